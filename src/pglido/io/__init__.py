@@ -1,0 +1,1 @@
+"""The only sockets: reactor, pump, TLS, dialling, listening."""

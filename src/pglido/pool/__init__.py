@@ -1,0 +1,1 @@
+"""Who is served by which server, now: pure policy with an injected clock."""

@@ -1,0 +1,1 @@
+"""Bytes to PostgreSQL messages and back; no sockets, no time, no policy."""

@@ -1,0 +1,136 @@
+"""Read the first packets of a connection: StartupMessage, CancelRequest, and the `options` string inside."""
+
+from dataclasses import dataclass, field
+
+from . import codes
+from .messages import cstrings
+
+
+class StartupError(Exception):
+    """A first packet that can't be served; `sqlstate` and the text are PostgreSQL's."""
+
+    def __init__(self, sqlstate: str, text: str) -> None:
+        super().__init__(text)
+        self.sqlstate = sqlstate
+
+
+@dataclass(slots=True)
+class Startup:
+    """What a StartupMessage asks for.
+
+    `minor` is the protocol's minor version asked for, `settings` the run-time settings in order (with those
+    of `options` first, as PostgreSQL applies them), `extensions` the `_pq_.` options' names.
+    """
+
+    minor: int
+    user: str
+    database: str
+    replication: str = ""
+    settings: list[tuple[str, str]] = field(default_factory=list)
+    extensions: list[str] = field(default_factory=list)
+    raw: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def wants_replication(self) -> bool:
+        """True for physical ("true", "on", ...) and logical ("database") replication connections."""
+        return self.replication.lower() not in ("", "false", "off", "no", "0")
+
+
+def parse_startup(code: int, body: bytes) -> Startup:
+    """Read a StartupMessage; `body` is what follows the version number `code`. Raises StartupError."""
+    major, minor = code >> 16, code & 0xFFFF
+    if major != 3:
+        raise StartupError(
+            "0A000", f"unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.2"
+        )
+    if not body.endswith(b"\0"):
+        raise StartupError("08P01", "invalid startup packet layout: expected terminator as last byte")
+    pairs = _pairs(body)
+    named = dict(pairs)
+    user = named.get("user", "")
+    if not user:
+        raise StartupError("28000", "no PostgreSQL user name specified in startup packet")
+    start = Startup(minor, user, named.get("database") or user, named.get("replication", ""), raw=pairs)
+    if options := named.get("options"):
+        start.settings += split_options(options)
+    for name, value in pairs:
+        if name.startswith("_pq_."):
+            start.extensions.append(name)
+        elif name not in ("user", "database", "replication", "options"):
+            start.settings.append((name, value))
+    return start
+
+
+def _pairs(body: bytes) -> list[tuple[str, str]]:
+    try:
+        words = [word.decode() for word in cstrings(body)]
+    except UnicodeDecodeError:
+        words = [word.decode("latin-1") for word in cstrings(body)]
+    pairs = []
+    for name, value in zip(words[::2], words[1::2], strict=False):
+        if not name:
+            break
+        pairs.append((name, value))
+    # The list ends with an empty name, and nothing may follow it.
+    used = sum(len(name.encode()) + len(value.encode()) + 2 for name, value in pairs)
+    if used != len(body) - 1 and all(ord(c) < 128 for word in words for c in word):
+        raise StartupError("08P01", "invalid startup packet layout: expected terminator as last byte")
+    return pairs
+
+
+def split_options(options: str) -> list[tuple[str, str]]:
+    """The settings in a server command line: `-c name=value`, `-cname=value` and `--name=value`.
+
+    Words are parted by white space, a backslash makes the next character part of the word (libpq, "options").
+    In `--name` dashes stand for underscores. Raises StartupError for anything else.
+    """
+    words = _words(options)
+    settings = []
+    at = 0
+    while at < len(words):
+        word = words[at]
+        at += 1
+        if word == "-c" and at < len(words):
+            word = words[at]
+            at += 1
+        elif word.startswith("--"):
+            word = word[2:]
+        elif word.startswith("-c"):
+            word = word[2:]
+        else:
+            raise StartupError("42601", f"invalid command-line argument for server process: {word}")
+        name, equals, value = word.partition("=")
+        if not name or not equals:
+            raise StartupError("42601", f"-c {word} requires a value")
+        settings.append((name.replace("-", "_"), value))
+    return settings
+
+
+def _words(text: str) -> list[str]:
+    words: list[str] = []
+    word: list[str] | None = None
+    escaped = False
+    for char in text:
+        if char.isspace() and not escaped:
+            if word is not None:
+                words.append("".join(word))
+            word = None
+            continue
+        word = [] if word is None else word
+        if char == "\\" and not escaped:
+            escaped = True
+            continue
+        word.append(char)
+        escaped = False
+    if word is not None:
+        words.append("".join(word))
+    return words
+
+
+def packet_problem(size: int, code: int | None = None) -> str:
+    """Why a first packet of `size` bytes (its own length field) can't be read, or "" if it can."""
+    if size < 8 or size > codes.MAX_STARTUP_PACKET:
+        return "invalid length of startup packet"
+    if code == codes.CANCEL_REQUEST and size < 13:
+        return "invalid length of cancel request packet"
+    return ""

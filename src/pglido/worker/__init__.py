@@ -1,0 +1,1 @@
+"""One process that carries bytes: composes wire, session, pool and io, and carries out plans."""
