@@ -1,0 +1,1 @@
+"""What travels between the control process and its workers: messages, descriptors, shared counters."""

@@ -1,0 +1,181 @@
+"""Counters that all workers share without a message: one row per worker in a memfd.
+
+Rules: a worker writes its own row only; anyone reads all. A total over rows is exact when taken in `claim`, which holds a lock that
+the kernel releases when its holder dies; elsewhere it may lag by what happens at this moment. The supervisor zeroes the row of a
+dead worker. Named columns (a database, a user) are found by a 64-bit hash and taken over by other names once all rows are zero.
+
+Layout, in int64: header (magic, rows, names) · names (hash or 0) · one row of ``len(Column) + names`` counters per worker.
+"""
+
+from __future__ import annotations
+
+import enum
+import fcntl
+import mmap
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+
+MAGIC = 0x7067_6C69_646F_31
+HEADER = 8
+CELL = 8
+PROBES = 64  # bounds the cost of a claim; with half of the names in use, the chance to find no room is 2**-64
+
+
+class Column(enum.IntEnum):
+    """The counters that exist for every worker."""
+
+    CLIENTS = 0  # client connections, from accept on: max_client_conn
+    LOGINS = 1  # of these, still logging in
+    SERVERS = 2  # server connections, open or being opened
+    ACCEPTED = 3  # connections accepted since the worker started
+    CRASHES = 4  # written by the supervisor: survives `clear`
+
+
+KEPT = (Column.CRASHES,)
+
+
+class Full(Exception):
+    """A claim would go over its limit; `what` says which."""
+
+    def __init__(self, what: Column | str) -> None:
+        super().__init__(f"no room for {what!r}")
+        self.what = what
+
+
+class Board:
+    """The shared counters as seen by the owner of one row (`row` = -1: by the control process, which owns none)."""
+
+    def __init__(self, fd: int, row: int) -> None:
+        self.fd = fd
+        self.row = row
+        self._map = mmap.mmap(fd, os.fstat(fd).st_size)
+        self._cells = memoryview(self._map).cast("q")
+        magic, self.rows, self._names = self._cells[:3]
+        if magic != MAGIC or not -1 <= row < self.rows:
+            raise ValueError(f"descriptor {fd} is not a board with a row {row}")
+        self._width = len(Column) + self._names
+        self._start = HEADER + self._names
+        self._base = self._start + row * self._width
+
+    @classmethod
+    def create(cls, rows: int, names: int = 4096) -> Board:
+        """A new board, all zero; its `fd` is not inheritable.
+
+        `names` should be twice the number of named columns that may be in use at a time; beyond, claims of new names are refused.
+        """
+        fd = os.memfd_create("pglido-board", os.MFD_CLOEXEC)
+        os.ftruncate(fd, CELL * (HEADER + names + rows * (len(Column) + names)))
+        os.pwrite(fd, struct.pack("=3q", MAGIC, rows, names), 0)
+        return cls(fd, -1)
+
+    @classmethod
+    def attach(cls, fd: int, row: int) -> Board:
+        """The board behind an inherited descriptor, for the worker with index `row`."""
+        return cls(fd, row)
+
+    def __repr__(self) -> str:
+        totals = " ".join(f"{column.name.lower()}={self.total(column)}" for column in Column)
+        return f"<Board row {self.row} of {self.rows} {totals}>"
+
+    def add(self, column: int, delta: int) -> None:
+        """Add to a counter of the own row: a fixed `Column`, or a column that `claim` returned."""
+        self._cells[self._base + column] += delta
+
+    def get(self, column: int, row: int) -> int:
+        """One worker's counter."""
+        return self._cells[self._start + row * self._width + column]
+
+    def total(self, column: int) -> int:
+        """The sum over all workers."""
+        first = self._start + column
+        return sum(self._cells[first : first + (self.rows - 1) * self._width + 1 : self._width])
+
+    def count(self, name: str) -> int:
+        """The sum over all workers for a named column; 0 when it has never been claimed."""
+        column = self._find(_hash(name))
+        return self.total(column) if column is not None else 0
+
+    def claim(self, wishes: Iterable[tuple[Column | str, int]]) -> tuple[int, ...]:
+        """Count one more in each column, or in none: raises Full when one would go over its limit (0: unlimited).
+
+        A wish names a fixed column or any text, by convention ``db:NAME`` and ``user:NAME``. Returns the columns, which `release` takes back.
+        """
+        taken: list[int] = []
+        with self._locked():
+            for what, limit in wishes:
+                column = self._column(what)
+                if column is None or (limit and self.total(column) >= limit):
+                    self.release(taken)
+                    raise Full(what)
+                self.add(column, 1)
+                taken.append(column)
+        return tuple(taken)
+
+    def release(self, columns: Iterable[int]) -> None:
+        """Undo a `claim`."""
+        for column in columns:
+            self.add(column, -1)
+
+    def clear(self, row: int) -> None:
+        """Zero the row of a worker that is dead. For the supervisor."""
+        with self._locked():
+            base = self._start + row * self._width
+            kept = {column: self._cells[base + column] for column in KEPT}
+            self._cells[base : base + self._width] = memoryview(bytes(CELL * self._width)).cast("q")
+            for column, value in kept.items():
+                self._cells[base + column] = value
+
+    def bump(self, column: Column, row: int) -> None:
+        """Add one to a worker's kept counter. For the supervisor."""
+        self._cells[self._start + row * self._width + column] += 1
+
+    def close(self) -> None:
+        """Unmap, and close the descriptor."""
+        self._cells.release()
+        self._map.close()
+        os.close(self.fd)
+
+    # ---- inside
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        # A POSIX record lock belongs to the process, not to the inherited descriptor, and ends with it.
+        fcntl.lockf(self.fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self.fd, fcntl.LOCK_UN)
+
+    def _column(self, what: Column | str) -> int | None:
+        """The column of a wish, made where it does not exist yet; None when there is no room for another name."""
+        if isinstance(what, Column):
+            return what
+        wanted = _hash(what)
+        found = self._find(wanted)
+        if found is not None:
+            return found
+        for slot in self._probe(wanted):
+            if not self._cells[HEADER + slot] or not self.total(len(Column) + slot):
+                self._cells[HEADER + slot] = wanted
+                return len(Column) + slot
+        return None
+
+    def _find(self, wanted: int) -> int | None:
+        for slot in self._probe(wanted):
+            held = self._cells[HEADER + slot]
+            if held == wanted:
+                return len(Column) + slot
+            if not held:  # slots are reused, never emptied: the name can't be further on
+                return None
+        return None
+
+    def _probe(self, wanted: int) -> Iterator[int]:
+        return ((wanted + step) % self._names for step in range(min(PROBES, self._names)))
+
+
+def _hash(name: str) -> int:
+    digest = blake2b(name.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True) or 1
