@@ -1,10 +1,12 @@
 """Counters that all workers share without a message: one row per worker in a memfd.
 
-Rules: a worker writes its own row only; anyone reads all. A total over rows is exact when taken in `claim`, which holds a lock that
-the kernel releases when its holder dies; elsewhere it may lag by what happens at this moment. The supervisor zeroes the row of a
-dead worker. Named columns (a database, a user) are found by a 64-bit hash and taken over by other names once all rows are zero.
+Rules: a worker writes its own row only; anyone reads all. A total over rows is exact when taken in `claim`,
+which holds a lock that the kernel releases when its holder dies; elsewhere it may lag by what happens at this
+moment. The supervisor zeroes the row of a dead worker. Named columns (a database, a user) are found by a
+64-bit hash and taken over by other names once all rows are zero.
 
-Layout, in int64: header (magic, rows, names) · names (hash or 0) · one row of ``len(Column) + names`` counters per worker.
+Layout, in int64: header (magic, rows, names) · names (hash or 0) · one row of ``len(Column) + names``
+counters per worker.
 """
 
 from __future__ import annotations
@@ -46,7 +48,9 @@ class Full(Exception):
 
 
 class Board:
-    """The shared counters as seen by the owner of one row (`row` = -1: by the control process, which owns none)."""
+    """The shared counters as seen by the owner of one row (`row` = -1: by the control process, which owns
+    none).
+    """
 
     def __init__(self, fd: int, row: int) -> None:
         self.fd = fd
@@ -64,7 +68,8 @@ class Board:
     def create(cls, rows: int, names: int = 4096) -> Board:
         """A new board, all zero; its `fd` is not inheritable.
 
-        `names` should be twice the number of named columns that may be in use at a time; beyond, claims of new names are refused.
+        `names` should be twice the number of named columns that may be in use at a time; beyond, claims of
+        new names are refused.
         """
         fd = os.memfd_create("pglido-board", os.MFD_CLOEXEC)
         os.ftruncate(fd, CELL * (HEADER + names + rows * (len(Column) + names)))
@@ -99,9 +104,11 @@ class Board:
         return self.total(column) if column is not None else 0
 
     def claim(self, wishes: Iterable[tuple[Column | str, int]]) -> tuple[int, ...]:
-        """Count one more in each column, or in none: raises Full when one would go over its limit (0: unlimited).
+        """Count one more in each column, or in none: raises Full when one would go over its limit (0:
+        unlimited).
 
-        A wish names a fixed column or any text, by convention ``db:NAME`` and ``user:NAME``. Returns the columns, which `release` takes back.
+        A wish names a fixed column or any text, by convention ``db:NAME`` and ``user:NAME``. Returns the
+        columns, which `release` takes back.
         """
         taken: list[int] = []
         with self._locked():
@@ -150,7 +157,9 @@ class Board:
             fcntl.lockf(self.fd, fcntl.LOCK_UN)
 
     def _column(self, what: Column | str) -> int | None:
-        """The column of a wish, made where it does not exist yet; None when there is no room for another name."""
+        """The column of a wish, made where it does not exist yet; None when there is no room for another
+        name.
+        """
         if isinstance(what, Column):
             return what
         wanted = _hash(what)

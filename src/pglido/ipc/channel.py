@@ -1,8 +1,10 @@
-"""One end of the stream between control and a worker: whole messages with descriptors, over a Unix socket pair.
+"""One end of the stream between control and a worker: whole messages with descriptors, over a Unix socket
+pair.
 
-Rules: a frame is ``!IB`` (length of the body, number of descriptors), then the body in MessagePack. Descriptors travel with the
-first byte of their frame. Descriptors given to `post` or `send` belong to the channel, which closes them when they have left;
-those that `receive` returns belong to the caller. After an error or end of file the channel is dead for good.
+Rules: a frame is ``!IB`` (length of the body, number of descriptors), then the body in MessagePack.
+Descriptors travel with the first byte of their frame. Descriptors given to `post` or `send` belong to the
+channel, which closes them when they have left; those that `receive` returns belong to the caller. After an
+error or end of file the channel is dead for good.
 """
 
 from __future__ import annotations
@@ -65,7 +67,8 @@ class Channel(Generic[In]):
         return self._dead is not None
 
     def post(self, message: Message, fds: Sequence[int] = ()) -> None:
-        """Send without ever waiting: what the socket does not take is queued. On a dead channel the message is dropped.
+        """Send without ever waiting: what the socket does not take is queued. On a dead channel the message
+        is dropped.
 
         The receiving side learns of the end from `receive`; a poster need not.
         """
@@ -75,7 +78,8 @@ class Channel(Generic[In]):
         body = self._encoder.encode(message)
         if len(body) > MAX_BODY or len(fds) > MAX_FDS or self._queued > MAX_QUEUED:
             _close_all(fds)
-            self._die(ChannelBroken(f"{type(message).__name__} of {len(body)} bytes with {self._queued} queued"))
+            what = f"{type(message).__name__} of {len(body)} bytes, {self._queued} queued"
+            self._die(ChannelBroken(what))
             return
         frame = memoryview(HEADER.pack(len(body), len(fds)) + body)
         self._out.append((frame, tuple(fds)))
@@ -84,7 +88,9 @@ class Channel(Generic[In]):
             self._flush()
 
     async def send(self, message: Message, fds: Sequence[int] = ()) -> None:
-        """Send, and wait until the socket has taken all that is queued. Raises ChannelClosed or ChannelBroken. One sender at a time."""
+        """Send, and wait until the socket has taken all that is queued. Raises ChannelClosed or
+        ChannelBroken. One sender at a time.
+        """
         self.post(message, fds)
         if self._dead is None and self._queued:
             if self._drained is None:
@@ -94,7 +100,9 @@ class Channel(Generic[In]):
             raise self._dead
 
     async def receive(self) -> tuple[In, tuple[int, ...]]:
-        """The next message and its descriptors, close-on-exec. Raises ChannelClosed at the end, ChannelBroken on nonsense."""
+        """The next message and its descriptors, close-on-exec. Raises ChannelClosed at the end, ChannelBroken
+        on nonsense.
+        """
         while True:
             found = self._next()
             if found is not None:
@@ -175,7 +183,8 @@ class Channel(Generic[In]):
             except (BlockingIOError, InterruptedError):
                 break
             except OSError as error:
-                # What the peer sent before it closed is still there to be read: `receive` reports the end after that.
+                # What the peer sent before it closed is still there to be read: `receive` reports the end
+                # after that.
                 self._fail_writing(error)
                 return
             _close_all(fds)

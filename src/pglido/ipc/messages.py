@@ -6,26 +6,28 @@ The supervisor runs::
 
     python -m pglido.worker --index N --channel FD --board FD [--listen FD[,FD...]]
 
-* ``--index``: the worker's number, 0 to `MAX_WORKERS` - 1. A successor of a dead worker has the same number. The process
-  that a CancelRequest belongs to is told from it: ``pid = (N + 1) << 23 | serial`` in BackendKeyData.
-* ``--channel``: one end of a Unix SOCK_STREAM pair: wrap it in `channel.Channel` with the decoder `TO_WORKER`.
+* ``--index``: the worker's number, 0 to `MAX_WORKERS` - 1. A successor of a dead worker has the same number.
+  The process that a CancelRequest belongs to is told from it: ``pid = (N + 1) << 23 | serial`` in
+  BackendKeyData.
+* ``--channel``: one end of a Unix SOCK_STREAM pair: wrap it in `channel.Channel` with the decoder
+  `TO_WORKER`.
 * ``--board``: the memfd of the shared counters: `board.Board.attach(fd, row=N)`.
-* ``--listen``: sockets that are bound and listening already, non-blocking; getsockname() and the family tell TCP from Unix.
-  TCP sockets are this worker's own (SO_REUSEPORT), Unix ones are shared by all. The control process keeps them all open,
-  so that connections in the queue outlive a worker; they may be accepted by the successor.
+* ``--listen``: sockets that are bound and listening already, non-blocking; getsockname() and the family tell
+  TCP from Unix. TCP sockets are this worker's own (SO_REUSEPORT), Unix ones are shared by all. The control
+  process keeps them all open, so that connections in the queue outlive a worker; they may be accepted by the
+  successor.
 
-All descriptors are inheritable; the worker should make them non-inheritable again. SIGINT and SIGHUP of the terminal
-reach the whole process group: a worker ignores SIGINT, SIGTERM and SIGHUP, it is told by messages. End of file on the channel means
-that the control process is gone: the worker stops at once.
+All descriptors are inheritable; the worker should make them non-inheritable again. SIGINT and SIGHUP of the
+terminal reach the whole process group: a worker ignores SIGINT, SIGTERM and SIGHUP, it is told by messages.
+End of file on the channel means that the control process is gone: the worker stops at once.
 
-Order: control sends `Configure` first. The worker answers `Ready` once it accepts clients, or `Failed` and exits with status
-`CANNOT_BOOT` if it can't ever run with this configuration: then the whole of pglido stops with that text. Any other exit
-before `Drain` or `Stop` counts as a crash and is answered by a restart.
+Order: control sends `Configure` first. The worker answers `Ready` once it accepts clients, or `Failed` and
+exits with status `CANNOT_BOOT` if it can't ever run with this configuration: then the whole of pglido stops
+with that text. Any other exit before `Drain` or `Stop` counts as a crash and is answered by a restart.
 
-Leases
-------
-A worker owns a number of leases per pool, each the right to one server connection (idle, busy or being opened). It starts with none.
-It asks with `Want`, gets `Grant`, gives back with `Return`. The broker may ask for one back with `Recall`.
+Leases ------ A worker owns a number of leases per pool, each the right to one server connection (idle, busy
+or being opened). It starts with none. It asks with `Want`, gets `Grant`, gives back with `Return`. The broker
+may ask for one back with `Recall`.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ MAX_WORKERS = 250  # index + 1 fits the 8 bits it has in a cancel key
 CANNOT_BOOT = 3  # exit status of a worker that no restart can help
 
 PoolKey = tuple[str, str]
-"""(database as the client names it, user towards the server: the forced one where there is one, else the client's)."""
+"""(database as the client names it, user towards the server: the forced one where there is one, else the
+client's).
+"""
 
 
 class Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -57,20 +61,23 @@ class Ready(Message, frozen=True):
 
 
 class Failed(Message, frozen=True):
-    """Can't run with this configuration; the text is for the operator. The worker then exits with `CANNOT_BOOT`."""
+    """Can't run with this configuration; the text is for the operator. The worker then exits with
+    `CANNOT_BOOT`.
+    """
 
     text: str
 
 
 class Want(Message, frozen=True):
-    """`count` more leases are wanted for `pool`, the oldest reason being there since `since` (CLOCK_MONOTONIC, seconds).
+    """`count` more leases are wanted for `pool`, the oldest reason being there since `since`
+    (CLOCK_MONOTONIC, seconds).
 
-    It replaces the worker's earlier Want for the same pool; count = 0 withdraws it. Each Grant counts against it without a new
-    message, so re-send only when the number changed otherwise or `since` did. `granted` is the number of Grants for this pool that the worker
-    has received since it started, which makes Wants and Grants that cross each other exact.
-    `urgent` is False when no client waits and the wish is only to keep `min_pool_size` warm: it is then served from
-    what is free, without recalls and without the reserve. Each worker keeps its share of min_pool_size:
-    `share(min_pool_size, index, workers)`.
+    It replaces the worker's earlier Want for the same pool; count = 0 withdraws it. Each Grant counts against
+    it without a new message, so re-send only when the number changed otherwise or `since` did. `granted` is
+    the number of Grants for this pool that the worker has received since it started, which makes Wants and
+    Grants that cross each other exact. `urgent` is False when no client waits and the wish is only to keep
+    `min_pool_size` warm: it is then served from what is free, without recalls and without the reserve. Each
+    worker keeps its share of min_pool_size: `share(min_pool_size, index, workers)`.
     """
 
     pool: PoolKey
@@ -94,7 +101,9 @@ class Kept(Message, frozen=True):
 
 
 class CancelAt(Message, frozen=True):
-    """A CancelRequest reached the wrong worker; `worker` is the index its pid names. Passed on as `CancelHere`."""
+    """A CancelRequest reached the wrong worker; `worker` is the index its pid names. Passed on as
+    `CancelHere`.
+    """
 
     worker: int
     pid: int
@@ -102,11 +111,13 @@ class CancelAt(Message, frozen=True):
 
 
 class Console(Message, frozen=True):
-    """A client of the admin database, authenticated but not yet sent AuthenticationOk; comes with one descriptor.
+    """A client of the admin database, authenticated but not yet sent AuthenticationOk; comes with one
+    descriptor.
 
-    The descriptor is one end of a Unix stream pair whose other end the worker relays to the client, byte by byte, until either closes
-    (plain and TLS alike). `admin` is False for those in stats_users only. `startup` is all of the client's startup parameters,
-    `address` what SHOW CLIENTS shows (``host:port`` or ``unix``), `protocol` e.g. 196608, `uuid` the client's id.
+    The descriptor is one end of a Unix stream pair whose other end the worker relays to the client, byte by
+    byte, until either closes (plain and TLS alike). `admin` is False for those in stats_users only. `startup`
+    is all of the client's startup parameters, `address` what SHOW CLIENTS shows (``host:port`` or ``unix``),
+    `protocol` e.g. 196608, `uuid` the client's id.
     """
 
     user: str
@@ -132,9 +143,9 @@ class Answer(Message, frozen=True):
 class Configure(Message, frozen=True):
     """The whole configuration and the secrets of `auth_file`, at start and on every reload.
 
-    On a reload the worker takes what may change at run time, re-reads the TLS files, reopens its log file, and replaces servers
-    whose settings changed. `workers` is the number of workers that share the pools; `mock_seed` makes the SCRAM exchange with
-    unknown users the same in all workers.
+    On a reload the worker takes what may change at run time, re-reads the TLS files, reopens its log file,
+    and replaces servers whose settings changed. `workers` is the number of workers that share the pools;
+    `mock_seed` makes the SCRAM exchange with unknown users the same in all workers.
     """
 
     config: Config
@@ -144,7 +155,7 @@ class Configure(Message, frozen=True):
 
 
 class Grant(Message, frozen=True):
-    """One lease of `pool` is yours. No longer needed: keep it for an idle connection's sake or `Return` it."""
+    """One lease of `pool` is yours. No longer needed: keep it with an idle connection, or `Return` it."""
 
     pool: PoolKey
 
@@ -152,8 +163,9 @@ class Grant(Message, frozen=True):
 class Recall(Message, frozen=True):
     """Give one lease of `pool` up.
 
-    `idle` True: only if a connection is idle now: close it and `Return`; otherwise `Kept`, at once.
-    `idle` False: close an idle one, or the next that is released, also when own clients wait; then `Return`. With no lease left, ignore.
+    `idle` True: only if a connection is idle now: close it and `Return`; otherwise `Kept`, at once. `idle`
+    False: close an idle one, or the next that is released, also when own clients wait; then `Return`. With no
+    lease left, ignore.
     """
 
     pool: PoolKey
@@ -161,21 +173,26 @@ class Recall(Message, frozen=True):
 
 
 class CancelHere(Message, frozen=True):
-    """A CancelRequest for one of your clients, from another worker. Wrong keys are ignored, as PostgreSQL does."""
+    """A CancelRequest for one of your clients, from another worker. Wrong keys are ignored, as PostgreSQL
+    does.
+    """
 
     pid: int
     key: bytes
 
 
 class Ask(Message, frozen=True):
-    """Answer with rows about `what`: pools, clients, servers, stats, lists, databases or mem; unknown: no rows."""
+    """Answer with rows about `what`: pools, clients, servers, stats, lists, databases or mem; unknown: no
+    rows.
+    """
 
     ask_id: int
     what: str
 
 
 class Drain(Message, frozen=True):
-    """Stop accepting and come to an end: exit 0 when nothing is left to do, or after `timeout` seconds (0: no limit).
+    """Stop accepting and come to an end: exit 0 when nothing is left to do, or after `timeout` seconds (0: no
+    limit).
 
     `clients` False: a client is told goodbye (57P01) as soon as it is idle and outside a transaction.
     `clients` True: wait until the clients leave by themselves.
