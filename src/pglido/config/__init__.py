@@ -1,0 +1,1 @@
+"""What the operator asked for: one table of settings, and readers for TOML and pgbouncer.ini."""
