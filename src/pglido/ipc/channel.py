@@ -108,6 +108,7 @@ class Channel(Generic[In]):
             if found is not None:
                 return found
             if self._dead is not None:
+                self._forget()
                 raise self._dead
             if not self._read():
                 await self._readable()
@@ -115,6 +116,7 @@ class Channel(Generic[In]):
     def close(self) -> None:
         """Close the socket and all descriptors in transit; what is queued is lost."""
         self._die(ChannelClosed("closed"))
+        self._forget()
 
     # ---- inside
 
@@ -124,12 +126,14 @@ class Channel(Generic[In]):
             return None
         length, count = HEADER.unpack_from(self._in)
         if length > MAX_BODY or count > MAX_FDS:
-            return self._die(ChannelBroken(f"frame of {length} bytes with {count} descriptors"))
+            self._die(ChannelBroken(f"frame of {length} bytes with {count} descriptors"))
+            return None
         end = HEADER.size + length
         if len(self._in) < end:
             return None
         if len(self._in_fds) < count:
-            return self._die(ChannelBroken("descriptors are missing"))
+            self._die(ChannelBroken("descriptors are missing"))
+            return None
         body = bytes(memoryview(self._in)[HEADER.size : end])
         del self._in[:end]
         fds = tuple(self._in_fds.popleft() for _ in range(count))
@@ -137,7 +141,8 @@ class Channel(Generic[In]):
             return self._decoder.decode(body), fds
         except msgspec.MsgspecError as error:
             _close_all(fds)
-            return self._die(ChannelBroken(f"undecodable message: {error}"))
+            self._die(ChannelBroken(f"undecodable message: {error}"))
+            return None
 
     def _read(self) -> bool:
         """Read what is there. False: nothing now."""
@@ -227,11 +232,15 @@ class Channel(Generic[In]):
             _close_all(fds)
         self._out.clear()
         self._queued = 0
-        if isinstance(reason, ChannelBroken) or str(reason) == "closed":
-            _close_all(self._in_fds)
-            self._in_fds.clear()
-            self._in.clear()
+        if isinstance(reason, ChannelBroken):
+            self._forget()
         self._sock.close()
+
+    def _forget(self) -> None:
+        """Drop what has been read and not been received."""
+        _close_all(self._in_fds)
+        self._in_fds.clear()
+        self._in.clear()
 
 
 def _set(future: asyncio.Future[None]) -> None:

@@ -39,6 +39,7 @@ import msgspec
 from ..config.model import Config
 
 MAX_WORKERS = 250  # index + 1 fits the 8 bits it has in a cancel key
+WANT_INTERVAL = 0.05  # seconds between two Wants for the same pool
 CANNOT_BOOT = 3  # exit status of a worker that no restart can help
 
 PoolKey = tuple[str, str]
@@ -72,12 +73,15 @@ class Want(Message, frozen=True):
     """`count` more leases are wanted for `pool`, the oldest reason being there since `since`
     (CLOCK_MONOTONIC, seconds).
 
-    It replaces the worker's earlier Want for the same pool; count = 0 withdraws it. Each Grant counts against
-    it without a new message, so re-send only when the number changed otherwise or `since` did. `granted` is
-    the number of Grants for this pool that the worker has received since it started, which makes Wants and
-    Grants that cross each other exact. `urgent` is False when no client waits and the wish is only to keep
-    `min_pool_size` warm: it is then served from what is free, without recalls and without the reserve. Each
-    worker keeps its share of min_pool_size: `share(min_pool_size, index, workers)`.
+    It replaces the worker's earlier Want for the same pool; count = 0 withdraws it. Each Grant counts against it
+    without a new message. The first Want goes out at once, changes at most once in `WANT_INTERVAL` per pool, also
+    the withdrawal: a busy pool must not cost a message per transaction. `granted` is the number of Grants for
+    this pool that the worker has received, which makes Wants and Grants that cross each other exact; it may start
+    again at 0 when the worker has neither a lease nor a Want for the pool.
+
+    `urgent` is False when no client waits and the wish is only to keep `min_pool_size` warm: it is then served
+    from what is free, without recalls and without the reserve. Each worker keeps its share of min_pool_size:
+    `share(min_pool_size, index, workers)`.
     """
 
     pool: PoolKey

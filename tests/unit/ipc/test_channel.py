@@ -13,7 +13,18 @@ from hypothesis import strategies as st
 
 from pglido.ipc import channel as channel_module
 from pglido.ipc.channel import HEADER, Channel, ChannelBroken, ChannelClosed
-from pglido.ipc.messages import TO_CONTROL, TO_WORKER, Answer, Ask, Grant, Message, Ready, Return, ToControl, share
+from pglido.ipc.messages import (
+    TO_CONTROL,
+    TO_WORKER,
+    Answer,
+    Ask,
+    Grant,
+    Message,
+    Ready,
+    Return,
+    ToControl,
+    share,
+)
 
 
 @pytest.fixture
