@@ -1,0 +1,1 @@
+"""Money moves while workers, servers and clients are killed at random."""

@@ -1,0 +1,123 @@
+"""Fixtures of all tests that run whole processes: PostgreSQL servers, poolers, certificates."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.register_assert_rewrite("harness")
+
+from harness.cluster import Cluster  # noqa: E402
+from harness.pooler import Pooler, default_config, new_port  # noqa: E402
+from harness.tls import Certificates  # noqa: E402
+from harness.wire import Wire  # noqa: E402
+
+MakePooler = Callable[..., Pooler]
+LOG_TAIL = 6000  # characters of each pooler's log shown with a failure
+
+
+@pytest.fixture(autouse=True)
+def close_wires() -> Iterator[None]:
+    """Close the raw connections of a test when it ends."""
+    yield
+    while Wire.opened:
+        Wire.opened.pop().close()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """PostgreSQL 18, shared by all tests; nobody stops it."""
+    made = Cluster.create(18)
+    yield made
+    made.server.remove()
+
+
+@pytest.fixture(scope="session")
+def cluster16() -> Iterator[Cluster]:
+    """PostgreSQL 16, shared by all tests; nobody stops it."""
+    made = Cluster.create(16)
+    yield made
+    made.server.remove()
+
+
+@pytest.fixture(scope="session")
+def tls_cluster(certificates: Certificates) -> Iterator[Cluster]:
+    """PostgreSQL 17 with TLS, certified as localhost."""
+    made = Cluster.create(17, tls=(certificates.server.certificate, certificates.server.key))
+    yield made
+    made.server.remove()
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[Cluster]:
+    """A PostgreSQL 18 of the test's own, to be stopped and started at will."""
+    made = Cluster.create(18)
+    yield made
+    made.server.remove()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Two authorities, and certificates for servers and clients."""
+    return Certificates.create(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def pooler(tmp_path: Path, cluster: Cluster) -> Iterator[MakePooler]:
+    """Start poolers: `pooler(databases={...}, users={...}, server=cluster, setting=value, ...)`."""
+    started: list[Pooler] = []
+
+    def make(server: Any = cluster, **more: Any) -> Pooler:
+        folder = tmp_path / f"pooler{len(started)}"
+        folder.mkdir()
+        port = new_port()
+        one = Pooler(folder, default_config(port, server.port, **more), port)
+        started.append(one)
+        return one.start()
+
+    yield make
+    _stop(started)
+
+
+@pytest.fixture(scope="session")
+def shared_pooler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakePooler]:
+    """Poolers for tests that change nothing: `shared_pooler(server, setting=value, ...)`, one per set of settings."""
+    started: dict[str, Pooler] = {}
+
+    def make(server: Cluster, **more: Any) -> Pooler:
+        name = repr((server.port, sorted(more.items())))
+        one = started.get(name)
+        if one is None or one.process is None or one.process.poll() is not None:
+            port = new_port()
+            folder = tmp_path_factory.mktemp("pooler")
+            one = started[name] = Pooler(folder, default_config(port, server.port, **more), port).start()
+        return one
+
+    yield make
+    _stop(list(started.values()))
+
+
+def _stop(poolers: list[Pooler]) -> None:
+    """Stop all of them, and only then report what went wrong."""
+    failures = []
+    for one in poolers:
+        try:
+            one.stop()
+        except Exception as error:
+            failures.append(error)
+    for one in poolers:
+        if one in Pooler.live:
+            Pooler.live.remove(one)
+    if failures:
+        raise failures[0]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Show the logs of the running poolers with each failure."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.failed:
+        for one in Pooler.live:
+            report.sections.append((f"log of pglido on port {one.port}", one.log[-LOG_TAIL:]))

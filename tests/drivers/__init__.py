@@ -1,0 +1,1 @@
+"""Real drivers doing real work through transaction mode, with more clients than servers."""

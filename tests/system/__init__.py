@@ -1,0 +1,1 @@
+"""Tests of running poolers in front of real PostgreSQL servers, named by promise."""
