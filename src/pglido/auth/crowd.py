@@ -1,0 +1,85 @@
+"""The crowd an unknown user hides in: what the stored secrets look like from outside.
+
+A SCRAM challenge shows the salt and the iterations of a stored secret, and with auth_type md5 even its kind.
+For a name that nobody has, a mock challenge is made that looks like the one of a random member of the crowd:
+the same at each attempt, and with the same work behind it.
+"""
+
+import hashlib
+import hmac
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import NamedTuple
+
+from .secrets import SALT_SIZE, Md5, Plain, Secret, Verifier, raw
+
+
+class Face(NamedTuple):
+    """A challenge seen from outside; 0 iterations: as many as a verifier made on the fly gets."""
+
+    iterations: int = 0
+    salt_size: int = SALT_SIZE
+
+
+PLAIN_FACE = Face()
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """How many secrets of which look there are.
+
+    The default is for when no secret is known yet, as with auth_query alone: verifiers, as PostgreSQL has made
+    them since version 14.
+    """
+
+    md5: int = 0
+    plain: int = 0
+    faces: tuple[tuple[Face, int], ...] = ((PLAIN_FACE, 1),)
+
+    @classmethod
+    def of(cls, secrets: Iterable[Secret]) -> "Crowd":
+        """The crowd that these secrets make; the default if there is none among them."""
+        md5 = plain = 0
+        faces: Counter[Face] = Counter()
+        for secret in secrets:
+            if isinstance(secret, Verifier):
+                faces[Face(secret.iterations, len(secret.salt))] += 1
+            elif isinstance(secret, Plain):
+                plain += 1
+            elif isinstance(secret, Md5):
+                md5 += 1
+        if not (md5 or plain or faces):
+            return cls()
+        return cls(md5, plain, tuple(sorted(faces.items())))
+
+    def face_in_scram(self, lot: bytes) -> Face:
+        """The look of a SCRAM challenge; `lot` (at least 8 bytes, see `draw`) decides."""
+        faces = self.faces
+        if self.plain or not faces:
+            faces = (*faces, (PLAIN_FACE, self.plain or 1))
+        ends = list(accumulate(count for _, count in faces))
+        return faces[bisect_right(ends, int.from_bytes(lot[:8], "big") % ends[-1])][0]
+
+    def is_scram_in_md5(self, lot: bytes) -> bool:
+        """Whether with auth_type md5 the challenge is SCRAM's: a user with a verifier gets that one."""
+        verifiers = sum(count for _, count in self.faces)
+        total = verifiers + self.plain + self.md5
+        return int.from_bytes(lot[8:16], "big") % total < verifiers
+
+
+def draw(seed: bytes, user: str) -> bytes:
+    """32 bytes that belong to this name, and can't be guessed without the seed."""
+    return hmac.digest(seed, raw(user), hashlib.sha256)
+
+
+def mock_salt(seed: bytes, user: str, size: int) -> bytes:
+    """The salt of a verifier that does not exist, or is made on the fly: the same each time."""
+    salt = b""
+    block = 0
+    while len(salt) < size:
+        salt += hmac.digest(seed, b"salt %d " % block + raw(user), hashlib.sha256)
+        block += 1
+    return salt[:size]

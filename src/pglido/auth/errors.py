@@ -1,0 +1,26 @@
+"""The one way in which an exchange of this room fails."""
+
+
+class AuthError(Exception):
+    """A login that ends here, as the client's or the server's side of it.
+
+    `client_text` may be sent to the client as FATAL with `sqlstate`: it tells nothing that an attacker could
+    use. `log_text` is for the operator only: what really happened and, where something is missing, what to
+    do about it.
+    """
+
+    def __init__(self, sqlstate: str, client_text: str, log_text: str) -> None:
+        super().__init__(log_text)
+        self.sqlstate = sqlstate
+        self.client_text = client_text
+        self.log_text = log_text
+
+
+def refused(user: str, log_text: str) -> AuthError:
+    """A proof that does not hold: always PostgreSQL's own words, whatever the reason."""
+    return AuthError("28P01", f'password authentication failed for user "{user}"', log_text)
+
+
+def violation(text: str, log_text: str = "") -> AuthError:
+    """A peer that does not keep to the protocol (08P01)."""
+    return AuthError("08P01", text, f"{text}: {log_text}" if log_text else text)
