@@ -1,0 +1,137 @@
+"""Log lines of every process, as text or as JSON: one line per event, whatever a client put into its name.
+
+A line has time, level, process (control, worker 1) and message, and, where the event belongs to a connection,
+what the caller gave as `extra`: uuid, user, database, address. Every process appends to the same file, a line
+in one write.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.handlers
+import os
+import sys
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+
+FIELDS = ("uuid", "user", "database", "address")
+LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+}
+SYSLOG_SOCKET = "/dev/log"
+CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)}  # a user name must not begin a new log line
+
+
+class Text(logging.Formatter):
+    """`2026-01-31 12:00:00.123 UTC info worker 1: closed (reason) uuid=... user=... database=...`"""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self.process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+        message = record.getMessage().translate(CONTROL)
+        line = f"{when} UTC {record.levelname.lower()} {self.process}: {message}"
+        line += "".join(f" {name}={_word(value)}" for name, value in connection(record).items())
+        if record.exc_info and record.exc_info[0]:
+            line += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
+        return line
+
+
+class Json(logging.Formatter):
+    """One JSON object per line: time (RFC 3339), level, process, message, the connection's fields, trace."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self.process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, str] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "process": self.process,
+            "message": record.getMessage(),
+        }
+        line |= connection(record)
+        if record.exc_info and record.exc_info[0]:
+            line["trace"] = "".join(traceback.format_exception(*record.exc_info))
+        return json.dumps(line)
+
+
+FORMATS: dict[str, type[Text] | type[Json]] = {"text": Text, "json": Json}
+
+
+def connection(record: logging.LogRecord) -> dict[str, str]:
+    """What the record says of its connection; fields not given are left out."""
+    given = ((name, getattr(record, name, None)) for name in FIELDS)
+    return {name: str(value) for name, value in given if value not in (None, "")}
+
+
+def _word(value: str) -> str:
+    plain = value.translate(CONTROL)
+    return '"' + plain.replace('"', '\\"') + '"' if " " in plain or '"' in plain else plain
+
+
+def setup(
+    process: str,
+    *,
+    level: str = "info",
+    form: str = "text",
+    file: str | Path = "",
+    syslog: bool = False,
+    ident: str = "pglido",
+    facility: str = "daemon",
+) -> None:
+    """Send this process's log where the operator wants it; called again, it replaces what was set up before.
+
+    With neither `file` nor `syslog` the log goes to stderr. Raises OSError when the file or syslog's socket
+    can't be opened (the earlier set-up then stays), ValueError for an unknown level, form or facility.
+    """
+    if level not in LEVELS:
+        raise ValueError(f"log level {level!r}: expected one of {', '.join(LEVELS)}")
+    if form not in FORMATS:
+        raise ValueError(f"log format {form!r}: expected one of {', '.join(FORMATS)}")
+    formatter = FORMATS[form](process)
+    handlers: list[logging.Handler] = []
+    if file:
+        handlers.append(logging.FileHandler(file, encoding="utf-8", errors="backslashreplace"))
+    if syslog:
+        handlers.append(_syslog(ident, facility))
+    if not handlers:
+        handlers.append(logging.StreamHandler(sys.stderr))
+    for handler in handlers:
+        handler.setFormatter(formatter)
+    root = logging.getLogger()
+    old, root.handlers = root.handlers, handlers
+    for handler in old:
+        handler.close()
+    root.setLevel(max(LEVELS[level], logging.WARNING))  # other libraries' chatter stays out
+    logging.getLogger("pglido").setLevel(LEVELS[level])
+    logging.raiseExceptions = False  # a full disk must not end the pooler
+
+
+def _syslog(ident: str, facility: str) -> logging.Handler:
+    codes = logging.handlers.SysLogHandler.facility_names
+    if facility not in codes:
+        raise ValueError(f"syslog facility {facility!r}: expected one of {', '.join(codes)}")
+    handler = logging.handlers.SysLogHandler(SYSLOG_SOCKET, facility=codes[facility])
+    handler.ident = f"{ident}[{os.getpid()}]: "
+    handler.append_nul = False
+    return handler
+
+
+def reopen() -> None:
+    """Open the log file anew under its name, after logrotate has moved the old one away. Raises OSError."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            fresh = open(handler.baseFilename, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+            old = handler.setStream(fresh)
+            if old is not None:
+                old.close()
