@@ -73,15 +73,15 @@ class Want(Message, frozen=True):
     """`count` more leases are wanted for `pool`, the oldest reason being there since `since`
     (CLOCK_MONOTONIC, seconds).
 
-    It replaces the worker's earlier Want for the same pool; count = 0 withdraws it. Each Grant counts against it
-    without a new message. The first Want goes out at once, changes at most once in `WANT_INTERVAL` per pool, also
-    the withdrawal: a busy pool must not cost a message per transaction. `granted` is the number of Grants for
-    this pool that the worker has received, which makes Wants and Grants that cross each other exact; it may start
-    again at 0 when the worker has neither a lease nor a Want for the pool.
+    It replaces the worker's earlier Want for the same pool; count = 0 withdraws it. Each Grant counts against
+    it without a new message. The first Want goes out at once, changes at most once in `WANT_INTERVAL` per
+    pool, also the withdrawal: a busy pool must not cost a message per transaction. `granted` is the number of
+    Grants for this pool that the worker has received, which makes Wants and Grants that cross each other
+    exact; it may start again at 0 when the worker has neither a lease nor a Want for the pool.
 
-    `urgent` is False when no client waits and the wish is only to keep `min_pool_size` warm: it is then served
-    from what is free, without recalls and without the reserve. Each worker keeps its share of min_pool_size:
-    `share(min_pool_size, index, workers)`.
+    `urgent` is False when no client waits and the wish is only to keep `min_pool_size` warm: it is then
+    served from what is free, without recalls and without the reserve. Each worker keeps its share of
+    min_pool_size: `share(min_pool_size, index, workers)`.
     """
 
     pool: PoolKey
