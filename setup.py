@@ -1,12 +1,12 @@
-"""Compile the core: each module below is plain typed Python with a .pxd beside it, or compiled-only Cython."""
+"""Compile the core: modules that are plain typed Python with a .pxd beside them, or compiled-only Cython."""
+
+import runpy
 
 from Cython.Build import cythonize
 from Cython.Compiler import Options
 from setuptools import Extension, setup
 
-COMPILED = [
-    "wire/framing",
-]
+COMPILED = runpy.run_path("src/pglido/build.py")["COMPILED"]
 
 DIRECTIVES = {
     "language_level": "3",
@@ -19,12 +19,19 @@ DIRECTIVES = {
     "warn.unused": True,
 }
 
-# A name that drifts between a .py and its .pxd only warns, and costs ten times the speed: so warnings are errors.
+# A name that drifts between a .py and its .pxd only warns, and costs ten times the speed: warnings are errors
 Options.warning_errors = True
 
 setup(
     ext_modules=cythonize(
-        [Extension("pglido." + room.replace("/", "."), [f"src/pglido/{room}.py"], extra_compile_args=["-O2"]) for room in COMPILED],
+        [
+            Extension(
+                f"pglido.{module}",
+                [f"src/pglido/{module.replace('.', '/')}.py"],
+                extra_compile_args=["-O2"],
+            )
+            for module in COMPILED
+        ],
         compiler_directives=DIRECTIVES,
         annotate=False,
     )

@@ -1,0 +1,41 @@
+"""Which modules are compiled, and which build runs: compiled, or interpreted because an extension is missing.
+
+setup.py executes this file by its path, before there is a package: it imports the standard library alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.util import find_spec
+
+# Below `pglido`: each is a plain typed .py with a .pxd beside it, or compiled-only Cython in Python's syntax.
+COMPILED = (
+    "session.client",
+    "session.outbox",
+    "session.replies",
+    "session.server",
+    "session.state",
+)
+
+
+@cache
+def interpreted() -> tuple[str, ...]:
+    """Modules that should be extensions and are not, by full name; empty for the compiled build."""
+    return tuple(name for name in (f"pglido.{module}" for module in COMPILED) if not _is_extension(name))
+
+
+def _is_extension(name: str) -> bool:
+    spec = sys.modules[name].__spec__ if name in sys.modules else find_spec(name)
+    return spec is not None and spec.origin is not None and spec.origin.endswith(tuple(EXTENSION_SUFFIXES))
+
+
+def describe() -> str:
+    """`compiled`, or `interpreted` with how much of it: for --version, the test header and the log."""
+    missing = interpreted()
+    if not missing:
+        return "compiled"
+    if len(missing) == len(COMPILED):
+        return "interpreted"
+    return f"interpreted in part ({', '.join(missing)})"
