@@ -88,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             'Number of worker processes; `"auto"` is one per processor that the process may use.',
             Kind.WORKERS,
             reload=False,
-            high=126,
+            high=254,
             zero="auto",
             own=True,
         ),
