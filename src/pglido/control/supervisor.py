@@ -1,0 +1,289 @@
+"""Starts the workers, keeps them running, ends them.
+
+Rules: there is one task per worker, which starts a process, carries its messages until the channel ends,
+reaps it and decides: restart after a pause that doubles from crash to crash (and is forgotten after a good
+while), or stop everything because a worker said that it can't boot, or because none ever came up. A dead
+worker's row on the board is zeroed and its death told before its successor starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import Process
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ..ipc.board import Board, Column
+from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
+from ..ipc.messages import (
+    CANNOT_BOOT,
+    TO_CONTROL,
+    Configure,
+    Drain,
+    Failed,
+    Message,
+    Ready,
+    Stop,
+    ToControl,
+)
+
+log = logging.getLogger("pglido.control")
+
+COMMAND = (sys.executable, "-m", "pglido.worker")
+GOOD_WHILE = 60.0  # seconds; a worker that lived this long starts anew with the first pause
+FIRST_PAUSE = 0.1
+LONGEST_PAUSE = 10.0
+HOPELESS = 4  # crashes in a row, while no worker has ever been ready
+GRACE = 5.0  # seconds from being told to stop, or from losing the channel, until SIGKILL
+
+
+class Events(Protocol):
+    """Who wants to know."""
+
+    def configuration(self) -> Configure:
+        """The first message to a new worker."""
+        ...
+
+    def received(self, worker: int, message: ToControl, fds: tuple[int, ...]) -> None:
+        """A message that the supervisor has no business with."""
+        ...
+
+    def died(self, worker: int) -> None:
+        """The process is reaped."""
+        ...
+
+    def became_ready(self) -> None:
+        """A worker accepts clients."""
+        ...
+
+
+@dataclass
+class Worker:
+    """One slot: what runs there now, and what became of those before."""
+
+    index: int
+    state: str = "stopped"  # starting, ready, draining, stopped, waiting (for the pause to end)
+    pid: int = 0
+    started: float = 0.0  # epoch
+    restarts: int = 0
+    crashes: int = 0  # in a row
+    channel: Channel[ToControl] | None = None
+    process: Process | None = field(default=None, repr=False)
+
+
+class Supervisor:
+    """The worker processes. `sockets` gives a worker's listening sockets."""
+
+    def __init__(
+        self,
+        count: int,
+        board: Board,
+        sockets: Callable[[int], Sequence[socket.socket]],
+        events: Events,
+        command: Sequence[str] = COMMAND,
+    ) -> None:
+        self.workers = [Worker(index) for index in range(count)]
+        self.failure: str | None = None
+        self._board = board
+        self._sockets = sockets
+        self._events = events
+        self._command = tuple(command)
+        self._ending = asyncio.Event()
+        self._ever_ready = False
+        self._goodbye: Message | None = None
+
+    async def run(self) -> None:
+        """Returns when all workers have ended after `drain` or `stop`, or after a failure (see `failure`)."""
+        async with asyncio.TaskGroup() as group:
+            for worker in self.workers:
+                group.create_task(self._keep(worker), name=f"worker {worker.index}")
+
+    @property
+    def ready(self) -> bool:
+        """Every worker accepts clients."""
+        return all(worker.state == "ready" for worker in self.workers)
+
+    @property
+    def ending(self) -> bool:
+        """No worker will be restarted."""
+        return self._ending.is_set()
+
+    def tell(self, index: int, message: Message) -> None:
+        """Post a message to a worker; lost when it does not run."""
+        if 0 <= index < len(self.workers) and (channel := self.workers[index].channel) is not None:
+            channel.post(message)
+
+    def tell_all(self, message: Message) -> None:
+        """Post a message to all workers."""
+        for worker in self.workers:
+            self.tell(worker.index, message)
+
+    def alive(self) -> list[int]:
+        """Workers that have a channel."""
+        return [w.index for w in self.workers if w.channel is not None and not w.channel.closed]
+
+    def drain(self, timeout: float, clients: bool = False) -> None:
+        """Let the workers come to an end within `timeout` seconds (0: however long it takes); none is
+        restarted.
+        """
+        self._end(Drain(timeout, clients))
+        if timeout:
+            asyncio.get_running_loop().call_later(timeout + 1, self.stop)
+
+    def stop(self) -> None:
+        """End the workers now; those that do not obey are killed."""
+        self._end(Stop())
+        asyncio.get_running_loop().call_later(GRACE, self._kill)
+
+    # ---- inside
+
+    def _end(self, goodbye: Message) -> None:
+        self._goodbye = goodbye
+        self._ending.set()
+        for worker in self.workers:
+            if worker.channel is not None:
+                worker.state = "draining"
+        self.tell_all(goodbye)
+
+    def _kill(self) -> None:
+        for worker in self.workers:
+            if worker.process is not None and worker.process.returncode is None:
+                log.error("worker %d (process %d) does not stop: killed", worker.index, worker.pid)
+                worker.process.kill()
+
+    def _fail(self, text: str) -> None:
+        if self.failure is None:
+            self.failure = text
+        if not self._ending.is_set():
+            self.stop()
+
+    async def _keep(self, worker: Worker) -> None:
+        while not self._ending.is_set():
+            began = time.monotonic()
+            try:
+                status = await self._live(worker)
+            except OSError as error:
+                self._fail(f"worker {worker.index} cannot be started: {error}")
+                return
+            self._bury(worker)
+            if self._ending.is_set():
+                break
+            if status == CANNOT_BOOT:
+                self._fail(f"worker {worker.index} cannot start; see the log")
+                break
+            if time.monotonic() - began > GOOD_WHILE:
+                worker.crashes = 0
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**worker.crashes)
+            worker.crashes += 1
+            worker.restarts += 1
+            self._board.bump(Column.CRASHES, worker.index)
+            log.error(
+                "worker %d (process %d) %s; restart in %.1f s", worker.index, worker.pid, _how(status), pause
+            )
+            if not self._ever_ready and worker.crashes >= HOPELESS:
+                self._fail(
+                    f"worker {worker.index} crashed {HOPELESS} times and none ever started: {_how(status)}"
+                )
+                break
+            worker.state = "waiting"
+            try:
+                await asyncio.wait_for(self._ending.wait(), pause)
+            except TimeoutError:
+                continue
+        worker.state = "stopped"
+
+    async def _live(self, worker: Worker) -> int:
+        """From the start of a process to its exit status."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        listening = [sock.fileno() for sock in self._sockets(worker.index)]
+        arguments = [
+            "--index",
+            str(worker.index),
+            "--channel",
+            str(theirs.fileno()),
+            "--board",
+            str(self._board.fd),
+        ]
+        if listening:
+            arguments += ["--listen", ",".join(map(str, listening))]
+        try:
+            # A process group of its own: what a terminal sends to pglido must not reach a worker before it
+            # can ignore it.
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                *arguments,
+                pass_fds=[theirs.fileno(), self._board.fd, *listening],
+                stdin=asyncio.subprocess.DEVNULL,
+                process_group=0,
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        worker.process, worker.pid, worker.started = process, process.pid, time.time()
+        worker.state = "starting"
+        worker.channel = Channel(ours, TO_CONTROL)
+        worker.channel.post(self._events.configuration())
+        if self._goodbye is not None:  # it came while the process was being made
+            worker.channel.post(self._goodbye)
+        try:
+            await self._listen(worker, worker.channel)
+        finally:
+            worker.channel.close()
+            status = await self._reap(worker, process)
+        return status
+
+    async def _listen(self, worker: Worker, channel: Channel[ToControl]) -> None:
+        """Carry messages until the channel ends."""
+        while True:
+            try:
+                message, fds = await channel.receive()
+            except ChannelClosed:
+                return
+            except ChannelBroken as error:
+                log.error("worker %d (process %d): %s", worker.index, worker.pid, error)
+                return
+            if isinstance(message, Ready):
+                log.info("worker %d is ready (process %d)", worker.index, worker.pid)
+                if worker.state == "starting":
+                    worker.state = "ready"
+                self._ever_ready = True
+                self._events.became_ready()
+            elif isinstance(message, Failed):
+                self._fail(f"worker {worker.index}: {message.text}")
+            else:
+                self._events.received(worker.index, message, fds)
+
+    @staticmethod
+    async def _reap(worker: Worker, process: Process) -> int:
+        """Its exit status; a process that lives on without a channel is killed."""
+        try:
+            return await asyncio.wait_for(process.wait(), GRACE)
+        except TimeoutError:
+            log.error(
+                "worker %d (process %d) closed its channel and lives on: killed", worker.index, worker.pid
+            )
+            process.kill()
+            return await process.wait()
+
+    def _bury(self, worker: Worker) -> None:
+        worker.channel = worker.process = None
+        worker.state = "stopped"
+        self._board.clear(worker.index)
+        self._events.died(worker.index)
+
+
+def _how(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        return f"was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was ended by signal {-status}"
