@@ -9,9 +9,9 @@ from functools import lru_cache
 def end_point(certificate: bytes) -> bytes | None:
     """tls-server-end-point (RFC 5929, 4.1): the hash of the server's certificate, given as DER.
 
-    The hash is that of the certificate's signature, SHA-256 where this is MD5 or SHA-1. None where a signature
-    algorithm has no such hash (Ed25519, Ed448): then there is no binding, as for PostgreSQL. Raises ValueError
-    for what is no certificate.
+    The hash is that of the certificate's signature, SHA-256 where this is MD5 or SHA-1. None where a
+    signature algorithm has no such hash (Ed25519, Ed448): then there is no binding, as for PostgreSQL.
+    Raises ValueError for what is no certificate.
     """
     # Only processes that serve TLS pay for this import (about 10 MB and 50 ms).
     from cryptography import x509

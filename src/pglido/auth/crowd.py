@@ -31,8 +31,8 @@ PLAIN_FACE = Face()
 class Crowd:
     """How many secrets of which look there are.
 
-    The default is for when no secret is known yet, as with auth_query alone: verifiers, as PostgreSQL has made
-    them since version 14.
+    The default is for when no secret is known yet, as with auth_query alone: verifiers, as PostgreSQL has
+    made them since version 14.
     """
 
     md5: int = 0

@@ -1,20 +1,14 @@
-"""auth_query without its connection: the SQL, what its answer means, and a cache of answers.
+"""auth_query without its connection: what its answer means, and a cache of answers.
 
 Who asks, must: run the query with the user name as parameter `$1` of the extended protocol, on a connection
 that no setting of any client has touched, and only once at a time for a name.
+The default query gives NULL for a password whose VALID UNTIL is past.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .secrets import Secret, parse
-
-# PgBouncer's default, with every name qualified so that no search_path can put another function or table there.
-# A password whose VALID UNTIL is past comes back as NULL: the user is known, and nothing proves who he is.
-DEFAULT_QUERY = (
-    "SELECT rolname, CASE WHEN rolvaliduntil < pg_catalog.now() THEN NULL ELSE rolpassword END "
-    "FROM pg_catalog.pg_authid WHERE rolname=$1 AND rolcanlogin"
-)
 
 Row = Sequence[bytes | None]
 Key = tuple[str, str]
@@ -25,7 +19,7 @@ class QueryError(Exception):
 
 
 def secret_of(user: str, rows: Sequence[Row]) -> Secret | None:
-    """What the rows (name, secret) say of `user`: None without a row, Unset where the secret is NULL or empty.
+    """What the rows (name, secret) say of `user`: None without one, Unset where the secret is NULL or empty.
 
     Raises QueryError for more than one row, other than two columns, or another name than the one asked for.
     """

@@ -2,22 +2,17 @@
 
 import re
 
+from ..config.errors import ConfigError, Place, Problem
+from .secrets import raw
+
 # PgBouncer's MAX_USERNAME less its terminating zero, and the longest secret it takes.
 MAX_NAME = 127
 MAX_SECRET = 65530
 
-_QUOTED = r'"((?:[^"]|"")*)"'
+_QUOTED = r'"((?:[^"]|"")*+)"'
 _ENTRY = re.compile(rf"\s*{_QUOTED}\s*{_QUOTED}")
 
-
-class UserlistError(Exception):
-    """A line that can't be read; `str()` gives file, line, what was found and what was expected."""
-
-    def __init__(self, path: str, line: int, problem: str) -> None:
-        super().__init__(f"{path}:{line}: {problem}")
-        self.path = path
-        self.line = line
-        self.problem = problem
+_EXPECTED = '"name" "secret", both in double quotes'
 
 
 def parse(text: str, path: str) -> dict[str, str]:
@@ -25,43 +20,48 @@ def parse(text: str, path: str) -> dict[str, str]:
 
     `;` at the start of a line makes it a comment, a quote inside a field is doubled, and what follows the
     second field is ignored, all as in PgBouncer. Where PgBouncer would stop at a broken line and keep what it
-    has, or take a missing quote to be on a later line, UserlistError is raised.
+    has, or take a missing quote to be on a later line, ConfigError names each such line.
     """
     users: dict[str, str] = {}
+    problems: list[Problem] = []
     for number, line in enumerate(text.split("\n"), 1):
         stripped = line.strip()
         if not stripped or stripped.startswith(";"):
             continue
         entry = _ENTRY.match(line)
-        if entry is None:
-            raise UserlistError(path, number, _problem(stripped))
-        name, secret = (field.replace('""', '"') for field in entry.groups())
-        _check_size(path, number, name, secret)
+        name, secret = (field.replace('""', '"') for field in entry.groups()) if entry else ("", "")
+        found, expected = _limit(name, secret) if entry else (_flaw(stripped), _EXPECTED)
+        if found:
+            problems.append(Problem(Place(path, number), "", found, expected))
         users[name] = secret
+    if problems:
+        raise ConfigError(problems)
     return users
 
 
-def _check_size(path: str, line: int, name: str, secret: str) -> None:
+def _limit(name: str, secret: str) -> tuple[str, str]:
+    """What a well-formed entry has that it must not, and what would be right; empty when all is."""
     if not name:
-        raise UserlistError(path, line, "the user name is empty")
-    if len(name.encode("utf-8", "surrogateescape")) > MAX_NAME:
-        raise UserlistError(path, line, f'the user name "{name[:20]}..." has more than {MAX_NAME} bytes')
-    if len(secret.encode("utf-8", "surrogateescape")) > MAX_SECRET:
-        raise UserlistError(path, line, f'the secret of user "{name}" has more than {MAX_SECRET} bytes')
+        return "found an empty user name", "a name"
     if "\0" in name + secret:
-        raise UserlistError(path, line, "a zero byte can't be part of a name or secret")
+        return "found a zero byte", "text without one"
+    if (size := len(raw(name))) > MAX_NAME:
+        return f"found a user name of {size} bytes", f"at most {MAX_NAME}"
+    if (size := len(raw(secret))) > MAX_SECRET:
+        return f"found a secret of {size} bytes", f"at most {MAX_SECRET}"
+    return "", ""
 
 
-def _problem(line: str) -> str:
-    expected = 'expected "name" "secret"'
+def _flaw(line: str) -> str:
+    """What keeps a line from being an entry; never shows a secret."""
     if not line.startswith('"'):
-        return f"{expected}, both in double quotes; the line does not start with one (comments start with ;)"
+        return "found no double quote at the start of the line (comments start with ;)"
     name = re.match(_QUOTED, line)
     if name is None:
-        return f"{expected}; the quote around the name is not closed"
+        return "found no quote at the end of the name"
     rest = line[name.end() :].strip()
     if not rest:
-        return f'{expected}; the secret of user "{name[1]}" is missing ("" for none)'
+        return f'found no secret for user "{name[1]}" (write "" for none)'
     if not rest.startswith('"'):
-        return f'{expected}; the secret of user "{name[1]}" does not start with a double quote'
-    return f'{expected}; the quote around the secret of user "{name[1]}" is not closed'
+        return f'found no double quote in front of the secret of user "{name[1]}"'
+    return f'found no quote at the end of the secret of user "{name[1]}"'

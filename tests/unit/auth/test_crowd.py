@@ -1,0 +1,53 @@
+"""Unknown users look like a random member of the crowd, the same one each time."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pglido.auth.crowd import PLAIN_FACE, Crowd, Face, draw, mock_salt
+from pglido.auth.secrets import Md5, Plain, Secret, Unset, Verifier
+
+SEED = b"seed"
+NAMES = [f"user{number}" for number in range(1000)]
+
+
+def verifier(iterations: int, salt: bytes = bytes(16)) -> Verifier:
+    return Verifier(iterations, salt, bytes(32), bytes(32))
+
+
+def test_faces_are_met_as_often_as_their_owners() -> None:
+    crowd = Crowd.of([*[verifier(4096)] * 6, *[verifier(10_000, bytes(20))] * 3, Plain("x"), Unset()])
+    met = Counter(crowd.face_in_scram(draw(SEED, name)) for name in NAMES)
+    assert met.keys() == {Face(4096), Face(10_000, 20), PLAIN_FACE}
+    assert met[Face(4096)] > met[Face(10_000, 20)] > met[PLAIN_FACE] > 50
+
+
+def test_with_md5_scram_is_met_as_often_as_verifiers() -> None:
+    crowd = Crowd.of([verifier(4096), Plain("x"), Md5("x")])
+    scram = sum(crowd.is_scram_in_md5(draw(SEED, name)) for name in NAMES)
+    assert 250 < scram < 420
+
+
+@pytest.mark.parametrize("secrets", [[], [Unset()]])
+def test_where_nothing_is_known_verifiers_are_supposed(secrets: list[Secret]) -> None:
+    crowd = Crowd.of(secrets)
+    assert crowd == Crowd()
+    assert crowd.face_in_scram(draw(SEED, "joe")) == PLAIN_FACE
+    assert crowd.is_scram_in_md5(draw(SEED, "joe"))
+
+
+def test_where_all_have_md5_secrets_scram_looks_as_if_made_on_the_fly() -> None:
+    assert Crowd.of([Md5("x")]).face_in_scram(draw(SEED, "joe")) == PLAIN_FACE
+
+
+@given(st.text(), st.integers(1, 100))
+def test_a_mock_salt_belongs_to_name_and_seed(user: str, size: int) -> None:
+    salt = mock_salt(SEED, user, size)
+    assert len(salt) == size
+    assert salt == mock_salt(SEED, user, size)
+    if size >= 16:
+        assert salt != mock_salt(b"other", user, size)
+        assert salt != mock_salt(SEED, user + "x", size)
+        assert salt[:16] != draw(SEED, user)[:16]
