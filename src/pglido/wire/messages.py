@@ -16,6 +16,8 @@ TERMINATE = b"X\0\0\0\4"
 READY_IDLE = b"Z\0\0\0\5I"
 AUTHENTICATION_OK = b"R\0\0\0\x08\0\0\0\0"
 EMPTY_QUERY = b"Q\0\0\0\5\0"
+# What follows the name in a Parse of the empty query.
+EMPTY_STATEMENT = b"\0\0\0"
 COPY_DONE = b"c\0\0\0\4"
 
 

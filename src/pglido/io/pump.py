@@ -1,0 +1,568 @@
+# cython: annotation_typing=True
+"""The byte path: waits once for all sockets, receives, asks the session, sends. Compiled only (Cython).
+
+Rules:
+1. One receive buffer for all connections. What could not be sent at once is copied to the link it is for
+   (`out`); the link that it came from isn't read until that is gone. So a connection at rest owns no buffer, and
+   one at work holds at most about one buffer's worth.
+2. A link is relayed (clients and servers), raw (bytes go to `peer` unseen), or it collects what comes in `inbox`
+   for a coroutine that reads it (`Stream`). `quiet` links are not read at all.
+3. Nothing here decides who is served: the host does, in `attach`, `released`, `client_gone`, `server_gone`.
+4. A link is closed by `close` only, and remembered until the round is over, for the kernel may still name it.
+"""
+
+import asyncio
+import os
+import ssl
+import time
+from typing import Any
+
+import cython
+from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING
+from cython.cimports.libc.errno import EAGAIN, EINTR, errno
+from cython.cimports.pglido.io.kernel import (
+    EPOLL_CLOEXEC,
+    EPOLL_CTL_ADD,
+    EPOLL_CTL_DEL,
+    EPOLL_CTL_MOD,
+    EPOLLERR,
+    EPOLLHUP,
+    EPOLLIN,
+    EPOLLOUT,
+    EPOLLRDHUP,
+    MSG_NOSIGNAL,
+    epoll_create1,
+    epoll_ctl,
+    epoll_event,
+    epoll_wait,
+    recv,
+    send,
+)
+
+from ..session.outbox import Outbox
+from ..session.verdicts import ATTACH, GO_ON, GOODBYE
+
+COMPILED = cython.compiled
+
+# One receive takes at most this much: the size of a large TLS flight, and more than a page of rows.
+BUFFER = 65536
+# A stream that nobody reads from (a login that floods) is read up to this many bytes.
+INBOX_LIMIT = 65536
+# How a link is used.
+COLLECT = 0  # bytes wait in `inbox` for a coroutine
+RELAY = 1  # the session says what happens to each message
+RAW = 2  # bytes go to `peer` unseen
+HANDSHAKE = 3  # TLS reads by itself; the waiter is only told that something happened
+
+
+class Link:
+    """One connected socket; owns its descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.mode = COLLECT
+        self.mask = 0
+        self.tls: ssl.SSLSocket | None = None
+        self.out: bytearray | None = None
+        self.inbox: bytes | None = None
+        self.waiter: asyncio.Future[None] | None = None
+        self.eof = False
+        self.quiet = False
+        self.closed = False
+        self.broken = False
+        self.after_close = False
+        self.peer: Link | None = None
+        self.watched = False
+
+
+class ClientLink(Link):
+    """A client; `waiting` while it stands in line for a server.
+
+    Times are those of the monotonic clock: `started` the transaction, `asked` the query being answered (0: none),
+    `rested` the last answer.
+    """
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self.server = None
+        self.waiting = False
+        self.started = self.asked = self.rested = 0.0
+
+
+class ServerLink(Link):
+    """A server; `client` is whom it serves now."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self.session = Server()
+        self.client = None
+
+
+class Watched:
+    """A descriptor of asyncio's, with the key that it is told by."""
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+
+
+def wake(link: Link) -> None:
+    """Tell the coroutine that waits for this link, if any."""
+    waiter = link.waiter
+    if waiter is not None:
+        link.waiter = None
+        if not waiter.done():
+            waiter.set_result(None)
+
+
+class Pump:
+    """All sockets of one worker, and the loop that serves them; asyncio's selector is made of it."""
+
+    def __init__(self, host: Any) -> None:
+        self.host = host
+        self.epoll = epoll_create1(EPOLL_CLOEXEC)
+        if self.epoll < 0:
+            raise OSError(errno, "epoll_create1")
+        self.buffer = bytearray(BUFFER)
+        self.view = memoryview(self.buffer)
+        self.to_client = Outbox()
+        self.to_server = Outbox()
+        self.links: dict[Any, None] = {}
+        self.graves: list[Any] = []
+        self.gone: list[Any] = []
+        self.now = time.monotonic()
+
+    # Links.
+
+    def add(self, link: Link) -> None:
+        """Begin to watch a link."""
+        event: epoll_event
+        event.events = EPOLLIN
+        event.data.ptr = cython.cast(cython.p_void, link)
+        if epoll_ctl(self.epoll, EPOLL_CTL_ADD, link.fd, cython.address(event)):
+            raise OSError(errno, "epoll_ctl")
+        link.mask = EPOLLIN
+        link.watched = True
+        self.links[link] = None
+
+    def forget(self, link: Link) -> None:
+        """Watch it no more; its descriptor stays open."""
+        if link.watched:
+            link.watched = False
+            del self.links[link]
+            epoll_ctl(self.epoll, EPOLL_CTL_DEL, link.fd, cython.NULL)
+            self.graves.append(link)
+
+    def close(self, link: Link) -> None:
+        """Close the socket; the link is dead from here on. Harmless when it is closed already."""
+        if link.closed:
+            return
+        self.forget(link)
+        link.closed = link.eof = True
+        if link.tls is not None:
+            link.tls.close()
+        else:
+            os.close(link.fd)
+        link.out = None
+        link.inbox = None
+        wake(link)
+
+    def release(self, link: Link) -> int:
+        """Stop watching, and hand the descriptor (a plain one) to the caller, who owns it from here on."""
+        self.forget(link)
+        link.closed = link.eof = True
+        return link.fd
+
+    def watch(self, link: Link) -> None:
+        """Ask the kernel for just the events that this link can deal with now."""
+        mask: cython.uint = 0
+        client: ClientLink
+        server: ServerLink
+        event: epoll_event
+        if not link.watched:
+            return
+        if link.out is not None:
+            mask |= EPOLLOUT
+        if link.after_close:
+            pass
+        elif link.mode == HANDSHAKE:
+            mask |= EPOLLIN
+        elif link.mode == COLLECT:
+            if not link.eof and (link.inbox is None or len(link.inbox) < INBOX_LIMIT):
+                mask |= EPOLLIN
+        elif link.mode == RAW:
+            if link.peer is not None and link.peer.out is None:
+                mask |= EPOLLIN
+        elif link.quiet:
+            mask |= EPOLLRDHUP
+        elif isinstance(link, ClientLink):
+            client = cython.cast(ClientLink, link)
+            if client.waiting:
+                mask |= EPOLLRDHUP
+            elif client.out is None and (client.server is None or client.server.out is None):
+                mask |= EPOLLIN
+        else:
+            server = cython.cast(ServerLink, link)
+            if server.client is None or server.client.out is None:
+                mask |= EPOLLIN
+        if mask != link.mask:
+            event.events = mask
+            event.data.ptr = cython.cast(cython.p_void, link)
+            epoll_ctl(self.epoll, EPOLL_CTL_MOD, link.fd, cython.address(event))
+            link.mask = mask
+
+    def send(self, link: Link, data: bytes) -> None:
+        """Send `data`, now or when the peer takes it. A broken connection shows in the next round."""
+        if data and not link.closed:
+            self.transmit(link, PyBytes_AS_STRING(data), len(data))
+
+    def send_and_close(self, link: Link, data: bytes) -> None:
+        """Send what is pending and `data`, then close; once all is taken."""
+        self.send(link, data)
+        if link.closed:
+            return
+        if link.out is None or link.broken:
+            self.close(link)
+        else:
+            link.after_close = True
+            self.watch(link)
+
+    def collect(self, link: Link) -> None:
+        """From now on what comes waits in `inbox` for a coroutine."""
+        link.mode = COLLECT
+        self.watch(link)
+
+    def handshake(self, link: Link, writing: cython.bint) -> None:
+        """From now on the waiter is told when the socket can be read (or written, if that is what TLS needs)."""
+        event: epoll_event
+        link.mode = HANDSHAKE
+        if link.watched:
+            event.events = EPOLLOUT if writing else EPOLLIN
+            event.data.ptr = cython.cast(cython.p_void, link)
+            epoll_ctl(self.epoll, EPOLL_CTL_MOD, link.fd, cython.address(event))
+            link.mask = event.events
+
+    def relay(self, link: Link) -> None:
+        """From now on the session decides."""
+        link.mode = RELAY
+        self.watch(link)
+
+    def join_raw(self, one: Link, other: Link) -> None:
+        """From now on the bytes of each go to the other unseen."""
+        one.mode = other.mode = RAW
+        one.peer = other
+        other.peer = one
+        for link, peer in ((one, other), (other, one)):
+            data = link.inbox
+            link.inbox = None
+            if data:
+                self.send(peer, data)
+        self.watch(one)
+        self.watch(other)
+
+    def pair(self, client: ClientLink, server: ServerLink) -> None:
+        """The client is served by the server from now on; what it sent meanwhile is not yet dealt with."""
+        client.server = server
+        server.client = client
+        client.session.link(server.session)
+        client.waiting = False
+        client.started = self.now
+        client.asked = self.now
+        if client.out is not None:
+            self.watch(server)
+
+    def part(self, client: ClientLink, server: ServerLink) -> None:
+        """The client has no server any more."""
+        client.session.unlink()
+        client.server = None
+        server.client = None
+        client.asked = 0
+        client.rested = self.now
+        if client.out is not None:
+            self.watch(server)
+
+    def resume(self, client: ClientLink) -> None:
+        """Go on with what a client sent while it waited."""
+        data = client.inbox
+        client.inbox = None
+        self.watch(client)
+        if data is None:
+            data = b""
+        self.push(client, PyBytes_AS_STRING(data), 0, len(data))
+
+    # Moving bytes.
+
+    def transmit(self, link: Link, data: cython.p_char, size: cython.Py_ssize_t) -> None:
+        """Send at once what the kernel takes, and keep a copy of the rest for when it takes more."""
+        sent: cython.Py_ssize_t = 0
+        if link.out is not None:
+            link.out += data[:size]
+            return
+        if not link.broken:
+            sent = self.send_some(link, data, size)
+        if sent < 0:
+            link.broken = True
+            self.gone.append(link)
+            return
+        if sent < size:
+            link.out = bytearray(data[sent:size])
+            self.out_changed(link)
+
+    def send_some(self, link: Link, data: cython.p_char, size: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Bytes sent, 0 if none can be now, -1 if never again."""
+        sent: cython.Py_ssize_t
+        if link.tls is not None:
+            try:
+                return link.tls.send(data[:size])
+            except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                return 0
+            except OSError:
+                return -1
+        sent = send(link.fd, data, size, MSG_NOSIGNAL)
+        if sent < 0:
+            return 0 if errno == EAGAIN or errno == EINTR else -1
+        return sent
+
+    def drain(self, link: Link) -> None:
+        """The peer can take more."""
+        size: cython.Py_ssize_t
+        sent: cython.Py_ssize_t
+        if link.out is None:
+            self.watch(link)
+            return
+        size = len(link.out)
+        sent = self.send_some(link, PyByteArray_AS_STRING(link.out), size)
+        if sent < 0:
+            link.broken = True
+            link.out = None
+            self.gone.append(link)
+            return
+        if sent < size:
+            del link.out[:sent]
+            return
+        link.out = None
+        if link.after_close:
+            self.close(link)
+            return
+        self.out_changed(link)
+        if link.mode == COLLECT and link.waiter is not None:
+            wake(link)
+
+    def out_changed(self, link: Link) -> None:
+        """`out` came or went: whoever fills it may be read, or not."""
+        self.watch(link)
+        client: ClientLink
+        server: ServerLink
+        if link.mode == RAW:
+            if link.peer is not None:
+                self.watch(link.peer)
+        elif isinstance(link, ClientLink):
+            client = cython.cast(ClientLink, link)
+            if client.server is not None:
+                self.watch(client.server)
+        elif isinstance(link, ServerLink):
+            server = cython.cast(ServerLink, link)
+            if server.client is not None:
+                self.watch(server.client)
+
+    def deliver(self, link: Link, outbox: Outbox, buf: cython.p_char) -> None:
+        """Send what a round has collected for this link."""
+        if outbox.parts is not None:
+            self.transmit(link, PyByteArray_AS_STRING(outbox.parts), len(outbox.parts))
+            outbox.clear()
+        elif outbox.stop > outbox.start:
+            self.transmit(link, buf + outbox.start, outbox.stop - outbox.start)
+            outbox.clear()
+
+    def receive(self, link: Link) -> cython.Py_ssize_t:
+        """Bytes now in the buffer; 0 for none yet, -1 for the end of the connection."""
+        got: cython.Py_ssize_t
+        if link.tls is not None:
+            try:
+                got = link.tls.recv_into(self.view)
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return 0
+            except OSError:
+                return -1
+            return got if got else -1
+        got = recv(link.fd, PyByteArray_AS_STRING(self.buffer), BUFFER, 0)
+        if got > 0:
+            return got
+        if got < 0 and (errno == EAGAIN or errno == EINTR):
+            return 0
+        return -1
+
+    def push(self, client: ClientLink, buf: cython.p_char, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> None:
+        """Deal with what a client sent: `buf[pos:end]`."""
+        session: Client = client.session
+        verdict: cython.int = GO_ON
+        while True:
+            pos = session.take(cython.cast(cython.p_const_uchar, buf), pos, end, self.to_server, self.to_client)
+            verdict = session.verdict
+            if verdict != ATTACH or not self.host.attach(client):
+                break
+        if client.server is not None:
+            if client.asked == 0:
+                client.asked = self.now
+            self.deliver(client.server, self.to_server, buf)
+        self.deliver(client, self.to_client, buf)
+        if verdict == ATTACH:
+            if not client.closed:
+                client.waiting = True
+                client.inbox = buf[pos:end]
+                self.watch(client)
+        elif verdict != GO_ON:
+            self.host.client_gone(client, "" if verdict == GOODBYE else session.fault[1])
+
+    # Events.
+
+    def on_client(self, client: ClientLink, got: cython.Py_ssize_t) -> None:
+        """`got` bytes of a relayed client are in the buffer."""
+        client.stats.received += got
+        self.push(client, PyByteArray_AS_STRING(self.buffer), 0, got)
+
+    def on_server(self, server: ServerLink, got: cython.Py_ssize_t) -> None:
+        """`got` bytes of a relayed server are in the buffer."""
+        buf: cython.p_char = PyByteArray_AS_STRING(self.buffer)
+        session: Server = server.session
+        client: ClientLink = server.client
+        result: cython.int = session.take(cython.cast(cython.p_const_uchar, buf), got, self.to_client)
+        if client is None:
+            self.to_client.clear()
+            if result < 0:
+                self.host.server_gone(server, session.fault)
+            else:
+                self.host.rested(server)
+            return
+        client.stats.sent += got
+        self.deliver(client, self.to_client, buf)
+        if result < 0:
+            self.host.server_gone(server, session.fault)
+            return
+        if session.turns:
+            self.count(client, session)
+            if not client.session.rules.keep:
+                if session.free():
+                    self.part(client, server)
+                    self.host.released(server)
+                elif not client.session.rules.block and session.status != 0x49:
+                    self.host.refuse_block(client)
+
+    def count(self, client: ClientLink, session: Server) -> None:
+        """A query of this client was answered."""
+        client.stats.queries += session.turns
+        if client.asked:
+            client.stats.query_time += self.now - client.asked
+        client.asked = 0
+        client.rested = self.now
+        if session.status == 0x49:
+            client.stats.transactions += 1
+            client.stats.transaction_time += self.now - client.started
+            client.started = self.now
+
+    def on_event(self, link: Link, events: cython.uint) -> None:
+        """Something happened on a link."""
+        got: cython.Py_ssize_t
+        data: bytes
+        if link.mode == HANDSHAKE:
+            # Silent until the coroutine has looked.
+            self.unmask(link)
+            wake(link)
+            return
+        if events & EPOLLOUT:
+            self.drain(link)
+            if link.closed:
+                return
+        if not events & EPOLLIN:
+            if events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP):
+                self.lost(link)
+            return
+        if not link.mask & EPOLLIN:
+            return
+        got = self.receive(link)
+        if got == 0:
+            return
+        if got < 0:
+            self.lost(link)
+        elif link.mode == RELAY:
+            if isinstance(link, ClientLink):
+                self.on_client(cython.cast(ClientLink, link), got)
+            else:
+                self.on_server(cython.cast(ServerLink, link), got)
+        elif link.mode == RAW:
+            self.transmit(link.peer, PyByteArray_AS_STRING(self.buffer), got)
+        else:
+            data = PyByteArray_AS_STRING(self.buffer)[:got]
+            link.inbox = data if link.inbox is None else link.inbox + data
+            self.watch(link)
+            wake(link)
+
+    def unmask(self, link: Link) -> None:
+        """Ask for no events but errors."""
+        event: epoll_event
+        event.events = 0
+        event.data.ptr = cython.cast(cython.p_void, link)
+        epoll_ctl(self.epoll, EPOLL_CTL_MOD, link.fd, cython.address(event))
+        link.mask = 0
+
+    def lost(self, link: Link) -> None:
+        """The peer closed the connection, or it broke."""
+        if link.closed:
+            return
+        link.eof = True
+        if link.after_close:
+            self.close(link)
+        elif link.mode == COLLECT or link.mode == HANDSHAKE:
+            self.forget(link)
+            wake(link)
+        elif link.mode == RAW:
+            self.host.raw_gone(link)
+        elif isinstance(link, ClientLink):
+            self.host.client_gone(link, "client unexpected eof")
+        else:
+            self.host.server_gone(link, "server conn crashed?")
+
+    # asyncio's own descriptors.
+
+    def watch_descriptor(self, watched: Watched, fd: cython.int, events: cython.int, known: cython.bint) -> None:
+        """Watch (or, `known`, watch for other things) a descriptor of asyncio's; `events` as in `selectors`."""
+        event: epoll_event
+        event.events = (EPOLLIN if events & 1 else 0) | (EPOLLOUT if events & 2 else 0)
+        event.data.ptr = cython.cast(cython.p_void, watched)
+        if epoll_ctl(self.epoll, EPOLL_CTL_MOD if known else EPOLL_CTL_ADD, fd, cython.address(event)):
+            raise OSError(errno, os.strerror(errno))
+
+    def unwatch_descriptor(self, watched: Watched, fd: cython.int) -> None:
+        """Watch it no more. It may be closed already."""
+        epoll_ctl(self.epoll, EPOLL_CTL_DEL, fd, cython.NULL)
+        self.graves.append(watched)
+
+    def turn(self, timeout: cython.int) -> list[Any]:
+        """One round: wait up to `timeout` ms (-1: for ever), serve the links, return asyncio's events."""
+        events = cython.declare(epoll_event[256])
+        link: Link
+        watched: Watched
+        thing: object
+        got: cython.int
+        i: cython.int
+        bits: cython.uint
+        out: list = []
+        with cython.nogil:
+            got = epoll_wait(self.epoll, cython.address(events[0]), 256, timeout)
+        self.now = time.monotonic()
+        for i in range(got):
+            thing = cython.cast(object, events[i].data.ptr)
+            bits = events[i].events
+            if isinstance(thing, Link):
+                link = cython.cast(Link, thing)
+                if not link.closed:
+                    self.on_event(link, bits)
+            else:
+                watched = cython.cast(Watched, thing)
+                # An error is both, so that whoever waits for either finds out.
+                bits = (3 if bits & (EPOLLHUP | EPOLLERR) else 0) | (1 if bits & EPOLLIN else 0) | (2 if bits & EPOLLOUT else 0)
+                out.append((watched.key, bits & watched.key.events))
+        while self.gone:
+            self.lost(self.gone.pop())
+        self.graves.clear()
+        return out

@@ -1,0 +1,85 @@
+"""The pump as asyncio's selector: one wait in the kernel serves clients, servers and every coroutine."""
+
+import asyncio
+import selectors
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from .pump import Pump, Watched
+
+
+class Reactor(selectors.BaseSelector):
+    """A selector whose `select` serves the pump's links, and returns for asyncio's sake only."""
+
+    def __init__(self, pump: Pump) -> None:
+        self.pump = pump
+        self.ready: deque[Any] = deque()
+        self._keys: dict[int, selectors.SelectorKey] = {}
+        self._watched: dict[int, Watched] = {}
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """As in `selectors`."""
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        if fd in self._keys:
+            raise KeyError(f"{fileobj!r} is already registered")
+        return self._put(fileobj, fd, events, data, False)
+
+    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """As in `selectors`."""
+        key = self.get_key(fileobj)
+        return self._put(key.fileobj, key.fd, events, data, True)
+
+    def _put(self, fileobj: Any, fd: int, events: int, data: Any, known: bool) -> selectors.SelectorKey:
+        key = selectors.SelectorKey(fileobj, fd, events, data)
+        watched = self._watched.get(fd) or Watched(key)
+        watched.key = key
+        self.pump.watch_descriptor(watched, fd, events, known)
+        self._watched[fd] = watched
+        self._keys[fd] = key
+        return key
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        """As in `selectors`."""
+        key = self.get_key(fileobj)
+        del self._keys[key.fd]
+        self.pump.unwatch_descriptor(self._watched.pop(key.fd), key.fd)
+        return key
+
+    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
+        """As in `selectors`; also finds a file object that was closed meanwhile."""
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        if fd in self._keys:
+            return self._keys[fd]
+        for key in self._keys.values():
+            if key.fileobj is fileobj:
+                return key
+        raise KeyError(f"{fileobj!r} is not registered")
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        """As in `selectors`."""
+        return self._keys
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Serve links until asyncio has something to do: an event, a callback, or `timeout` seconds gone by."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            wait = -1 if end is None else max(0, int((end - time.monotonic()) * 1000 + 0.999))
+            events: list[tuple[selectors.SelectorKey, int]] = self.pump.turn(wait)
+            if events or self.ready or (end is not None and self.pump.now >= end):
+                return events
+
+    def close(self) -> None:
+        """As in `selectors`."""
+        self._keys.clear()
+        self._watched.clear()
+
+
+def new_loop(pump: Pump) -> asyncio.AbstractEventLoop:
+    """An asyncio event loop that runs on the pump."""
+    reactor = Reactor(pump)
+    loop = asyncio.SelectorEventLoop(reactor)
+    # What a link's event has scheduled must not wait for the next event: asyncio's own queue tells.
+    reactor.ready = loop._ready  # type: ignore[attr-defined]
+    return loop

@@ -1,0 +1,122 @@
+"""Rare paths on a link, as coroutines: read exactly, read a message, start TLS."""
+
+import asyncio
+import socket
+import ssl
+
+from .pump import HANDSHAKE, Link, Pump
+
+
+class Gone(ConnectionError):
+    """The peer closed the connection."""
+
+
+class Unsafe(ConnectionError):
+    """The peer sent bytes where none may come, e.g. before TLS was up (CVE-2021-23214, CVE-2021-23222)."""
+
+
+class Stream:
+    """A link in collecting mode, read by one coroutine."""
+
+    __slots__ = ("_had", "link", "pump")
+
+    def __init__(self, pump: Pump, link: Link) -> None:
+        self.pump = pump
+        self.link = link
+        self._had = b""
+
+    async def _more(self) -> None:
+        link = self.link
+        if link.inbox is None:
+            if link.eof:
+                raise Gone("the connection was closed")
+            link.waiter = asyncio.get_running_loop().create_future()
+            try:
+                await link.waiter
+            finally:
+                link.waiter = None
+        if link.inbox is not None:
+            self._had += link.inbox
+            link.inbox = None
+            self.pump.watch(link)
+
+    async def exactly(self, count: int) -> bytes:
+        """The next `count` bytes; raises Gone."""
+        while len(self._had) < count:
+            await self._more()
+        data, self._had = self._had[:count], self._had[count:]
+        return data
+
+    async def look(self, count: int) -> bytes:
+        """The next `count` bytes, left to be read again."""
+        data = await self.exactly(count)
+        self._had = data + self._had
+        return data
+
+    async def message(self, limit: int) -> tuple[int, bytes]:
+        """The next message: its type and body; raises Unsafe beyond `limit` bytes."""
+        head = await self.exactly(5)
+        size = int.from_bytes(head[1:], "big")
+        if not 4 <= size <= limit:
+            raise Unsafe(f"invalid message length {size}")
+        return head[0], await self.exactly(size - 4)
+
+    def send(self, data: bytes) -> None:
+        """Send, now or when the peer takes it."""
+        self.pump.send(self.link, data)
+
+    def settle(self) -> None:
+        """Give unread bytes back to the link, whose mode is about to change."""
+        if self._had:
+            self.link.inbox = self._had + (self.link.inbox or b"")
+            self._had = b""
+
+    def clean(self) -> bool:
+        """Is nothing there that nobody asked for?"""
+        return not self._had and self.link.inbox is None
+
+    async def wait_writable(self) -> None:
+        """Until the socket can be written (so a connect has ended) or has failed."""
+        await self._handshake(True)
+
+    async def _handshake(self, writing: bool) -> None:
+        link = self.link
+        if link.eof:
+            raise Gone("the connection was closed")
+        link.waiter = asyncio.get_running_loop().create_future()
+        self.pump.handshake(link, writing)
+        try:
+            await link.waiter
+        finally:
+            link.waiter = None
+        if link.closed:
+            raise Gone("the connection was closed")
+
+    async def start_tls(self, context: ssl.SSLContext, *, serving: bool, name: str | None = None) -> None:
+        """Make the link a TLS one; raises ssl.SSLError, OSError, or Unsafe when plain bytes came before it."""
+        if not self.clean():
+            raise Unsafe("received unencrypted data after SSL request")
+        link = self.link
+        link.mode = HANDSHAKE
+        plain = socket.socket(fileno=link.fd)
+        try:
+            tls = context.wrap_socket(
+                plain,
+                server_side=serving,
+                server_hostname=name,
+                do_handshake_on_connect=False,
+                suppress_ragged_eofs=True,
+            )
+        except BaseException:
+            plain.detach()
+            raise
+        link.tls = tls
+        while True:
+            try:
+                tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                await self._handshake(False)
+            except ssl.SSLWantWriteError:
+                await self._handshake(True)
+        self.pump.collect(link)

@@ -1,0 +1,52 @@
+cimport cython
+
+cdef class Slot:
+    cdef public Pool pool
+    cdef public int state
+    cdef public object birth
+    cdef public object settings
+    cdef public object server
+    cdef public double born
+    cdef public double since
+    cdef public double dies
+    cdef public bint doomed
+
+cdef class Ticket:
+    cdef public object client
+    cdef public object birth
+    cdef public object settings
+    cdef public double since
+    cdef public bint gone
+    cdef public bint notified
+
+cdef class Pool:
+    cdef public tuple key
+    cdef public object limits
+    cdef public object chance
+    cdef public dict slots
+    cdef public list idle
+    cdef public object line
+    cdef public Py_ssize_t waiting
+    cdef public Py_ssize_t opening
+    cdef public Py_ssize_t leases
+    cdef public Py_ssize_t granted
+    cdef public Py_ssize_t recalls
+    cdef public Py_ssize_t asked
+    cdef public double asked_at
+    cdef public Py_ssize_t failures
+    cdef public double retry_at
+    cdef public tuple problem
+    cdef public bint closed
+    cdef public double check_delay
+    cdef public bint round_robin
+
+    @cython.locals(top=Py_ssize_t, at=Py_ssize_t, back=Py_ssize_t, slot=Slot)
+    cpdef Slot take(self, object birth, object settings, double now)
+
+    @cython.locals(ticket=Ticket)
+    cpdef Ticket freed(self, Slot slot, object settings, double now)
+
+    cpdef bint wait(self, Ticket ticket) except -1
+
+    @cython.locals(needed=Py_ssize_t)
+    cpdef bint hungry(self, double now) except -1

@@ -1,0 +1,370 @@
+"""The servers of one pool in one worker, and the clients in line for them: pure policy.
+
+Rules:
+1. Clients are served in the order in which they came. A newcomer passes nobody.
+2. A lease is the right to one server connection; leases are granted and recalled by the broker, which alone
+   counts limits. There are never more slots than leases, but for a lease recalled while all slots are busy.
+3. Nothing happens here: `plan` says what to do, others do it and report. Time is passed in, chance injected.
+
+A slot is one server connection as seen from here; `server` is whatever its owner keeps there.
+
+    OPENING --opened--> IDLE --take/freed--> BUSY --freed--> IDLE ...
+    IDLE --plan: CHECK--> CHECKING --freed--> IDLE or BUSY;  any --closed--> gone
+"""
+
+import enum
+from collections import deque
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .limits import Limits
+
+OPENING = 1
+IDLE = 2
+BUSY = 3
+CHECKING = 4
+CLOSING = 5
+
+STATES = {OPENING: "login", IDLE: "idle", BUSY: "active", CHECKING: "tested", CLOSING: "closing"}
+
+# How far down the stack of idle servers to look for one whose settings fit.
+LOOK = 8
+# Seconds between two changes of what is asked of the broker.
+WANT_INTERVAL = 0.05
+# Seconds before the second attempt to connect; doubles with each failure up to server_login_retry.
+FIRST_RETRY = 0.1
+
+
+class Verb(enum.Enum):
+    """What a plan asks for."""
+
+    CONNECT = "open a server connection for this slot"
+    CHECK = "see whether the server of this idle slot is alive, then report it freed or closed"
+    CLOSE = "close the server of this slot"
+    SERVE = "give this slot to this ticket"
+    REJECT = "tell the client of this ticket why it can't be served"
+    NOTIFY = "tell the client of this ticket that it waits"
+    WANT = "ask the broker for this many leases (0: none any more)"
+    RETURN = "give this many leases back to the broker"
+    KEPT = "tell the broker that nothing is idle"
+
+
+class Plan(NamedTuple):
+    """One thing to do."""
+
+    verb: Verb
+    slot: "Slot | None" = None
+    ticket: "Ticket | None" = None
+    count: int = 0
+    problem: tuple[str, str] | None = None
+
+
+class Slot:
+    """One server connection; times are monotonic seconds.
+
+    `birth` is what it was opened with, `settings` what it has now: both are compared by identity only.
+    """
+
+    __slots__ = ("birth", "born", "dies", "doomed", "pool", "server", "settings", "since", "state")
+
+    def __init__(self, pool: "Pool", birth: object, now: float) -> None:
+        self.pool = pool
+        self.state = OPENING
+        self.birth = birth
+        self.settings = birth
+        self.server: Any = None
+        self.born = now
+        self.since = now
+        self.dies = 0.0
+        self.doomed = False
+
+    def __repr__(self) -> str:
+        return f"<Slot {STATES[self.state]}{' doomed' if self.doomed else ''}>"
+
+
+class Ticket:
+    """One client in line since `since`; `settings` and `birth` as in Slot."""
+
+    __slots__ = ("birth", "client", "gone", "notified", "settings", "since")
+
+    def __init__(self, client: Any, birth: object, settings: object, since: float) -> None:
+        self.client = client
+        self.birth = birth
+        self.settings = settings
+        self.since = since
+        self.gone = False
+        self.notified = False
+
+
+class Pool:
+    """One worker's part of the pool `key` = (database, user towards the server)."""
+
+    def __init__(self, key: tuple[str, str], limits: Limits, chance: Callable[[], float]) -> None:
+        self.key = key
+        self.chance = chance
+        self.adopt(limits)
+        self.slots: dict[Slot, None] = {}
+        self.idle: list[Slot] = []
+        self.line: deque[Ticket] = deque()
+        self.waiting = 0
+        self.opening = 0
+        self.leases = 0
+        self.granted = 0
+        self.recalls = 0
+        self.asked = 0
+        self.asked_at = -WANT_INTERVAL
+        self.failures = 0
+        self.retry_at = 0.0
+        self.problem: tuple[str, str] | None = None
+        self.closed = False
+
+    def __repr__(self) -> str:
+        counts = [(name, self.count(state)) for state, name in STATES.items()]
+        states = " ".join([f"{name}={count}" for name, count in counts if count])
+        return f"<Pool {'/'.join(self.key)} leases={self.leases} {states or 'empty'} waiting={self.waiting}>"
+
+    def adopt(self, limits: Limits) -> None:
+        """Go by these limits from now on."""
+        self.limits = limits
+        self.check_delay = limits.check_delay
+        self.round_robin = limits.round_robin
+
+    def count(self, state: int) -> int:
+        """How many slots are in this state."""
+        return len([slot for slot in self.slots if slot.state == state])
+
+    # The byte path.
+
+    def take(self, birth: object, settings: object, now: float) -> Slot | None:
+        """An idle server for a newcomer, or None: then it must wait."""
+        if self.waiting or not self.idle:
+            return None
+        top = len(self.idle) - 1
+        at = 0 if self.round_robin else top
+        for back in range(min(LOOK, len(self.idle))):
+            slot = self.idle[top - back]
+            if slot.settings is settings and slot.birth is birth:
+                at = top - back
+                break
+        slot = self.idle[at]
+        if slot.birth is not birth or slot.since + self.check_delay <= now:
+            return None
+        del self.idle[at]
+        slot.state = BUSY
+        slot.since = now
+        return slot
+
+    def freed(self, slot: Slot, settings: object, now: float) -> Ticket | None:
+        """The server of `slot` is clean and free: the next ticket to serve with it, or None.
+
+        With None the slot is IDLE, or CLOSING: then its server must be closed and `closed` called.
+        """
+        if slot.state == OPENING or slot.state == CHECKING:
+            self.opening -= 1
+        slot.settings = settings
+        if slot.doomed or self.recalls or now >= slot.dies or self.closed:
+            slot.state = CLOSING
+            return None
+        while self.line:
+            ticket = self.line[0]
+            if not ticket.gone:
+                if ticket.birth is not slot.birth:
+                    break
+                self.line.popleft()
+                self.waiting -= 1
+                ticket.gone = True
+                slot.state = BUSY
+                slot.since = now
+                return ticket
+            self.line.popleft()
+        slot.state = IDLE
+        slot.since = now
+        self.idle.append(slot)
+        return None
+
+    def wait(self, ticket: Ticket) -> bool:
+        """Stand in line; returns whether `plan` should be asked at once."""
+        self.line.append(ticket)
+        self.waiting += 1
+        return self.hungry(ticket.since)
+
+    def hungry(self, now: float) -> bool:
+        """Is there something to be done for those who wait that was not done yet?"""
+        needed = self.waiting - self.opening
+        if needed <= 0:
+            return False
+        if self.problem is not None or self.idle or self.leases > len(self.slots):
+            return True
+        return needed > self.asked and now >= self.asked_at + WANT_INTERVAL
+
+    # Reports.
+
+    def leave(self, ticket: Ticket) -> None:
+        """The client of `ticket` does not wait any more."""
+        if not ticket.gone:
+            ticket.gone = True
+            self.waiting -= 1
+
+    def opened(self, slot: Slot, now: float) -> None:
+        """The server of `slot` is logged in; report it freed next."""
+        self.failures = 0
+        self.problem = None
+        life = self.limits.lifetime * (1 - self.limits.lifetime_jitter * self.chance())
+        slot.born = now
+        slot.dies = now + life
+
+    def failed(self, slot: Slot, sqlstate: str, text: str, now: float) -> None:
+        """The server of `slot` could not be reached or did not let us in."""
+        self.closed_slot(slot)
+        self.failures += 1
+        pause = min(self.limits.login_retry, FIRST_RETRY * 2 ** min(self.failures - 1, 20))
+        self.retry_at = now + pause * (0.5 + self.chance() / 2)
+        self.problem = (sqlstate, text)
+
+    def closed_slot(self, slot: Slot) -> None:
+        """The server of `slot` is gone."""
+        if slot not in self.slots:
+            return
+        del self.slots[slot]
+        if slot.state == IDLE:
+            self.idle.remove(slot)
+        elif slot.state == OPENING or slot.state == CHECKING:
+            self.opening -= 1
+        slot.state = CLOSING
+
+    def grant(self) -> None:
+        """The broker granted a lease."""
+        self.leases += 1
+        self.granted += 1
+        self.asked = max(0, self.asked - 1)
+
+    def recall(self, idle_only: bool) -> list[Plan]:
+        """The broker wants a lease back: at once if one is unused or idle, else (not `idle_only`) the next freed."""
+        if self.leases > len(self.slots):
+            self.leases -= 1
+            return [Plan(Verb.RETURN, count=1)]
+        if not self.leases:
+            return []
+        if self.idle:
+            self.recalls += 1
+            return [self._close(self.idle[0])]
+        if idle_only:
+            return [Plan(Verb.KEPT)]
+        self.recalls += 1
+        return []
+
+    def retire(self) -> list[Plan]:
+        """Replace every server: idle ones now, busy ones when they are freed."""
+        for slot in self.slots:
+            slot.doomed = True
+        return [self._close(slot) for slot in list(self.idle)]
+
+    def _close(self, slot: Slot) -> Plan:
+        self.idle.remove(slot)
+        slot.state = CLOSING
+        return Plan(Verb.CLOSE, slot)
+
+    # Policy.
+
+    def plan(self, now: float) -> list[Plan]:
+        """What is to be done now. To be asked after reports, when `wait` says so, and from time to time."""
+        plans = self._rejections(now)
+        plans += self._connections(now)
+        plans += self._leases(now)
+        return plans
+
+    def _rejections(self, now: float) -> list[Plan]:
+        limits = self.limits
+        plans = []
+        if self.closed:
+            return [self._reject(ticket, ("3D000", "database is no longer configured")) for ticket in self._here()]
+        if self.problem is not None and now < self.retry_at and len(self.slots) == self.opening == 0:
+            plans += [self._reject(ticket, self.problem) for ticket in self._here()]
+        for ticket in self._here():
+            waited = now - ticket.since
+            if limits.wait_timeout and waited > limits.wait_timeout:
+                plans.append(self._reject(ticket, ("08P01", "query_wait_timeout")))
+            elif limits.wait_notify and waited > limits.wait_notify and not ticket.notified:
+                ticket.notified = True
+                plans.append(Plan(Verb.NOTIFY, ticket=ticket))
+        return plans
+
+    def _here(self) -> list[Ticket]:
+        return [ticket for ticket in self.line if not ticket.gone]
+
+    def _reject(self, ticket: Ticket, problem: tuple[str, str]) -> Plan:
+        self.leave(ticket)
+        return Plan(Verb.REJECT, ticket=ticket, problem=problem)
+
+    def _connections(self, now: float) -> list[Plan]:
+        """Serve, check, close idle ones, and open new ones as leases allow."""
+        limits = self.limits
+        plans = []
+        for slot in [slot for slot in self.idle if self._too_old(slot, now)]:
+            plans.append(self._close(slot))
+        needed = self.waiting - self.opening
+        ahead = self._here()[max(0, self.opening) :] if needed > 0 else []
+        while needed > 0 and self.idle:
+            slot = self.idle[-1]
+            if ahead and ahead[0].birth is not slot.birth:
+                # Its lease opens one that fits.
+                plans.append(self._close(self.idle[0]))
+                needed -= 1
+                continue
+            self.idle.pop()
+            slot.state = CHECKING
+            self.opening += 1
+            needed -= 1
+            plans.append(Plan(Verb.CHECK, slot))
+        wanted = max(self.waiting - self.opening, self._missing_to_minimum())
+        births = [ticket.birth for ticket in ahead]
+        room = limits.parallel_connects - self.opening
+        while wanted > 0 and room > 0 and self.leases > len(self.slots) and now >= self.retry_at:
+            birth = births.pop(0) if births else limits.birth
+            slot = Slot(self, birth, now)
+            self.slots[slot] = None
+            self.opening += 1
+            plans.append(Plan(Verb.CONNECT, slot))
+            wanted -= 1
+            room -= 1
+        return plans
+
+    def _missing_to_minimum(self) -> int:
+        return 0 if self.closed else max(0, self.limits.minimum - len(self.slots))
+
+    def _too_old(self, slot: Slot, now: float) -> bool:
+        if slot.doomed or now >= slot.dies or self.closed:
+            return True
+        idle_too_long = self.limits.idle_timeout and now - slot.since > self.limits.idle_timeout
+        return bool(idle_too_long) and len(self.slots) > self.limits.minimum
+
+    def _leases(self, now: float) -> list[Plan]:
+        """Ask the broker for what is missing, give back what is not needed."""
+        plans = []
+        spare = self.leases - len(self.slots)
+        back = min(spare, self.recalls)
+        needed = max(self.waiting - self.opening, self._missing_to_minimum(), 0)
+        spare -= back
+        self.recalls -= back
+        if spare > needed:
+            back += spare - needed
+        if back > 0:
+            self.leases -= back
+            plans.append(Plan(Verb.RETURN, count=back))
+        wants = max(0, needed - max(0, spare))
+        if wants != self.asked and (now >= self.asked_at + WANT_INTERVAL):
+            self.asked = wants
+            self.asked_at = now
+            plans.append(Plan(Verb.WANT, count=wants))
+        return plans
+
+    def oldest_wait(self) -> float | None:
+        """Since when the client in front waits, None without any."""
+        for ticket in self.line:
+            if not ticket.gone:
+                return ticket.since
+        return None
+
+    def unused(self) -> bool:
+        """Could it be forgotten: no server, no lease, nobody waiting."""
+        return not self.slots and not self.leases and not self.waiting and not self.asked

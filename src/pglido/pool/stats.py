@@ -1,0 +1,36 @@
+"""Counters of one pool, kept by whoever carries its bytes and read by whoever shows them."""
+
+
+class Stats:
+    """Cumulative since start; times in seconds, `received` and `sent` as the clients sent and received bytes."""
+
+    __slots__ = (
+        "assignments",
+        "binds",
+        "client_parses",
+        "errors",
+        "logins",
+        "queries",
+        "query_time",
+        "received",
+        "sent",
+        "server_parses",
+        "transaction_time",
+        "transactions",
+        "wait_time",
+    )
+
+    def __init__(self) -> None:
+        self.assignments = 0
+        self.transactions = 0
+        self.queries = 0
+        self.received = 0
+        self.sent = 0
+        self.transaction_time = 0.0
+        self.query_time = 0.0
+        self.wait_time = 0.0
+        self.client_parses = 0
+        self.server_parses = 0
+        self.binds = 0
+        self.logins = 0
+        self.errors = 0

@@ -1,0 +1,55 @@
+cimport cython
+
+from pglido.session.outbox cimport Outbox
+from pglido.session.server cimport Server
+from pglido.session.state cimport Budget, ClientState, Rules
+
+cdef int BIND, CLOSE, COPY_DATA, COPY_DONE, COPY_FAIL, DESCRIBE, EXECUTE, FLUSH, FUNCTION_CALL, IDLE, PARSE, QUERY, SYNC, TERMINATE
+cdef int BINDING, CALLING, CLOSING, COPY_END, DESCRIBING, EXECUTING, FAKE, PARSING, QUERYING, SWALLOW, SYNCING
+cdef int ATTACH, CLOSE_IT, GO_ON, GOODBYE
+cdef Py_ssize_t SMALL, NAMES_FIRST, SHORT_LIMIT
+cdef bytes SIZES
+
+cdef class Client(ClientState):
+    cdef public Rules rules
+    cdef public Budget budget
+    cdef public Server server
+    cdef public int verdict
+    cdef public tuple fault
+    cdef bytearray _held
+    cdef Py_ssize_t _goal
+    cdef Py_ssize_t _reserved
+    cdef bint _dropping
+
+    @cython.locals(step=Py_ssize_t, whole=bytes)
+    cdef Py_ssize_t take(self, const unsigned char* buf, Py_ssize_t pos, Py_ssize_t end, Outbox to_server, Outbox to_client) except -1
+
+    cpdef void link(self, Server server) except *
+    cpdef void unlink(self) except *
+    cpdef bint half_sent(self)
+    cpdef bint waits_for_more(self)
+    cdef void _release(self) except *
+    cpdef void drop(self) except *
+    cdef Py_ssize_t _close(self, str sqlstate, str text) except -1
+    cdef Py_ssize_t _whole(self, Py_ssize_t total) except -1
+
+    @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, server=Server)
+    cdef Py_ssize_t _message(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox to_server, Outbox to_client, const unsigned char* buf) except -1
+
+    cdef Py_ssize_t _detached(self, int kind, Py_ssize_t have, Py_ssize_t total, Outbox to_client, const unsigned char* buf) except -1
+    cdef Py_ssize_t _pass(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(server=Server)
+    cdef Py_ssize_t _plain(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(stop=Py_ssize_t, first=Py_ssize_t, end=Py_ssize_t, name=bytes)
+    cdef Py_ssize_t _prepared(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(server=Server, rest=bytes, have=Py_ssize_t)
+    cdef Py_ssize_t _parse(self, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t rest_at, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(server=Server)
+    cdef Py_ssize_t _close_statement(self, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(server=Server, size=Py_ssize_t)
+    cdef Py_ssize_t _use(self, int kind, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t first, Py_ssize_t end, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1

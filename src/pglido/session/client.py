@@ -1,0 +1,358 @@
+"""One client's side of the relay: a verdict for each message it sends.
+
+A message that can go through as it is leaves as a run of the receive buffer. Parse, Bind, Describe and Close of
+prepared statements are looked at whole (a large Bind: its names only), for statements are shared by all clients and
+must be on whichever server this client has now; see `entries` for how the order of replies is kept.
+
+A client without a server says ATTACH with the first message that needs one; a small message is first awaited
+whole, so that a slow sender holds no server.
+"""
+
+from ..wire import messages
+from ..wire.codes import (
+    BIND,
+    CLOSE,
+    COPY_DATA,
+    COPY_DONE,
+    COPY_FAIL,
+    DESCRIBE,
+    EXECUTE,
+    FLUSH,
+    FUNCTION_CALL,
+    IDLE,
+    PARSE,
+    QUERY,
+    SYNC,
+    TERMINATE,
+)
+from . import statements as _statements
+from .entries import (
+    BINDING,
+    CALLING,
+    CLOSING,
+    COPY_END,
+    DESCRIBING,
+    EXECUTING,
+    FAKE,
+    PARSING,
+    QUERYING,
+    SWALLOW,
+    SYNCING,
+)
+from .outbox import Outbox
+from .server import Server
+from .settings import Settings
+from .state import Budget, ClientState, Rules
+from .verdicts import ATTACH, CLOSE_IT, GO_ON, GOODBYE
+
+# A message up to this size is awaited whole before a server is asked for: more than most queries have.
+SMALL = 16384
+# Bind and Describe: how much is awaited of a message too large to hold, for the names in front.
+NAMES_FIRST = 1024
+# The server takes no longer message of these kinds (PQ_SMALL_MESSAGE_LIMIT in PostgreSQL).
+SHORT_LIMIT = 10000
+
+# What kinds of messages there are: 0 unknown, 1 may be long, 2 short.
+_SIZES = bytearray(256)
+for _kind in b"QPBFdf":
+    _SIZES[_kind] = 1
+for _kind in b"SHXcDCE":
+    _SIZES[_kind] = 2
+SIZES = bytes(_SIZES)
+
+
+class Client(ClientState):
+    """The session of one client."""
+
+    __slots__ = ("_dropping", "_goal", "_held", "_reserved", "budget", "fault", "rules", "server", "verdict")
+
+    def __init__(self, home: Settings, rules: Rules, budget: Budget) -> None:
+        super().__init__(home)
+        self.rules = rules
+        self.budget = budget
+        self.server: Server | None = None
+        self.verdict = GO_ON
+        self.fault: tuple[str, str] | None = None
+        self._held: bytearray | None = None
+        self._goal = 0
+        self._reserved = 0
+        self._dropping = False
+
+    def take(self, buf: bytes, pos: int, end: int, to_server: Outbox, to_client: Outbox) -> int:
+        """Take `buf[pos:end]` from the client; returns where it stopped, `verdict` says why.
+
+        After ATTACH call again with what is left once `server` is set; nothing of the message was lost.
+        """
+        self.verdict = GO_ON
+        while self.verdict == GO_ON:
+            if self.need:
+                if pos == end:
+                    break
+                step = min(self.need, end - pos)
+                if not self._dropping:
+                    to_server.run(buf, pos, pos + step)
+                self.need -= step
+                pos += step
+            elif self._held is not None:
+                step = min(self._goal - len(self._held), end - pos)
+                self._held += buf[pos : pos + step]
+                pos += step
+                if len(self._held) < self._goal:
+                    break
+                whole = bytes(self._held)
+                if self._message(whole, 0, len(whole), to_server, to_client, buf):
+                    self._release()
+            elif end - pos < 5:
+                if pos < end:
+                    self._held = bytearray(buf[pos:end])
+                    self._goal = 5
+                    pos = end
+                break
+            else:
+                step = self._message(buf, pos, end - pos, to_server, to_client, buf)
+                if not step and self.verdict == GO_ON:
+                    self._held = bytearray(buf[pos:end])
+                    step = end - pos
+                pos += step
+        if self.server is not None and self.server.replies.count:
+            self.server.settle(buf, to_client)
+        return pos
+
+    def link(self, server: Server) -> None:
+        """This client is served by `server` from now on."""
+        self.server = server
+        server.client = self
+
+    def unlink(self) -> None:
+        """The server goes back to the pool."""
+        if self.server is not None:
+            self.server.client = None
+            self.server = None
+
+    def half_sent(self) -> bool:
+        """Is a message of which the beginning is with the server still incomplete?"""
+        return self.need > 0
+
+    def waits_for_more(self) -> bool:
+        """Is a message incomplete, held or half sent?"""
+        return self.need > 0 or (self._held is not None and len(self._held) < self._goal)
+
+    def _release(self) -> None:
+        self._held = None
+        self.budget.used -= self._reserved
+        self._reserved = 0
+
+    def drop(self) -> None:
+        """The client is gone: give back what it held."""
+        self._release()
+
+    def _close(self, sqlstate: str, text: str) -> int:
+        self.verdict = CLOSE_IT
+        self.fault = (sqlstate, text)
+        return 0
+
+    def _whole(self, total: int) -> int:
+        """The message must be held till `total` bytes are there."""
+        self._goal = total
+        if total > SMALL and not self._reserved:
+            if self.budget.used + total > self.budget.limit:
+                return self._close("53200", "too many bytes of incomplete messages are held (max_held_bytes)")
+            self._reserved = total
+            self.budget.used += total
+        return 0
+
+    def _message(
+        self, src: bytes, at: int, have: int, to_server: Outbox, to_client: Outbox, buf: bytes
+    ) -> int:
+        """One message that starts at `src[at]`; returns how many bytes of it were used, 0 if more are needed."""
+        kind = src[at]
+        size = (src[at + 1] << 24) | (src[at + 2] << 16) | (src[at + 3] << 8) | src[at + 4]
+        if SIZES[kind] == 0:
+            return self._close("08P01", f"invalid frontend message type {kind}")
+        if size < 4 or size > self.rules.max_packet or (SIZES[kind] == 2 and size > SHORT_LIMIT):
+            return self._close("08P01", "invalid message length")
+        total = size + 1
+        if have > total:
+            have = total
+        server = self.server
+        if server is None:
+            return self._detached(kind, have, total, to_client, buf)
+        if not server.replies.count and not server.skipping:
+            if server.borrowed:
+                to_server.put(buf, server.give_back())
+            if server.settings is not self.settings and server.status == IDLE:
+                to_server.put(buf, server.adopt(self.settings))
+        if kind == TERMINATE:
+            self.verdict = GOODBYE
+            return have
+        if server.skipping and kind != SYNC:
+            # The server discards everything up to the next Sync, so that it needn't be sent.
+            return self._pass(src, at, have, total, None, buf)
+        if kind == QUERY:
+            self.unnamed = server.unnamed = None
+            server.owe(QUERYING)
+        elif kind == EXECUTE:
+            server.owe(EXECUTING)
+        elif kind == SYNC:
+            server.skipping = False
+            if not server.copying:
+                server.owe(SYNCING)
+        elif kind == FUNCTION_CALL:
+            server.owe(CALLING)
+        elif kind == COPY_DONE or kind == COPY_FAIL:
+            server.copying = False
+            if server.replies.count:
+                server.owe(COPY_END)
+        elif kind == PARSE or kind == BIND or kind == DESCRIBE or kind == CLOSE:
+            if not self.rules.rewrite:
+                return self._plain(kind, src, at, have, total, to_server, buf)
+            return self._prepared(kind, src, at, have, total, to_server, buf)
+        return self._pass(src, at, have, total, to_server, buf)
+
+    def _detached(self, kind: int, have: int, total: int, to_client: Outbox, buf: bytes) -> int:
+        """A message while no server is attached."""
+        if kind == FLUSH or kind == COPY_DATA or kind == COPY_DONE or kind == COPY_FAIL:
+            # PostgreSQL ignores them outside of a COPY.
+            return self._pass(b"", 0, have, total, None, b"")
+        if have < total and total <= SMALL:
+            return self._whole(total)
+        if kind == SYNC:
+            to_client.put(buf, messages.READY_IDLE)
+            return have
+        if kind == TERMINATE:
+            self.verdict = GOODBYE
+            return have
+        self.verdict = ATTACH
+        return 0
+
+    def _pass(self, src: bytes, at: int, have: int, total: int, out: Outbox | None, buf: bytes) -> int:
+        """The message goes through as it is, or (without `out`) nowhere."""
+        if out is not None:
+            if src is buf:
+                out.run(buf, at, at + have)
+            else:
+                out.put(buf, src[at : at + have])
+        self._dropping = out is None
+        self.need = total - have
+        return have
+
+    # Prepared statements.
+
+    def _plain(self, kind: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
+        """Prepared statements are not followed: only the replies are counted."""
+        server = self.server
+        assert server is not None
+        if kind == PARSE:
+            server.owe(PARSING)
+            server.notes.append((None, None))
+        elif kind == BIND:
+            server.owe(BINDING)
+        elif kind == DESCRIBE:
+            server.owe(DESCRIBING)
+        else:
+            server.owe(CLOSING)
+            server.notes.append((None, None))
+        return self._pass(src, at, have, total, out, buf)
+
+    def _prepared(self, kind: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
+        """Parse, Bind, Describe and Close of statements: under the name that all clients share."""
+        if have < total and (kind != BIND or total <= SMALL):
+            return self._whole(total)
+        stop = at + have
+        first = at + 5
+        if kind == DESCRIBE or kind == CLOSE:
+            if first >= stop or src[first] != 0x53:  # not S: a portal
+                return self._plain(kind, src, at, have, total, out, buf)
+            first += 1
+        elif kind == BIND:
+            while first < stop and src[first]:
+                first += 1
+            first += 1
+        end = first
+        while end < stop and src[end]:
+            end += 1
+        if end >= stop:
+            if have < total:
+                self._goal = min(total, max(NAMES_FIRST, 2 * have))
+                return 0
+            # No zero where the name should end: PostgreSQL has the words for that.
+            return self._plain(kind, src, at, have, total, out, buf)
+        name = src[first:end]
+        if kind == PARSE:
+            return self._parse(name, src, at, end + 1, stop, out, buf)
+        if kind == CLOSE:
+            return self._close_statement(name, src, at, have, out, buf)
+        return self._use(kind, name, src, at, first, end, have, total, out, buf)
+
+    def _parse(self, name: bytes, src: bytes, at: int, rest_at: int, stop: int, out: Outbox, buf: bytes) -> int:
+        server = self.server
+        assert server is not None
+        rest = src[rest_at:stop]
+        have = stop - at
+        if not name:
+            self.unnamed = server.unnamed = rest
+            server.owe(PARSING)
+            server.notes.append((b"", None))
+            return self._pass(src, at, have, have, out, buf)
+        if self.statements is None:
+            self.statements = {}
+        elif name in self.statements:
+            out.put(buf, server.collide(name))
+            server.owe(PARSING)
+            server.notes.append((None, None))
+            return self._pass(src, at, have, have, out, buf)
+        statement = self.statements[name] = _statements.intern(rest)
+        if server.recall(statement, self.rules.max_statements):
+            server.owe(PARSING | FAKE)
+            server.notes.append((name, statement))
+        else:
+            out.put(buf, server.learn(name, statement, self.rules.max_statements, PARSING))
+        return have
+
+    def _close_statement(self, name: bytes, src: bytes, at: int, have: int, out: Outbox, buf: bytes) -> int:
+        server = self.server
+        assert server is not None
+        if name and self.statements is not None and name in self.statements:
+            server.owe(CLOSING | FAKE)
+            server.notes.append((name, self.statements.pop(name)))
+            return have
+        if not name:
+            self.unnamed = server.unnamed = None
+        return self._plain(CLOSE, src, at, have, have, out, buf)
+
+    def _use(
+        self,
+        kind: int,
+        name: bytes,
+        src: bytes,
+        at: int,
+        first: int,
+        end: int,
+        have: int,
+        total: int,
+        out: Outbox,
+        buf: bytes,
+    ) -> int:
+        """Bind or Describe of the statement whose name is at `src[first:end]`: see that the server has it."""
+        server = self.server
+        assert server is not None
+        if not name:
+            if server.unnamed is not self.unnamed:
+                out.put(buf, server.renew_unnamed(self.unnamed))
+            return self._plain(kind, src, at, have, total, out, buf)
+        statement = None if self.statements is None else self.statements.get(name)
+        if statement is None:
+            # Unknown here, so unknown there: PostgreSQL itself says 26000.
+            return self._plain(kind, src, at, have, total, out, buf)
+        if not server.recall(statement, self.rules.max_statements):
+            out.put(buf, server.learn(None, statement, self.rules.max_statements, PARSING | SWALLOW))
+        server.owe(BINDING if kind == BIND else DESCRIBING)
+        size = total - 1 + len(statement.name) - len(name)
+        out.put(buf, bytes((kind,)) + size.to_bytes(4, "big") + src[at + 5 : first] + statement.name)
+        if src is buf:
+            out.run(buf, end, at + have)
+        else:
+            out.put(buf, src[end : at + have])
+        self._dropping = False
+        self.need = total - have
+        return have

@@ -1,0 +1,28 @@
+"""What an entry in the queue of owed replies says: one kind, at most one mark.
+
+    (no mark)  the server answers, and the answer is the client's
+    SWALLOW    the server answers, but the client did not ask: the answer ends here
+    FAKE       the client asked, but the server was not: the answer is made here, when its turn comes
+
+COPY_END is no question: it marks where the client ended its COPY data, which decides whether a Sync sent before
+it was read by the server or ignored (protocol chapter "COPY Operations").
+"""
+
+PARSING = 1
+BINDING = 2
+DESCRIBING = 3
+EXECUTING = 4
+CLOSING = 5
+SYNCING = 6
+QUERYING = 7
+CALLING = 8
+COPY_END = 9
+
+KIND = 0x0F
+SWALLOW = 0x10
+FAKE = 0x20
+
+NAMES = "?", "parse", "bind", "describe", "execute", "close", "sync", "query", "call", "copy_end"
+
+# A pipeline longer than this is no pipeline but an attack on our memory; real ones stay below thousands.
+MAX_OWED = 1 << 20

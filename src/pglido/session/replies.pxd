@@ -1,0 +1,22 @@
+cimport cython
+
+cdef int COPY_END, FAKE, KIND, MAX_OWED, SWALLOW, SYNCING
+
+cdef class Replies:
+    cdef public Py_ssize_t count
+    cdef Py_ssize_t _first
+    cdef bytearray _ring
+
+    @cython.locals(size=Py_ssize_t)
+    cpdef void push(self, int entry) except *
+
+    @cython.locals(entry=int)
+    cpdef int head(self) except -1
+
+    @cython.locals(entry=int)
+    cpdef int pop(self) except -1
+
+    cpdef int last(self) except -1
+
+    @cython.locals(entry=int, ended=bint)
+    cpdef bint copy_begins(self) except -1

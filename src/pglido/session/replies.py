@@ -1,0 +1,70 @@
+"""The queue of replies that one server still owes: what was sent, in order, and whose each answer is."""
+
+from .entries import COPY_END, FAKE, KIND, MAX_OWED, NAMES, SWALLOW, SYNCING
+
+
+class Replies:
+    """A ring of entries (see `entries`); empty means that the server owes nothing."""
+
+    __slots__ = ("_first", "_ring", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first = 0
+        self._ring = bytearray(16)
+
+    def push(self, entry: int) -> None:
+        """Add an entry; raises OverflowError beyond MAX_OWED."""
+        size = len(self._ring)
+        if self.count == size:
+            if size >= MAX_OWED:
+                raise OverflowError("too many messages sent without waiting for a reply")
+            self._ring = self._ring[self._first :] + self._ring[: self._first] + bytearray(size)
+            self._first = 0
+            size *= 2
+        self._ring[(self._first + self.count) & (size - 1)] = entry
+        self.count += 1
+
+    def head(self) -> int:
+        """The entry whose answer comes next, 0 when nothing is owed. COPY_END marks in front are dropped."""
+        while self.count:
+            entry = self._ring[self._first]
+            if entry != COPY_END:
+                return entry
+            self.pop()
+        return 0
+
+    def pop(self) -> int:
+        """Take the first entry off; the queue must not be empty."""
+        entry = self._ring[self._first]
+        self._first = (self._first + 1) & (len(self._ring) - 1)
+        self.count -= 1
+        return entry
+
+    def last(self) -> int:
+        """The entry added last, 0 when the queue is empty."""
+        if not self.count:
+            return 0
+        return self._ring[(self._first + self.count - 1) & (len(self._ring) - 1)]
+
+    def copy_begins(self) -> bool:
+        """COPY IN begins: drop each Sync sent before the data's end, for the server ignores it.
+
+        Returns True when the end of the data was already sent.
+        """
+        kept = bytearray()
+        ended = False
+        while self.count:
+            entry = self.pop()
+            if entry == COPY_END:
+                ended = True
+            if ended or entry != SYNCING:
+                kept.append(entry)
+        for entry in kept:
+            self.push(entry)
+        return ended
+
+    def __repr__(self) -> str:
+        entries = [self._ring[(self._first + i) % len(self._ring)] for i in range(self.count)]
+        words = [("~" if e & SWALLOW else "+" if e & FAKE else "") + NAMES[e & KIND] for e in entries]
+        return f"<Replies {' '.join(words)}>"

@@ -1,0 +1,76 @@
+cimport cython
+
+from pglido.session.outbox cimport Outbox
+from pglido.session.replies cimport Replies
+from pglido.session.state cimport ClientState
+
+cdef int COMMAND_COMPLETE, COPY_IN_RESPONSE, ERROR_RESPONSE, IDLE, PARAMETER_STATUS, READY_FOR_QUERY
+cdef int BINDING, CALLING, CLOSING, DESCRIBING, EXECUTING, FAKE, KIND, PARSING, QUERYING, SWALLOW, SYNCING
+cdef bytes ANSWERS
+cdef Py_ssize_t DISCARD_SIZE, DEALLOCATE_SIZE, MAX_MESSAGE, LARGE_ERROR
+
+cdef class Server:
+    cdef public ClientState client
+    cdef public Replies replies
+    cdef public object notes
+    cdef public int status
+    cdef public bint skipping
+    cdef public bint copying
+    cdef public int turns
+    cdef public object settings
+    cdef public dict known
+    cdef public bytes unnamed
+    cdef public bytes borrowed
+    cdef public str fault
+    cdef public bytes last_error
+    cdef object _coming
+    cdef Py_ssize_t _need
+    cdef int _kind
+    cdef bint _dropping
+    cdef bytearray _held
+    cdef Py_ssize_t _goal
+
+    @cython.locals(pos=Py_ssize_t, step=Py_ssize_t, whole=bytes)
+    cdef int take(self, const unsigned char* buf, Py_ssize_t end, Outbox out) except? -2
+
+    cdef void _hold(self, bytes data, Py_ssize_t goal) except *
+
+    @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, head=int, drop=bint, looked=bint)
+    cdef Py_ssize_t _message(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(answers=int, head=int)
+    cdef void _passed(self, const unsigned char* buf, Outbox out) except *
+
+    @cython.locals(kind=int)
+    cdef void _answered(self) except *
+
+    cdef void settle(self, const unsigned char* buf, Outbox out) except *
+    cdef bint _look(self, int kind, bytes body, int head, bint drop, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(kind=int)
+    cdef bint _ready(self, bytes body, int head, bint drop) except -1
+
+    cdef bint _parameter(self, bytes body, bint drop) except -1
+    cdef void _error(self, bytes body, int head) except *
+
+    @cython.locals(kind=int, entry=int)
+    cdef void _failed(self, int head) except *
+
+    @cython.locals(client=ClientState)
+    cdef void _undo(self, int entry, bytes name, object statement) except *
+
+    @cython.locals(client=ClientState)
+    cdef void _discarded(self, bint everything, bint drop, Outbox out, const unsigned char* buf) except *
+
+    cpdef bint free(self) except -1
+    cdef void owe(self, int kind) except *
+    cpdef bytes ask(self, str sql)
+    cpdef bytes adopt(self, object wanted)
+    cdef bint recall(self, object statement, Py_ssize_t limit) except -1
+    cdef bytes learn(self, bytes name, object statement, Py_ssize_t limit, int entry)
+    cdef bytes renew_unnamed(self, bytes rest)
+    cdef bytes collide(self, bytes name)
+    cdef bytes give_back(self)
+
+    @cython.locals(last=int)
+    cpdef bytes abandon(self)

@@ -1,0 +1,429 @@
+"""One server connection's side of the relay: reads what PostgreSQL says, and keeps count of what it still owes.
+
+Rules:
+1. Every message that makes PostgreSQL answer has an entry in `replies`; its answer takes the entry off. An error
+   in the extended protocol takes off all entries up to the next Sync, and undoes what they had promised.
+2. The server is free for another client only when it owes nothing, says status I, and no client message is
+   half sent (`free`).
+3. What the session learns from a message it learns when the message is whole; all else passes by uncopied.
+"""
+
+from collections import deque
+from typing import TypeAlias
+
+from ..wire import messages
+from ..wire.codes import (
+    COMMAND_COMPLETE,
+    COPY_IN_RESPONSE,
+    ERROR_RESPONSE,
+    IDLE,
+    PARAMETER_STATUS,
+    READY_FOR_QUERY,
+)
+from . import settings as _settings
+from .entries import (
+    BINDING,
+    CALLING,
+    CLOSING,
+    DESCRIBING,
+    EXECUTING,
+    FAKE,
+    KIND,
+    PARSING,
+    QUERYING,
+    SWALLOW,
+    SYNCING,
+)
+from .outbox import Outbox
+from .replies import Replies
+from .settings import Settings
+from .state import ClientState
+from .statements import Statement
+
+# The entry that each backend message answers: 0 none, 255 a message that no server sends in a session.
+_ANSWERS = bytearray(b"\xff" * 256)
+for _kind in b"ZSECNADdcTtGHWVn":
+    _ANSWERS[_kind] = 0
+_ANSWERS[ord("1")] = PARSING
+_ANSWERS[ord("2")] = BINDING
+_ANSWERS[ord("3")] = CLOSING
+_ANSWERS[ord("T")] = _ANSWERS[ord("n")] = DESCRIBING
+_ANSWERS[ord("C")] = _ANSWERS[ord("I")] = _ANSWERS[ord("s")] = EXECUTING
+ANSWERS = bytes(_ANSWERS)
+
+# Tags that tell that all prepared statements of the session are gone, and the size of their CommandComplete.
+DISCARD_ALL = b"DISCARD ALL\0"
+DEALLOCATE_ALL = b"DEALLOCATE ALL\0"
+DISCARD_SIZE = 4 + len(DISCARD_ALL)
+DEALLOCATE_SIZE = 4 + len(DEALLOCATE_ALL)
+
+# Lengths are signed 32-bit on the wire (protocol chapter "Message Formats").
+MAX_MESSAGE = 0x7FFFFFFF
+# An error larger than this is passed on without being looked into.
+LARGE_ERROR = 65536
+
+# What a Parse or Close entry promised: the client's name for the statement (None: pglido's own doing) and the
+# statement (None: b"" is the unnamed one, and None as name one that isn't followed).
+Note: TypeAlias = "tuple[bytes | None, Statement | None]"
+
+
+class Server:
+    """The session on one server connection."""
+
+    __slots__ = (
+        "_coming",
+        "_dropping",
+        "_goal",
+        "_held",
+        "_kind",
+        "_need",
+        "borrowed",
+        "client",
+        "copying",
+        "fault",
+        "known",
+        "last_error",
+        "notes",
+        "replies",
+        "settings",
+        "skipping",
+        "status",
+        "turns",
+        "unnamed",
+    )
+
+    def __init__(self) -> None:
+        self.client: ClientState | None = None
+        self.replies = Replies()
+        self.notes: deque[Note] = deque()
+        self.status = IDLE
+        self.skipping = False
+        self.copying = False
+        self.turns = 0
+        self.settings: Settings = _settings.EMPTY
+        self.known: dict[Statement, None] = {}
+        self.unnamed: bytes | None = None
+        self.borrowed = b""
+        self.fault = ""
+        self.last_error = b""
+        self._coming: Settings | None = None
+        self._need = 0
+        self._kind = 0
+        self._dropping = False
+        self._held: bytearray | None = None
+        self._goal = 0
+
+    # Reading.
+
+    def take(self, buf: bytes, end: int, out: Outbox) -> int:
+        """Take `buf[:end]` from the server; what the client shall see goes to `out`.
+
+        `turns` then tells how many ReadyForQuery were the client's. Returns -1 when the server can't be trusted
+        any more: `fault` says why, and the connection must be closed.
+        """
+        pos = 0
+        self.turns = 0
+        while pos < end:
+            if self._need:
+                step = min(self._need, end - pos)
+                if not self._dropping:
+                    out.run(buf, pos, pos + step)
+                self._need -= step
+                pos += step
+                if not self._need:
+                    self._passed(buf, out)
+            elif self._held is not None:
+                step = min(self._goal - len(self._held), end - pos)
+                self._held += buf[pos : pos + step]
+                pos += step
+                if len(self._held) == self._goal:
+                    whole = bytes(self._held)
+                    if self._message(whole, 0, len(whole), out, buf):
+                        self._held = None
+            elif end - pos < 5:
+                self._hold(buf[pos:end], 5)
+                pos = end
+            else:
+                step = self._message(buf, pos, end - pos, out, buf)
+                if not step:
+                    self._hold(buf[pos:end], self._goal)
+                    step = end - pos
+                pos += step
+            if self.fault:
+                return -1
+        return 0
+
+    def _hold(self, data: bytes, goal: int) -> None:
+        self._held = bytearray(data)
+        self._goal = goal
+
+    def _message(self, src: bytes, at: int, have: int, out: Outbox, buf: bytes) -> int:
+        """One message that starts at `src[at]`, of which `have` bytes or more are there.
+
+        Returns how many bytes of it were used, or 0 when it must be whole first (`_goal` bytes). `src` is the
+        receive buffer `buf` itself or a value of its own.
+        """
+        kind = src[at]
+        size = (src[at + 1] << 24) | (src[at + 2] << 16) | (src[at + 3] << 8) | src[at + 4]
+        if size < 4 or size > MAX_MESSAGE or ANSWERS[kind] == 255:
+            self.fault = f"server sent garbage: message type {kind:#04x}, length {size}"
+            return have
+        total = size + 1
+        head = self.replies.head()
+        drop = self.client is None or (head & SWALLOW and (head & KIND == QUERYING or head & KIND == ANSWERS[kind]))
+        looked = (
+            kind == READY_FOR_QUERY
+            or kind == PARAMETER_STATUS
+            or (kind == ERROR_RESPONSE and size <= LARGE_ERROR)
+            or (kind == COMMAND_COMPLETE and (size == DISCARD_SIZE or size == DEALLOCATE_SIZE))
+        )
+        if looked:
+            if have < total:
+                self._goal = total
+                return 0
+            drop = self._look(kind, src[at + 5 : at + total], head, drop, out, buf)
+        elif kind == COPY_IN_RESPONSE:
+            self.copying = not self.replies.copy_begins()
+        elif kind == ERROR_RESPONSE:
+            self._failed(head)
+        if have > total:
+            have = total
+        if not drop:
+            if src is buf:
+                out.run(buf, at, at + have)
+            else:
+                out.put(buf, src[at : at + have])
+        self._kind = kind
+        self._dropping = drop
+        self._need = total - have
+        if not self._need:
+            self._passed(buf, out)
+        return have
+
+    def _passed(self, buf: bytes, out: Outbox) -> None:
+        """A message went by whole: take off the entry that it answers, then make the answers now due."""
+        answers = ANSWERS[self._kind]
+        if answers:
+            head = self.replies.head()
+            if head & KIND == answers:
+                self._answered()
+            elif answers == PARSING or answers == BINDING or answers == CLOSING:
+                self.fault = f"server sent message type {self._kind:#04x} out of turn"
+                return
+        if self.replies.count:
+            self.settle(buf, out)
+
+    def _answered(self) -> None:
+        kind = self.replies.pop() & KIND
+        if kind == PARSING or kind == CLOSING:
+            self.notes.popleft()
+
+    def settle(self, buf: bytes, out: Outbox) -> None:
+        """Make the answers that are due and that the server wasn't asked for."""
+        if self._need or self._held is not None:
+            return
+        while self.replies.head() & FAKE:
+            answer = messages.PARSE_COMPLETE if self.replies.head() & KIND == PARSING else messages.CLOSE_COMPLETE
+            self._answered()
+            if self.client is not None:
+                out.put(buf, answer)
+
+    # Learning.
+
+    def _look(self, kind: int, body: bytes, head: int, drop: bool, out: Outbox, buf: bytes) -> bool:
+        """Learn from a whole message; returns whether it ends here."""
+        if kind == READY_FOR_QUERY:
+            return self._ready(body, head, drop)
+        if kind == PARAMETER_STATUS:
+            return self._parameter(body, drop)
+        if kind == ERROR_RESPONSE:
+            self._error(body, head)
+        elif body == DISCARD_ALL or body == DEALLOCATE_ALL:
+            self._discarded(body == DISCARD_ALL, drop, out, buf)
+        return drop
+
+    def _ready(self, body: bytes, head: int, drop: bool) -> bool:
+        kind = head & KIND
+        if len(body) != 1:
+            self.fault = "server sent a ReadyForQuery of wrong size"
+            return True
+        if kind == SYNCING or kind == QUERYING or kind == CALLING:
+            self.replies.pop()
+        elif head:
+            self.fault = "server sent ReadyForQuery out of turn"
+            return True
+        self.status = body[0]
+        self.copying = False
+        if self._coming is not None and head & SWALLOW:
+            self.settings = self._coming
+            self._coming = None
+        if not drop:
+            self.turns += 1
+        return drop
+
+    def _parameter(self, body: bytes, drop: bool) -> bool:
+        words = body.split(b"\0")
+        if len(words) != 3:
+            self.fault = "server sent a malformed ParameterStatus"
+            return True
+        name = words[0].decode("utf-8", "replace").lower()
+        if name not in _settings.FACTS:
+            value = words[1].decode("utf-8", "surrogateescape")
+            self.settings = self.settings.with_value(name, value)
+            if not drop and self.client is not None:
+                self.client.settings = self.client.settings.with_value(name, value)
+        return drop
+
+    def _error(self, body: bytes, head: int) -> None:
+        if b"\0VFATAL\0" in body or b"\0VPANIC\0" in body or not self.replies.count:
+            self.last_error = body
+        if head == QUERYING | SWALLOW:
+            fields = messages.report_fields(body)
+            self.fault = f"server refused: {fields.get('M', 'no message')} (SQLSTATE {fields.get('C', '?')})"
+            self.last_error = body
+        self._failed(head)
+
+    def _failed(self, head: int) -> None:
+        """An error: in the extended protocol the server reads on to the next Sync."""
+        self.copying = False
+        kind = head & KIND
+        if not head or kind == QUERYING or kind == CALLING or kind == SYNCING:
+            return
+        undone = []
+        while self.replies.count:
+            entry = self.replies.head()
+            kind = entry & KIND
+            if not entry or kind == SYNCING:
+                break
+            self.replies.pop()
+            if kind == PARSING or kind == CLOSING:
+                undone.append((entry, self.notes.popleft()))
+        self.skipping = not self.replies.count
+        for entry, (name, statement) in reversed(undone):
+            self._undo(entry, name, statement)
+
+    def _undo(self, entry: int, name: bytes | None, statement: Statement | None) -> None:
+        """An entry's message was not executed (see Note)."""
+        client = self.client
+        if entry & KIND == PARSING:
+            if statement is None:
+                if name is not None:
+                    self.unnamed = None
+                    if client is not None and not entry & SWALLOW:
+                        client.unnamed = None
+                return
+            if not entry & FAKE:
+                self.known.pop(statement, None)
+            if client is not None and name is not None and client.statements is not None:
+                client.statements.pop(name, None)
+        elif statement is not None:
+            if entry & SWALLOW:
+                self.known[statement] = None
+            elif client is not None and name is not None:
+                if client.statements is None:
+                    client.statements = {}
+                client.statements[name] = statement
+
+    def _discarded(self, everything: bool, drop: bool, out: Outbox, buf: bytes) -> None:
+        """All prepared statements are gone, and with DISCARD ALL every setting is back at the server's default."""
+        self.known.clear()
+        client = self.client
+        if everything:
+            self.settings = _settings.EMPTY
+        if drop or client is None:
+            return
+        client.statements = None
+        if everything:
+            client.settings = client.home
+            for name, value in client.home.values.items():
+                reported = _settings.REPORTED.get(name)
+                if reported:
+                    out.put(buf, messages.parameter_status(reported, value))
+
+    # Asking.
+
+    def free(self) -> bool:
+        """May another client have this server now?"""
+        if self.status != IDLE or self.replies.head() or self.skipping or self._need or self._held is not None:
+            return False
+        return self.client is None or self.client.need == 0
+
+    def owe(self, kind: int) -> None:
+        """A message of the client was sent: the server owes an answer of `kind`."""
+        self.replies.push(kind)
+
+    def ask(self, sql: str) -> bytes:
+        """A query of pglido's own, whose answers end here; returns the message to send."""
+        self.unnamed = None
+        self.replies.push(QUERYING | SWALLOW)
+        return messages.query(sql)
+
+    def adopt(self, wanted: Settings) -> bytes:
+        """The message that brings the server to `wanted`; its answers end here."""
+        self.unnamed = None
+        self.replies.push(QUERYING | SWALLOW)
+        self._coming = wanted
+        return _settings.path(self.settings, wanted)
+
+    def recall(self, statement: Statement, limit: int) -> bool:
+        """Is `statement` prepared here? Then it counts as used last (with a `limit`, that order decides)."""
+        if statement not in self.known:
+            return False
+        if len(self.known) >= limit:
+            del self.known[statement]
+            self.known[statement] = None
+        return True
+
+    def learn(self, name: bytes | None, statement: Statement, limit: int, entry: int) -> bytes:
+        """The messages that prepare `statement` here, after closing what has been used least."""
+        sent = b""
+        while len(self.known) >= limit > 0:
+            oldest = next(iter(self.known))
+            del self.known[oldest]
+            self.replies.push(CLOSING | SWALLOW)
+            self.notes.append((None, oldest))
+            sent += messages.close_statement(oldest.name)
+        self.known[statement] = None
+        self.replies.push(entry)
+        self.notes.append((name, statement))
+        return sent + messages.parse(statement.name, statement.rest)
+
+    def renew_unnamed(self, rest: bytes | None) -> bytes:
+        """The message that makes the unnamed statement what this client last made it (None: there is none)."""
+        self.unnamed = rest
+        self.notes.append((b"", None))
+        if rest is None:
+            self.replies.push(CLOSING | SWALLOW)
+            return messages.close_statement(b"")
+        self.replies.push(PARSING | SWALLOW)
+        return messages.parse(b"", rest)
+
+    def collide(self, name: bytes) -> bytes:
+        """Messages after which a Parse of `name` fails as it would where the client had this server for itself."""
+        self.replies.push(CLOSING | SWALLOW)
+        self.replies.push(PARSING | SWALLOW)
+        self.notes.append((None, None))
+        self.notes.append((None, None))
+        self.borrowed = name
+        return messages.close_statement(name) + messages.parse(name, messages.EMPTY_STATEMENT)
+
+    def give_back(self) -> bytes:
+        """The message that closes what `collide` left behind."""
+        name, self.borrowed = self.borrowed, b""
+        self.replies.push(CLOSING | SWALLOW)
+        self.notes.append((None, None))
+        return messages.close_statement(name)
+
+    def abandon(self) -> bytes:
+        """The client is gone between two messages: what to send so that the server comes to rest (maybe nothing)."""
+        self.client = None
+        sent = b""
+        if self.copying:
+            sent = messages.copy_fail("client disconnected")
+            self.copying = False
+        last = self.replies.last() & KIND
+        if self.skipping or last not in (0, SYNCING, QUERYING, CALLING):
+            self.replies.push(SYNCING)
+            self.skipping = False
+            sent += messages.SYNC
+        return sent

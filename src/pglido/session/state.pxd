@@ -1,0 +1,19 @@
+cdef class Rules:
+    cdef public bint rewrite
+    cdef public bint block
+    cdef public bint keep
+    cdef public Py_ssize_t max_statements
+    cdef public Py_ssize_t max_packet
+
+cdef class Budget:
+    cdef public Py_ssize_t limit
+    cdef public Py_ssize_t used
+
+cdef class ClientState:
+    cdef public object home
+    cdef public object settings
+    cdef public dict statements
+    cdef public bytes unnamed
+    cdef public Py_ssize_t need
+
+    cpdef void forget_statements(self) except *

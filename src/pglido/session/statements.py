@@ -1,0 +1,40 @@
+"""Prepared statements shared by all clients of a worker: equal text and types are one statement.
+
+A statement's name on the servers is made of its content, so that any worker, and any later process, that is
+given a server connection knows what is prepared there.
+"""
+
+import hashlib
+import weakref
+
+# So long that no application's own name meets it by chance.
+PREFIX = b"_pglido_"
+
+
+class Statement:
+    """One prepared statement: `rest` is what follows the name in a Parse, `name` its name on servers."""
+
+    __slots__ = ("__weakref__", "name", "rest")
+
+    def __init__(self, rest: bytes) -> None:
+        self.rest = rest
+        self.name = PREFIX + hashlib.blake2b(rest, digest_size=12).hexdigest().encode()
+
+    def __repr__(self) -> str:
+        return f"<Statement {self.name.decode()} {self.rest[:40]!r}>"
+
+
+_known: "weakref.WeakValueDictionary[bytes, Statement]" = weakref.WeakValueDictionary()
+
+
+def intern(rest: bytes) -> Statement:
+    """The one statement of this text and these types; lives as long as a client or a server holds it."""
+    statement = _known.get(rest)
+    if statement is None:
+        statement = _known[rest] = Statement(rest)
+    return statement
+
+
+def count() -> int:
+    """How many different statements are alive."""
+    return len(_known)
