@@ -67,7 +67,7 @@ has them. In such a file PgBouncer's defaults hold, `%include` works, `${NAME}` 
 _SCOPE_TEXT: dict[Scope, tuple[str, str]] = {
     "databases": (
         "`[databases.NAME]`",
-        "`NAME` is what clients ask for; `*` is for every name that has no entry. `pglido` and `pgbouncer` are"
+        "`NAME` is what clients ask for; `*` is for every name without an entry. `pglido` and `pgbouncer` are"
         " the console.",
     ),
     "users": (

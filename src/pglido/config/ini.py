@@ -203,7 +203,7 @@ class _Reader:
 
 
 def pairs(text: str) -> Iterator[tuple[str | None, str]]:
-    """The pairs of a connection string, split as PgBouncer does; at an error the last is (None, the error)."""
+    """The pairs of a connection string, split as PgBouncer does; at an error, last, (None, the error)."""
     at = 0
     while True:
         at = _skip(text, at)

@@ -72,14 +72,19 @@ def _bounded(field: Field, number: float, largest: float) -> float:
     return number
 
 
-def _text(field: Field, raw: Any, dialect: Dialect) -> str:
+def _clean(field: Field, raw: Any) -> str:
     if not isinstance(raw, str):
         raise Misfit(expectation(field))
     if "\0" in raw or any("\ud800" <= c <= "\udfff" for c in raw):
         raise Misfit(expectation(field) + " of valid UTF-8 without NUL")
-    if field.choices and raw not in field.choices:
-        raise Misfit(expectation(field), nearest(raw, field.choices))
     return raw
+
+
+def _text(field: Field, raw: Any, dialect: Dialect) -> str:
+    text = _clean(field, raw)
+    if field.choices and text not in field.choices:
+        raise Misfit(expectation(field), nearest(text, field.choices))
+    return text
 
 
 def _flag(field: Field, raw: Any, dialect: Dialect) -> bool:
@@ -164,9 +169,9 @@ def _choice(field: Field, raw: Any, dialect: Dialect) -> Any:
 
 def _list(field: Field, raw: Any, dialect: Dialect) -> tuple[str, ...]:
     if isinstance(raw, str):
-        items = [item.strip() for item in _text(field._replace(kind=Kind.PATH), raw, dialect).split(",")]
+        items = [item.strip() for item in _clean(field, raw).split(",")]
     elif isinstance(raw, list):
-        items = [_text(field._replace(kind=Kind.PATH), item, dialect).strip() for item in raw]
+        items = [_clean(field, item).strip() for item in raw]
     else:
         raise Misfit(expectation(field))
     if field.choices:
