@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pglido.control.broker import Broker, Limits, Plan, Verb
+from pglido.control.broker import Broker
+from pglido.control.leases import Limits, Plan, Verb
 from pglido.ipc.messages import WANT_INTERVAL, PoolKey
 
 MESSAGE = 0.0001

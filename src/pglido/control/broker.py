@@ -19,13 +19,10 @@ they still want it. 5. The leases of a dead worker are free at once: the kernel 
 
 from __future__ import annotations
 
-import enum
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from ..ipc.messages import PoolKey
+from .leases import Account, LeaseRow, Limits, Plan, Pool, Seat, Verb
 
 PATIENCE = 0.01  # seconds; most transactions are over sooner than a new connection would be there
 PAUSE = (
@@ -33,86 +30,6 @@ PAUSE = (
 )
 QUIET = 0.1  # seconds in which a worker that had nothing idle is not asked again
 UNFAIR = 0.25  # seconds that somebody may wait longer than others before shares are overruled
-
-
-class Verb(enum.Enum):
-    GRANT = "grant"
-    ASK = "ask"  # Recall(idle=True)
-    RECALL = "recall"  # Recall(idle=False)
-
-
-class Plan(NamedTuple):
-    verb: Verb
-    worker: int
-    pool: PoolKey
-
-
-class Limits(NamedTuple):
-    """What may be open at a time; 0 is no limit, except for `reserve`."""
-
-    pool_size: int
-    reserve: int = 0
-    reserve_timeout: float = 5.0
-    database: int = 0
-    user: int = 0
-
-
-class Seat(NamedTuple):
-    """Who is to have a recalled lease."""
-
-    worker: int
-    pool: PoolKey
-
-
-@dataclass(slots=True)
-class Account:
-    """One worker's part of one pool."""
-
-    held: int = 0
-    wanted: int = 0
-    since: float = 0.0
-    urgent: bool = False
-    granted: int = 0  # Grants ever sent
-    promised: int = 0  # recalls under way in its favour
-    recalls: deque[Seat | None] = field(default_factory=deque)  # for whom it is to give up leases
-    asked: Seat | None = None  # for whom it was asked for an idle one
-    quiet_until: float = 0.0
-
-    @property
-    def waits(self) -> bool:
-        return self.urgent and self.wanted > 0
-
-    @property
-    def stays(self) -> int:
-        """What it will hold after the recalls under way."""
-        return self.held - len(self.recalls)
-
-
-@dataclass(slots=True)
-class Pool:
-    key: PoolKey
-    limits: Limits
-    accounts: dict[int, Account] = field(default_factory=dict)
-    total: int = 0
-    next_round: float = 0.0
-    look_at: float | None = None  # when time alone may change what can be done
-
-    def __repr__(self) -> str:
-        parts = " ".join(
-            f"{worker}:{a.held}" + f"+{a.wanted}" * bool(a.wanted) for worker, a in self.accounts.items()
-        )
-        return f"<Pool {self.key[0]}/{self.key[1]} {self.total}/{self.limits.pool_size} {parts}>"
-
-
-class LeaseRow(NamedTuple):
-    """One line of SHOW LEASES."""
-
-    database: str
-    user: str
-    worker: int
-    held: int
-    wanted: int
-    since: float | None
 
 
 class Broker:

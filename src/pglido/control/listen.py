@@ -1,4 +1,4 @@
-"""Opens the listening sockets, which the control process owns: TCP per worker, one Unix socket for all.
+"""Opens the listening sockets, which the control process owns: TCP per worker, one Unix socket for all."""
 
 from __future__ import annotations
 

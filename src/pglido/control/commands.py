@@ -1,0 +1,256 @@
+"""What may be said on the console: SHOW and the actions, and the small talk of drivers, which is answered and
+forgotten.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..config.errors import ConfigError
+from ..config.model import rows as settings_table
+from .protocol import TEXT, Column, Value
+from .show import PGBOUNCER, SHOWS, VERSION, Rows, rows_of
+
+if TYPE_CHECKING:
+    from .pooler import Pooler
+
+
+class CommandError(Exception):
+    """An ErrorResponse; PgBouncer's SQLSTATE for nearly everything is 08P01."""
+
+    def __init__(self, message: str, sqlstate: str = "08P01", hint: str = "") -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
+        self.hint = hint
+
+
+class Notice(NamedTuple):
+    message: str
+    detail: str
+
+
+class Result(NamedTuple):
+    """What came of a command: rows where it has columns, its tag, and what happens to the transaction (T, I
+    or as it is).
+    """
+
+    tag: str
+    rows: Rows = ()
+    notice: Notice | None = None
+    status: str = ""
+
+
+class Command(NamedTuple):
+    """A command that was understood. `columns` is None where it gives no rows; `run` does it."""
+
+    columns: tuple[Column, ...] | None
+    run: Callable[[Pooler], Awaitable[Result]]
+
+
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+_SHOW = re.compile(r"(?:SHOW|SELECT)\s+(\w+)", re.IGNORECASE)
+_SET = re.compile(r"SET\s+(?:SESSION\s+|LOCAL\s+)?(\w+|TIME\s+ZONE)\b", re.IGNORECASE)
+_PARAMETER = re.compile(r"\$(\d+)")
+
+# What clients ask a server for at start; there is a value, but it means nothing here.
+PARAMETERS = {
+    "application_name": "",
+    "client_encoding": "UTF8",
+    "datestyle": "ISO",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "in_hot_standby": "off",
+    "integer_datetimes": "on",
+    "intervalstyle": "postgres",
+    "is_superuser": "on",
+    "max_identifier_length": "63",
+    "search_path": "",
+    "server_encoding": "UTF8",
+    "server_version": f"{PGBOUNCER}/pglido",
+    "server_version_num": "12500",
+    "standard_conforming_strings": "on",
+    "statement_timeout": "0",
+    "timezone": "GMT",
+    "transaction_isolation": "read committed",
+    "transaction_read_only": "off",
+}
+# Whole statements that drivers and their pools send: their column, and the value.
+QUERIES: dict[str, tuple[str, Value]] = {
+    "select 1": ("?column?", "1"),
+    "select version()": ("version", VERSION),
+    "select pg_catalog.version()": ("version", VERSION),
+    "select current_database()": ("current_database", "pglido"),
+    "select current_schema()": ("current_schema", None),
+    "select pg_is_in_recovery()": ("pg_is_in_recovery", "f"),
+    "select pg_backend_pid()": ("pg_backend_pid", "0"),
+    "select pg_advisory_unlock_all()": ("pg_advisory_unlock_all", ""),
+    "show transaction isolation level": ("transaction_isolation", "read committed"),
+}
+# First words of what is answered with its tag alone; the status is that of the transaction afterwards.
+PHRASES: dict[str, tuple[str, str]] = {
+    "begin": ("BEGIN", "T"),
+    "start transaction": ("START TRANSACTION", "T"),
+    "commit": ("COMMIT", "I"),
+    "end": ("COMMIT", "I"),
+    "rollback": ("ROLLBACK", "I"),
+    "abort": ("ROLLBACK", "I"),
+    "reset": ("RESET", ""),
+    "discard all": ("DISCARD ALL", ""),
+    "close all": ("CLOSE CURSOR ALL", ""),
+    "deallocate": ("DEALLOCATE", ""),
+    "unlisten": ("UNLISTEN", ""),
+}
+SHUTDOWNS = {"": "now", "WAIT_FOR_SERVERS": "servers", "WAIT_FOR_CLIENTS": "clients"}
+
+
+def plain(sql: str) -> str:
+    """A statement without comments, blanks around it and semicolons at the end."""
+    return _COMMENT.sub(" ", sql).strip().rstrip("; \t\r\n")
+
+
+def split(sql: str) -> list[str]:
+    """The statements of a simple query. Nothing on the console has a semicolon inside quotes."""
+    return [part for part in map(str.strip, _COMMENT.sub(" ", sql).split(";")) if part]
+
+
+def parameters(sql: str) -> int:
+    """How many parameters a statement has."""
+    return max((int(number) for number in _PARAMETER.findall(sql)), default=0)
+
+
+def fill(sql: str, values: list[str | None]) -> str:
+    """The statement with its parameters, which are single words, in place."""
+    return _PARAMETER.sub(lambda found: values[int(found[1]) - 1] or "", sql)
+
+
+def understand(sql: str, admin: bool) -> Command:
+    """What a single statement means; raises CommandError when it means nothing, or is not allowed."""
+    words = " ".join(sql.split())
+    lower = words.lower()
+    if lower in QUERIES:
+        name, value = QUERIES[lower]
+        return _constant(name, value, lower.split(" ", 1)[0].upper())
+    shown = _SHOW.fullmatch(words)
+    if shown:
+        return _show(words, shown[1])
+    changed = _SET.match(words)
+    if changed:
+        return _set(changed[1])
+    for phrase, (tag, status) in PHRASES.items():
+        if lower == phrase or lower.startswith(phrase + " "):
+            return _said(tag, status)
+    verb, _, argument = words.partition(" ")
+    action = ACTIONS.get(verb.upper())
+    if action is None:
+        raise _unknown(words)
+    if not admin:
+        raise CommandError("admin access needed", "42501")
+    return action(words, argument.upper())
+
+
+def help_text() -> str:
+    """Everything there is."""
+    return (
+        "\n\tSHOW HELP|"
+        + "|".join(sorted(SHOWS))
+        + "\n\tRELOAD\n\tSHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]\n"
+    )
+
+
+def _unknown(words: str) -> CommandError:
+    shown = words if len(words) <= 200 else words[:200] + "..."
+    hint = "There are SHOW " + ", ".join(["HELP", *sorted(SHOWS)]) + "; RELOAD; SHUTDOWN."
+    return CommandError(f"invalid command '{shown}', use SHOW HELP;", hint=hint)
+
+
+def _constant(name: str, value: Value, tag: str) -> Command:
+    async def run(pooler: Pooler) -> Result:
+        return Result(tag if tag == "SHOW" else f"{tag} 1", [[value]])
+
+    return Command((Column(name, TEXT),), run)
+
+
+def _said(tag: str, status: str = "") -> Command:
+    async def run(pooler: Pooler) -> Result:
+        return Result(tag, status=status)
+
+    return Command(None, run)
+
+
+def _show(words: str, name: str) -> Command:
+    if name.upper() == "HELP":
+        return Command(None, _help)
+    show = SHOWS.get(name.upper())
+    if show is None:
+        if name.lower() in PARAMETERS and words.upper().startswith("SHOW"):
+            return _constant(name.lower(), PARAMETERS[name.lower()], "SHOW")
+        raise _unknown(words)
+
+    async def run(pooler: Pooler) -> Result:
+        return Result("SHOW", await rows_of(show, pooler))
+
+    return Command(show.columns, run)
+
+
+async def _help(pooler: Pooler) -> Result:
+    return Result("SHOW", notice=Notice("Console usage", help_text()))
+
+
+def _set(name: str) -> Command:
+    """Settings of a session are taken and mean nothing; those of pglido stand in its file."""
+    if name.lower() in settings_table():
+        raise CommandError(
+            f'"{name.lower()}" cannot be set here',
+            "0A000",
+            "Change it in the configuration file, then RELOAD.",
+        )
+    return _said("SET")
+
+
+def _reload(words: str, argument: str) -> Command:
+    if argument:
+        raise _unknown(words)
+
+    async def run(pooler: Pooler) -> Result:
+        try:
+            pooler.reload()
+        except ConfigError as error:
+            # As PgBouncer, but the client need not go and read the log.
+            raise CommandError(
+                "RELOAD failed, see logs for additional details", "F0000", str(error)
+            ) from error
+        return Result("RELOAD")
+
+    return Command(None, run)
+
+
+def _shutdown(words: str, argument: str) -> Command:
+    mode = SHUTDOWNS.get(argument)
+    if mode is None:
+        raise _unknown(words)
+
+    async def run(pooler: Pooler) -> Result:
+        pooler.shutdown(mode)
+        return Result("SHUTDOWN")
+
+    return Command(None, run)
+
+
+ACTIONS: dict[str, Callable[[str, str], Command]] = {"RELOAD": _reload, "SHUTDOWN": _shutdown}
+
+WELCOME = {
+    name: PARAMETERS[name.lower()]
+    for name in (
+        "server_version",
+        "client_encoding",
+        "server_encoding",
+        "DateStyle",
+        "TimeZone",
+        "standard_conforming_strings",
+        "is_superuser",
+        "integer_datetimes",
+        "IntervalStyle",
+    )
+}

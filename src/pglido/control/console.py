@@ -1,0 +1,275 @@
+"""One admin client: speaks PostgreSQL's simple and extended protocol over the stream that a worker relays."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ..ipc.messages import Console
+from ..wire import codes
+from ..wire.messages import (
+    AUTHENTICATION_OK,
+    CLOSE_COMPLETE,
+    PARSE_COMPLETE,
+    backend_key_data,
+    error,
+    notice,
+    parameter_status,
+)
+from . import protocol
+from .commands import WELCOME, Command, CommandError, Result, fill, parameters, plain, split, understand
+from .protocol import ProtocolError
+from .show import Rows
+
+if TYPE_CHECKING:
+    from .pooler import Pooler
+
+log = logging.getLogger("pglido.control")
+
+
+async def serve(pooler: Pooler, client: Console, sock: socket.socket) -> None:
+    """Talk to one client until it or the pooler goes."""
+    sock.setblocking(False)
+    reader, writer = await asyncio.open_connection(sock=sock)
+    extra = {"uuid": client.uuid, "user": client.user, "database": client.database, "address": client.address}
+    log.info("console: login%s", " as admin" if client.admin else "", extra=extra)
+    try:
+        await Session(pooler, client, reader, writer).run()
+    except (ConnectionError, asyncio.IncompleteReadError):
+        pass
+    finally:
+        log.info("console: closed", extra=extra)
+        writer.close()
+
+
+@dataclass
+class Prepared:
+    sql: str
+    types: tuple[int, ...]
+    command: Command | None  # None: the empty query, or one that its parameters make whole
+
+
+@dataclass
+class Portal:
+    sql: str
+    command: Command | None
+    formats: Sequence[int]
+    tag: str = ""
+    rows: Rows = ()
+    sent: int = 0
+    ran: bool = False
+
+
+class Session:
+    """The state of one console: prepared statements, portals, and what has not been flushed yet."""
+
+    def __init__(
+        self, pooler: Pooler, client: Console, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._pooler = pooler
+        self._client = client
+        self._reader = reader
+        self._writer = writer
+        self._status = "I"
+        self._failed = False  # an error in the extended protocol: everything up to Sync is skipped
+        self._statements: dict[str, Prepared] = {}
+        self._portals: dict[str, Portal] = {}
+
+    async def run(self) -> None:
+        """From the welcome to the end of the stream."""
+        self._welcome()
+        await self._writer.drain()
+        while True:
+            kind = (await self._reader.readexactly(1))[0]
+            size = int.from_bytes(await self._reader.readexactly(4), "big")
+            if not 4 <= size <= protocol.MAX_MESSAGE:
+                await self._fatal(f"invalid message length {size}")
+                return
+            body = await self._reader.readexactly(size - 4)
+            if kind == codes.TERMINATE:
+                return
+            action = self.ACTIONS.get(kind)
+            if action is None:
+                await self._fatal(f"invalid frontend message type {kind}")
+                return
+            try:
+                await self._do(kind, action, body)
+            except ProtocolError as problem:
+                await self._fatal(str(problem))
+                return
+
+    def _welcome(self) -> None:
+        name = self._client.startup.get("application_name", "")
+        settings = {**WELCOME, "application_name": name, "session_authorization": self._client.user}
+        # The index of no worker is in the number, so a CancelRequest with it goes nowhere.
+        key = secrets.token_bytes(32 if self._client.protocol >= codes.PROTOCOL_3_2 else 4)
+        self._send(
+            AUTHENTICATION_OK,
+            *(parameter_status(key, value) for key, value in settings.items()),
+            backend_key_data(secrets.randbelow(1 << 23), key),
+            protocol.ready("I"),
+        )
+
+    async def _do(self, kind: int, action: Callable[[Session, bytes], Awaitable[None]], body: bytes) -> None:
+        if self._failed and kind != codes.SYNC:
+            return
+        try:
+            await action(self, body)
+        except CommandError as problem:
+            self._error("ERROR", problem.sqlstate, str(problem), problem.hint)
+            if kind == codes.QUERY:
+                self._send(protocol.ready(self._status))
+            else:
+                self._failed = True
+        if kind in (codes.QUERY, codes.SYNC, codes.FLUSH) or self._failed:
+            await self._writer.drain()
+
+    # ---- simple protocol
+
+    async def _query(self, body: bytes) -> None:
+        statements = split(protocol.read_query(body))
+        if not statements:
+            self._send(protocol.EMPTY_QUERY_RESPONSE)
+        for sql in statements:
+            command = understand(sql, self._client.admin)
+            result = await self._run(command)
+            if command.columns is not None:
+                self._send(protocol.row_description(command.columns))
+                self._send(*(protocol.data_row(command.columns, row) for row in result.rows))
+            self._send(protocol.command_complete(result.tag))
+        self._send(protocol.ready(self._status))
+
+    async def _run(self, command: Command) -> Result:
+        result = await command.run(self._pooler)
+        if result.notice is not None:
+            self._send(notice(result.notice.message, result.notice.detail))
+        if result.status:
+            self._status = result.status
+        return result
+
+    # ---- extended protocol
+
+    async def _parse(self, body: bytes) -> None:
+        found = protocol.read_parse(body)
+        if found.name and found.name in self._statements:
+            raise CommandError(f'prepared statement "{found.name}" already exists', "42P05")
+        sql = plain(found.sql)
+        if ";" in sql:
+            raise CommandError("cannot insert multiple commands into a prepared statement", "42601")
+        count = parameters(sql)
+        if count > 100:
+            raise CommandError(f"there is no parameter ${count}", "42P02")
+        types = (*found.types, *(0,) * (count - len(found.types)))
+        command = None if count or not sql else understand(sql, self._client.admin)
+        self._statements[found.name] = Prepared(sql, types, command)
+        self._send(PARSE_COMPLETE)
+
+    async def _bind(self, body: bytes) -> None:
+        found = protocol.read_bind(body)
+        prepared = self._statements.get(found.statement)
+        if prepared is None:
+            raise CommandError(f'prepared statement "{found.statement}" does not exist', "26000")
+        if len(found.values) != len(prepared.types):
+            raise CommandError(
+                f"bind message supplies {len(found.values)} parameters,"
+                f' but prepared statement "{found.statement}" requires {len(prepared.types)}'
+            )
+        command, sql = prepared.command, prepared.sql
+        if found.values and sql:
+            sql = fill(
+                sql, [None if value is None else value.decode(errors="replace") for value in found.values]
+            )
+            command = understand(sql, self._client.admin)
+        if command is not None and command.columns is not None:
+            for number in range(len(command.columns)):
+                protocol.format_of(found.result_formats, number)
+        self._portals[found.portal] = Portal(sql, command, found.result_formats)
+        self._send(protocol.BIND_COMPLETE)
+
+    async def _describe(self, body: bytes) -> None:
+        target = protocol.read_target(body)
+        formats: Sequence[int] = ()
+        if target.kind == "S":
+            prepared = self._statements.get(target.name)
+            if prepared is None:
+                raise CommandError(f'prepared statement "{target.name}" does not exist', "26000")
+            self._send(protocol.parameter_description(prepared.types))
+            command = prepared.command
+        else:
+            portal = self._portal(target.name)
+            command, formats = portal.command, portal.formats
+        if command is None or command.columns is None:
+            self._send(protocol.NO_DATA)
+        else:
+            self._send(protocol.row_description(command.columns, formats))
+
+    async def _execute(self, body: bytes) -> None:
+        wanted = protocol.read_execute(body)
+        portal = self._portal(wanted.portal)
+        if portal.command is None:
+            self._send(protocol.EMPTY_QUERY_RESPONSE)
+            return
+        if not portal.ran:
+            result = await self._run(portal.command)
+            portal.tag, portal.rows, portal.ran = result.tag, result.rows, True
+        end = portal.sent + wanted.limit if wanted.limit > 0 else len(portal.rows)
+        columns = portal.command.columns or ()
+        self._send(
+            *(protocol.data_row(columns, row, portal.formats) for row in portal.rows[portal.sent : end])
+        )
+        portal.sent = min(end, len(portal.rows))
+        if portal.sent < len(portal.rows):
+            self._send(protocol.PORTAL_SUSPENDED)
+        else:
+            self._send(protocol.command_complete(portal.tag))
+
+    async def _close(self, body: bytes) -> None:
+        target = protocol.read_target(body)
+        if target.kind == "S":
+            self._statements.pop(target.name, None)
+        else:
+            self._portals.pop(target.name, None)
+        self._send(CLOSE_COMPLETE)
+
+    async def _sync(self, body: bytes) -> None:
+        self._failed = False
+        if self._status == "I":
+            self._portals.clear()
+        self._send(protocol.ready(self._status))
+
+    async def _flush(self, body: bytes) -> None:
+        """Everything has been written already; `_do` waits until it is taken."""
+
+    def _portal(self, name: str) -> Portal:
+        portal = self._portals.get(name)
+        if portal is None:
+            raise CommandError(f'portal "{name}" does not exist', "34000")
+        return portal
+
+    # ---- out
+
+    def _send(self, *messages: bytes) -> None:
+        self._writer.write(b"".join(messages))
+
+    def _error(self, severity: str, sqlstate: str, text: str, hint: str = "") -> None:
+        self._send(error(severity, sqlstate, text, f"client {self._client.uuid}", hint))
+
+    async def _fatal(self, text: str) -> None:
+        self._error("FATAL", "08P01", text)
+        await self._writer.drain()
+
+    ACTIONS: ClassVar[dict[int, Callable[[Session, bytes], Awaitable[None]]]] = {
+        codes.QUERY: _query,
+        codes.PARSE: _parse,
+        codes.BIND: _bind,
+        codes.DESCRIBE: _describe,
+        codes.EXECUTE: _execute,
+        codes.CLOSE: _close,
+        codes.SYNC: _sync,
+        codes.FLUSH: _flush,
+    }

@@ -1,0 +1,367 @@
+"""The running pooler as the control process sees it: passes messages on, counts leases, reloads, shuts down.
+
+It is what the console looks at and commands. Everything happens in one event loop; signal handlers only
+enqueue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, ClassVar
+
+from .. import log as logs
+from ..config.errors import ConfigError
+from ..config.model import Config, Settings
+from ..ipc.board import Board
+from ..ipc.messages import (
+    Answer,
+    Ask,
+    CancelAt,
+    CancelHere,
+    Configure,
+    Console,
+    Grant,
+    Kept,
+    Message,
+    PoolKey,
+    Recall,
+    Return,
+    ToControl,
+    Want,
+)
+from . import process
+from .averages import Averages
+from .broker import Broker
+from .console import serve
+from .leases import Limits, Plan, Verb
+from .listen import Listeners
+from .reload import Loaded, reread
+from .supervisor import COMMAND, Supervisor
+
+log = logging.getLogger("pglido.control")
+
+ANSWER_TIMEOUT = 5.0  # seconds that a worker may take to tell about itself
+SHUTDOWN_MODES = ("now", "servers", "clients")
+
+MESSAGES: dict[Verb, Callable[[PoolKey], Message]] = {
+    Verb.GRANT: Grant,
+    Verb.ASK: lambda pool: Recall(pool, idle=True),
+    Verb.RECALL: lambda pool: Recall(pool, idle=False),
+}
+
+
+class Pooler:
+    """All that is running. `run` lasts until the last worker has ended."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        workers: int,
+        listeners: Listeners,
+        board: Board,
+        command: Sequence[str] = COMMAND,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.loaded = loaded
+        self.board = board
+        self.listeners = listeners
+        self.started = time.time()
+        self.broker = Broker(self._limits)
+        self.supervisor = Supervisor(workers, board, listeners.of, self, command)
+        self.averages = Averages(time.monotonic())
+        self.state = "starting"  # running, draining, stopping
+        self.up = asyncio.Event()
+        self._environ = environ
+        self._mock_seed = secrets.token_bytes(32)
+        self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+        self._tick: asyncio.TimerHandle | None = None
+        self._asked: dict[tuple[int, int], asyncio.Future[list[dict[str, Any]] | None]] = {}
+        self._ask_id = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._actions: dict[type[ToControl], Callable[[int, Any, tuple[int, ...]], None]] = {
+            Want: self._want,
+            Return: self._return,
+            Kept: self._kept,
+            CancelAt: self._cancel,
+            Console: self._console,
+            Answer: self._answer,
+        }
+
+    @property
+    def config(self) -> Config:
+        """What is in force."""
+        return self.loaded.config
+
+    @property
+    def settings(self) -> Settings:
+        """The global settings in force."""
+        return self.loaded.config.settings
+
+    @property
+    def failure(self) -> str | None:
+        """Why it ended by itself."""
+        return self.supervisor.failure
+
+    async def run(self) -> None:
+        """Start the workers, obey signals; returns when all workers have ended."""
+        loop = asyncio.get_running_loop()
+        for number in self.HANDLERS:
+            loop.add_signal_handler(number, self._signals.put_nowait, number)
+        self._start(self._obey())
+        self._start(self._keep_stats())
+        try:
+            await self.supervisor.run()
+        finally:
+            self.state = "stopping"
+            for number in self.HANDLERS:
+                loop.remove_signal_handler(number)
+            if self._tick is not None:
+                self._tick.cancel()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # ---- what the console may do
+
+    async def ask(self, what: str) -> dict[int, list[dict[str, Any]]]:
+        """The rows of every worker that answers, by its index."""
+        self._ask_id += 1
+        loop = asyncio.get_running_loop()
+        waiting: dict[int, asyncio.Future[list[dict[str, Any]] | None]] = {}
+        for worker in self.supervisor.alive():
+            waiting[worker] = self._asked[worker, self._ask_id] = loop.create_future()
+            self.supervisor.tell(worker, Ask(self._ask_id, what))
+        if waiting:
+            await asyncio.wait(waiting.values(), timeout=ANSWER_TIMEOUT)
+        answers: dict[int, list[dict[str, Any]]] = {}
+        for worker, future in waiting.items():
+            self._asked.pop((worker, self._ask_id), None)
+            if not future.done():
+                log.warning("worker %d does not answer", worker)
+            elif (rows := future.result()) is not None:
+                answers[worker] = rows
+        return answers
+
+    async def refresh_stats(self) -> None:
+        """Bring `averages` up to now."""
+        for worker, rows in (await self.ask("stats")).items():
+            self.averages.take(worker, rows)
+
+    def reload(self) -> None:
+        """Read the configuration again and give it to all; raises ConfigError, and then all stays as it was."""
+        process.notify("RELOADING=1", process.reloading())
+        try:
+            self.loaded = reread(self.loaded, self._environ)
+        except ConfigError as error:
+            for line in str(error).splitlines():
+                log.error("reload: %s", line)
+            raise
+        finally:
+            process.notify("READY=1")
+        set_up_log(self.settings)
+        self.listeners.tune(self.settings)
+        self.supervisor.tell_all(self.configuration())
+        self._carry_out(self.broker.reconfigured(time.monotonic()))
+
+    def shutdown(self, mode: str, timeout: float = 0.0) -> None:
+        """End: `now`; `servers`, when transactions are over; `clients`, when clients have left (timeout 0:
+        whenever).
+        """
+        log.info(
+            "shutting down (%s)", {"now": "now", "servers": "after transactions"}.get(mode, "after clients")
+        )
+        process.notify("STOPPING=1")
+        self.listeners.close()
+        if mode == "now":
+            self.state = "stopping"
+            self.supervisor.stop()
+        else:
+            self.state = "draining"
+            self.supervisor.drain(timeout, clients=mode == "clients")
+
+    # ---- what the supervisor tells
+
+    def configuration(self) -> Configure:
+        """See Events."""
+        return Configure(self.config, self.loaded.users, len(self.supervisor.workers), self._mock_seed)
+
+    def received(self, worker: int, message: ToControl, fds: tuple[int, ...]) -> None:
+        """See Events."""
+        action = self._actions.get(type(message))
+        if action is not None:
+            action(worker, message, fds)
+        elif fds:
+            for fd in fds:
+                os.close(fd)
+
+    def died(self, worker: int) -> None:
+        """See Events."""
+        self.averages.retire(worker)
+        for (index, ask_id), future in list(self._asked.items()):
+            if index == worker:
+                del self._asked[index, ask_id]
+                _resolve(future, None)
+        self._carry_out(self.broker.died(worker, time.monotonic()))
+
+    def became_ready(self) -> None:
+        """See Events."""
+        if self.supervisor.ready and self.state == "starting":
+            self.state = "running"
+            self.up.set()
+            log.info("ready: %s", ", ".join(self.listeners.addresses))
+            process.notify("READY=1", f"STATUS={len(self.supervisor.workers)} workers")
+
+    # ---- messages
+
+    def _want(self, worker: int, message: Want, fds: tuple[int, ...]) -> None:
+        now = time.monotonic()
+        self._carry_out(
+            self.broker.want(
+                worker, message.pool, message.since, message.count, message.granted, message.urgent, now
+            )
+        )
+
+    def _return(self, worker: int, message: Return, fds: tuple[int, ...]) -> None:
+        self._carry_out(self.broker.returned(worker, message.pool, message.count, time.monotonic()))
+
+    def _kept(self, worker: int, message: Kept, fds: tuple[int, ...]) -> None:
+        self._carry_out(self.broker.kept(worker, message.pool, time.monotonic()))
+
+    def _cancel(self, worker: int, message: CancelAt, fds: tuple[int, ...]) -> None:
+        self.supervisor.tell(message.worker, CancelHere(message.pid, message.key))
+
+    def _answer(self, worker: int, message: Answer, fds: tuple[int, ...]) -> None:
+        _resolve(self._asked.pop((worker, message.ask_id), None), message.rows)
+
+    def _console(self, worker: int, message: Console, fds: tuple[int, ...]) -> None:
+        if len(fds) != 1:
+            log.error("worker %d sent a console with %d descriptors", worker, len(fds))
+            for fd in fds:
+                os.close(fd)
+            return
+        self._start(serve(self, message, socket.socket(fileno=fds[0])))
+
+    # ---- leases
+
+    def _limits(self, pool: PoolKey) -> Limits | None:
+        found = self.config.pool(*pool)
+        if found is None:
+            return None
+        return Limits(
+            pool_size=found.pool_size,
+            reserve=found.reserve_pool_size if found.reserve_pool_timeout > 0 else 0,
+            reserve_timeout=found.reserve_pool_timeout,
+            database=found.max_db_connections,
+            user=found.max_user_connections,
+        )
+
+    def _carry_out(self, plans: Sequence[Plan]) -> None:
+        for plan in plans:
+            self.supervisor.tell(plan.worker, MESSAGES[plan.verb](plan.pool))
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        due = self.broker.due()
+        if due is not None:
+            loop = asyncio.get_running_loop()
+            self._tick = loop.call_later(max(0.001, due - time.monotonic()), self._ticked)
+
+    def _ticked(self) -> None:
+        self._tick = None
+        self._carry_out(self.broker.tick(time.monotonic()))
+
+    # ---- tasks
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("bug in the control process", exc_info=error)
+
+    async def _keep_stats(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.stats_period)
+            await self.refresh_stats()
+            now = time.monotonic()
+            if self.settings.log_stats:
+                _, average = self.averages.overall(now)
+                log.info("stats: %s", STATS_LINE.format(**average))
+            self.averages.turn(now)
+
+    async def _obey(self) -> None:
+        while True:
+            number = await self._signals.get()
+            log.info("got %s", number.name)
+            self.HANDLERS[number](self)
+
+    def handle_term(self) -> None:
+        """SIGTERM, SIGINT: finish transactions; the second time now."""
+        timeout = self.settings.shutdown_timeout
+        if self.supervisor.ending or not timeout:
+            self.shutdown("now")
+        else:
+            self.shutdown("servers", timeout)
+
+    def handle_quit(self) -> None:
+        """SIGQUIT: stop now."""
+        self.shutdown("now")
+
+    def handle_hup(self) -> None:
+        """SIGHUP: reload; what is wrong is in the log."""
+        try:
+            self.reload()
+        except ConfigError:
+            log.error("reload failed, the old configuration stays in force")
+
+    def handle_usr(self) -> None:
+        """SIGUSR1, SIGUSR2: PgBouncer's pause and resume; to ignore them beats dying of them."""
+        log.warning("pause and resume by signal are not supported")
+
+    HANDLERS: ClassVar[dict[signal.Signals, Callable[[Pooler], None]]] = {
+        signal.SIGTERM: handle_term,
+        signal.SIGINT: handle_term,
+        signal.SIGQUIT: handle_quit,
+        signal.SIGHUP: handle_hup,
+        signal.SIGUSR1: handle_usr,
+        signal.SIGUSR2: handle_usr,
+    }
+
+
+STATS_LINE = (
+    "{xact_count} xacts/s, {query_count} queries/s, {client_login_count} logins/s, in {received} B/s,"
+    " out {sent} B/s, xact {xact_time} us, query {query_time} us, wait {wait_time} us/s"
+)
+
+
+def set_up_log(settings: Settings) -> None:
+    """Log as the settings say. When that can't be, say so where the log went before."""
+    try:
+        logs.setup(
+            "control",
+            level=settings.effective_log_level,
+            form=settings.log_format,
+            file=settings.logfile,
+            syslog=settings.syslog,
+            ident=settings.syslog_ident,
+            facility=settings.syslog_facility,
+        )
+    except OSError as error:
+        log.error("cannot open the log: %s", error)
+
+
+def _resolve(
+    future: asyncio.Future[list[dict[str, Any]] | None] | None, rows: list[dict[str, Any]] | None
+) -> None:
+    if future is not None and not future.done():
+        future.set_result(rows)

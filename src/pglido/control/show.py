@@ -1,0 +1,440 @@
+"""The SHOW commands: a table of names, columns and where the rows come from.
+
+Columns are those of PgBouncer 1.25 in its order, pglido's own after them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .. import __version__
+from ..config.model import Database, rows
+from ..config.values import render
+from ..ipc.board import Column as Counter
+from .averages import COUNTERS, Counts
+from .protocol import INT4, INT8, NUMERIC, TEXT, Column, Value
+
+if TYPE_CHECKING:
+    from .pooler import Pooler
+
+# Monitoring picks the columns that it expects by the first version number it finds here.
+PGBOUNCER = "1.25.0"
+VERSION = f"PgBouncer {PGBOUNCER} compatible (pglido {__version__})"
+
+Rows = Sequence[Sequence[Value]]
+Answers = dict[int, list[dict[str, Any]]]
+
+
+class Show(NamedTuple):
+    """One command. `asks` names what the workers are asked first; `rows` gets their answers."""
+
+    columns: tuple[Column, ...]
+    rows: Callable[[Pooler, Answers], Rows]
+    asks: str = ""
+
+
+def text(*names: str) -> tuple[Column, ...]:
+    return tuple(Column(name, TEXT) for name in names)
+
+
+def int4(*names: str) -> tuple[Column, ...]:
+    return tuple(Column(name, INT4) for name in names)
+
+
+def int8(*names: str) -> tuple[Column, ...]:
+    return tuple(Column(name, INT8) for name in names)
+
+
+def numeric(*names: str) -> tuple[Column, ...]:
+    return tuple(Column(name, NUMERIC) for name in names)
+
+
+# ---- pools, clients, servers: what the workers tell
+
+_POOL_COUNTS = (
+    "cl_active",
+    "cl_waiting",
+    "cl_active_cancel_req",
+    "cl_waiting_cancel_req",
+    "sv_active",
+    "sv_active_cancel",
+    "sv_being_canceled",
+    "sv_idle",
+    "sv_used",
+    "sv_tested",
+    "sv_login",
+)
+POOLS = (
+    text("database", "user")
+    + int4(*_POOL_COUNTS, "maxwait", "maxwait_us")
+    + text("pool_mode", "load_balance_hosts")
+    + int4("pool_size", "reserve_pool_size", "leased")
+)
+
+
+def _pools(pooler: Pooler, answers: Answers) -> Rows:
+    merged: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in _flat(answers):
+        key = (row["database"], row["user"])
+        sums = merged.setdefault(key, {**row, **dict.fromkeys(_POOL_COUNTS, 0), "maxwait_us": 0})
+        for name in _POOL_COUNTS:
+            sums[name] += row.get(name, 0)
+        sums["maxwait_us"] = max(sums["maxwait_us"], row.get("maxwait_us", 0))
+    for key, sums in merged.items():
+        sums["maxwait"], sums["maxwait_us"] = divmod(int(sums["maxwait_us"]), 1_000_000)
+        sums["leased"] = pooler.broker.held(key)
+    return _pick(POOLS, (merged[key] for key in sorted(merged)))
+
+
+CONNECTIONS = (
+    text("type", "user", "database", "replication", "state", "addr")
+    + int4("port")
+    + text("local_addr")
+    + int4("local_port")
+    + text("connect_time", "request_time")
+    + int4("wait", "wait_us", "close_needed")
+    + text("ptr", "link")
+    + int4("remote_pid")
+    + text("tls", "application_name")
+    + int4("prepared_statements")
+    + int8("id")
+    + int4("worker")
+)
+_TIMES = ("connect_time", "request_time")
+
+
+def _connections(pooler: Pooler, answers: Answers) -> Rows:
+    return _pick(CONNECTIONS, (_connection(worker, row) for worker, part in answers.items() for row in part))
+
+
+def _connection(worker: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    shown: dict[str, Any] = {
+        "close_needed": 0,
+        "remote_pid": 0,
+        "prepared_statements": 0,
+        **row,
+        "worker": worker,
+    }
+    for name in _TIMES:
+        shown[name] = timestamp(row.get(name))
+    wait = row.get("wait", 0)
+    if isinstance(wait, float):
+        shown["wait"], shown["wait_us"] = divmod(int(wait * 1_000_000), 1_000_000)
+    return shown
+
+
+# ---- databases, users, settings: what the configuration says
+
+DATABASES = (
+    text("name", "host")
+    + int4("port")
+    + text("database", "force_user")
+    + int4("pool_size", "min_pool_size", "reserve_pool_size", "server_lifetime")
+    + text("pool_mode", "load_balance_hosts")
+    + int4(
+        "max_connections",
+        "current_connections",
+        "max_client_connections",
+        "current_client_connections",
+        "paused",
+        "disabled",
+    )
+)
+
+
+def _databases(pooler: Pooler, answers: Answers) -> Rows:
+    found: list[list[Value]] = []
+    used = {row["database"] for row in _flat(answers)}
+    for name in sorted((pooler.config.databases.keys() | used) - {"*"}):
+        database = pooler.config.database(name)
+        if database is not None:
+            found.append(_database(pooler, name, database))
+    return found
+
+
+def _database(pooler: Pooler, name: str, database: Database) -> list[Value]:
+    def effective(key: str, of: str = "") -> int:
+        own = getattr(database, key)
+        return int(getattr(pooler.settings, of or key) if own is None else own)
+
+    return [
+        name,
+        ",".join(database.host) or None,
+        database.port[0],
+        database.dbname or name,
+        database.user or None,
+        effective("pool_size", "default_pool_size"),
+        effective("min_pool_size"),
+        effective("reserve_pool_size"),
+        effective("server_lifetime"),
+        None if database.pool_mode is None else str(database.pool_mode),
+        str(database.load_balance_hosts),
+        effective("max_db_connections"),
+        pooler.broker.database_total(name),
+        effective("max_db_client_connections"),
+        pooler.board.count(f"db:{name}"),
+        0,
+        0,
+    ]
+
+
+USERS = (
+    text("name")
+    + int4("pool_size", "reserve_pool_size")
+    + text("pool_mode")
+    + int4(
+        "max_user_connections",
+        "current_connections",
+        "max_user_client_connections",
+        "current_client_connections",
+    )
+)
+
+
+def _users(pooler: Pooler, answers: Answers) -> Rows:
+    found: list[list[Value]] = []
+    settings = pooler.settings
+    for name in sorted(pooler.config.users.keys() | pooler.loaded.users.keys()):
+        user = pooler.config.users.get(name)
+        servers = user.max_user_connections if user else None
+        clients = user.max_user_client_connections if user else None
+        mode = user.pool_mode if user else None
+        found.append(
+            [
+                name,
+                user.pool_size if user else None,
+                user.reserve_pool_size if user else None,
+                None if mode is None else str(mode),
+                settings.max_user_connections if servers is None else servers,
+                pooler.broker.user_total(name),
+                settings.max_user_client_connections if clients is None else clients,
+                pooler.board.count(f"user:{name}"),
+            ]
+        )
+    return found
+
+
+def _config(pooler: Pooler, answers: Answers) -> Rows:
+    return [
+        [
+            name,
+            render(field, getattr(pooler.settings, name)),
+            render(field, field.default),
+            "yes" if field.row.reload else "no",
+        ]
+        for name, field in sorted(rows().items())
+    ]
+
+
+# ---- statistics
+
+_IN_STATS = {"received": "recv"}  # the averages' own spelling
+_IN_TOTALS = {"received": "bytes_received", "sent": "bytes_sent"}
+_IN_SUM = {
+    "received": "client_bytes",
+    "sent": "server_bytes",
+    "client_parse_count": "ps_client_parse_count",
+    "server_parse_count": "ps_server_parse_count",
+    "bind_count": "ps_bind_count",
+}
+_PARSES = frozenset({"client_parse_count", "server_parse_count", "bind_count"})
+
+STATS = (
+    text("database")
+    + numeric(*(f"total_{name}" for name in COUNTERS))
+    + numeric(*(f"avg_{_IN_STATS.get(name, name)}" for name in COUNTERS))
+)
+STATS_TOTALS = text("database") + numeric(*(_IN_TOTALS.get(name, name) for name in COUNTERS))
+STATS_AVERAGES = text("database") + numeric(
+    *(f"avg_{name}" if name in _PARSES else _IN_TOTALS.get(name, name) for name in COUNTERS)
+)
+
+
+def _values(counts: Counts) -> list[Value]:
+    return [counts[name] for name in COUNTERS]
+
+
+def _stats(pooler: Pooler, answers: Answers) -> Rows:
+    averages = pooler.averages.averages(monotonic())
+    return [
+        [name, *_values(counts), *_values(averages[name])]
+        for name, counts in pooler.averages.totals().items()
+    ]
+
+
+def _stats_totals(pooler: Pooler, answers: Answers) -> Rows:
+    return [[name, *_values(counts)] for name, counts in pooler.averages.totals().items()]
+
+
+def _stats_averages(pooler: Pooler, answers: Answers) -> Rows:
+    return [[name, *_values(counts)] for name, counts in pooler.averages.averages(monotonic()).items()]
+
+
+def _totals(pooler: Pooler, answers: Answers) -> Rows:
+    sums, averages = pooler.averages.overall(monotonic())
+    return [
+        [f"{prefix}_{_IN_SUM.get(name, name)}", counts[name]]
+        for prefix, counts in (("total", sums), ("avg", averages))
+        for name in COUNTERS
+    ]
+
+
+# ---- the process
+
+LISTS = (
+    "databases",
+    "users",
+    "peers",
+    "pools",
+    "peer_pools",
+    "free_clients",
+    "used_clients",
+    "login_clients",
+    "free_servers",
+    "used_servers",
+    "dns_names",
+    "dns_zones",
+    "dns_queries",
+    "dns_pending",
+)
+
+
+def _lists(pooler: Pooler, answers: Answers) -> Rows:
+    items = dict.fromkeys(LISTS, 0)
+    for row in _flat(answers):
+        if row.get("list") in items:
+            items[row["list"]] += row.get("items", 0)
+    items |= {
+        "databases": len(pooler.config.databases),
+        "users": len(pooler.config.users.keys() | pooler.loaded.users.keys()),
+        "used_clients": pooler.board.total(Counter.CLIENTS),
+        "login_clients": pooler.board.total(Counter.LOGINS),
+        "used_servers": pooler.board.total(Counter.SERVERS),
+        "pools": len({(row.database, row.user) for row in pooler.broker.rows()}),
+    }
+    return [[name, items[name]] for name in LISTS]
+
+
+def _state(pooler: Pooler, answers: Answers) -> Rows:
+    running = pooler.state in ("starting", "running")
+    return [
+        ["active", "yes" if running else "no"],
+        ["paused", "no"],
+        ["suspended", "no"],
+        ["shutting_down", "no" if running else "yes"],
+    ]
+
+
+def _version(pooler: Pooler, answers: Answers) -> Rows:
+    return [[VERSION]]
+
+
+MEM = text("name") + int4("size", "used", "free") + int8("memtotal")
+
+
+def _mem(pooler: Pooler, answers: Answers) -> Rows:
+    merged: dict[str, dict[str, Any]] = {}
+    for row in _flat(answers):
+        sums = merged.setdefault(
+            row["name"],
+            {"name": row["name"], "size": row.get("size", 0), "used": 0, "free": 0, "memtotal": 0},
+        )
+        for name in ("used", "free", "memtotal"):
+            sums[name] += row.get(name, 0)
+    return _pick(MEM, merged.values())
+
+
+WORKERS = (
+    int4("worker", "pid")
+    + text("state", "started")
+    + int4("restarts", "crashes", "clients", "logins", "servers", "leases")
+    + int8("accepted")
+)
+
+
+def _workers(pooler: Pooler, answers: Answers) -> Rows:
+    leases: dict[int, int] = {}
+    for row in pooler.broker.rows():
+        leases[row.worker] = leases.get(row.worker, 0) + row.held
+    board = pooler.board
+    return [
+        [
+            worker.index,
+            worker.pid,
+            worker.state,
+            timestamp(worker.started),
+            worker.restarts,
+            board.get(Counter.CRASHES, worker.index),
+            board.get(Counter.CLIENTS, worker.index),
+            board.get(Counter.LOGINS, worker.index),
+            board.get(Counter.SERVERS, worker.index),
+            leases.get(worker.index, 0),
+            board.get(Counter.ACCEPTED, worker.index),
+        ]
+        for worker in pooler.supervisor.workers
+    ]
+
+
+LEASES = text("database", "user") + int4("worker", "held", "wanted") + int8("wait_us")
+
+
+def _leases(pooler: Pooler, answers: Answers) -> Rows:
+    now = monotonic()
+    return [
+        [
+            row.database,
+            row.user,
+            row.worker,
+            row.held,
+            row.wanted,
+            0 if row.since is None else max(0, int((now - row.since) * 1_000_000)),
+        ]
+        for row in pooler.broker.rows()
+    ]
+
+
+SHOWS: dict[str, Show] = {
+    "CLIENTS": Show(CONNECTIONS, _connections, "clients"),
+    "CONFIG": Show(text("key", "value", "default", "changeable"), _config),
+    "DATABASES": Show(DATABASES, _databases, "pools"),
+    "LEASES": Show(LEASES, _leases),
+    "LISTS": Show(text("list") + int4("items"), _lists, "lists"),
+    "MEM": Show(MEM, _mem, "mem"),
+    "POOLS": Show(POOLS, _pools, "pools"),
+    "SERVERS": Show(CONNECTIONS, _connections, "servers"),
+    "STATE": Show(text("key", "value"), _state),
+    "STATS": Show(STATS, _stats, "stats"),
+    "STATS_AVERAGES": Show(STATS_AVERAGES, _stats_averages, "stats"),
+    "STATS_TOTALS": Show(STATS_TOTALS, _stats_totals, "stats"),
+    "TOTALS": Show(text("name") + numeric("value"), _totals, "stats"),
+    "USERS": Show(USERS, _users),
+    "VERSION": Show(text("version"), _version),
+    "WORKERS": Show(WORKERS, _workers),
+}
+
+
+async def rows_of(show: Show, pooler: Pooler) -> Rows:
+    """Ask the workers as far as needed, and make the rows."""
+    answers: Answers = {}
+    if show.asks == "stats":
+        await pooler.refresh_stats()
+    elif show.asks:
+        answers = await pooler.ask(show.asks)
+    return show.rows(pooler, answers)
+
+
+def timestamp(epoch: float | None) -> str | None:
+    """As PgBouncer writes times."""
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if epoch else None
+
+
+def _flat(answers: Answers) -> Iterable[dict[str, Any]]:
+    return (row for part in answers.values() for row in part)
+
+
+def _pick(columns: Sequence[Column], found: Iterable[Mapping[str, Any]]) -> Rows:
+    """Rows by name as rows in order; what is missing is NULL."""
+    return [[row.get(column.name) for column in columns] for row in found]
