@@ -48,7 +48,7 @@ class _Scan:
             if self.text[self.at] == "[":
                 self.at += 2 if self.text.startswith("[[", self.at) else 1
                 table = self._key()
-                self._note(table, start)
+                self._note_all(table, 0, start)
                 self.at = self._end_of_line()
             else:
                 self._pair(table)
@@ -59,8 +59,7 @@ class _Scan:
         self._skip(_SPACE)
         start = self.at
         path = prefix + self._key()
-        for depth in range(len(prefix) + 1, len(path) + 1):
-            self._note(path[:depth], start)
+        self._note_all(path, len(prefix), start)
         self._skip(_SPACE)
         if self.text.startswith("=", self.at):
             self.at += 1
@@ -117,7 +116,7 @@ class _Scan:
         key = self._key()
         prefix = prefixes[-1]
         if prefix is not None:
-            self._note(prefix + key, start)
+            self._note_all(prefix + key, len(prefix), start)
         self._skip(_SPACE)
         if self.text.startswith("=", self.at):
             self.at += 1
@@ -127,6 +126,11 @@ class _Scan:
             depth.append("{")
             self.at += 1
             self._inside(depth, prefixes)
+
+    def _note_all(self, path: Path, known: int, position: int) -> None:
+        """Note a dotted key: its first `known` parts are there already, the others are new here."""
+        for depth in range(known + 1, len(path) + 1):
+            self._note(path[:depth], position)
 
     def _note(self, path: Path, position: int) -> None:
         self.line += self.text.count("\n", self.counted, position)
