@@ -155,7 +155,7 @@ class Pooler:
             self.averages.take(worker, rows)
 
     def reload(self) -> None:
-        """Read the configuration again and give it to all; raises ConfigError, and then all stays as it was."""
+        """Read the configuration again and give it to all. Raises ConfigError; then all stays as it was."""
         process.notify("RELOADING=1", process.reloading())
         try:
             self.loaded = reread(self.loaded, self._environ)

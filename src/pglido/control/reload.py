@@ -24,16 +24,15 @@ class Loaded(NamedTuple):
 
 
 def read(path: str, environ: Mapping[str, str] | None = None) -> Loaded:
-    """Read everything; raises ConfigError with all that is wrong. Secrets in `[users]` go before `auth_file`."""
+    """Read everything; secrets in `[users]` go before `auth_file`. Raises ConfigError with every problem."""
     config = load(path, environ)
     return Loaded(config, _users(config.settings.auth_file) | config.secrets())
 
 
 def reread(old: Loaded, environ: Mapping[str, str] | None = None) -> Loaded:
-    """Read again, log what has changed, and give what is in force now: keys that need a restart stay as they
-    were.
+    """Read again, log what has changed, and give what is in force now.
 
-    Raises ConfigError; the old configuration is then still good.
+    Keys that need a restart stay as they were. Raises ConfigError; the old configuration is then still good.
     """
     fresh = read(old.config.path, environ)
     changes = diff(old.config, fresh.config)

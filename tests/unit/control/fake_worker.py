@@ -1,0 +1,214 @@
+"""A worker that does what the start convention says and no pooling: for the tests of the control process.
+
+On a listening socket it takes lines (`pid`, `crash`, `break`, `stray`, `want DB USER N`, `held`, `told`),
+each answered with a line; or a PostgreSQL startup packet, which makes it relay to the console without asking
+for a password. FAKE_WORKER in the environment: `fail` can't boot, `crash` dies at once, `deaf` ignores Drain
+and Stop, `mute` answers no Ask.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+import struct
+import sys
+import time
+from collections import Counter
+
+from pglido.ipc.board import Board, Column
+from pglido.ipc.channel import Channel, ChannelClosed
+from pglido.ipc.messages import (
+    CANNOT_BOOT,
+    TO_WORKER,
+    Answer,
+    Ask,
+    CancelAt,
+    CancelHere,
+    Configure,
+    Console,
+    Drain,
+    Failed,
+    Grant,
+    Kept,
+    PoolKey,
+    Ready,
+    Recall,
+    Return,
+    Stop,
+    ToWorker,
+    Want,
+)
+
+MODE = os.environ.get("FAKE_WORKER", "")
+
+
+class FakeWorker:
+    def __init__(
+        self, index: int, channel: Channel[ToWorker], board: Board, listeners: list[socket.socket]
+    ) -> None:
+        self.index = index
+        self.channel = channel
+        self.board = board
+        self.listeners = listeners
+        self.held: Counter[PoolKey] = Counter()
+        self.told: list[str] = []
+        self.serial = 0
+        self.started = time.time()
+        self.tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                message, _ = await self.channel.receive()
+            except ChannelClosed:
+                os._exit(0)
+            self.told.append(type(message).__name__)
+            await self.obey(message)
+
+    async def obey(self, message: ToWorker) -> None:
+        match message:
+            case Configure() if len(self.told) == 1:
+                if MODE == "fail":
+                    await self.channel.send(Failed("the moon is in the wrong phase"))
+                    os._exit(CANNOT_BOOT)
+                for sock in self.listeners:
+                    await asyncio.start_server(self.client, sock=sock)
+                self.channel.post(Ready(os.getpid()))
+            case Grant(pool):
+                self.held[pool] += 1
+            case Recall(pool, idle):
+                if self.held[pool] and not (idle and MODE == "busy"):
+                    self.held[pool] -= 1
+                    self.channel.post(Return(pool))
+                elif idle:
+                    self.channel.post(Kept(pool))
+            case CancelHere(pid, key):
+                self.told[-1] = f"CancelHere:{pid}:{key.hex()}"
+            case Ask(ask_id, what):
+                if MODE != "mute":
+                    self.channel.post(Answer(ask_id, self.rows(what)))
+            case Drain() | Stop() if MODE != "deaf":
+                os._exit(0)
+
+    def rows(self, what: str) -> list[dict[str, object]]:
+        pool = {
+            "database": "app",
+            "user": "alice",
+            "pool_mode": "transaction",
+            "load_balance_hosts": "disable",
+        }
+        if what == "pools":
+            wait = 1_500_000 * (self.index + 1)
+            return [
+                {**pool, "cl_active": 2, "cl_waiting": 1, "sv_idle": 3, "maxwait_us": wait, "pool_size": 20}
+            ]
+        if what in ("clients", "servers"):
+            kind = what[0].upper()
+            row = {
+                "type": kind,
+                "user": "alice",
+                "database": "app",
+                "state": "active",
+                "ptr": f"{kind}-{self.index}",
+            }
+            return [{**row, "addr": "127.0.0.1", "port": 5, "connect_time": 1.7e9, "wait": 2.5, "id": 7}]
+        if what == "stats":
+            return [
+                {"database": "app", "xact_count": 10, "query_count": 20, "query_time": 4000, "received": 5}
+            ]
+        if what == "lists":
+            return [{"list": "dns_names", "items": 2}]
+        if what == "mem":
+            return [{"name": "client", "size": 100, "used": 2, "free": 1, "memtotal": 300}]
+        return []
+
+    async def client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.board.add(Column.ACCEPTED, 1)
+        claimed = self.board.claim([(Column.CLIENTS, 0)])
+        try:
+            first = await reader.readexactly(1)
+            if first == b"\0":
+                await self.startup(first, reader, writer)
+                return
+            while line := first + await reader.readline():
+                writer.write(f"{await self.line(*line.decode().split())}\n".encode())
+                first = b""
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self.board.release(claimed)
+            writer.close()
+
+    async def line(self, verb: str, *arguments: str) -> object:
+        match verb, arguments:
+            case "pid", ():
+                return os.getpid()
+            case "crash", ():
+                os._exit(7)
+            case "break", ():
+                os.write(self.channel._sock.fileno(), b"\xff" * 64)
+                return "broken"
+            case "want", (database, user, count):
+                pool = (database, user)
+                granted = self.told.count("Grant")
+                self.channel.post(Want(pool, time.monotonic(), int(count), granted))
+                return "asked"
+            case "cancel", (worker, pid, key):
+                self.channel.post(CancelAt(int(worker), int(pid), bytes.fromhex(key)))
+                return "sent"
+            case "held", ():
+                return sum(self.held.values())
+            case "told", ():
+                return ",".join(self.told)
+            case "index", ():
+                return self.index
+        return f"what is {verb}?"
+
+    async def startup(self, first: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        size = struct.unpack("!i", first + await reader.readexactly(3))[0]
+        body = await reader.readexactly(size - 4)
+        (code,) = struct.unpack("!i", body[:4])
+        if code != 196608:
+            writer.write(b"N")
+            await self.startup(await reader.readexactly(1), reader, writer)
+            return
+        words = body[4:].decode().split("\0")
+        given = dict(zip(words[::2], words[1::2], strict=False))
+        ours, theirs = socket.socketpair()
+        user = given["user"]
+        self.channel.post(
+            Console(user, given["database"], user == "admin", "127.0.0.1:1", "", given, f"uuid-{user}"),
+            [theirs.detach()],
+        )
+        ours_reader, ours_writer = await asyncio.open_connection(sock=ours)
+        await asyncio.gather(pump(reader, ours_writer), pump(ours_reader, writer))
+
+
+async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    try:
+        while data := await source.read(65536):
+            target.write(data)
+            await target.drain()
+    except ConnectionError:
+        pass
+    target.close()
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--index", type=int, required=True)
+    parser.add_argument("--channel", type=int, required=True)
+    parser.add_argument("--board", type=int, required=True)
+    parser.add_argument("--listen", default="")
+    options = parser.parse_args()
+    if MODE == "crash":
+        sys.exit(9)
+    channel = Channel(socket.socket(fileno=options.channel), TO_WORKER)
+    listeners = [socket.socket(fileno=int(fd)) for fd in options.listen.split(",") if fd]
+    await FakeWorker(options.index, channel, Board.attach(options.board, options.index), listeners).run()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
