@@ -45,6 +45,9 @@ _DERIVATIONS = scram.Derivations(4096)
 
 _INT = struct.Struct("!i")
 
+# Stands for both keys of users who have none; what it proves is not looked at.
+_NO_KEY = bytes(KEY_SIZE)
+
 
 @dataclass(frozen=True, slots=True)
 class Proof:
@@ -222,13 +225,16 @@ def _sasl(code: int, data: bytes) -> bytes:
 
 
 def _challenge(attempt: _Attempt) -> tuple[int, bytes]:
-    """Iterations and salt to show; those of mocks and of passwords in clear come from the seed."""
-    if isinstance(attempt.secret, Verifier):
-        return attempt.secret.iterations, attempt.secret.salt
+    """Iterations and salt to show; those of mocks and of passwords in clear come from the seed.
+
+    Everybody's mock is made, so that the time tells nothing.
+    """
     face = attempt.crowd.face_in_scram(draw(attempt.seed, attempt.user))
     if isinstance(attempt.secret, Plain):
         face = PLAIN_FACE
     salt = mock_salt(attempt.seed, attempt.user, face.salt_size)
+    if isinstance(attempt.secret, Verifier):
+        return attempt.secret.iterations, attempt.secret.salt
     return face.iterations or attempt.iterations, salt
 
 
@@ -240,7 +246,7 @@ def _stored_keys(attempt: _Attempt, salt: bytes, iterations: int) -> tuple[bytes
         known = _DERIVATIONS.find(attempt.secret.password, salt, iterations)
         derived = known or _DERIVATIONS.get(attempt.secret.password, salt, iterations)
         return derived.stored_key, derived.server_key, known is None
-    return draw(attempt.seed, attempt.user), mock_salt(attempt.seed, attempt.user, KEY_SIZE), False
+    return _NO_KEY, _NO_KEY, False
 
 
 def _initial_response(body: bytes, offered: tuple[bytes, ...]) -> tuple[bytes, bytes | None]:
