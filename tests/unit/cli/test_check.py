@@ -1,0 +1,175 @@
+"""`pglido check` finds what is wrong in a file and, with --connect, at its databases."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from harness.cluster import Cluster
+from harness.tls import Certificates
+from pglido import embedded
+from pglido.cli.main import main
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "pglido.toml"
+
+
+def check(file: Path, text: str, *options: str) -> Result:
+    file.write_text(text)
+    return CliRunner().invoke(main, ["check", *options, str(file)])
+
+
+TRUST = "[pglido]\nauth_type = 'trust'\n"
+
+
+def connect(file: Path, database: str, more: str = "[users.app]\n") -> Result:
+    return check(file, f"{TRUST}[databases.app]\n{database}\n{more}", "--connect")
+
+
+@contextmanager
+def answering(reply: bytes) -> Iterator[int]:
+    """A server that answers the first packet with `reply` and closes; gives its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    peer, _ = listener.accept()
+                except OSError:
+                    return
+                with peer:
+                    peer.recv(4096)
+                    peer.sendall(reply)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_a_right_file_is_counted(file: Path) -> None:
+    result = check(file, "[databases.app]\nhost = '127.0.0.1'\n[users.a]\npassword = 'x'\n")
+    assert (result.exit_code, result.stdout) == (0, f"{file}: right (1 database, 1 user)\n")
+
+
+def test_a_wrong_file_is_told_by_line_with_a_guess(file: Path) -> None:
+    result = check(file, "[pglido]\npool_mod = 'session'\n")
+    assert result.exit_code == 1
+    assert f"{file}:2: " in result.stderr
+    assert 'did you mean "pool_mode"?' in result.stderr
+
+
+def test_a_file_that_is_not_there_is_told(file: Path) -> None:
+    result = CliRunner().invoke(main, ["check", str(file)])
+    assert result.exit_code == 1
+    assert str(file) in result.stderr
+
+
+def test_a_user_list_is_checked_too(file: Path) -> None:
+    (file.parent / "users.txt").write_text("no quotes\n")
+    result = check(file, "[pglido]\nauth_file = 'users.txt'\n")
+    assert result.exit_code == 1
+    assert "users.txt:1: " in result.stderr
+
+
+def test_a_database_that_lets_in_is_told_with_its_version(file: Path, cluster: Cluster) -> None:
+    result = connect(file, f"host = '127.0.0.1'\nport = {cluster.port}")
+    assert result.exit_code == 0
+    assert f"app: 127.0.0.1:{cluster.port}: PostgreSQL 18" in result.stdout
+    assert "logged in as app" in result.stdout
+
+
+def test_a_password_is_used(file: Path, cluster: Cluster) -> None:
+    database = f"host = '127.0.0.1'\nport = {cluster.port}\nuser = 'u_scram'\npassword = "
+    assert connect(file, database + "'scram secret'").exit_code == 0
+    wrong = connect(file, database + "'something else'")
+    assert wrong.exit_code == 1
+    assert 'password authentication failed for user "u_scram"' in wrong.stdout
+
+
+def test_a_unix_socket_is_reached(file: Path, cluster: Cluster) -> None:
+    result = connect(file, f"host = '{cluster.server.socket_dir}'\nport = {cluster.port}")
+    assert result.exit_code == 0, result.output
+
+
+def test_where_only_clients_know_passwords_the_server_must_answer(file: Path, cluster: Cluster) -> None:
+    place = f"host = '127.0.0.1'\nport = {cluster.port}"
+    result = connect(file, place, f"[users.u_scram]\npassword = '{cluster.verifier('u_scram')}'\n")
+    assert result.exit_code == 0
+    assert "no login tried" in result.stdout
+
+
+def test_any_database_is_only_knocked_at(file: Path, cluster: Cluster) -> None:
+    result = check(
+        file, f"{TRUST}[databases.'*']\nhost = '127.0.0.1'\nport = {cluster.port}\n", "--connect"
+    )
+    assert result.exit_code == 0
+    assert "*: 127.0.0.1" in result.stdout
+
+
+def test_one_of_several_users_suffices(file: Path, cluster: Cluster) -> None:
+    users = "[users.nobody_knows]\npassword = 'x'\n[users.app]\npassword = 'x'\n"
+    result = connect(file, f"host = '127.0.0.1'\nport = {cluster.port}", users)
+    assert result.exit_code == 0
+    assert "logged in as app" in result.stdout
+
+
+def test_each_host_is_tried(file: Path, cluster: Cluster) -> None:
+    result = connect(file, f"host = ['127.0.0.1', '127.0.0.1']\nport = [{cluster.port}, 1]")
+    assert result.exit_code == 1
+    assert f"127.0.0.1:{cluster.port}: PostgreSQL" in result.stdout
+    assert "127.0.0.1:1: login as app: Connection refused" in result.stdout
+
+
+@pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
+def test_tls_is_demanded(file: Path, cluster: Cluster, mode: str) -> None:
+    database = f"host = '127.0.0.1'\nport = {cluster.port}\nserver_tls_sslmode = '{mode}'"
+    result = connect(file, database)
+    assert result.exit_code == 1
+    assert "server does not support SSL, but SSL was required" in result.stdout
+
+
+@pytest.mark.parametrize(("name", "status"), [("server", 0), ("stranger", 1), ("forged", 1)])
+def test_the_certificate_must_be_for_the_host(
+    file: Path, certificates: Certificates, name: str, status: int
+) -> None:
+    pair = getattr(certificates, name)
+    tls = f"server_tls_sslmode = 'verify-full'\nserver_tls_ca_file = '{certificates.authority}'"
+    with embedded.start(tls=(pair.certificate, pair.key)) as pg:
+        user = "user = 'postgres'\ndbname = 'postgres'"
+        result = connect(file, f"host = 'localhost'\nport = {pg.port}\n{user}\n{tls}")
+    assert result.exit_code == status, result.output
+    assert ("TLSv1.3" if status == 0 else "TLS failed") in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("reply", "text"),
+    [
+        (b"", "it closes the connection"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "this is no PostgreSQL server"),
+        (b"N", "it closes the connection during login"),
+        (b"NR\xff\xff\xff\xff", "impossible length"),
+        (b"NR\x00\x00\x00\x08\x00\x00\x00\x63", "authentication request 99"),
+        (b"NE\x00\x00\x00\x0bSFATAL\0", "FATAL"),
+    ],
+)
+def test_what_is_no_server_is_told(file: Path, reply: bytes, text: str) -> None:
+    with answering(reply) as port:
+        result = connect(file, f"host = '127.0.0.1'\nport = {port}")
+    assert result.exit_code == 1
+    assert text in result.stdout
+
+
+def test_a_host_that_does_not_exist_is_told(file: Path) -> None:
+    result = connect(file, "host = 'no-such-host.invalid'")
+    assert result.exit_code == 1
+    assert 'could not translate host name "no-such-host.invalid"' in result.stdout

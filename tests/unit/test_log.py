@@ -1,0 +1,140 @@
+"""Log lines: what is in them, that nobody can forge one, and where they go."""
+
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pglido import log
+
+LOGGER = logging.getLogger("pglido.test")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    root, ours = logging.getLogger(), logging.getLogger("pglido")
+    before = root.handlers, root.level, ours.level, logging.raiseExceptions
+    yield
+    for handler in root.handlers:
+        if handler not in before[0]:
+            handler.close()
+    root.handlers = before[0]
+    root.setLevel(before[1])
+    ours.setLevel(before[2])
+    logging.raiseExceptions = before[3]
+
+
+def record(message: str, **extra: str) -> logging.LogRecord:
+    made = logging.LogRecord("pglido.test", logging.INFO, __file__, 1, message, None, None)
+    made.__dict__.update(extra)
+    return made
+
+
+def test_a_text_line_has_time_level_process_message_and_connection() -> None:
+    line = log.Text("worker 1").format(
+        record("closed (idle)", uuid="8f0c", user="app", database="shop", address="10.0.0.1:5")
+    )
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC info worker 1: closed \(idle\)"
+        r" uuid=8f0c user=app database=shop address=10\.0\.0\.1:5",
+        line,
+    )
+
+
+def test_fields_that_were_not_given_are_left_out() -> None:
+    assert log.Text("control").format(record("started")).endswith("info control: started")
+    assert set(json.loads(log.Json("control").format(record("started")))) == {
+        "time",
+        "level",
+        "process",
+        "message",
+    }
+
+
+def test_a_text_field_with_a_space_is_quoted() -> None:
+    assert log.Text("control").format(record("x", user='a "b"')).endswith(r'user="a \"b\""')
+
+
+@given(st.text(), st.text())
+def test_no_user_name_begins_a_new_line(message: str, user: str) -> None:
+    for formatter in (log.Text("control"), log.Json("control")):
+        line = formatter.format(record(message.replace("%", "%%"), user=user))
+        assert "\n" not in line
+        assert "\r" not in line
+
+
+@given(st.text(), st.text(min_size=1))
+def test_a_json_line_gives_back_what_went_in(message: str, user: str) -> None:
+    line = json.loads(log.Json("control").format(record(message, user=user)))
+    assert line["message"] == message
+    assert line["user"] == user
+
+
+def test_a_traceback_follows_its_line(tmp_path: Path) -> None:
+    for form, sign in (("text", "\nTraceback"), ("json", '"trace": "Traceback')):
+        log.setup("control", form=form, file=tmp_path / form)
+        try:
+            raise ValueError("broken")
+        except ValueError:
+            LOGGER.exception("a bug")
+        assert sign in (tmp_path / form).read_text()
+
+
+def test_levels_below_the_chosen_one_are_not_written(tmp_path: Path) -> None:
+    log.setup("control", level="warning", file=tmp_path / "log")
+    LOGGER.info("quiet")
+    LOGGER.warning("loud")
+    assert "quiet" not in (tmp_path / "log").read_text()
+    assert "loud" in (tmp_path / "log").read_text()
+
+
+def test_other_libraries_are_heard_from_warning_up(tmp_path: Path) -> None:
+    log.setup("control", level="debug", file=tmp_path / "log")
+    logging.getLogger("asyncio").debug("selector")
+    logging.getLogger("asyncio").warning("slow")
+    assert "selector" not in (tmp_path / "log").read_text()
+    assert "slow" in (tmp_path / "log").read_text()
+
+
+def test_a_moved_file_is_opened_anew(tmp_path: Path) -> None:
+    log.setup("control", file=tmp_path / "log")
+    LOGGER.info("first")
+    (tmp_path / "log").rename(tmp_path / "log.1")
+    LOGGER.info("still to the old one")
+    log.reopen()
+    LOGGER.info("second")
+    assert "still to the old one" in (tmp_path / "log.1").read_text()
+    assert "first" not in (tmp_path / "log").read_text()
+    assert "second" in (tmp_path / "log").read_text()
+
+
+def test_without_a_file_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    log.setup("control")
+    LOGGER.info("hello")
+    assert "hello" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_opened_leaves_the_log_as_it_was(tmp_path: Path) -> None:
+    log.setup("control", file=tmp_path / "log")
+    with pytest.raises(FileNotFoundError):
+        log.setup("control", file=tmp_path / "no" / "such" / "directory")
+    LOGGER.info("still here")
+    assert "still here" in (tmp_path / "log").read_text()
+
+
+def test_names_that_are_no_utf8_are_written_escaped(tmp_path: Path) -> None:
+    for form in ("text", "json"):
+        log.setup("control", form=form, file=tmp_path / form)
+        LOGGER.info("login", extra={"user": b"\xff".decode("utf-8", "surrogateescape")})
+        assert r"\udcff" in (tmp_path / form).read_text()
+
+
+@pytest.mark.parametrize("wrong", [{"level": "loud"}, {"form": "xml"}, {"syslog": True, "facility": "none"}])
+def test_unknown_words_are_named(wrong: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="expected one of"):
+        log.setup("control", **wrong)  # type: ignore[arg-type]
