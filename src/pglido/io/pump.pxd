@@ -48,7 +48,6 @@ cdef class Pump:
     cdef object view
     cdef Outbox to_client
     cdef Outbox to_server
-    cdef public dict links
     cdef list graves
     cdef list gone
 
@@ -61,6 +60,7 @@ cdef class Pump:
     cpdef void send_and_close(self, Link link, bytes data) except *
     cpdef void collect(self, Link link) except *
     cpdef void handshake(self, Link link, bint writing) except *
+    cpdef int peek(self, Link link) except? -2
     cpdef void relay(self, Link link) except *
     cpdef void join_raw(self, Link one, Link other) except *
     cpdef void pair(self, ClientLink client, ServerLink server) except *

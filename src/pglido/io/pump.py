@@ -20,6 +20,7 @@ from typing import Any
 import cython
 from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
+from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.errno import EAGAIN, EINTR, errno
 from cython.cimports.pglido.io.kernel import (
     EPOLL_CLOEXEC,
@@ -32,6 +33,7 @@ from cython.cimports.pglido.io.kernel import (
     EPOLLOUT,
     EPOLLRDHUP,
     MSG_NOSIGNAL,
+    MSG_PEEK,
     epoll_create1,
     epoll_ctl,
     epoll_event,
@@ -127,7 +129,6 @@ class Pump:
         self.view = memoryview(self.buffer)
         self.to_client = Outbox()
         self.to_server = Outbox()
-        self.links: dict[Any, None] = {}
         self.graves: list[Any] = []
         self.gone: list[Any] = []
         self.now = time.monotonic()
@@ -143,15 +144,16 @@ class Pump:
             raise OSError(errno, "epoll_ctl")
         link.mask = EPOLLIN
         link.watched = True
-        self.links[link] = None
+        # The kernel holds a pointer now.
+        Py_INCREF(link)
 
     def forget(self, link: Link) -> None:
         """Watch it no more; its descriptor stays open."""
         if link.watched:
             link.watched = False
-            del self.links[link]
             epoll_ctl(self.epoll, EPOLL_CTL_DEL, link.fd, cython.NULL)
             self.graves.append(link)
+            Py_DECREF(link)
 
     def close(self, link: Link) -> None:
         """Close the socket; the link is dead from here on. Harmless when it is closed already."""
@@ -241,6 +243,13 @@ class Pump:
             event.data.ptr = cython.cast(cython.p_void, link)
             epoll_ctl(self.epoll, EPOLL_CTL_MOD, link.fd, cython.address(event))
             link.mask = event.events
+
+    def peek(self, link: Link) -> int:
+        """The first byte that came, which stays to be read; -1 when none is there."""
+        byte: cython.uchar = 0
+        if recv(link.fd, cython.address(byte), 1, MSG_PEEK) != 1:
+            return -1
+        return byte
 
     def relay(self, link: Link) -> None:
         """From now on the session decides."""

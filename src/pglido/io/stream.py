@@ -4,6 +4,7 @@ import asyncio
 import socket
 import ssl
 
+from ..wire import codes
 from .pump import HANDSHAKE, Link, Pump
 
 
@@ -91,6 +92,13 @@ class Stream:
             link.waiter = None
         if link.closed:
             raise Gone("the connection was closed")
+
+    async def begins_with_tls(self) -> bool:
+        """Is the first byte that of a TLS handshake? To be asked before anything is read."""
+        await self._handshake(False)
+        first = self.pump.peek(self.link)
+        self.pump.collect(self.link)
+        return first == codes.TLS_HANDSHAKE
 
     async def start_tls(self, context: ssl.SSLContext, *, serving: bool, name: str | None = None) -> None:
         """Make the link a TLS one; raises ssl.SSLError, OSError, or Unsafe when plain bytes came before it."""

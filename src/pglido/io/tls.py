@@ -30,6 +30,7 @@ class TlsFiles:
     ca: str = ""
     protocols: tuple[str, ...] = ("secure",)
     ciphers: str = "default"
+    curve: str = "auto"
 
 
 def accepting(files: TlsFiles) -> ssl.SSLContext | None:
@@ -45,6 +46,8 @@ def accepting(files: TlsFiles) -> ssl.SSLContext | None:
         context.load_verify_locations(files.ca)
     if files.mode in ("verify-ca", "verify-full"):
         context.verify_mode = ssl.CERT_REQUIRED
+    if files.curve != "auto":
+        context.set_ecdh_curve(files.curve)
     _restrict(context, files)
     return context
 

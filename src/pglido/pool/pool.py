@@ -305,7 +305,7 @@ class Pool:
         needed = self.waiting - self.opening
         ahead = self._here()[max(0, self.opening) :] if needed > 0 else []
         while needed > 0 and self.idle:
-            slot = self.idle[-1]
+            slot = self.idle[len(self.idle) - 1]
             if ahead and ahead[0].birth is not slot.birth:
                 # Its lease opens one that fits.
                 plans.append(self._close(self.idle[0]))

@@ -54,10 +54,10 @@ SHORT_LIMIT = 10000
 
 # What kinds of messages there are: 0 unknown, 1 may be long, 2 short.
 _SIZES = bytearray(256)
-for _kind in b"QPBFdf":
-    _SIZES[_kind] = 1
-for _kind in b"SHXcDCE":
-    _SIZES[_kind] = 2
+for _kind in "QPBFdf":
+    _SIZES[ord(_kind)] = 1
+for _kind in "SHXcDCE":
+    _SIZES[ord(_kind)] = 2
 SIZES = bytes(_SIZES)
 
 

@@ -17,6 +17,7 @@ cdef class Server:
     cdef public bint skipping
     cdef public bint copying
     cdef public int turns
+    cdef public object home
     cdef public object settings
     cdef public dict known
     cdef public bytes unnamed
@@ -63,6 +64,7 @@ cdef class Server:
     cdef void _discarded(self, bint everything, bint drop, Outbox out, const unsigned char* buf) except *
 
     cpdef bint free(self) except -1
+    cpdef bint between_messages(self) except -1
     cdef void owe(self, int kind) except *
     cpdef bytes ask(self, str sql)
     cpdef bytes adopt(self, object wanted)

@@ -42,8 +42,8 @@ from .statements import Statement
 
 # The entry that each backend message answers: 0 none, 255 a message that no server sends in a session.
 _ANSWERS = bytearray(b"\xff" * 256)
-for _kind in b"ZSECNADdcTtGHWVn":
-    _ANSWERS[_kind] = 0
+for _kind in "ZSECNADdcTtGHWVn":
+    _ANSWERS[ord(_kind)] = 0
 _ANSWERS[ord("1")] = PARSING
 _ANSWERS[ord("2")] = BINDING
 _ANSWERS[ord("3")] = CLOSING
@@ -68,7 +68,7 @@ Note: TypeAlias = "tuple[bytes | None, Statement | None]"
 
 
 class Server:
-    """The session on one server connection."""
+    """The session on one server connection; `home` is what it was opened with, where RESET ALL leads."""
 
     __slots__ = (
         "_coming",
@@ -81,6 +81,7 @@ class Server:
         "client",
         "copying",
         "fault",
+        "home",
         "known",
         "last_error",
         "notes",
@@ -100,6 +101,7 @@ class Server:
         self.skipping = False
         self.copying = False
         self.turns = 0
+        self.home: Settings = _settings.EMPTY
         self.settings: Settings = _settings.EMPTY
         self.known: dict[Statement, None] = {}
         self.unnamed: bytes | None = None
@@ -329,7 +331,8 @@ class Server:
         self.known.clear()
         client = self.client
         if everything:
-            self.settings = _settings.EMPTY
+            self.settings = self.home
+            self.unnamed = None
         if drop or client is None:
             return
         client.statements = None
@@ -347,6 +350,10 @@ class Server:
         if self.status != IDLE or self.replies.head() or self.skipping or self._need or self._held is not None:
             return False
         return self.client is None or self.client.need == 0
+
+    def between_messages(self) -> bool:
+        """Can something else be said to the client now, without breaking a message in two?"""
+        return self._need == 0 or self._dropping
 
     def owe(self, kind: int) -> None:
         """A message of the client was sent: the server owes an answer of `kind`."""

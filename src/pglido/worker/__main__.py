@@ -1,0 +1,73 @@
+"""Start of a worker process; see `ipc.messages` for how the control process calls it."""
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+
+from setproctitle import setproctitle
+
+from .. import log as logs
+from ..io.reactor import new_loop
+from ..ipc import messages as ipc
+from ..ipc.board import Board
+from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
+from .host import Host
+from .worker import CannotBoot, Worker
+
+log = logging.getLogger("pglido.worker")
+
+
+def main() -> int:
+    """Run until told to stop; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="pglido-worker")
+    parser.add_argument("--index", type=int, required=True)
+    parser.add_argument("--channel", type=int, required=True)
+    parser.add_argument("--board", type=int, required=True)
+    parser.add_argument("--listen", default="")
+    args = parser.parse_args()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    descriptors = [int(fd) for fd in args.listen.split(",") if fd]
+    for fd in (args.channel, args.board, *descriptors):
+        os.set_inheritable(fd, False)
+    setproctitle(f"pglido: worker {args.index}")
+    logs.setup(f"worker {args.index}")
+    host = Host(args.index)
+    loop = new_loop(host.pump)
+    asyncio.set_event_loop(loop)
+    # What lives this long is no garbage: the collector needn't look at it again.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    try:
+        return loop.run_until_complete(serve(args.index, args.channel, args.board, descriptors, host))
+    finally:
+        loop.close()
+
+
+async def serve(index: int, channel_fd: int, board_fd: int, listen: list[int], host: Host) -> int:
+    """Connect the worker with the control process, and run it."""
+    channel = Channel(socket.socket(fileno=channel_fd), ipc.TO_WORKER)
+    sockets = [socket.socket(fileno=fd) for fd in listen]
+    worker = Worker(index, channel, Board.attach(board_fd, row=index), sockets, host)
+    try:
+        await worker.run()
+    except CannotBoot as error:
+        await channel.send(ipc.Failed(str(error)))
+        return ipc.CANNOT_BOOT
+    except (ChannelClosed, ChannelBroken):
+        return 1
+    finally:
+        for task in list(host.tasks):
+            task.cancel()
+        await asyncio.gather(*host.tasks, return_exceptions=True)
+        channel.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""What happens because time has passed: timeouts of clients, servers and logins, and the end of a drain."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from ..wire.codes import IDLE
+from .links import Guest
+
+if TYPE_CHECKING:
+    from .worker import Worker
+
+# Seconds between two looks; PgBouncer's housekeeping has the same grain.
+TICK = 0.333
+# While a drain is under way, and while something asked of the broker is held back.
+FAST_TICK = 0.05
+
+
+class Clock:
+    """Looks at everything from time to time; no connection has a timer of its own."""
+
+    def __init__(self, worker: "Worker") -> None:
+        self.worker = worker
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to tick."""
+        self._timer = asyncio.get_running_loop().call_later(FAST_TICK, self.tick)
+
+    def hurry(self) -> None:
+        """Look now."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.tick()
+
+    def tick(self) -> None:
+        """One look."""
+        host = self.worker.host
+        now = host.pump.now = time.monotonic()
+        pressed = host.draining
+        for live in list(host.pools.values()):
+            pressed = pressed or live.policy.waiting > live.policy.opening
+            host.carry_out(live)
+            if live.policy.closed and live.policy.unused() and not live.clients:
+                del host.pools[live.key]
+        for backend in list(host.backends):
+            if backend.deadline and now > backend.deadline:
+                host.server_gone(backend, "no answer in time while being cleaned or checked")
+        self._look_at_guests(now)
+        if host.draining:
+            self._drain(now)
+        if not self.worker.ended.is_set():
+            self._timer = asyncio.get_running_loop().call_later(FAST_TICK if pressed else TICK, self.tick)
+
+    def _look_at_guests(self, now: float) -> None:
+        login_timeout = self.worker.config.settings.client_login_timeout
+        overdue = []
+        for guest in self.worker.host.guests.values():
+            if guest.session is None:
+                if guest.peer is None and login_timeout and now - guest.born > login_timeout:
+                    overdue.append((guest, "08P01", "client_login_timeout"))
+                continue
+            problem = over_time(guest, now)
+            if problem is not None:
+                overdue.append((guest, *problem))
+        for guest, sqlstate, text in overdue:
+            self.worker.host.kill(guest, sqlstate, text)
+
+    def _drain(self, now: float) -> None:
+        worker = self.worker
+        if not worker.wait_for_clients:
+            for guest in list(worker.host.guests.values()):
+                if resting(guest):
+                    worker.goodbye(guest)
+        over = worker.leaving is not None and now > worker.leaving
+        busy = any(backend.deadline for backend in worker.host.backends)
+        if over or (not worker.host.guests and not busy):
+            worker.ended.set()
+
+
+def resting(guest: Guest) -> bool:
+    """Is the client outside of any transaction and query, with nothing on its way?"""
+    if guest.session is None:
+        return guest.peer is not None
+    if guest.ticket is not None or guest.out is not None or guest.session.waits_for_more():
+        return False
+    if guest.server is None:
+        return True
+    session = guest.server.session
+    return guest.session.rules.keep and session.status == IDLE and not session.replies.head()
+
+
+def over_time(guest: Guest, now: float) -> tuple[str, str] | None:
+    """Which of its limits a client has overstepped: SQLSTATE (PostgreSQL's own where it has one) and text."""
+    live = guest.live
+    if live is None or guest.ticket is not None:
+        return None
+    settings = live.settings_for(guest.user)
+    backend = guest.server
+    if backend is None or (backend.session.status == IDLE and not guest.asked):
+        if settings.client_idle_timeout and now - guest.rested > settings.client_idle_timeout:
+            return "57P05", "client_idle_timeout"
+        return None
+    if settings.query_timeout and guest.asked and now - guest.asked > settings.query_timeout:
+        return "57014", "query_timeout"
+    if settings.transaction_timeout and now - guest.started > settings.transaction_timeout:
+        return "25P04", "transaction_timeout"
+    idle = settings.idle_transaction_timeout
+    if idle and not guest.asked and now - guest.rested > idle:
+        return "25P03", "idle_transaction_timeout"
+    return None

@@ -1,0 +1,359 @@
+"""The byte path's decisions in one worker: attach, release, and what becomes of connections that end.
+
+The pump calls `attach`, `released`, `rested`, `client_gone`, `server_gone`, `raw_gone` and `refuse_block`; the pools'
+plans are carried out here, those that take time as tasks.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from ..io.pump import Link, Pump
+from ..pool.pool import CLOSING, IDLE, Plan, Slot, Ticket, Verb
+from ..session import settings as _settings
+from ..wire import messages
+from ..wire.codes import IDLE as STATUS_IDLE
+from .links import Backend, Guest
+from .live import LivePool, birth_of
+
+log = logging.getLogger("pglido.worker")
+
+EMPTY_CHECK = "<empty>"
+
+
+class Errand:
+    """A coroutine of the worker's own that stands in line for a server as clients do."""
+
+    __slots__ = ("backend",)
+
+    def __init__(self) -> None:
+        self.backend: asyncio.Future[Backend] = asyncio.get_running_loop().create_future()
+
+
+class Host:
+    """All connections of one worker."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.pump = Pump(self)
+        self.guests: dict[int, Guest] = {}
+        self.backends: dict[Backend, None] = {}
+        self.pools: dict[tuple[str, str], LivePool] = {}
+        self.tasks: set[asyncio.Task[Any]] = set()
+        self.serial = 0
+        self.draining = False
+        self.outside: Any = None  # the Worker: what goes beyond this process
+
+    def next_serial(self) -> int:
+        """A number for a new connection."""
+        self.serial += 1
+        return self.serial
+
+    def spawn(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a coroutine that reports its own errors."""
+        task = asyncio.get_running_loop().create_task(job)
+        self.tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("bug: a task failed", exc_info=task.exception())
+
+    # The byte path.
+
+    def attach(self, guest: Guest) -> bool:
+        """A client needs a server: give it one at once, or put it in line."""
+        live = guest.live
+        assert live is not None
+        session = guest.session
+        birth = live.policy.limits.birth
+        if session.rules.keep:
+            birth = birth_of(live.settings, session.home)
+        now = self.pump.now
+        slot = live.policy.take(birth, session.settings, now)
+        if slot is not None:
+            self.pump.pair(guest, slot.server)
+            live.stats.assignments += 1
+            return True
+        guest.ticket = Ticket(guest, birth, session.settings, now)
+        if live.policy.wait(guest.ticket):
+            self.plan_soon(live)
+        return False
+
+    def released(self, backend: Backend) -> None:
+        """A server is free of its client."""
+        if backend.cancels or backend.live.settings.server_reset_query_always:
+            backend.reset_due = backend.live.settings.server_reset_query_always
+            self.rested(backend)
+            return
+        self.give(backend)
+
+    def give(self, backend: Backend) -> None:
+        """A clean server goes to the next in line, or to rest."""
+        slot = backend.slot
+        ticket = slot.pool.freed(slot, backend.session.settings, self.pump.now)
+        if ticket is not None:
+            self.serve(ticket, backend)
+        elif slot.state == CLOSING:
+            self.close_server(backend, "released too old" if not slot.doomed else "obsolete connection")
+        elif slot.pool.waiting:
+            self.plan_soon(backend.live)
+
+    def serve(self, ticket: Ticket, backend: Backend) -> None:
+        """The turn of a ticket has come."""
+        live = backend.live
+        live.stats.assignments += 1
+        live.stats.wait_time += self.pump.now - ticket.since
+        guest = ticket.client
+        if isinstance(guest, Errand):
+            if guest.backend.cancelled():
+                self.give(backend)
+                return
+            self.pump.collect(backend)
+            guest.backend.set_result(backend)
+            return
+        guest.ticket = None
+        self.pump.pair(guest, backend)
+        self.pump.resume(guest)
+        if guest.cancel_wanted:
+            guest.cancel_wanted = False
+            if guest.server is not None:
+                self.outside.cancel(guest.server)
+
+    def rested(self, backend: Backend) -> None:
+        """A server without a client has said something, or was left: bring it to rest, then give it on."""
+        session = backend.session
+        slot = backend.slot
+        if slot.state == IDLE or slot.state == CLOSING or backend.closed:
+            return
+        if session.copying:
+            self.pump.send(backend, session.abandon())
+        if not session.free():
+            if session.status != STATUS_IDLE and not session.replies.head() and not session.skipping:
+                self.pump.send(backend, session.ask("ROLLBACK"))
+        elif backend.reset_due:
+            backend.reset_due = False
+            query = backend.live.settings.server_reset_query
+            if query:
+                self.pump.send(backend, session.ask(query))
+            else:
+                self.rested(backend)
+        elif not backend.cancels:
+            backend.deadline = 0.0
+            self.give(backend)
+
+    def abandon(self, guest: Guest, backend: Backend) -> None:
+        """A client left its server behind: cancel what runs, roll back, clean, keep the server."""
+        half_sent = guest.session.half_sent()
+        keep = guest.session.rules.keep
+        self.pump.part(guest, backend)
+        if half_sent:
+            self.close_server(backend, "client disconnected in the middle of a message")
+            return
+        backend.reset_due = keep or backend.live.settings.server_reset_query_always
+        backend.deadline = self.pump.now + (backend.live.settings.cancel_wait_timeout or 10.0)
+        busy = bool(backend.session.replies.head())
+        self.pump.send(backend, backend.session.abandon())
+        if busy:
+            self.outside.cancel(backend)
+        self.rested(backend)
+
+    def refuse_block(self, guest: Guest) -> None:
+        """A transaction block in statement mode."""
+        self.kill(guest, "08P01", "transaction blocks not allowed in statement pooling mode")
+
+    # Ends.
+
+    def client_gone(self, guest: Guest, why: str) -> None:
+        """A client left (`why` empty: with Terminate), or must go: the session's fault is told to it."""
+        fault = guest.session.fault
+        if fault is not None and not guest.eof:
+            self.kill(guest, *fault)
+        else:
+            self.end(guest, why or "client close request")
+
+    def kill(self, guest: Guest, sqlstate: str, text: str, severity: str = "FATAL") -> None:
+        """Tell a client why, and close it. In the middle of a reply nothing can be told."""
+        backend = guest.server
+        whole = backend is None or backend.session.between_messages()
+        data = messages.error(severity, sqlstate, text, f"client {guest.uuid}") if whole else b""
+        self.end(guest, text, data)
+
+    def end(self, guest: Guest, why: str, last: bytes = b"") -> None:
+        """Close a client's connection after sending `last`."""
+        if guest.serial not in self.guests:
+            return
+        del self.guests[guest.serial]
+        self.outside.log_end(guest, why)
+        ticket, backend, live = guest.ticket, guest.server, guest.live
+        if ticket is not None and live is not None:
+            live.policy.leave(ticket)
+            guest.ticket = None
+        if backend is not None:
+            self.abandon(guest, backend)
+        if guest.session is not None:
+            guest.session.drop()
+        if live is not None:
+            live.clients -= 1
+        self.outside.uncount(guest)
+        if last:
+            self.pump.send_and_close(guest, last)
+        else:
+            self.pump.close(guest)
+
+    def server_gone(self, backend: Backend, why: str) -> None:
+        """A server closed its connection, died, or can't be trusted any more."""
+        guest = backend.client
+        session = backend.session
+        told = bool(session.last_error) and not session.fault
+        if told:
+            said = messages.report_fields(session.last_error)
+            why = f"{why}: {said.get('M', '')} (SQLSTATE {said.get('C', '')})"
+        whole = session.between_messages()
+        self.close_server(backend, why, logging.WARNING)
+        if guest is None:
+            return
+        last = b""
+        if whole and not told:
+            text = "server conn crashed?" if not session.fault else session.fault
+            last = messages.error("FATAL", "08P01", text, f"client {guest.uuid}, server {backend.uuid}")
+        self.end(guest, why, last)
+
+    def close_server(self, backend: Backend, why: str, level: int = logging.INFO) -> None:
+        """Close a server connection; its lease serves those who wait, or goes back."""
+        if backend not in self.backends:
+            return
+        del self.backends[backend]
+        guest = backend.client
+        if guest is not None:
+            self.pump.part(guest, backend)
+        log.log(level, "server connection closed: %s", why, extra=backend.extra())
+        if not backend.eof and backend.mode == 1:
+            self.pump.send(backend, messages.TERMINATE)
+        self.pump.close(backend)
+        backend.slot.pool.closed_slot(backend.slot)
+        self.plan_soon(backend.live)
+
+    def raw_gone(self, link: Link) -> None:
+        """One end of a raw relay closed: so does the other, after what was sent has gone out."""
+        other = link.peer
+        link.peer = None
+        for end in (link, other):
+            if end is None:
+                continue
+            end.peer = None
+            if isinstance(end, Backend):
+                self.close_server(end, "replication connection ended")
+            elif isinstance(end, Guest):
+                if end is link:
+                    self.end(end, "client close request")
+                else:
+                    self.end(end, "its relay ended", b"")
+            else:
+                self.pump.close(end)
+
+    # Plans.
+
+    def plan_soon(self, live: LivePool) -> None:
+        """Have the pool's plan carried out after what is going on."""
+        if not live.planned:
+            live.planned = True
+            asyncio.get_running_loop().call_soon(self.carry_out, live)
+
+    def carry_out(self, live: LivePool) -> None:
+        """Do what the pool's policy says is to be done now."""
+        live.planned = False
+        self.pump.now = time.monotonic()
+        for plan in live.policy.plan(self.pump.now):
+            self.do(live, plan)
+
+    def do(self, live: LivePool, plan: Plan) -> None:
+        """Carry out one plan."""
+        match plan.verb:
+            case Verb.CONNECT:
+                assert plan.slot is not None
+                self.spawn(self.outside.open_server(live, plan.slot))
+            case Verb.CHECK:
+                assert plan.slot is not None
+                self._check(plan.slot)
+            case Verb.CLOSE:
+                assert plan.slot is not None
+                self.close_server(plan.slot.server, "idle or obsolete")
+            case Verb.REJECT:
+                assert plan.ticket is not None
+                assert plan.problem is not None
+                self._reject(plan.ticket, *plan.problem)
+            case Verb.NOTIFY:
+                assert plan.ticket is not None
+                if isinstance(plan.ticket.client, Guest):
+                    text = "No server connection available in postgres backend, client being queued"
+                    self.pump.send(plan.ticket.client, messages.notice(text))
+            case _:
+                self.outside.tell_broker(live, plan)
+
+    def _check(self, slot: Slot) -> None:
+        backend: Backend = slot.server
+        query = backend.live.settings.server_check_query
+        backend.deadline = self.pump.now + backend.live.settings.server_connect_timeout
+        self.pump.send(backend, backend.session.ask("" if query == EMPTY_CHECK else query))
+
+    def _reject(self, ticket: Ticket, sqlstate: str, text: str) -> None:
+        client = ticket.client
+        if isinstance(client, Errand):
+            if not client.backend.done():
+                client.backend.set_exception(PoolRefused(sqlstate, text))
+            return
+        client.ticket = None
+        self.kill(client, sqlstate, text)
+
+    # Errands.
+
+    async def borrow(self, live: LivePool, birth: _settings.Settings, wanted: _settings.Settings) -> Backend:
+        """A server for a coroutine, got by standing in line. Raises PoolRefused."""
+        errand = Errand()
+        slot = live.policy.take(birth, wanted, self.pump.now)
+        if slot is not None:
+            self.pump.collect(slot.server)
+            return slot.server  # type: ignore[no-any-return]
+        ticket = Ticket(errand, birth, wanted, self.pump.now)
+        if live.policy.wait(ticket):
+            self.plan_soon(live)
+        try:
+            return await errand.backend
+        except asyncio.CancelledError:
+            if errand.backend.done() and not errand.backend.cancelled():
+                self.bring_back(errand.backend.result())
+            raise
+        finally:
+            live.policy.leave(ticket)
+
+    def bring_back(self, backend: Backend) -> None:
+        """A borrowed server, owing nothing, goes back into its pool."""
+        if backend.closed or backend.eof:
+            self.server_gone(backend, "server conn crashed?")
+            return
+        self.pump.relay(backend)
+        self.give(backend)
+
+    def welcome(self, backend: Backend) -> None:
+        """A server has logged in."""
+        backend.slot.pool.opened(backend.slot, self.pump.now)
+        self.pump.relay(backend)
+        query = backend.live.settings.connect_query
+        if query:
+            backend.deadline = self.pump.now + backend.live.settings.server_connect_timeout
+            self.pump.send(backend, backend.session.ask(query))
+        else:
+            self.give(backend)
+
+
+class PoolRefused(Exception):
+    """The pool can't give a server; `sqlstate` and the text are for the client."""
+
+    def __init__(self, sqlstate: str, text: str) -> None:
+        super().__init__(text)
+        self.sqlstate = sqlstate

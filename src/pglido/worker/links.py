@@ -1,0 +1,145 @@
+"""The two kinds of connection as a worker knows them, and how they are named."""
+
+import os
+import socket
+import struct
+import time
+import uuid
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from ..io.pump import ClientLink, ServerLink
+from ..pool.pool import Slot, Ticket
+
+if TYPE_CHECKING:
+    from .live import LivePool
+
+# In BackendKeyData's process id, below the sign bit: the worker's index + 1, then the serial.
+SERIAL_BITS = 23
+SERIAL_MASK = (1 << SERIAL_BITS) - 1
+
+_EPOCH = time.time() - time.monotonic()
+_BASE = os.urandom(8)
+_SECRET = os.urandom(32)
+
+
+def epoch(monotonic: float) -> float:
+    """A monotonic time as seconds since 1970."""
+    return _EPOCH + monotonic
+
+
+def uuid_of(serial: int) -> str:
+    """The UUID of this worker's connection number `serial`: version 8 (RFC 9562), random per process."""
+    number = int.from_bytes(_BASE + struct.pack("!Q", serial), "big")
+    number = number & ~(0xF << 76) | 8 << 76
+    number = number & ~(0x3 << 62) | 2 << 62
+    return str(uuid.UUID(int=number))
+
+
+def cancel_key(serial: int, size: int) -> bytes:
+    """The secret in a client's BackendKeyData: made of a secret of this process, so that none is stored."""
+    return blake2b(serial.to_bytes(8, "big"), key=_SECRET, digest_size=size).digest()
+
+
+def cancel_pid(worker: int, serial: int) -> int:
+    """The process id in a client's BackendKeyData."""
+    return ((worker + 1) << SERIAL_BITS) | (serial & SERIAL_MASK)
+
+
+class Guest(ClientLink):
+    """A client connection of this worker."""
+
+    __slots__ = ("born", "cancel_wanted", "claims", "live", "minor", "serial", "ticket", "user")
+
+    def __init__(self, fd: int, serial: int, now: float) -> None:
+        super().__init__(fd)
+        self.serial = serial
+        self.born = now
+        self.rested = now
+        self.user = ""
+        self.minor = 0
+        self.live: LivePool | None = None
+        self.ticket: Ticket | None = None
+        self.claims: tuple[int, ...] = ()
+        self.cancel_wanted = False
+
+    @property
+    def uuid(self) -> str:
+        """The name of this connection in logs and errors."""
+        return uuid_of(self.serial)
+
+    @property
+    def database(self) -> str:
+        """The database as the client named it, empty before login."""
+        return self.live.settings.database if self.live else ""
+
+    def extra(self) -> dict[str, str]:
+        """What log lines about this connection carry."""
+        return {"uuid": self.uuid, "user": self.user, "database": self.database, "address": address_of(self)}
+
+
+class Backend(ServerLink):
+    """A server connection of this worker.
+
+    `cancels` counts cancel requests under way, during which nobody else may have it; `deadline` is when to give
+    up waiting for it (0: never); `resetting`: the reset query is still to be sent; `reported` is what it said
+    about its parameters at login.
+    """
+
+    __slots__ = (
+        "address",
+        "born",
+        "cancels",
+        "deadline",
+        "key",
+        "live",
+        "pid",
+        "reported",
+        "reset_due",
+        "serial",
+        "slot",
+    )
+
+    def __init__(self, fd: int, serial: int, live: "LivePool", slot: Slot, now: float) -> None:
+        super().__init__(fd)
+        self.serial = serial
+        self.born = now
+        self.live = live
+        self.slot = slot
+        self.address = ""
+        self.pid = 0
+        self.key = b""
+        self.cancels = 0
+        self.deadline = 0.0
+        self.reset_due = False
+        self.reported: dict[str, str] = {}
+
+    @property
+    def uuid(self) -> str:
+        """The name of this connection in logs and errors."""
+        return uuid_of(self.serial)
+
+    def extra(self) -> dict[str, str]:
+        """What log lines about this connection carry."""
+        database, user = self.live.key
+        return {"uuid": self.uuid, "user": user, "database": database, "address": self.address}
+
+
+def peer_of(fd: int, local: bool = False) -> tuple[str, int]:
+    """Address and port of a connected socket's peer (or own end); ("unix", 0) for a Unix socket."""
+    try:
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            if sock.family == socket.AF_UNIX:
+                return "unix", 0
+            name = sock.getsockname() if local else sock.getpeername()
+    except OSError:
+        return "", 0
+    return name[0], name[1]
+
+
+def address_of(guest: Guest) -> str:
+    """`host:port` of a client, or `unix`."""
+    if guest.closed:
+        return ""
+    host, port = peer_of(guest.fd)
+    return f"{host}:{port}" if port else host

@@ -1,0 +1,153 @@
+"""One pool as a worker runs it: its policy, what its clients are told at login, and how its servers are reached."""
+
+import random
+import ssl
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from ..auth.secrets import Credentials
+from ..config.model import PoolMode, PoolSettings
+from ..io.dial import Names
+from ..io.tls import TlsFiles, dialling
+from ..pool.limits import FOREVER, Limits
+from ..pool.pool import Pool
+from ..pool.stats import Stats
+from ..session import settings as _settings
+from ..session.settings import Settings
+from ..session.state import Rules
+
+# Different sets of startup parameters remembered per pool; an application has a handful.
+PROFILES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a set of startup parameters comes to: the settings as the server spells them, and the welcome."""
+
+    settings: Settings
+    welcome: bytes
+
+
+def rules_of(settings: PoolSettings, max_packet: int) -> Rules:
+    """The rules for the sessions of one pool's clients."""
+    mode = settings.pool_mode
+    keep = mode == PoolMode.SESSION
+    limit = settings.max_prepared_statements
+    return Rules(
+        rewrite=not keep and limit > 0,
+        max_statements=limit,
+        max_packet=max_packet,
+        block=mode != PoolMode.STATEMENT,
+        keep=keep,
+    )
+
+
+def limits_of(settings: PoolSettings, minimum: int) -> Limits:
+    """The policy's numbers; `minimum` is this worker's part of min_pool_size."""
+    return Limits(
+        minimum=minimum,
+        parallel_connects=max(1, settings.max_parallel_connects),
+        wait_timeout=settings.query_wait_timeout,
+        wait_notify=settings.query_wait_notify,
+        lifetime=settings.server_lifetime,
+        lifetime_jitter=settings.server_lifetime_jitter,
+        idle_timeout=settings.server_idle_timeout,
+        login_retry=settings.server_login_retry,
+        check_delay=settings.server_check_delay if settings.server_check_query else FOREVER,
+        round_robin=settings.server_round_robin,
+        birth=birth_of(settings, _settings.EMPTY),
+    )
+
+
+def birth_of(settings: PoolSettings, home: Settings) -> Settings:
+    """What a server for clients with `home` must have been opened with.
+
+    In session mode that is what the client itself asked for, so that RESET leads there; the name of the
+    application aside, for which alone no server is opened anew.
+    """
+    values = {name.lower(): value for name, value in settings.startup_parameters.items()}
+    if settings.pool_mode == PoolMode.SESSION:
+        values |= {name: value for name, value in home.values.items() if name != "application_name"}
+    return _settings.intern(values)
+
+
+def tls_files(settings: PoolSettings) -> TlsFiles:
+    """How a pool's servers want TLS."""
+    return TlsFiles(
+        mode=settings.server_tls_sslmode.value,
+        cert=settings.server_tls_cert_file,
+        key=settings.server_tls_key_file,
+        ca=settings.server_tls_ca_file,
+        protocols=settings.server_tls_protocols,
+        ciphers=settings.server_tls_ciphers,
+    )
+
+
+@dataclass(eq=False)
+class LivePool:
+    """The pool of `key` in this worker. `credentials` log in to its servers: those of the last client that could."""
+
+    key: tuple[str, str]
+    settings: PoolSettings
+    policy: Pool
+    names: Names
+    rules: Rules
+    stats: Stats = field(default_factory=Stats)
+    credentials: Credentials | None = None
+    base: dict[str, str] = field(default_factory=dict)
+    profiles: OrderedDict[Settings, Profile] = field(default_factory=OrderedDict)
+    turn: int = 0
+    clients: int = 0
+    planned: bool = False
+    context: ssl.SSLContext | None = None
+    secrets: dict[str, str] = field(default_factory=dict)
+    by_user: dict[str, PoolSettings] = field(default_factory=dict)
+
+    def settings_for(self, user: str) -> PoolSettings:
+        """The settings that hold for clients of this name: where the pool's user is forced, they may differ."""
+        return self.by_user.get(user, self.settings)
+
+    def adopt(self, settings: PoolSettings, minimum: int, max_packet: int) -> bool:
+        """Take new settings; returns whether the servers must be replaced. Raises OSError for bad TLS files."""
+        self.context = dialling(tls_files(settings))
+        moved = _place(settings) != _place(self.settings)
+        self.settings = settings
+        self.by_user.clear()
+        self.policy.adopt(limits_of(settings, minimum))
+        self.rules = rules_of(settings, max_packet)
+        self.profiles.clear()
+        return moved
+
+    def learn_base(self, reported: dict[str, str]) -> None:
+        """A server has logged in: if it reports other parameters than before, what was derived is stale."""
+        if reported != self.base:
+            self.base = reported
+            self.profiles.clear()
+
+    def remember(self, home: Settings, profile: Profile) -> None:
+        """Keep a profile for the next client with the same startup parameters."""
+        self.profiles[home] = profile
+        if len(self.profiles) > PROFILES:
+            self.profiles.popitem(last=False)
+
+
+def new_live(settings: PoolSettings, minimum: int, max_packet: int, names: Names) -> LivePool:
+    """A pool without servers. Raises OSError or ssl.SSLError for bad TLS files."""
+    policy = Pool(settings.key, limits_of(settings, minimum), random.random)
+    live = LivePool(settings.key, settings, policy, names, rules_of(settings, max_packet))
+    live.context = dialling(tls_files(settings))
+    return live
+
+
+def _place(settings: PoolSettings) -> tuple[object, ...]:
+    """What, when changed, makes existing server connections wrong."""
+    return (
+        settings.hosts,
+        settings.dbname,
+        settings.server_user,
+        settings.server_password,
+        settings.startup_parameters,
+        settings.connect_query,
+        settings.pool_mode,
+        tls_files(settings),
+    )

@@ -1,0 +1,251 @@
+"""Open a server connection: reach a host, start TLS, log in, learn what the server reports."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import ssl
+
+from ..auth import server as auth
+from ..auth.binding import end_point
+from ..auth.errors import AuthError
+from ..auth.secrets import Credentials, parse
+from ..config.model import LoadBalance, SslMode
+from ..io.dial import Address, DialError, Keepalive, connect, secure
+from ..io.stream import Gone, Stream, Unsafe
+from ..pool.pool import Slot
+from ..session import settings as _settings
+from ..session.settings import Settings
+from ..wire import codes, messages
+from .host import Host
+from .links import Backend
+from .live import LivePool
+
+log = logging.getLogger("pglido.worker")
+
+# A login's messages are small; what is larger is no PostgreSQL.
+LOGIN_LIMIT = 1 << 20
+
+REQUIRED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
+
+
+class LoginRefused(Exception):
+    """The server said no; `sqlstate` and the text are its own."""
+
+    def __init__(self, sqlstate: str, text: str) -> None:
+        super().__init__(text)
+        self.sqlstate = sqlstate
+
+
+def keepalive_of(host: Host) -> Keepalive:
+    """The TCP options that all connections get."""
+    settings = host.outside.config.settings
+    return Keepalive(
+        on=settings.tcp_keepalive,
+        idle=math.ceil(settings.tcp_keepidle),
+        interval=math.ceil(settings.tcp_keepintvl),
+        count=settings.tcp_keepcnt,
+        user_timeout=int(settings.tcp_user_timeout * 1000),
+        buffer=int(settings.tcp_socket_buffer),
+    )
+
+
+async def open_server(host: Host, live: LivePool, slot: Slot) -> None:
+    """Open the server of `slot`, and report how it went to the pool."""
+    settings = live.settings
+    problem = ("08006", "no host is configured")
+    first = live.turn
+    if settings.load_balance_hosts == LoadBalance.ROUND_ROBIN:
+        live.turn += 1
+    for step in range(len(settings.hosts)):
+        place = settings.hosts[(first + step) % len(settings.hosts)]
+        try:
+            async with asyncio.timeout(settings.server_connect_timeout or None):
+                for address in await live.names.find(place.host, place.port):
+                    try:
+                        backend = await _reach(host, live, slot, address)
+                        break
+                    except DialError as error:
+                        problem = ("08001", str(error))
+                else:
+                    continue
+        except TimeoutError:
+            problem = ("08001", f"could not connect to server {place.host}:{place.port}: timeout expired")
+        except (DialError, Gone, Unsafe, OSError, ssl.SSLError) as error:
+            problem = ("08001", str(error))
+        except AuthError as error:
+            problem = (error.sqlstate, f"server login failed: {error.log_text}")
+        except LoginRefused as error:
+            problem = (error.sqlstate, f"server login failed: {error}")
+            if error.sqlstate == "57P03" and step + 1 < len(settings.hosts):
+                continue
+            break
+        else:
+            if settings.load_balance_hosts == LoadBalance.DISABLE:
+                live.turn = first + step
+            host.welcome(backend)
+            return
+    log.warning("can't connect to the server of %s: %s", "/".join(live.key), problem[1])
+    slot.pool.failed(slot, *problem, host.pump.now)
+    host.plan_soon(live)
+
+
+async def _reach(host: Host, live: LivePool, slot: Slot, address: Address) -> Backend:
+    """Connect and log in; TLS as the mode says: `allow` tries without first, `prefer` with."""
+    mode = live.settings.server_tls_sslmode
+    if mode == SslMode.ALLOW:
+        try:
+            return await _log_in(host, live, slot, address, None)
+        except LoginRefused:
+            return await _log_in(host, live, slot, address, live.context)
+    if mode == SslMode.PREFER:
+        try:
+            return await _log_in(host, live, slot, address, live.context)
+        except DialError as error:
+            if not isinstance(error.__cause__, ssl.SSLError):
+                raise
+        return await _log_in(host, live, slot, address, None)
+    return await _log_in(host, live, slot, address, live.context)
+
+
+async def _log_in(host: Host, live: LivePool, slot: Slot, address: Address, context: ssl.SSLContext | None) -> Backend:
+    stream, backend = await reach(host, live, slot, address, context)
+    try:
+        host.backends[backend] = None
+        await _start(stream, backend, live, slot)
+        slot.server = backend
+        stream.settle()
+        log.info("server connection opened: pid %s", backend.pid, extra=backend.extra())
+        return backend
+    except BaseException:
+        host.backends.pop(backend, None)
+        host.pump.close(backend)
+        raise
+
+
+async def reach(
+    host: Host, live: LivePool, slot: Slot, address: Address, context: ssl.SSLContext | None
+) -> tuple[Stream, Backend]:
+    """A connected stream, on TLS where the context and the server allow. Raises DialError."""
+    made: list[Backend] = []
+
+    def make(fd: int) -> Backend:
+        made.append(Backend(fd, host.next_serial(), live, slot, host.pump.now))
+        return made[0]
+
+    stream = await connect(host.pump, address, keepalive_of(host), make)
+    backend = made[0]
+    backend.address = str(address)
+    try:
+        if context is not None and address.family != 1:  # TLS does nothing for a Unix socket (libpq)
+            required = live.settings.server_tls_sslmode in REQUIRED
+            await secure(stream, address, context, required)
+    except BaseException:
+        host.pump.close(backend)
+        raise
+    return stream, backend
+
+
+def credentials_of(live: LivePool) -> Credentials:
+    """What logs in to a pool's servers: the forced password, what is stored for a forced user, or what clients showed."""
+    settings = live.settings
+    if settings.server_password:
+        return parse(settings.server_password)
+    if settings.server_user is None and live.credentials is not None:
+        return live.credentials
+    return parse(live.secrets.get(settings.pool_user))
+
+
+async def _start(stream: Stream, backend: Backend, live: LivePool, slot: Slot) -> None:
+    """Startup packet, authentication, and what follows up to ReadyForQuery."""
+    settings = live.settings
+    birth = slot.birth if isinstance(slot.birth, Settings) else _settings.EMPTY
+    parameters = [("user", settings.pool_user), ("database", settings.dbname), *birth.values.items()]
+    stream.send(messages.startup(codes.PROTOCOL_3_2, parameters))
+    binding = None
+    if backend.tls is not None:
+        certificate = backend.tls.getpeercert(binary_form=True)
+        binding = end_point(certificate) if certificate else None
+    dialogue = auth.answer(settings.pool_user, credentials_of(live), binding=binding, rng=os.urandom)
+    next(dialogue)
+    authenticated = False
+    while True:
+        kind, body = await stream.message(LOGIN_LIMIT)
+        if kind == codes.AUTHENTICATION and not authenticated:
+            if len(body) < 4:
+                raise DialError("server sent a malformed authentication request")
+            reply = None
+            with contextlib.suppress(StopIteration):
+                reply = dialogue.send((int.from_bytes(body[:4], "big"), body[4:]))
+            authenticated = body == b"\0\0\0\0"
+            if reply:
+                stream.send(reply)
+        elif kind == codes.ERROR_RESPONSE:
+            fields = messages.report_fields(body)
+            raise LoginRefused(fields.get("C", "08006"), fields.get("M", "no message"))
+        elif kind == codes.NOTICE_RESPONSE or kind == codes.NEGOTIATE_PROTOCOL_VERSION:
+            continue
+        elif not authenticated:
+            raise DialError(f"server sent message type {kind:#04x} before authentication")
+        elif _learn(backend, kind, body):
+            break
+    backend.session.home = backend.session.settings = _settings.intern(
+        {name: _spelled(backend.reported, name, value) for name, value in birth.values.items()}
+    )
+    if not live.base or birth is live.policy.limits.birth:
+        live.learn_base(backend.reported)
+
+
+def _learn(backend: Backend, kind: int, body: bytes) -> bool:
+    """One message between AuthenticationOk and ReadyForQuery; True at the end."""
+    if kind == codes.PARAMETER_STATUS:
+        words = body.split(b"\0")
+        if len(words) != 3:
+            raise DialError("server sent a malformed ParameterStatus")
+        backend.reported[words[0].decode()] = words[1].decode("utf-8", "surrogateescape")
+    elif kind == codes.BACKEND_KEY_DATA:
+        if not 8 <= len(body) <= 260:
+            raise DialError("server sent a malformed BackendKeyData")
+        backend.pid = int.from_bytes(body[:4], "big", signed=True)
+        backend.key = body[4:]
+    elif kind == codes.READY_FOR_QUERY:
+        return True
+    else:
+        raise DialError(f"server sent message type {kind:#04x} during login")
+    return False
+
+
+def _spelled(reported: dict[str, str], name: str, value: str) -> str:
+    return reported.get(_settings.REPORTED.get(name, ""), value)
+
+
+async def send_cancel(host: Host, backend: Backend) -> None:
+    """Ask a server to cancel what it does; ends when the server has taken the request in.
+
+    Until then the server goes to no other client, so that a late cancel can't hit another's query: PostgreSQL
+    closes the connection after it has sent the signal.
+    """
+    if not backend.pid:
+        return
+    live = backend.live
+    backend.cancels += 1
+    try:
+        async with asyncio.timeout(live.settings.cancel_wait_timeout or 10.0):
+            place, _, port = backend.address.rpartition(":")
+            for address in await live.names.find(place, int(port)):
+                context = live.context if backend.tls is not None else None
+                stream, link = await reach(host, live, backend.slot, address, context)
+                try:
+                    stream.send(messages.cancel_request(backend.pid, backend.key))
+                    with contextlib.suppress(Gone):
+                        await stream.exactly(1)
+                finally:
+                    host.pump.close(link)
+                break
+    except (TimeoutError, OSError, Unsafe) as error:
+        log.warning("can't cancel: %s", error or "timeout expired", extra=backend.extra())
+    finally:
+        backend.cancels -= 1
+        if backend.client is None and backend in host.backends:
+            host.rested(backend)

@@ -1,0 +1,73 @@
+"""What a client is told at login: a set of startup parameters, tried on a real server once and then remembered."""
+
+from ..io.stream import Stream
+from ..session import settings as _settings
+from ..session.settings import Settings
+from ..wire import codes, messages
+from .host import Host, PoolRefused
+from .links import Backend
+from .live import LivePool, Profile, birth_of
+
+# Answers to our own queries are short; more is no PostgreSQL.
+ANSWER_LIMIT = 1 << 24
+
+
+async def profile_of(host: Host, live: LivePool, home: Settings) -> Profile:
+    """The profile of startup parameters `home` (as the client wrote them). Raises PoolRefused."""
+    known = live.profiles.get(home)
+    if known is not None:
+        live.profiles.move_to_end(home)
+        return known
+    backend = await host.borrow(live, birth_of(live.settings, home), home)
+    try:
+        profile = await _try(host, live, backend, home)
+    except BaseException:
+        host.close_server(backend, "startup parameters could not be tried")
+        raise
+    host.bring_back(backend)
+    if isinstance(profile, PoolRefused):
+        raise profile
+    live.remember(home, profile)
+    return profile
+
+
+async def _try(host: Host, live: LivePool, backend: Backend, home: Settings) -> Profile | PoolRefused:
+    """Bring the server to `home`, and see what it reports."""
+    session = backend.session
+    reported = dict(backend.reported)
+    stream = Stream(host.pump, backend)
+    now = session.settings
+    if now is not home:
+        rows = await ask(stream, _settings.path(now, home), reported)
+        session.unnamed = None
+        if isinstance(rows, PoolRefused):
+            return rows
+    spelled = {
+        name: reported.get(_settings.REPORTED.get(name, ""), value) for name, value in home.values.items()
+    }
+    session.settings = _settings.intern(spelled)
+    welcome = b"".join(messages.parameter_status(name, value) for name, value in reported.items())
+    return Profile(session.settings, welcome)
+
+
+async def ask(stream: Stream, query: bytes, reported: dict[str, str]) -> list[list[bytes | None]] | PoolRefused:
+    """Send messages that end in one ReadyForQuery; returns the rows, or the server's error.
+
+    Parameters that the server reports meanwhile are put into `reported`. Raises Gone.
+    """
+    stream.send(query)
+    rows: list[list[bytes | None]] = []
+    refusal: PoolRefused | None = None
+    while True:
+        kind, body = await stream.message(ANSWER_LIMIT)
+        if kind == codes.DATA_ROW:
+            rows.append(messages.data_row(body))
+        elif kind == codes.ERROR_RESPONSE:
+            fields = messages.report_fields(body)
+            refusal = PoolRefused(fields.get("C", "XX000"), fields.get("M", "no message"))
+        elif kind == codes.PARAMETER_STATUS:
+            name, value, *_ = [*body.split(b"\0"), b"", b""]
+            reported[name.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
+        elif kind == codes.READY_FOR_QUERY:
+            stream.settle()
+            return refusal or rows

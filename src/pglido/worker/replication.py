@@ -1,0 +1,34 @@
+"""Replication connections: each client gets a server connection of its own, and bytes pass unseen."""
+
+from typing import Any
+
+from ..io.stream import Stream
+from ..session import settings as _settings
+from ..wire import messages
+from ..wire.startup import Startup
+from .host import Host
+from .links import Guest, cancel_key, cancel_pid
+from .live import LivePool
+
+
+async def replicate(host: Host, guest: Guest, stream: Stream, live: LivePool, start: Startup, last: bytes) -> None:
+    """Open a server with just what the client asked for, and join the two. Raises PoolRefused."""
+    wanted = {name: value for name, value in start.settings}
+    # Not interned: no other connection, not even one that asks for the same, may be served by this one.
+    birth = _settings.Settings({**wanted, "replication": start.replication})
+    backend = await host.borrow(live, birth, birth)
+    backend.slot.doomed = True
+    if guest.serial not in host.guests:
+        host.close_server(backend, "its client is gone")
+        return
+    key: Any = cancel_key(guest.serial, 32 if guest.minor >= 2 else 4)
+    stream.send(
+        last
+        + messages.AUTHENTICATION_OK
+        + b"".join(messages.parameter_status(name, value) for name, value in backend.reported.items())
+        + messages.backend_key_data(cancel_pid(host.index, guest.serial), key)
+        + messages.READY_IDLE
+    )
+    stream.settle()
+    host.outside.log_login(guest, start)
+    host.pump.join_raw(guest, backend)

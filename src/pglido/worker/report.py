@@ -1,0 +1,225 @@
+"""What a worker tells of itself: the rows behind SHOW POOLS, CLIENTS, SERVERS, STATS and the others."""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from ..io.tls import describe
+from ..pool.pool import BUSY, CHECKING, IDLE, OPENING
+from ..pool.stats import Stats
+from ..session import statements
+from .links import Backend, Guest, address_of, epoch, peer_of
+from .live import LivePool
+
+if TYPE_CHECKING:
+    from .worker import Worker
+
+Row = dict[str, Any]
+
+
+def answer(worker: "Worker", what: str) -> list[Row]:
+    """The rows about `what`; none for what is not known."""
+    table = {
+        "pools": pools,
+        "clients": clients,
+        "servers": servers,
+        "stats": stats,
+        "lists": lists,
+        "databases": databases,
+        "mem": memory,
+    }
+    rows = table.get(what)
+    return rows(worker) if rows else []
+
+
+def pools(worker: "Worker") -> list[Row]:
+    """One row per pool with the counts of this worker."""
+    now = time.monotonic()
+    rows = []
+    for live in worker.host.pools.values():
+        policy, settings = live.policy, live.settings
+        oldest = policy.oldest_wait()
+        fresh = [slot for slot in policy.idle if now - slot.since < settings.server_check_delay]
+        backends = [backend for backend in worker.host.backends if backend.live is live]
+        guests = [guest for guest in worker.host.guests.values() if guest.live is live]
+        cancelled = len([backend for backend in backends if backend.cancels])
+        rows.append(
+            {
+                "database": live.key[0],
+                "user": live.key[1],
+                "cl_active": len(guests) - len([guest for guest in guests if guest.ticket is not None]),
+                "cl_waiting": len([guest for guest in guests if guest.ticket is not None]),
+                "cl_active_cancel_req": cancelled,
+                "cl_waiting_cancel_req": 0,
+                "sv_active": policy.count(BUSY),
+                "sv_active_cancel": cancelled,
+                "sv_being_canceled": cancelled,
+                "sv_idle": len(fresh),
+                "sv_used": len(policy.idle) - len(fresh),
+                "sv_tested": policy.count(CHECKING),
+                "sv_login": policy.count(OPENING),
+                "maxwait_us": int((now - oldest) * 1e6) if oldest is not None else 0,
+                "pool_mode": settings.pool_mode.value,
+                "load_balance_hosts": settings.load_balance_hosts.value if len(settings.hosts) > 1 else None,
+                "pool_size": settings.pool_size,
+                "reserve_pool_size": settings.reserve_pool_size,
+                "leases": policy.leases,
+            }
+        )
+    return rows
+
+
+def clients(worker: "Worker") -> list[Row]:
+    """One row per client."""
+    return [_client(worker, guest) for guest in list(worker.host.guests.values()) if guest.live is not None]
+
+
+def _client(worker: "Worker", guest: Guest) -> Row:
+    now = time.monotonic()
+    ticket, session = guest.ticket, guest.session
+    waited = now - ticket.since if ticket is not None else 0.0
+    host, port = peer_of(guest.fd)
+    local, local_port = peer_of(guest.fd, local=True)
+    link = guest.server if guest.server is not None else guest.peer
+    state = "waiting" if ticket is not None else "active" if link is not None else "idle"
+    raw = isinstance(guest.peer, Backend)
+    return {
+        "type": "C",
+        "user": guest.user,
+        "database": guest.database,
+        "replication": "logical" if raw else "none",
+        "state": state,
+        "addr": host,
+        "port": port,
+        "local_addr": local,
+        "local_port": local_port,
+        "connect_time": epoch(guest.born),
+        "request_time": epoch(guest.asked or guest.rested),
+        "wait": int(waited),
+        "wait_us": int(waited * 1e6) % 1_000_000,
+        "close_needed": int(worker.host.draining),
+        "ptr": guest.uuid,
+        "link": link.uuid if isinstance(link, Backend) else "",
+        "remote_pid": 0,
+        "tls": describe(guest.tls),
+        "application_name": session.settings.values.get("application_name", "") if session is not None else "",
+        "prepared_statements": len(session.statements or ()) if session is not None else 0,
+        "id": guest.serial,
+    }
+
+
+def servers(worker: "Worker") -> list[Row]:
+    """One row per server connection."""
+    return [_server(backend) for backend in list(worker.host.backends)]
+
+
+STATES = {OPENING: "login", IDLE: "idle", BUSY: "active", CHECKING: "tested"}
+
+
+def _server(backend: Backend) -> Row:
+    session, guest = backend.session, backend.client
+    host, port = peer_of(backend.fd)
+    local, local_port = peer_of(backend.fd, local=True)
+    linked = guest if isinstance(guest, Guest) else backend.peer
+    state = "being_canceled" if backend.cancels else STATES.get(backend.slot.state, "closing")
+    return {
+        "type": "S",
+        "user": backend.live.key[1],
+        "database": backend.live.key[0],
+        "replication": "logical" if isinstance(backend.peer, Guest) else "none",
+        "state": state,
+        "addr": backend.address.rpartition(":")[0] if host == "unix" else host,
+        "port": int(backend.address.rpartition(":")[2] or 0) if host == "unix" else port,
+        "local_addr": local,
+        "local_port": local_port,
+        "connect_time": epoch(backend.born),
+        "request_time": epoch(backend.slot.since),
+        "wait": 0,
+        "wait_us": 0,
+        "close_needed": int(backend.slot.doomed),
+        "ptr": backend.uuid,
+        "link": linked.uuid if isinstance(linked, Guest) else "",
+        "remote_pid": backend.pid,
+        "tls": describe(backend.tls),
+        "application_name": session.settings.values.get("application_name", ""),
+        "prepared_statements": len(session.known),
+        "id": backend.serial,
+    }
+
+
+def stats(worker: "Worker") -> list[Row]:
+    """Cumulative counters, one row per database; times in microseconds."""
+    sums: dict[str, Row] = {}
+    for live in worker.host.pools.values():
+        row = sums.setdefault(live.key[0], {"database": live.key[0]})
+        for name, value in _counters(live.stats).items():
+            row[name] = row.get(name, 0) + value
+    return list(sums.values())
+
+
+def _counters(stats: Stats) -> dict[str, int]:
+    return {
+        "server_assignment_count": stats.assignments,
+        "xact_count": stats.transactions,
+        "query_count": stats.queries,
+        "received": stats.received,
+        "sent": stats.sent,
+        "xact_time": int(stats.transaction_time * 1e6),
+        "query_time": int(stats.query_time * 1e6),
+        "wait_time": int(stats.wait_time * 1e6),
+        "client_parse_count": stats.client_parses,
+        "server_parse_count": stats.server_parses,
+        "bind_count": stats.binds,
+        "client_login_count": stats.logins,
+    }
+
+
+def lists(worker: "Worker") -> list[Row]:
+    """Counts of things, name and number."""
+    host = worker.host
+    pools_ = host.pools.values()
+    logging_in = len([guest for guest in host.guests.values() if guest.live is None])
+    idle = sum(len(live.policy.idle) for live in pools_)
+    counts = {
+        "pools": len(host.pools),
+        "used_clients": len(host.guests) - logging_in,
+        "login_clients": logging_in,
+        "free_servers": idle,
+        "used_servers": len(host.backends) - idle,
+        "prepared_statements": statements.count(),
+    }
+    return [{"list": name, "items": count} for name, count in counts.items()]
+
+
+def databases(worker: "Worker") -> list[Row]:
+    """Server and client connections of each database in use."""
+    sums: dict[str, Row] = {}
+    for live in worker.host.pools.values():
+        row = sums.setdefault(
+            live.key[0], {"name": live.key[0], "current_connections": 0, "current_client_connections": 0}
+        )
+        row["current_connections"] += len(live.policy.slots)
+        row["current_client_connections"] += live.clients
+    return list(sums.values())
+
+
+def memory(worker: "Worker") -> list[Row]:
+    """What is held, name and number."""
+    return [
+        {"name": "held_bytes", "value": worker.budget.used},
+        {"name": "clients", "value": len(worker.host.guests)},
+        {"name": "servers", "value": len(worker.host.backends)},
+        {"name": "prepared_statements", "value": statements.count()},
+    ]
+
+
+def tls_of(guest: Guest) -> str:
+    """What SHOW CLIENTS says of a client's TLS."""
+    return describe(guest.tls)
+
+
+def address(guest: Guest) -> str:
+    """Where a client comes from."""
+    return address_of(guest)
+
+
+__all__ = ["LivePool", "address", "answer", "tls_of"]

@@ -1,0 +1,356 @@
+"""One worker process: listens, keeps its pools, talks with the control process, watches the clock."""
+
+import asyncio
+import logging
+import os
+import socket
+import ssl
+import time
+from hmac import compare_digest
+from typing import Any
+
+from .. import log as logs
+from ..auth.binding import end_point
+from ..config.model import Config, PoolSettings
+from ..io.dial import Names
+from ..io.pump import Link
+from ..io.stream import Stream
+from ..io.tls import TlsFiles, accepting
+from ..ipc import messages as ipc
+from ..ipc.board import Board, Column, Full
+from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
+from ..pool.pool import Plan, Slot, Verb
+from ..session.state import Budget
+from ..wire import messages
+from ..wire.startup import Startup
+from . import report
+from .clock import Clock
+from .entrance import Door, enter
+from .host import Host
+from .links import SERIAL_BITS, SERIAL_MASK, Backend, Guest, cancel_key
+from .live import LivePool, new_live
+from .opening import keepalive_of, open_server, send_cancel
+from .people import People
+from .replication import replicate
+
+log = logging.getLogger("pglido.worker")
+
+# Connections taken per round, so that a storm of them leaves room for those at work.
+ACCEPT_BATCH = 32
+
+
+class CannotBoot(Exception):
+    """This configuration can't run, and no restart would help."""
+
+
+class Worker:
+    """What goes beyond the byte path: the world as seen by the `Host`."""
+
+    def __init__(self, index: int, channel: Channel[ipc.ToWorker], board: Board, sockets: list[socket.socket], host: Host) -> None:
+        self.index = index
+        self.channel = channel
+        self.board = board
+        self.sockets = sockets
+        self.host = host
+        host.outside = self
+        self.config = Config()
+        self.workers = 1
+        self.budget = Budget(0)
+        self.names = Names(0, 0)
+        self.people = People(host)
+        self.doors: dict[bool, Door] = {}
+        self.clock = Clock(self)
+        self.leaving: float | None = None
+        self.wait_for_clients = False
+        self.ended = asyncio.Event()
+
+    # Life.
+
+    async def run(self) -> None:
+        """From the first message of the control process to the end."""
+        first, _ = await self.channel.receive()
+        if not isinstance(first, ipc.Configure):
+            raise CannotBoot(f"expected Configure, got {type(first).__name__}")
+        try:
+            self.configure(first)
+        except OSError as error:
+            raise CannotBoot(str(error)) from error
+        for sock in self.sockets:
+            asyncio.get_running_loop().add_reader(sock, self.accept, sock)
+        self.channel.post(ipc.Ready(os.getpid()))
+        self.host.spawn(self.listen_to_control())
+        self.clock.start()
+        await self.ended.wait()
+        self.close_all()
+
+    def close_all(self) -> None:
+        """Tell everybody goodbye, without waiting."""
+        for guest in list(self.host.guests.values()):
+            self.goodbye(guest)
+        for backend in list(self.host.backends):
+            self.host.close_server(backend, "shutting down", logging.DEBUG)
+
+    def goodbye(self, guest: Guest) -> None:
+        """Close a client because the pooler stops."""
+        self.host.kill(guest, "57P01", "terminating connection due to administrator command")
+
+    async def listen_to_control(self) -> None:
+        """Do what the control process says; without it, stop."""
+        handlers: dict[type[Any], Any] = {
+            ipc.Configure: self.on_configure,
+            ipc.Grant: self.on_grant,
+            ipc.Recall: self.on_recall,
+            ipc.CancelHere: lambda m: self.cancel_here(m.pid, m.key),
+            ipc.Ask: lambda m: self.channel.post(ipc.Answer(m.ask_id, report.answer(self, m.what))),
+            ipc.Drain: self.on_drain,
+            ipc.Stop: lambda m: self.ended.set(),
+        }
+        try:
+            while True:
+                message, fds = await self.channel.receive()
+                for fd in fds:
+                    os.close(fd)
+                handlers[type(message)](message)
+        except (ChannelClosed, ChannelBroken) as error:
+            log.error("the control process is gone: %s", error)
+            self.ended.set()
+
+    # Configuration.
+
+    def on_configure(self, message: ipc.Configure) -> None:
+        """A reload; what can't be used leaves everything as it was."""
+        try:
+            self.configure(message)
+        except OSError as error:
+            log.error("reload failed, the old configuration stays: %s", error)
+
+    def configure(self, message: ipc.Configure) -> None:
+        """Take a configuration. Raises OSError for TLS files that can't be used."""
+        settings = message.config.settings
+        logs.setup(
+            f"worker {self.index}",
+            level=settings.effective_log_level,
+            form=settings.log_format,
+            file=settings.logfile,
+            syslog=settings.syslog,
+            ident=settings.syslog_ident,
+            facility=settings.syslog_facility,
+        )
+        context = accepting(
+            TlsFiles(
+                mode=settings.client_tls_sslmode.value,
+                cert=settings.client_tls_cert_file,
+                key=settings.client_tls_key_file,
+                ca=settings.client_tls_ca_file,
+                protocols=settings.client_tls_protocols,
+                ciphers=settings.client_tls_ciphers,
+                curve=settings.client_tls_ecdhcurve,
+            )
+        )
+        binding = end_point(certificate_of(settings.client_tls_cert_file)) if context else None
+        self.doors = {False: Door(False, context, binding), True: Door(True, None, None)}
+        self.config = message.config
+        self.workers = message.workers
+        self.budget.limit = settings.max_held_bytes
+        self.names = Names(settings.dns_max_ttl, settings.dns_nxdomain_ttl)
+        self.people.adopt(message.config, message.users, message.mock_seed)
+        for live in list(self.host.pools.values()):
+            self.refresh(live)
+        for guest in self.host.guests.values():
+            if guest.session is not None and guest.live is not None:
+                guest.session.rules = guest.live.rules
+
+    def refresh(self, live: LivePool) -> None:
+        """A pool takes its new settings; one whose database is gone serves nobody any more."""
+        settings = self.config.pool(*live.key)
+        if settings is None:
+            live.policy.closed = True
+            for guest in [guest for guest in self.host.guests.values() if guest.live is live]:
+                self.host.kill(guest, "3D000", f'database "{live.key[0]}" is no longer configured')
+        else:
+            live.names = self.names
+            live.secrets = self.people.texts
+            live.policy.closed = False
+            if live.adopt(settings, self.minimum(settings), self.config.settings.max_packet_size):
+                for plan in live.policy.retire():
+                    self.host.do(live, plan)
+        self.host.plan_soon(live)
+
+    def minimum(self, settings: PoolSettings) -> int:
+        """This worker's part of min_pool_size."""
+        return ipc.share(settings.min_pool_size, self.index, self.workers)
+
+    def live(self, settings: PoolSettings) -> LivePool:
+        """The running pool of these settings, made now if need be."""
+        live = self.host.pools.get(settings.key)
+        if live is None:
+            pool = self.config.pool(*settings.key) or settings
+            live = new_live(pool, self.minimum(pool), self.config.settings.max_packet_size, self.names)
+            live.secrets = self.people.texts
+            self.host.pools[settings.key] = live
+        return live
+
+    # Clients.
+
+    def accept(self, sock: socket.socket) -> None:
+        """Take what stands at a door, up to a batch."""
+        unix = sock.family == socket.AF_UNIX
+        for _ in range(ACCEPT_BATCH):
+            try:
+                client, _address = sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                log.error("can't accept: %s", error)
+                return
+            self.admit(client, unix)
+
+    def admit(self, client: socket.socket, unix: bool) -> None:
+        """A new connection: count it, and let it come in."""
+        client.setblocking(False)
+        host = self.host
+        try:
+            if not unix:
+                keepalive_of(host).apply(client)
+            claims = self.board.claim([(Column.CLIENTS, self.config.settings.max_client_conn)])
+        except Full:
+            text = "no more connections allowed (max_client_conn)"
+            client.send(messages.error("FATAL", "53300", text))
+            client.close()
+            return
+        except OSError:
+            client.close()
+            return
+        self.board.add(Column.ACCEPTED, 1)
+        serial = host.next_serial()
+        while serial & SERIAL_MASK in (0,) or serial in host.guests:
+            serial = host.next_serial()
+        guest = Guest(client.detach(), serial, time.monotonic())
+        guest.claims = claims
+        host.guests[serial] = guest
+        host.pump.add(guest)
+        host.spawn(enter(host, guest, self.doors[unix]))
+
+    def uncount(self, guest: Guest) -> None:
+        """A client is gone: it no longer counts."""
+        self.board.release(guest.claims)
+        guest.claims = ()
+
+    def log_login(self, guest: Guest, start: Startup) -> None:
+        """A client is in."""
+        if self.config.settings.log_connections:
+            log.info("login: protocol 3.%d", guest.minor, extra=guest.extra())
+
+    def log_end(self, guest: Guest, why: str) -> None:
+        """A client's connection ends; those that never were in are told of only where something was wrong."""
+        if why and self.config.settings.log_disconnections and (guest.live is not None or guest.user):
+            log.info("closing because: %s (age %ds)", why, time.monotonic() - guest.born, extra=guest.extra())
+
+    def open_console(self, guest: Guest, start: Startup, admin: bool) -> None:
+        """Relay a client of the admin database to the control process."""
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        end = Link(ours.detach())
+        self.host.pump.add(end)
+        tls = report.tls_of(guest)
+        address = report.address(guest)
+        message = ipc.Console(
+            user=start.user,
+            database=start.database,
+            admin=admin,
+            address=address,
+            tls=tls,
+            startup=dict(start.raw),
+            uuid=guest.uuid,
+            protocol=196608 + guest.minor,
+        )
+        self.channel.post(message, [theirs.detach()])
+        self.host.pump.join_raw(guest, end)
+
+    async def replicate(self, guest: Guest, stream: Stream, live: LivePool, start: Startup, last: bytes) -> None:
+        """A replication connection: one to one."""
+        await replicate(self.host, guest, stream, live, start, last)
+
+    # Cancel.
+
+    def cancel_request(self, pid: int, key: bytes) -> None:
+        """A CancelRequest came in: for a client of this worker, or of another."""
+        worker = (pid >> SERIAL_BITS) - 1
+        if worker == self.index:
+            self.cancel_here(pid, key)
+        elif 0 <= worker < self.workers:
+            self.channel.post(ipc.CancelAt(worker, pid, key))
+
+    def cancel_here(self, pid: int, key: bytes) -> None:
+        """Cancel what the client with this key is doing; a wrong key does nothing, as in PostgreSQL."""
+        if not 4 <= len(key) <= 64:
+            return
+        for serial in range(pid & SERIAL_MASK, self.host.serial + 1, SERIAL_MASK + 1):
+            guest = self.host.guests.get(serial)
+            if guest is None or not compare_digest(cancel_key(serial, len(key)), key):
+                continue
+            if guest.ticket is not None:
+                guest.cancel_wanted = True
+            elif guest.server is not None and guest.server.session.replies.head():
+                self.cancel(guest.server)
+            elif isinstance(guest.peer, Backend):
+                self.cancel(guest.peer)
+
+    def cancel(self, backend: Backend) -> None:
+        """Cancel what a server is doing."""
+        self.host.spawn(send_cancel(self.host, backend))
+
+    # Servers.
+
+    async def open_server(self, live: LivePool, slot: Slot) -> None:
+        """Open the server of a slot."""
+        await open_server(self.host, live, slot)
+
+    def tell_broker(self, live: LivePool, plan: Plan) -> None:
+        """What the pool's policy has to say about leases."""
+        if plan.verb is Verb.WANT:
+            since = live.policy.oldest_wait()
+            urgent = since is not None
+            moment = time.monotonic() if since is None else since
+            self.channel.post(ipc.Want(live.key, moment, plan.count, live.policy.granted, urgent))
+        elif plan.verb is Verb.RETURN:
+            self.channel.post(ipc.Return(live.key, plan.count))
+        elif plan.verb is Verb.KEPT:
+            self.channel.post(ipc.Kept(live.key))
+
+    def on_grant(self, message: ipc.Grant) -> None:
+        """A lease came."""
+        live = self.host.pools.get(message.pool)
+        if live is None:
+            self.channel.post(ipc.Return(message.pool))
+            return
+        live.policy.grant()
+        self.host.plan_soon(live)
+
+    def on_recall(self, message: ipc.Recall) -> None:
+        """A lease is wanted back."""
+        live = self.host.pools.get(message.pool)
+        if live is None:
+            return
+        for plan in live.policy.recall(message.idle):
+            self.host.do(live, plan)
+
+    # The end.
+
+    def on_drain(self, message: ipc.Drain) -> None:
+        """Take no more clients; go when the last transaction is done, or the last client has left."""
+        loop = asyncio.get_running_loop()
+        for sock in self.sockets:
+            loop.remove_reader(sock)
+        self.host.draining = True
+        self.wait_for_clients = message.clients
+        self.leaving = time.monotonic() + message.timeout if message.timeout else float("inf")
+        self.clock.hurry()
+
+
+def certificate_of(path: str) -> bytes:
+    """The first certificate of a PEM file, in DER."""
+    with open(path, encoding="ascii") as file:
+        text = file.read()
+    end = "-----END CERTIFICATE-----"
+    return ssl.PEM_cert_to_DER_cert(text[text.index("-----BEGIN CERTIFICATE-----") : text.index(end) + len(end)])
