@@ -1,11 +1,12 @@
 """Wait for what has no event to await: bounded polling, free ports, and bytes that the other side has read."""
 
+import errno
 import itertools
 import os
 import socket
+import struct
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -46,21 +47,37 @@ def free_port() -> int:
 def wait_until_read(sock: socket.socket, within: float = 0.2) -> bool:
     """Wait until the peer, a process on this machine, has read all bytes sent over this TCP connection.
 
-    The kernel's table of sockets tells how much the peer has left unread. False when it doesn't read within
-    the time: a peer may have reason not to.
+    The kernel tells how much the peer has left unread. False when it doesn't read within the time: a peer may
+    have reason not to.
     """
     mine, peer = sock.getsockname()[1], sock.getpeername()[1]
-    ours = f":{peer:04X}", f":{mine:04X}"  # as the peer's own row has it
     deadline = time.monotonic() + within
-    while True:
-        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-            _, local, remote, _, queues, *_ = line.split()
-            if local.endswith(ours[0]) and remote.endswith(ours[1]):
-                unread = int(queues.split(":")[1], 16)
-                break
-        else:
-            return True
-        if not unread:
-            return True
+    while _unread(peer, mine):
         if time.monotonic() > deadline:
             return False
+        os.sched_yield()
+    return True
+
+
+# sock_diag(7): the request for one socket, and where its receive queue is in the answer.
+_DIAG_REQUEST = struct.Struct("=IHHII BBBBI 2s2s 16s16s I 8s")
+_DIAG_ANSWER_QUEUE = 16 + 4 + 48 + 4
+_SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, _NLMSG_ERROR, _NETLINK_SOCK_DIAG = 20, 1, 2, 4
+_HERE = socket.inet_aton("127.0.0.1").ljust(16, b"\0")
+
+
+def _unread(local: int, remote: int) -> int:
+    """Bytes received but not read on the socket of 127.0.0.1:`local` whose peer is 127.0.0.1:`remote`."""
+    request = _DIAG_REQUEST.pack(
+        *(_DIAG_REQUEST.size, _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0),
+        *(socket.AF_INET, socket.IPPROTO_TCP, 0, 0, 0xFFFFFFFF),
+        *(struct.pack("!H", local), struct.pack("!H", remote), _HERE, _HERE, 0, b"\xff" * 8),
+    )
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as diag:
+        diag.send(request)
+        answer = diag.recv(8192)
+    if struct.unpack_from("=IH", answer)[1] == _NLMSG_ERROR:
+        error = -struct.unpack_from("=i", answer, 16)[0]
+        assert error == errno.ENOENT, os.strerror(error)
+        return 0  # closed
+    return int(struct.unpack_from("=I", answer, _DIAG_ANSWER_QUEUE)[0])
