@@ -21,6 +21,7 @@ from .child import Child, ChildError, free_port
 from .progress import Progress
 
 NAME = "lido"  # of the role, its password and its database
+DIRECT = "direct"  # the role that goes past pglido, with the same password: so its connections can be told
 PORT = 6432
 SCALE = 10  # of pgbench's tables: a million rows, 150 MB
 MODES = ("simple", "prepared")
@@ -28,7 +29,7 @@ SHOWN = (
     *("database", "user", "cl_active", "cl_waiting", "sv_active", "sv_idle", "sv_used", "sv_login"),
     *("maxwait", "pool_mode"),
 )
-COUNT = "select count(*) from pg_stat_activity where backend_type = 'client backend' and usename = '{name}'"
+COUNT = "select count(*) from pg_stat_activity where backend_type = 'client backend' and usename = '{role}'"
 
 CONFIGURATION = """\
 [pglido]
@@ -53,35 +54,41 @@ password = "{name}"
 """
 
 STARTED = """
-  PostgreSQL 18 on 127.0.0.1:{server_port}, pglido in front of it on 127.0.0.1:{port}.
-  To look in from another terminal while this runs:
+  PostgreSQL 18 is on 127.0.0.1:{server_port}, pglido in front of it on 127.0.0.1:{port}.
+  To look in from another terminal{meanwhile}:
 
     {psql} {url}/{name}
     {psql} {url}/pglido -c 'SHOW POOLS'
 """
 
-POOLS = """
+COMPARED = """
+{table}
+
+  All of it ran on the {processors} processors of this machine: what pglido needs is taken from PostgreSQL.
+
 SHOW POOLS in the middle of the last run (some of its columns):
 
 {pools}
 """
 
-GO_ON = """
+GO_ON = """\
 How to go on:
 
   {again}
-      stays up afterwards, to try your own client with
+      stays up, to try it with your own client
 
   In front of a database of your own, pglido.toml:
 
       [pglido]
-      auth_file = "userlist.txt"     # lines of "user" "password, md5 or SCRAM secret"
+      auth_file = "userlist.txt"     # lines of "user" "password, or MD5 or SCRAM secret"
 
       [databases.app]
       host = "db.example.com"
 
-  pglido check --connect pglido.toml   says whether that would work
-  pglido serve pglido.toml             runs it; the application then connects to port {port}
+  {pglido} check --connect pglido.toml
+      says whether that would work
+  {pglido} serve pglido.toml
+      runs it; the application then connects to port {port} instead of 5432
 
   README.md and docs/ say the rest.
 """
@@ -96,7 +103,7 @@ class Plan:
     """What the person asked for."""
 
     stay: bool = False
-    seconds: int = 4
+    seconds: int = 5
     clients: int = 100
     pool: int = 10
 
@@ -150,24 +157,31 @@ def _show(plan: Plan, progress: Progress, folder: Path) -> None:
         with progress.step("starting pglido with two workers"):
             child = Child(configuration, folder, port).__enter__()
         with child:
-            progress.say(
-                STARTED.format(
-                    server_port=pg.port,
-                    port=port,
-                    psql="psql" if shutil.which("psql") else shlex.quote(str(pg.psql)),
-                    url=f"postgresql://{NAME}:{NAME}@127.0.0.1:{port}",
-                    name=NAME,
-                )
-            )
+            progress.say(_where(pg, port, " while this runs"))
             try:
                 shown = _measure(plan, progress, pg, port)
             except pgbench.PgbenchError as error:
                 raise DemoError(f"{error}\nThe end of pglido's log:\n{child.log_tail()}") from error
-            progress.say("\n" + table(shown.rows, plan.clients))
-            progress.say(POOLS.format(pools=shown.pools))
-            progress.say(GO_ON.format(again=_again(), port=port))
+            compared = table(shown.rows, plan.clients)
+            progress.say(
+                COMPARED.format(table=compared, processors=len(os.sched_getaffinity(0)), pools=shown.pools)
+            )
+            progress.say(GO_ON.format(again=_again(), pglido=_pglido(), port=PORT))
             if plan.stay:
+                progress.say(_where(pg, port, ""))
                 _stay(progress, child)
+
+
+def _where(pg: embedded.Postgres, port: int, meanwhile: str) -> str:
+    """What runs, and how to connect to it."""
+    return STARTED.format(
+        server_port=pg.port,
+        port=port,
+        meanwhile=meanwhile,
+        psql="psql" if shutil.which("psql") else shlex.quote(str(pg.psql)),
+        url=f"postgresql://{NAME}:{NAME}@127.0.0.1:{port}",
+        name=NAME,
+    )
 
 
 def _stay(progress: Progress, child: Child) -> None:
@@ -183,15 +197,22 @@ def _stay(progress: Progress, child: Child) -> None:
 
 def _again() -> str:
     """The command that stays, as this demo was called: by make in a clone, or as pglido."""
-    return "make demo STAY=1" if os.environ.get("MAKELEVEL") else "pglido demo --stay"
+    return "make demo STAY=1" if os.environ.get("MAKELEVEL") else f"{_pglido()} demo --stay"
 
 
-def _env(pg: embedded.Postgres, port: int) -> dict[str, str]:
-    return pg.env | {"PGPORT": str(port), "PGUSER": NAME, "PGPASSWORD": NAME, "PGDATABASE": NAME}
+def _pglido() -> str:
+    """How the person can call pglido."""
+    return "pglido" if shutil.which("pglido") else shlex.quote(os.path.relpath(sys.argv[0]))
+
+
+def _env(pg: embedded.Postgres, port: int, role: str = NAME) -> dict[str, str]:
+    return pg.env | {"PGPORT": str(port), "PGUSER": role, "PGPASSWORD": NAME, "PGDATABASE": NAME}
 
 
 def _fill(pg: embedded.Postgres) -> None:
-    pg.sql(f"create role {NAME} login password '{NAME}'")
+    for role in (NAME, DIRECT):
+        pg.sql(f"create role {role} login password '{NAME}'")
+    pg.sql(f"grant pg_read_all_data to {DIRECT}")
     pg.sql(f"create database {NAME} owner {NAME}")
     command = [str(pg.pgbench), "--initialize", f"--scale={SCALE}", "--quiet"]
     done = subprocess.run(command, env=_env(pg, pg.port), capture_output=True, text=True, check=False)
@@ -204,12 +225,13 @@ def _measure(plan: Plan, progress: Progress, pg: embedded.Postgres, port: int) -
     shown = Shown()
     for mode in MODES:
         load = pgbench.Load(mode, plan.clients, plan.seconds)
-        for way, to in (("direct", pg.port), ("pooled", port)):
-            with progress.step(f"pgbench, {mode} protocol, {way}") as detail, _counted(pg) as counts:
-                with pgbench.Run(pg.pgbench, _env(pg, to), load) as running:
-                    for tps in running:
+        for way, to, role in (("direct", pg.port, DIRECT), ("pooled", port, NAME)):
+            step = progress.step(f"pgbench, {mode} protocol, {way}")
+            with step as detail, _counted(pg, role) as counts:
+                with pgbench.Run(pg.pgbench, _env(pg, to, role), load) as running:
+                    for second, tps in enumerate(running, 1):
                         detail(f"{tps:,.0f} transactions/s")
-                        if way == "pooled":
+                        if way == "pooled" and second <= max(1, plan.seconds // 2):
                             shown.pools = _pools(pg, port)
                     measured = running.result()
                 detail(f"{measured.tps:,.0f} transactions/s")
@@ -218,7 +240,7 @@ def _measure(plan: Plan, progress: Progress, pg: embedded.Postgres, port: int) -
 
 
 @contextmanager
-def _counted(pg: embedded.Postgres) -> Iterator[list[int]]:
+def _counted(pg: embedded.Postgres, role: str) -> Iterator[list[int]]:
     """The numbers of server connections seen, twice a second, while the block runs; filled in at its end."""
     counts: list[int] = []
     watching = subprocess.Popen(
@@ -231,7 +253,7 @@ def _counted(pg: embedded.Postgres) -> Iterator[list[int]]:
     )
     try:
         assert watching.stdin is not None
-        watching.stdin.write(COUNT.format(name=NAME) + " \\watch 0.5\n")
+        watching.stdin.write(COUNT.format(role=role) + " \\watch 0.5\n")
         watching.stdin.flush()
         yield counts
     finally:

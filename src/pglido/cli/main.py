@@ -72,7 +72,7 @@ def check(file: Path, connect: bool) -> None:
 
 @main.command()
 @click.option("--stay", is_flag=True, help="Stay up after the measurements until Ctrl-C, to try things.")
-@click.option("--seconds", default=4, show_default=True, type=Between(1, 600), help="Length of each run.")
+@click.option("--seconds", default=5, show_default=True, type=Between(2, 600), help="Length of each run.")
 @click.option("--clients", default=100, show_default=True, type=Between(1, 1000), help="pgbench's clients.")
 @click.option("--pool", default=10, show_default=True, type=Between(1, 200), help="Size of the pool.")
 def demo(stay: bool, seconds: int, clients: int, pool: int) -> None:
