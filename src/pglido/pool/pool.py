@@ -31,6 +31,8 @@ STATES = {OPENING: "login", IDLE: "idle", BUSY: "active", CHECKING: "tested", CL
 LOOK = 8
 # Seconds between two changes of what is asked of the broker.
 WANT_INTERVAL = 0.05
+# Seconds of rest after which a server may be lent to another worker.
+LEND_AFTER = 1.0
 # Seconds before the second attempt to connect; doubles with each failure up to server_login_retry.
 FIRST_RETRY = 0.1
 
@@ -238,14 +240,18 @@ class Pool:
         self.granted += 1
         self.asked = max(0, self.asked - 1)
 
-    def recall(self, idle_only: bool) -> list[Plan]:
-        """The broker wants a lease back: at once if one is unused or idle, else (not `idle_only`) the next freed."""
+    def recall(self, idle_only: bool, now: float) -> list[Plan]:
+        """The broker wants a lease back: at once if one is unused or idle, else (not `idle_only`) the next freed.
+
+        With `idle_only` a server that rests only between two transactions is not idle: opening it elsewhere would
+        cost more than the wait.
+        """
         if self.leases > len(self.slots):
             self.leases -= 1
             return [Plan(Verb.RETURN, count=1)]
         if not self.leases:
             return []
-        if self.idle:
+        if self.idle and (not idle_only or now - self.idle[0].since > LEND_AFTER):
             self.recalls += 1
             return [self._close(self.idle[0])]
         if idle_only:

@@ -36,7 +36,12 @@ cdef class Client(ClientState):
     @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, server=Server)
     cdef Py_ssize_t _message(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox to_server, Outbox to_client, const unsigned char* buf) except -1
 
-    cdef Py_ssize_t _detached(self, int kind, Py_ssize_t have, Py_ssize_t total, Outbox to_client, const unsigned char* buf) except -1
+    @cython.locals(answer=bytes)
+    cdef Py_ssize_t _detached(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox to_client, const unsigned char* buf) except -1
+
+    @cython.locals(first=Py_ssize_t, end=Py_ssize_t, name=bytes)
+    cdef bytes _answer_alone(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t stop)
+
     cdef Py_ssize_t _pass(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(server=Server)

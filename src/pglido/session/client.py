@@ -176,7 +176,7 @@ class Client(ClientState):
             have = total
         server = self.server
         if server is None:
-            return self._detached(kind, have, total, to_client, buf)
+            return self._detached(kind, src, at, have, total, to_client, buf)
         if not server.replies.count and not server.skipping:
             if server.borrowed:
                 to_server.put(buf, server.give_back())
@@ -209,7 +209,9 @@ class Client(ClientState):
             return self._prepared(kind, src, at, have, total, to_server, buf)
         return self._pass(src, at, have, total, to_server, buf)
 
-    def _detached(self, kind: int, have: int, total: int, to_client: Outbox, buf: bytes) -> int:
+    def _detached(
+        self, kind: int, src: bytes, at: int, have: int, total: int, to_client: Outbox, buf: bytes
+    ) -> int:
         """A message while no server is attached."""
         if kind == FLUSH or kind == COPY_DATA or kind == COPY_DONE or kind == COPY_FAIL:
             # PostgreSQL ignores them outside of a COPY.
@@ -222,8 +224,38 @@ class Client(ClientState):
         if kind == TERMINATE:
             self.verdict = GOODBYE
             return have
+        if self.rules.rewrite and have == total:
+            answer = self._answer_alone(kind, src, at, at + have)
+            if answer is not None:
+                to_client.put(buf, answer)
+                return have
         self.verdict = ATTACH
         return 0
+
+    def _answer_alone(self, kind: int, src: bytes, at: int, stop: int) -> bytes | None:
+        """The answer to a Parse or Close that needs no server, or None.
+
+        Clients that prepare with a round trip of its own, and block meanwhile, must not wait for the server of
+        another client that they themselves block.
+        """
+        first = at + 6 if kind == CLOSE else at + 5
+        end = first
+        while end < stop and src[end]:
+            end += 1
+        if end >= stop or end == first:
+            return None
+        name = src[first:end]
+        if kind == CLOSE and src[at + 5] == 0x53 and self.statements is not None and name in self.statements:
+            del self.statements[name]
+            return messages.CLOSE_COMPLETE
+        if kind == PARSE and (self.statements is None or name not in self.statements):
+            statement = _statements.find(src[end + 1 : stop])
+            if statement is not None and statement in self.rules.good:
+                if self.statements is None:
+                    self.statements = {}
+                self.statements[name] = statement
+                return messages.PARSE_COMPLETE
+        return None
 
     def _pass(self, src: bytes, at: int, have: int, total: int, out: Outbox | None, buf: bytes) -> int:
         """The message goes through as it is, or (without `out`) nowhere."""

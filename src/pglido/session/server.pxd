@@ -17,6 +17,7 @@ cdef class Server:
     cdef public bint skipping
     cdef public bint copying
     cdef public int turns
+    cdef public object good
     cdef public object home
     cdef public object settings
     cdef public dict known
@@ -42,7 +43,7 @@ cdef class Server:
     @cython.locals(answers=int, head=int)
     cdef void _passed(self, const unsigned char* buf, Outbox out) except *
 
-    @cython.locals(kind=int)
+    @cython.locals(kind=int, entry=int)
     cdef void _answered(self) except *
 
     cdef void settle(self, const unsigned char* buf, Outbox out) except *

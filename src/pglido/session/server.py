@@ -38,7 +38,7 @@ from .outbox import Outbox
 from .replies import Replies
 from .settings import Settings
 from .state import ClientState
-from .statements import Statement
+from .statements import Good, Statement
 
 # The entry that each backend message answers: 0 none, 255 a message that no server sends in a session.
 _ANSWERS = bytearray(b"\xff" * 256)
@@ -81,6 +81,7 @@ class Server:
         "client",
         "copying",
         "fault",
+        "good",
         "home",
         "known",
         "last_error",
@@ -103,6 +104,7 @@ class Server:
         self.turns = 0
         self.home: Settings = _settings.EMPTY
         self.settings: Settings = _settings.EMPTY
+        self.good: Good | None = None
         self.known: dict[Statement, None] = {}
         self.unnamed: bytes | None = None
         self.borrowed = b""
@@ -216,9 +218,12 @@ class Server:
             self.settle(buf, out)
 
     def _answered(self) -> None:
-        kind = self.replies.pop() & KIND
+        entry = self.replies.pop()
+        kind = entry & KIND
         if kind == PARSING or kind == CLOSING:
-            self.notes.popleft()
+            statement = self.notes.popleft()[1]
+            if kind == PARSING and not entry & FAKE and statement is not None and self.good is not None:
+                self.good.add(statement)
 
     def settle(self, buf: bytes, out: Outbox) -> None:
         """Make the answers that are due and that the server wasn't asked for."""

@@ -2,6 +2,7 @@ cdef class Rules:
     cdef public bint rewrite
     cdef public bint block
     cdef public bint keep
+    cdef public object good
     cdef public Py_ssize_t max_statements
     cdef public Py_ssize_t max_packet
 

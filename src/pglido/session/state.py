@@ -1,7 +1,7 @@
 """What pglido knows of one client's session: the part that both directions of the relay read and change."""
 
 from .settings import Settings
-from .statements import Statement
+from .statements import Good, Statement
 
 
 class Rules:
@@ -9,17 +9,21 @@ class Rules:
 
     `rewrite`: prepared statements are shared and follow the client from server to server.
     `max_statements`: per server; `max_packet`: bytes in one client message; `block`: may a transaction stay open
-    between two queries (not in statement mode); `keep`: does the client keep its server till it leaves.
+    between two queries (not in statement mode); `keep`: does the client keep its server till it leaves. `good`: statements
+    that servers of this pool have taken.
     """
 
-    __slots__ = ("block", "keep", "max_packet", "max_statements", "rewrite")
+    __slots__ = ("block", "good", "keep", "max_packet", "max_statements", "rewrite")
 
-    def __init__(self, rewrite: bool, max_statements: int, max_packet: int, block: bool, keep: bool) -> None:
+    def __init__(
+        self, rewrite: bool, max_statements: int, max_packet: int, block: bool, keep: bool, good: Good
+    ) -> None:
         self.rewrite = rewrite
         self.max_statements = max_statements
         self.max_packet = max_packet
         self.block = block
         self.keep = keep
+        self.good = good
 
 
 class Budget:

@@ -35,6 +35,36 @@ def intern(rest: bytes) -> Statement:
     return statement
 
 
+def find(rest: bytes) -> Statement | None:
+    """The statement of this text and these types, if there is one already."""
+    return _known.get(rest)
+
+
 def count() -> int:
     """How many different statements are alive."""
     return len(_known)
+
+
+class Good:
+    """Statements that a server of one pool has taken: a Parse of one of them will not fail for its text.
+
+    Held in two generations of at most `size` each, so that what is not used is forgotten.
+    """
+
+    __slots__ = ("_new", "_old", "size")
+
+    def __init__(self, size: int = 5000) -> None:
+        self.size = size
+        self._new: dict[Statement, None] = {}
+        self._old: dict[Statement, None] = {}
+
+    def add(self, statement: Statement) -> None:
+        """A server answered ParseComplete."""
+        if statement in self._new:
+            return
+        if len(self._new) >= self.size:
+            self._old, self._new = self._new, {}
+        self._new[statement] = None
+
+    def __contains__(self, statement: object) -> bool:
+        return statement in self._new or statement in self._old

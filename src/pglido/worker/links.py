@@ -105,6 +105,7 @@ class Backend(ServerLink):
         self.serial = serial
         self.born = now
         self.live = live
+        self.session.good = live.rules.good
         self.slot = slot
         self.address = ""
         self.pid = 0

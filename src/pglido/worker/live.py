@@ -15,6 +15,7 @@ from ..pool.stats import Stats
 from ..session import settings as _settings
 from ..session.settings import Settings
 from ..session.state import Rules
+from ..session.statements import Good
 
 # Different sets of startup parameters remembered per pool; an application has a handful.
 PROFILES = 1024
@@ -28,7 +29,7 @@ class Profile:
     welcome: bytes
 
 
-def rules_of(settings: PoolSettings, max_packet: int) -> Rules:
+def rules_of(settings: PoolSettings, max_packet: int, good: Good) -> Rules:
     """The rules for the sessions of one pool's clients."""
     mode = settings.pool_mode
     keep = mode == PoolMode.SESSION
@@ -39,6 +40,7 @@ def rules_of(settings: PoolSettings, max_packet: int) -> Rules:
         max_packet=max_packet,
         block=mode != PoolMode.STATEMENT,
         keep=keep,
+        good=good,
     )
 
 
@@ -114,7 +116,7 @@ class LivePool:
         self.settings = settings
         self.by_user.clear()
         self.policy.adopt(limits_of(settings, minimum))
-        self.rules = rules_of(settings, max_packet)
+        self.rules = rules_of(settings, max_packet, self.rules.good)
         self.profiles.clear()
         return moved
 
@@ -134,7 +136,7 @@ class LivePool:
 def new_live(settings: PoolSettings, minimum: int, max_packet: int, names: Names) -> LivePool:
     """A pool without servers. Raises OSError or ssl.SSLError for bad TLS files."""
     policy = Pool(settings.key, limits_of(settings, minimum), random.random)
-    live = LivePool(settings.key, settings, policy, names, rules_of(settings, max_packet))
+    live = LivePool(settings.key, settings, policy, names, rules_of(settings, max_packet, Good()))
     live.context = dialling(tls_files(settings))
     return live
 

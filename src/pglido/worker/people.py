@@ -7,7 +7,7 @@ from typing import Any
 
 from ..auth.crowd import Crowd
 from ..auth.query import Answers, QueryError, secret_of
-from ..auth.secrets import Secret, parse
+from ..auth.secrets import Secret, Unset, parse
 from ..config.model import Config, PoolSettings
 from ..io.stream import Stream
 from ..session import settings as _settings
@@ -36,7 +36,8 @@ class People:
         """Take a configuration and the secrets of auth_file; those of `[users]` go before them."""
         self.mock_seed = mock_seed
         self.texts = {**stored, **config.secrets()}
-        self._secrets = {name: parse(text) for name, text in self.texts.items()}
+        named: dict[str, Secret] = dict.fromkeys(config.users, Unset())
+        self._secrets = named | {name: parse(text) for name, text in self.texts.items()}
         self.crowd = Crowd.of(self._secrets.values())
         self._answers = Answers(config.settings.auth_query_ttl, config.settings.auth_query_failure_ttl)
 

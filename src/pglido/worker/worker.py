@@ -332,7 +332,7 @@ class Worker:
         live = self.host.pools.get(message.pool)
         if live is None:
             return
-        for plan in live.policy.recall(message.idle):
+        for plan in live.policy.recall(message.idle, time.monotonic()):
             self.host.do(live, plan)
 
     # The end.
