@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 SAMPLED = 0.2  # of all transactions have their latency logged: enough for a percentile, little to write
+GRACE_SECONDS = 60.0  # for connecting, and for the last transaction; then pgbench is killed
 
 
 class PgbenchError(RuntimeError):
@@ -71,11 +73,14 @@ class Run:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.overdue = threading.Timer(load.seconds + GRACE_SECONDS, self.process.kill)
+        self.overdue.start()
 
     def __enter__(self) -> Run:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.overdue.cancel()
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate()
