@@ -14,7 +14,7 @@ from harness.tls import Certificates  # noqa: E402
 from harness.wire import Wire  # noqa: E402
 
 MakePooler = Callable[..., Pooler]
-LOG_TAIL = 6000  # characters of each pooler's log shown with a failure
+LOG_TAIL = 2500  # characters of each pooler's log shown with a failure
 
 
 @pytest.fixture(autouse=True)

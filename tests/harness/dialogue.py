@@ -2,10 +2,12 @@
 
 The same dialogue is held with PostgreSQL and with pglido; `compare` says where the replies differ. What may differ
 is named here and nowhere else: the backend's key, whose length must be equal all the same; the order of the
-ParameterStatus messages at login, which means nothing; and, for errors that pglido has to find out by itself, the
-place in PostgreSQL's source and what pglido adds to say whose connection it is.
+ParameterStatus messages at login, which means nothing; whether AuthenticationOk comes before the error that ends a
+login; and, for errors that pglido has to find out by itself, the place in PostgreSQL's source and what pglido adds to
+say whose connection it is.
 """
 
+import difflib
 import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -115,14 +117,17 @@ def compare(expected: list[list[Message]], got: list[list[Message]], *, own: boo
         if number == 0:
             left, right = _welcome(left), _welcome(right)
         if left != right:
-            return f"step {number}\nPostgreSQL: " + "\n            ".join(left) + "\npglido:     " + "\n            ".join(right)
+            lines = difflib.unified_diff(left, right, "PostgreSQL", "pglido", n=1, lineterm="")
+            return f"step {number}\n" + "\n".join(lines)
     if len(expected) != len(got):
         return f"PostgreSQL answered {len(expected)} steps, pglido {len(got)}"
     return ""
 
 
 def _welcome(shown: list[str]) -> list[str]:
-    """The login's reply with its ParameterStatus messages sorted."""
+    """The login's reply with its ParameterStatus messages sorted; of a failed login the error alone."""
+    if any(line.startswith("E ") for line in shown):
+        return [line for line in shown if not line.startswith("R ")]
     statuses = sorted(line for line in shown if line.startswith("S "))
     others = [line if not line.startswith("S ") else "S" for line in shown]
     return others + statuses

@@ -609,9 +609,11 @@ def _login(name: str, *parameters: tuple[str, str | bytes], version: int = m.PRO
     return Dialogue(f"login: {name}", steps, (*base, *parameters), version, own=own)
 
 
+# A setting of the application's is null until it is first set in a session and then empty for good, even after RESET:
+# so on a shared server it may be either.
 _TELL_ALL = (
     "SELECT current_setting('work_mem'), current_setting('search_path'), current_setting('statement_timeout'),"
-    " current_setting('extra_float_digits'), current_setting('geqo'), current_setting('my.tenant', true), current_user"
+    " current_setting('extra_float_digits'), current_setting('geqo'), nullif(current_setting('my.tenant', true), ''), current_user"
 )
 
 LOGINS = [
