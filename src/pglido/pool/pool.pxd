@@ -10,6 +10,7 @@ cdef class Slot:
     cdef public double since
     cdef public double dies
     cdef public bint doomed
+    cdef public bint recalled
 
 cdef class Ticket:
     cdef public object client
@@ -31,6 +32,7 @@ cdef class Pool:
     cdef public Py_ssize_t leases
     cdef public Py_ssize_t granted
     cdef public Py_ssize_t recalls
+    cdef public Py_ssize_t returned
     cdef public Py_ssize_t asked
     cdef public double asked_at
     cdef public Py_ssize_t failures

@@ -64,10 +64,11 @@ class Plan(NamedTuple):
 class Slot:
     """One server connection; times are monotonic seconds.
 
-    `birth` is what it was opened with, `settings` what it has now: both are compared by identity only.
+    `birth` is what it was opened with, `settings` what it has now: both are compared by identity only. `doomed`: to be
+    closed when free; `recalled`: its lease goes back to the broker then.
     """
 
-    __slots__ = ("birth", "born", "dies", "doomed", "pool", "server", "settings", "since", "state")
+    __slots__ = ("birth", "born", "dies", "doomed", "pool", "recalled", "server", "settings", "since", "state")
 
     def __init__(self, pool: "Pool", birth: object, now: float) -> None:
         self.pool = pool
@@ -79,6 +80,7 @@ class Slot:
         self.since = now
         self.dies = 0.0
         self.doomed = False
+        self.recalled = False
 
     def __repr__(self) -> str:
         return f"<Slot {STATES[self.state]}{' doomed' if self.doomed else ''}>"
@@ -113,6 +115,7 @@ class Pool:
         self.leases = 0
         self.granted = 0
         self.recalls = 0
+        self.returned = 0
         self.asked = 0
         self.asked_at = -WANT_INTERVAL
         self.failures = 0
@@ -164,7 +167,10 @@ class Pool:
         if slot.state == OPENING or slot.state == CHECKING:
             self.opening -= 1
         slot.settings = settings
-        if slot.doomed or self.recalls or now >= slot.dies or self.closed:
+        if self.recalls:
+            self.recalls -= 1
+            slot.recalled = True
+        if slot.doomed or slot.recalled or now >= slot.dies or self.closed:
             slot.state = CLOSING
             return None
         while self.line:
@@ -233,6 +239,13 @@ class Pool:
         elif slot.state == OPENING or slot.state == CHECKING:
             self.opening -= 1
         slot.state = CLOSING
+        if self.recalls and not slot.recalled:
+            self.recalls -= 1
+            slot.recalled = True
+        if slot.recalled:
+            # Its lease goes back, whoever waits here.
+            self.leases -= 1
+            self.returned += 1
 
     def grant(self) -> None:
         """The broker granted a lease."""
@@ -252,7 +265,7 @@ class Pool:
         if not self.leases:
             return []
         if self.idle and (not idle_only or now - self.idle[0].since > LEND_AFTER):
-            self.recalls += 1
+            self.idle[0].recalled = True
             return [self._close(self.idle[0])]
         if idle_only:
             return [Plan(Verb.KEPT)]
@@ -348,15 +361,14 @@ class Pool:
         """Ask the broker for what is missing, give back what is not needed."""
         plans = []
         spare = self.leases - len(self.slots)
-        back = min(spare, self.recalls)
         needed = max(self.waiting - self.opening, self._missing_to_minimum(), 0)
-        spare -= back
-        self.recalls -= back
         if spare > needed:
-            back += spare - needed
-        if back > 0:
-            self.leases -= back
-            plans.append(Plan(Verb.RETURN, count=back))
+            self.leases -= spare - needed
+            self.returned += spare - needed
+            spare = needed
+        if self.returned:
+            plans.append(Plan(Verb.RETURN, count=self.returned))
+            self.returned = 0
         wants = max(0, needed - max(0, spare))
         if wants != self.asked and (now >= self.asked_at + WANT_INTERVAL):
             self.asked = wants
