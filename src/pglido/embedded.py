@@ -95,6 +95,13 @@ class Account:
             extra_groups=[] if self.other else None,
         )
 
+    def may(self, command: Sequence[str | Path]) -> bool:
+        """May this account run the command, and does it succeed?"""
+        try:
+            return self.run(command, cwd=Path("/")).returncode == 0
+        except PermissionError:
+            return False
+
     def own(self, path: Path) -> None:
         """Give `path` (a file or a directory with all that is in it) to this account."""
         if not self.other:
@@ -168,7 +175,7 @@ def _delete(path: Path, owner: int) -> None:
 
 def reachable(path: Path) -> bool:
     """May the account enter `path`?"""
-    return path.is_dir() and account().run(["/bin/sh", "-c", 'cd "$0"', path], cwd=Path("/")).returncode == 0
+    return path.is_dir() and account().may(["/bin/sh", "-c", 'cd "$0"', path])
 
 
 @cache
@@ -178,7 +185,7 @@ def server_directory(version: int) -> Path:
     A clone below /root is such a case; opening /root to everybody would be worse than copying 70 MB.
     """
     place = bin_directory(version)
-    if account().run([place / "initdb", "--version"], cwd=Path("/")).returncode == 0:
+    if account().may([place / "initdb", "--version"]):
         return place
     package, folder, _ = WHEELS[version]
     site = place.parents[len(Path(folder).parts)]
