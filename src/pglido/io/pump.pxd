@@ -31,6 +31,7 @@ cdef class ClientLink(Link):
     cdef public ServerLink server
     cdef public Stats stats
     cdef public bint waiting
+    cdef public bint leaving
     cdef public double started
     cdef public double asked
     cdef public double rested
@@ -73,6 +74,7 @@ cdef class Pump:
     cdef void deliver(self, Link link, Outbox outbox, char* buf) except *
     cdef Py_ssize_t receive(self, Link link) except -2
     cdef void push(self, ClientLink client, char* buf, Py_ssize_t pos, Py_ssize_t end) except *
+    cdef void goodbye(self, ClientLink client) except *
     cdef void on_client(self, ClientLink client, Py_ssize_t got) except *
     cdef void on_server(self, ServerLink server, Py_ssize_t got) except *
     cdef void count(self, ClientLink client, Server session) except *

@@ -89,6 +89,7 @@ class ClientLink(Link):
         super().__init__(fd)
         self.server = None
         self.waiting = False
+        self.leaving = False
         self.started = self.asked = self.rested = 0.0
 
 
@@ -201,6 +202,8 @@ class Pump:
             client = cython.cast(ClientLink, link)
             if client.waiting:
                 mask |= EPOLLRDHUP
+            elif client.leaving:
+                pass
             elif client.out is None and (client.server is None or client.server.out is None):
                 mask |= EPOLLIN
         else:
@@ -420,8 +423,18 @@ class Pump:
                 client.waiting = True
                 client.inbox = buf[pos:end]
                 self.watch(client)
+        elif verdict == GOODBYE:
+            self.goodbye(client)
         elif verdict != GO_ON:
-            self.host.client_gone(client, "" if verdict == GOODBYE else session.fault[1])
+            self.host.client_gone(client, session.fault[1])
+
+    def goodbye(self, client: ClientLink) -> None:
+        """The client said Terminate: it leaves when all that it asked before is answered."""
+        if client.server is not None and client.server.session.replies.head():
+            client.leaving = True
+            self.watch(client)
+        else:
+            self.host.client_gone(client, "")
 
     # Events.
 
@@ -450,6 +463,9 @@ class Pump:
             return
         if session.turns:
             self.count(client, session)
+            if client.leaving and not session.replies.head():
+                self.host.client_gone(client, "")
+                return
             if not client.session.rules.keep:
                 if session.free():
                     self.part(client, server)

@@ -229,6 +229,14 @@ class Pool:
         self.retry_at = now + pause * (0.5 + self.chance() / 2)
         self.problem = (sqlstate, text)
 
+    def refused(self, slot: Slot, sqlstate: str, text: str) -> list[Plan]:
+        """The server of `slot` did not like what it was opened with: that concerns the client who asked for it."""
+        self.closed_slot(slot)
+        for ticket in self._here():
+            if ticket.birth is slot.birth:
+                return [self._reject(ticket, (sqlstate, text))]
+        return []
+
     def closed_slot(self, slot: Slot) -> None:
         """The server of `slot` is gone."""
         if slot not in self.slots:

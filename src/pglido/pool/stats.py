@@ -6,15 +6,11 @@ class Stats:
 
     __slots__ = (
         "assignments",
-        "binds",
-        "client_parses",
-        "errors",
         "logins",
         "queries",
         "query_time",
         "received",
         "sent",
-        "server_parses",
         "transaction_time",
         "transactions",
         "wait_time",
@@ -29,8 +25,4 @@ class Stats:
         self.transaction_time = 0.0
         self.query_time = 0.0
         self.wait_time = 0.0
-        self.client_parses = 0
-        self.server_parses = 0
-        self.binds = 0
         self.logins = 0
-        self.errors = 0

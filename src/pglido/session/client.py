@@ -17,6 +17,7 @@ from ..wire.codes import (
     COPY_FAIL,
     DESCRIBE,
     EXECUTE,
+    FAILED_TRANSACTION,
     FLUSH,
     FUNCTION_CALL,
     IDLE,
@@ -49,6 +50,8 @@ from .verdicts import ATTACH, CLOSE_IT, GO_ON, GOODBYE
 SMALL = 16384
 # Bind and Describe: how much is awaited of a message too large to hold, for the names in front.
 NAMES_FIRST = 1024
+# PostgreSQL tells names of statements apart by this many bytes (NAMEDATALEN - 1).
+NAME_LIMIT = 63
 # The server takes no longer message of these kinds (PQ_SMALL_MESSAGE_LIMIT in PostgreSQL).
 SHORT_LIMIT = 10000
 
@@ -178,6 +181,7 @@ class Client(ClientState):
         if server is None:
             return self._detached(kind, src, at, have, total, to_client, buf)
         if not server.replies.count and not server.skipping:
+            server.purging = server.purge_next = False
             if server.borrowed:
                 to_server.put(buf, server.give_back())
             if server.settings is not self.settings and server.status == IDLE:
@@ -192,6 +196,7 @@ class Client(ClientState):
             self.unnamed = server.unnamed = None
             server.owe(QUERYING)
         elif kind == EXECUTE:
+            server.purging = server.purging or server.purge_next
             server.owe(EXECUTING)
         elif kind == SYNC:
             server.skipping = False
@@ -218,7 +223,7 @@ class Client(ClientState):
             return self._pass(b"", 0, have, total, None, b"")
         if have < total and total <= SMALL:
             return self._whole(total)
-        if kind == SYNC:
+        if kind == SYNC and total == 5:
             to_client.put(buf, messages.READY_IDLE)
             return have
         if kind == TERMINATE:
@@ -244,7 +249,7 @@ class Client(ClientState):
             end += 1
         if end >= stop or end == first:
             return None
-        name = src[first:end]
+        name = src[first : min(end, first + NAME_LIMIT)]
         if kind == CLOSE and src[at + 5] == 0x53 and self.statements is not None and name in self.statements:
             del self.statements[name]
             return messages.CLOSE_COMPLETE
@@ -254,6 +259,7 @@ class Client(ClientState):
                 if self.statements is None:
                     self.statements = {}
                 self.statements[name] = statement
+                self.rules.counts.client_parses += 1
                 return messages.PARSE_COMPLETE
         return None
 
@@ -309,8 +315,9 @@ class Client(ClientState):
                 return 0
             # No zero where the name should end: PostgreSQL has the words for that.
             return self._plain(kind, src, at, have, total, out, buf)
-        name = src[first:end]
+        name = src[first : min(end, first + NAME_LIMIT)]
         if kind == PARSE:
+            self.rules.counts.client_parses += 1
             return self._parse(name, src, at, end + 1, stop, out, buf)
         if kind == CLOSE:
             return self._close_statement(name, src, at, have, out, buf)
@@ -323,22 +330,30 @@ class Client(ClientState):
         have = stop - at
         if not name:
             self.unnamed = server.unnamed = rest
+            if _statements.purges(rest):
+                server.purge_next = True
             server.owe(PARSING)
             server.notes.append((b"", None))
             return self._pass(src, at, have, have, out, buf)
         if self.statements is None:
             self.statements = {}
-        elif name in self.statements:
+        elif name in self.statements and not server.purging:
             out.put(buf, server.collide(name))
             server.owe(PARSING)
             server.notes.append((None, None))
             return self._pass(src, at, have, have, out, buf)
         statement = self.statements[name] = _statements.intern(rest)
-        if server.recall(statement, self.rules.max_statements):
+        if server.status == FAILED_TRANSACTION:
+            # PostgreSQL refuses to parse now, unless it is what ends the transaction: let it say so itself.
+            out.put(buf, server.unlearn(statement))
+        if not server.purging and server.recall(statement, self.rules.max_statements):
             server.owe(PARSING | FAKE)
             server.notes.append((name, statement))
         else:
+            self.rules.counts.server_parses += 1
             out.put(buf, server.learn(name, statement, self.rules.max_statements, PARSING))
+        if _statements.purges(rest):
+            server.purge_next = True
         return have
 
     def _close_statement(self, name: bytes, src: bytes, at: int, have: int, out: Outbox, buf: bytes) -> int:
@@ -376,10 +391,13 @@ class Client(ClientState):
         if statement is None:
             # Unknown here, so unknown there: PostgreSQL itself says 26000.
             return self._plain(kind, src, at, have, total, out, buf)
+        if kind == BIND:
+            self.rules.counts.binds += 1
         if not server.recall(statement, self.rules.max_statements):
+            self.rules.counts.server_parses += 1
             out.put(buf, server.learn(None, statement, self.rules.max_statements, PARSING | SWALLOW))
         server.owe(BINDING if kind == BIND else DESCRIBING)
-        size = total - 1 + len(statement.name) - len(name)
+        size = total - 1 + len(statement.name) - (end - first)
         out.put(buf, bytes((kind,)) + size.to_bytes(4, "big") + src[at + 5 : first] + statement.name)
         if src is buf:
             out.run(buf, end, at + have)

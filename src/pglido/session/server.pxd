@@ -23,6 +23,8 @@ cdef class Server:
     cdef public dict known
     cdef public bytes unnamed
     cdef public bytes borrowed
+    cdef public bint purge_next
+    cdef public bint purging
     cdef public str fault
     cdef public bytes last_error
     cdef object _coming
@@ -37,7 +39,7 @@ cdef class Server:
 
     cdef void _hold(self, bytes data, Py_ssize_t goal) except *
 
-    @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, head=int, drop=bint, looked=bint)
+    @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, head=int, drop=bint, looked=bint, body=bytes)
     cdef Py_ssize_t _message(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(answers=int, head=int)
@@ -54,6 +56,8 @@ cdef class Server:
 
     cdef bint _parameter(self, bytes body, bint drop) except -1
     cdef void _error(self, bytes body, int head) except *
+
+    cdef bytes _own_names(self, bytes body)
 
     @cython.locals(kind=int, entry=int)
     cdef void _failed(self, int head) except *
@@ -72,6 +76,7 @@ cdef class Server:
     cdef bint recall(self, object statement, Py_ssize_t limit) except -1
     cdef bytes learn(self, bytes name, object statement, Py_ssize_t limit, int entry)
     cdef bytes renew_unnamed(self, bytes rest)
+    cdef bytes unlearn(self, object statement)
     cdef bytes collide(self, bytes name)
     cdef bytes give_back(self)
 

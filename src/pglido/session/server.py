@@ -38,7 +38,7 @@ from .outbox import Outbox
 from .replies import Replies
 from .settings import Settings
 from .state import ClientState
-from .statements import Good, Statement
+from .statements import PREFIX, Good, Statement
 
 # The entry that each backend message answers: 0 none, 255 a message that no server sends in a session.
 _ANSWERS = bytearray(b"\xff" * 256)
@@ -86,6 +86,8 @@ class Server:
         "known",
         "last_error",
         "notes",
+        "purge_next",
+        "purging",
         "replies",
         "settings",
         "skipping",
@@ -108,6 +110,8 @@ class Server:
         self.known: dict[Statement, None] = {}
         self.unnamed: bytes | None = None
         self.borrowed = b""
+        self.purge_next = False
+        self.purging = False
         self.fault = ""
         self.last_error = b""
         self._coming: Settings | None = None
@@ -185,7 +189,11 @@ class Server:
             if have < total:
                 self._goal = total
                 return 0
-            drop = self._look(kind, src[at + 5 : at + total], head, drop, out, buf)
+            body = src[at + 5 : at + total]
+            drop = self._look(kind, body, head, drop, out, buf)
+            if kind == ERROR_RESPONSE and not drop and PREFIX in body:
+                out.put(buf, messages.message(ERROR_RESPONSE, self._own_names(body)))
+                drop = True
         elif kind == COPY_IN_RESPONSE:
             self.copying = not self.replies.copy_begins()
         elif kind == ERROR_RESPONSE:
@@ -290,6 +298,13 @@ class Server:
             self.last_error = body
         self._failed(head)
 
+    def _own_names(self, body: bytes) -> bytes:
+        """An error that speaks of statements by the names that the client gave them."""
+        statements = self.client.statements if self.client is not None else None
+        for name, statement in (statements or {}).items():
+            body = body.replace(statement.name, name)
+        return body
+
     def _failed(self, head: int) -> None:
         """An error: in the extended protocol the server reads on to the next Sync."""
         self.copying = False
@@ -335,12 +350,16 @@ class Server:
         """All prepared statements are gone, and with DISCARD ALL every setting is back at the server's default."""
         self.known.clear()
         client = self.client
+        # What was parsed after it, in the same pipeline, stays.
+        later = [note for note in self.notes if note[1] is not None]
+        for _, statement in later:
+            self.known[statement] = None
         if everything:
             self.settings = self.home
             self.unnamed = None
         if drop or client is None:
             return
-        client.statements = None
+        client.statements = {name: statement for name, statement in later if name and statement} or None
         if everything:
             client.settings = client.home
             for name, value in client.home.values.items():
@@ -399,6 +418,15 @@ class Server:
         self.replies.push(entry)
         self.notes.append((name, statement))
         return sent + messages.parse(statement.name, statement.rest)
+
+    def unlearn(self, statement: Statement) -> bytes:
+        """The message, if one is needed, after which `statement` is not prepared here."""
+        if statement not in self.known:
+            return b""
+        del self.known[statement]
+        self.replies.push(CLOSING | SWALLOW)
+        self.notes.append((None, statement))
+        return messages.close_statement(statement.name)
 
     def renew_unnamed(self, rest: bytes | None) -> bytes:
         """The message that makes the unnamed statement what this client last made it (None: there is none)."""

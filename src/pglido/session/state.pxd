@@ -1,8 +1,14 @@
+cdef class Counts:
+    cdef public long long client_parses
+    cdef public long long server_parses
+    cdef public long long binds
+
 cdef class Rules:
     cdef public bint rewrite
     cdef public bint block
     cdef public bint keep
     cdef public object good
+    cdef public Counts counts
     cdef public Py_ssize_t max_statements
     cdef public Py_ssize_t max_packet
 

@@ -4,6 +4,17 @@ from .settings import Settings
 from .statements import Good, Statement
 
 
+class Counts:
+    """What is counted of prepared statements, over all clients of a pool."""
+
+    __slots__ = ("binds", "client_parses", "server_parses")
+
+    def __init__(self) -> None:
+        self.client_parses = 0
+        self.server_parses = 0
+        self.binds = 0
+
+
 class Rules:
     """What holds for all clients of one pool; replaced as a whole on reload.
 
@@ -13,10 +24,17 @@ class Rules:
     that servers of this pool have taken.
     """
 
-    __slots__ = ("block", "good", "keep", "max_packet", "max_statements", "rewrite")
+    __slots__ = ("block", "counts", "good", "keep", "max_packet", "max_statements", "rewrite")
 
     def __init__(
-        self, rewrite: bool, max_statements: int, max_packet: int, block: bool, keep: bool, good: Good
+        self,
+        rewrite: bool,
+        max_statements: int,
+        max_packet: int,
+        block: bool,
+        keep: bool,
+        good: Good,
+        counts: Counts,
     ) -> None:
         self.rewrite = rewrite
         self.max_statements = max_statements
@@ -24,6 +42,7 @@ class Rules:
         self.block = block
         self.keep = keep
         self.good = good
+        self.counts = counts
 
 
 class Budget:

@@ -5,6 +5,7 @@ given a server connection knows what is prepared there.
 """
 
 import hashlib
+import re
 import weakref
 
 # So long that no application's own name meets it by chance.
@@ -43,6 +44,14 @@ def find(rest: bytes) -> Statement | None:
 def count() -> int:
     """How many different statements are alive."""
     return len(_known)
+
+
+_PURGE = re.compile(rb"\s*(?:deallocate|discard)\s+(?:prepare\s+)?all\b", re.IGNORECASE)
+
+
+def purges(rest: bytes) -> bool:
+    """Will executing this statement deallocate all prepared statements of the session?"""
+    return _PURGE.match(rest) is not None
 
 
 class Good:

@@ -90,7 +90,9 @@ def split_options(options: str) -> list[tuple[str, str]]:
     while at < len(words):
         word = words[at]
         at += 1
-        if word == "-c" and at < len(words):
+        if word == "-c":
+            if at == len(words):
+                raise StartupError("42601", "invalid command-line argument for server process: -c")
             word = words[at]
             at += 1
         elif word.startswith("--"):

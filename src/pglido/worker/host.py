@@ -158,7 +158,7 @@ class Host:
         backend.deadline = self.pump.now + (backend.live.settings.cancel_wait_timeout or 10.0)
         busy = bool(backend.session.replies.head())
         self.pump.send(backend, backend.session.abandon())
-        if busy:
+        if busy and not guest.leaving:
             self.outside.cancel(backend)
         self.rested(backend)
 

@@ -14,7 +14,7 @@ from ..pool.pool import Pool
 from ..pool.stats import Stats
 from ..session import settings as _settings
 from ..session.settings import Settings
-from ..session.state import Rules
+from ..session.state import Counts, Rules
 from ..session.statements import Good
 
 # Different sets of startup parameters remembered per pool; an application has a handful.
@@ -29,7 +29,7 @@ class Profile:
     welcome: bytes
 
 
-def rules_of(settings: PoolSettings, max_packet: int, good: Good) -> Rules:
+def rules_of(settings: PoolSettings, max_packet: int, good: Good, counts: Counts) -> Rules:
     """The rules for the sessions of one pool's clients."""
     mode = settings.pool_mode
     keep = mode == PoolMode.SESSION
@@ -41,6 +41,7 @@ def rules_of(settings: PoolSettings, max_packet: int, good: Good) -> Rules:
         block=mode != PoolMode.STATEMENT,
         keep=keep,
         good=good,
+        counts=counts,
     )
 
 
@@ -116,7 +117,7 @@ class LivePool:
         self.settings = settings
         self.by_user.clear()
         self.policy.adopt(limits_of(settings, minimum))
-        self.rules = rules_of(settings, max_packet, self.rules.good)
+        self.rules = rules_of(settings, max_packet, self.rules.good, self.rules.counts)
         self.profiles.clear()
         return moved
 
@@ -136,7 +137,7 @@ class LivePool:
 def new_live(settings: PoolSettings, minimum: int, max_packet: int, names: Names) -> LivePool:
     """A pool without servers. Raises OSError or ssl.SSLError for bad TLS files."""
     policy = Pool(settings.key, limits_of(settings, minimum), random.random)
-    live = LivePool(settings.key, settings, policy, names, rules_of(settings, max_packet, Good()))
+    live = LivePool(settings.key, settings, policy, names, rules_of(settings, max_packet, Good(), Counts()))
     live.context = dialling(tls_files(settings))
     return live
 

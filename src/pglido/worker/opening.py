@@ -27,6 +27,9 @@ log = logging.getLogger("pglido.worker")
 # A login's messages are small; what is larger is no PostgreSQL.
 LOGIN_LIMIT = 1 << 20
 
+# Classes of SQLSTATE by which a server refuses startup parameters, not the user or the database.
+OWN_FAULTS = ("22", "42", "55")
+
 REQUIRED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 
 
@@ -77,7 +80,13 @@ async def open_server(host: Host, live: LivePool, slot: Slot) -> None:
         except AuthError as error:
             problem = (error.sqlstate, f"server login failed: {error.log_text}")
         except LoginRefused as error:
-            problem = (error.sqlstate, f"server login failed: {error}")
+            if slot.birth is not live.policy.limits.birth and error.sqlstate[:2] in OWN_FAULTS:
+                for plan in slot.pool.refused(slot, error.sqlstate, str(error)):
+                    host.do(live, plan)
+                host.plan_soon(live)
+                return
+            text = f"server login failed: {error}" if error.sqlstate.startswith("28") else str(error)
+            problem = (error.sqlstate, text)
             if error.sqlstate == "57P03" and step + 1 < len(settings.hosts):
                 continue
             break

@@ -32,14 +32,20 @@ async def profile_of(host: Host, live: LivePool, home: Settings) -> Profile:
 
 
 async def _try(host: Host, live: LivePool, backend: Backend, home: Settings) -> Profile | PoolRefused:
-    """Bring the server to `home`, and see what it reports."""
+    """Bring the server to `home`, and see what it reports.
+
+    By way of its defaults, for a value may be relative to the one before ("ISO" leaves the order of day and month).
+    """
     session = backend.session
     reported = dict(backend.reported)
-    stream = Stream(host.pump, backend)
-    now = session.settings
-    if now is not home:
-        rows = await ask(stream, _settings.path(now, home), reported)
+    for name, value in session.settings.values.items():
+        if name in _settings.REPORTED:
+            reported[_settings.REPORTED[name]] = value
+    steps = ((session.settings, session.home), (session.home, home))
+    sql = "; ".join(_settings.path_sql(now, wanted) for now, wanted in steps if now is not wanted)
+    if sql:
         session.unnamed = None
+        rows = await ask(Stream(host.pump, backend), messages.query(sql), reported)
         if isinstance(rows, PoolRefused):
             return rows
     spelled = {

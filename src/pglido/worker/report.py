@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..io.tls import describe
 from ..pool.pool import BUSY, CHECKING, IDLE, OPENING
-from ..pool.stats import Stats
 from ..session import statements
 from .links import Backend, Guest, address_of, epoch, peer_of
 from .live import LivePool
@@ -151,12 +150,13 @@ def stats(worker: "Worker") -> list[Row]:
     sums: dict[str, Row] = {}
     for live in worker.host.pools.values():
         row = sums.setdefault(live.key[0], {"database": live.key[0]})
-        for name, value in _counters(live.stats).items():
+        for name, value in _counters(live).items():
             row[name] = row.get(name, 0) + value
     return list(sums.values())
 
 
-def _counters(stats: Stats) -> dict[str, int]:
+def _counters(live: LivePool) -> dict[str, int]:
+    stats, counts = live.stats, live.rules.counts
     return {
         "server_assignment_count": stats.assignments,
         "xact_count": stats.transactions,
@@ -166,9 +166,9 @@ def _counters(stats: Stats) -> dict[str, int]:
         "xact_time": int(stats.transaction_time * 1e6),
         "query_time": int(stats.query_time * 1e6),
         "wait_time": int(stats.wait_time * 1e6),
-        "client_parse_count": stats.client_parses,
-        "server_parse_count": stats.server_parses,
-        "bind_count": stats.binds,
+        "client_parse_count": counts.client_parses,
+        "server_parse_count": counts.server_parses,
+        "bind_count": counts.binds,
         "client_login_count": stats.logins,
     }
 
