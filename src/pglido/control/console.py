@@ -7,6 +7,7 @@ import logging
 import secrets
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -45,6 +46,8 @@ async def serve(pooler: Pooler, client: Console, sock: socket.socket) -> None:
     finally:
         log.info("console: closed", extra=extra)
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
 
 
 @dataclass

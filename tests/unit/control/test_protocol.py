@@ -102,6 +102,7 @@ async def talk(wire: bytes) -> list[tuple[str, bytes]]:
     data = await reader.read()
     await serving
     writer.close()
+    await writer.wait_closed()
     found = []
     while data:
         size = struct.unpack("!i", data[1:5])[0]
