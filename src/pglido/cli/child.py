@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import signal
 import socket
 import subprocess
@@ -34,6 +35,7 @@ class Child:
                 stderr=out,
                 start_new_session=True,  # Ctrl-C in a terminal is for us alone; we then stop it in order
             )
+        atexit.register(self.stop)  # for a signal that comes before the `with` block is entered
 
     def __enter__(self) -> Child:
         try:

@@ -202,7 +202,10 @@ def _again() -> str:
 
 def _pglido() -> str:
     """How the person can call pglido."""
-    return "pglido" if shutil.which("pglido") else shlex.quote(os.path.relpath(sys.argv[0]))
+    if shutil.which("pglido"):
+        return "pglido"
+    here = os.path.relpath(sys.argv[0])
+    return shlex.quote(os.path.abspath(sys.argv[0]) if here.startswith("..") or os.getcwd() == "/" else here)
 
 
 def _env(pg: embedded.Postgres, port: int, role: str = NAME) -> dict[str, str]:

@@ -74,9 +74,10 @@ class Run:
             text=True,
         )
         self.overdue = threading.Timer(load.seconds + GRACE_SECONDS, self.process.kill)
-        self.overdue.start()
+        self.overdue.daemon = True
 
     def __enter__(self) -> Run:
+        self.overdue.start()
         return self
 
     def __exit__(self, *_: object) -> None:
