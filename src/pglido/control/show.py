@@ -5,6 +5,7 @@ Columns are those of PgBouncer 1.25 in its order, pglido's own after them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from time import monotonic
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from .. import __version__
 from ..config.model import Database, rows
 from ..config.values import render
-from ..ipc.board import Column as Counter
+from ..ipc.board import Column as Tally
 from .averages import COUNTERS, Counts
 from .protocol import INT4, INT8, NUMERIC, TEXT, Column, Value
 
@@ -146,16 +147,19 @@ DATABASES = (
 
 
 def _databases(pooler: Pooler, answers: Answers) -> Rows:
+    clients: dict[str, int] = dict.fromkeys(pooler.config.databases, 0)
+    for row in _flat(answers):
+        name = row["database"]
+        clients[name] = clients.get(name, 0) + row.get("cl_active", 0) + row.get("cl_waiting", 0)
     found: list[list[Value]] = []
-    used = {row["database"] for row in _flat(answers)}
-    for name in sorted((pooler.config.databases.keys() | used) - {"*"}):
+    for name in sorted(clients.keys() - {"*"}):
         database = pooler.config.database(name)
         if database is not None:
-            found.append(_database(pooler, name, database))
+            found.append(_database(pooler, name, database, clients[name]))
     return found
 
 
-def _database(pooler: Pooler, name: str, database: Database) -> list[Value]:
+def _database(pooler: Pooler, name: str, database: Database, clients: int) -> list[Value]:
     def effective(key: str, of: str = "") -> int:
         own = getattr(database, key)
         return int(getattr(pooler.settings, of or key) if own is None else own)
@@ -175,7 +179,7 @@ def _database(pooler: Pooler, name: str, database: Database) -> list[Value]:
         effective("max_db_connections"),
         pooler.broker.database_total(name),
         effective("max_db_client_connections"),
-        pooler.board.count(f"db:{name}"),
+        clients,
         0,
         0,
     ]
@@ -195,6 +199,7 @@ USERS = (
 
 
 def _users(pooler: Pooler, answers: Answers) -> Rows:
+    connected = Counter(str(row["user"]) for row in _flat(answers))
     found: list[list[Value]] = []
     settings = pooler.settings
     for name in sorted(pooler.config.users.keys() | pooler.loaded.users.keys()):
@@ -211,7 +216,7 @@ def _users(pooler: Pooler, answers: Answers) -> Rows:
                 settings.max_user_connections if servers is None else servers,
                 pooler.broker.user_total(name),
                 settings.max_user_client_connections if clients is None else clients,
-                pooler.board.count(f"user:{name}"),
+                connected[name],
             ]
         )
     return found
@@ -310,9 +315,9 @@ def _lists(pooler: Pooler, answers: Answers) -> Rows:
     items |= {
         "databases": len(pooler.config.databases),
         "users": len(pooler.config.users.keys() | pooler.loaded.users.keys()),
-        "used_clients": pooler.board.total(Counter.CLIENTS),
-        "login_clients": pooler.board.total(Counter.LOGINS),
-        "used_servers": pooler.board.total(Counter.SERVERS),
+        "used_clients": pooler.board.total(Tally.CLIENTS),
+        "login_clients": pooler.board.total(Tally.LOGINS),
+        "used_servers": pooler.board.total(Tally.SERVERS),
         "pools": len({(row.database, row.user) for row in pooler.broker.rows()}),
     }
     return [[name, items[name]] for name in LISTS]
@@ -367,12 +372,12 @@ def _workers(pooler: Pooler, answers: Answers) -> Rows:
             worker.state,
             timestamp(worker.started),
             worker.restarts,
-            board.get(Counter.CRASHES, worker.index),
-            board.get(Counter.CLIENTS, worker.index),
-            board.get(Counter.LOGINS, worker.index),
-            board.get(Counter.SERVERS, worker.index),
+            board.get(Tally.CRASHES, worker.index),
+            board.get(Tally.CLIENTS, worker.index),
+            board.get(Tally.LOGINS, worker.index),
+            board.get(Tally.SERVERS, worker.index),
             leases.get(worker.index, 0),
-            board.get(Counter.ACCEPTED, worker.index),
+            board.get(Tally.ACCEPTED, worker.index),
         ]
         for worker in pooler.supervisor.workers
     ]
@@ -410,7 +415,7 @@ SHOWS: dict[str, Show] = {
     "STATS_AVERAGES": Show(STATS_AVERAGES, _stats_averages, "stats"),
     "STATS_TOTALS": Show(STATS_TOTALS, _stats_totals, "stats"),
     "TOTALS": Show(text("name") + numeric("value"), _totals, "stats"),
-    "USERS": Show(USERS, _users),
+    "USERS": Show(USERS, _users, "clients"),
     "VERSION": Show(text("version"), _version),
     "WORKERS": Show(WORKERS, _workers),
 }

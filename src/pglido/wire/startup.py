@@ -36,8 +36,11 @@ class Startup:
         return self.replication.lower() not in ("", "false", "off", "no", "0")
 
 
-def parse_startup(code: int, body: bytes) -> Startup:
-    """Read a StartupMessage; `body` is what follows the version number `code`. Raises StartupError."""
+def parse_startup(code: int, body: bytes, ignored: frozenset[str] = frozenset()) -> Startup:
+    """Read a StartupMessage; `body` is what follows the version number `code`. Raises StartupError.
+
+    Settings in `ignored` (lower case) are left out, with "options" all that it says.
+    """
     major, minor = code >> 16, code & 0xFFFF
     if major != 3:
         raise StartupError(
@@ -51,13 +54,15 @@ def parse_startup(code: int, body: bytes) -> Startup:
     if not user:
         raise StartupError("28000", "no PostgreSQL user name specified in startup packet")
     start = Startup(minor, user, named.get("database") or user, named.get("replication", ""), raw=pairs)
-    if options := named.get("options"):
+    options = named.get("options")
+    if options and "options" not in ignored:
         start.settings += split_options(options)
     for name, value in pairs:
         if name.startswith("_pq_."):
             start.extensions.append(name)
         elif name not in ("user", "database", "replication", "options"):
             start.settings.append((name, value))
+    start.settings = [pair for pair in start.settings if pair[0].lower() not in ignored]
     return start
 
 

@@ -97,7 +97,7 @@ async def _enter(host: Host, guest: Guest, stream: Stream, door: Door) -> None:
     if code == codes.CANCEL_REQUEST:
         host.outside.cancel_request(int.from_bytes(body[:4], "big", signed=True), body[4:])
         raise Leave
-    start = parse_startup(code, body)
+    start = parse_startup(code, body, host.outside.ignored)
     guest.user = start.user
     guest.minor = min(start.minor, MINOR)
     if start.minor > MINOR or start.extensions:
@@ -221,9 +221,7 @@ async def _admit(
     host: Host, guest: Guest, stream: Stream, live: LivePool, start: Startup, last: bytes
 ) -> None:
     """Startup parameters, welcome, and from then on the byte path."""
-    config = host.outside.config
-    ignored = {name.lower() for name in config.settings.ignore_startup_parameters}
-    wanted = {name.lower(): value for name, value in start.settings if name.lower() not in ignored}
+    wanted = {name.lower(): value for name, value in start.settings}
     if live.settings.application_name_add_host:
         wanted["application_name"] = f"{wanted.get('application_name', 'app')} - {address_of(guest)}"
     wanted = {**{k.lower(): v for k, v in live.settings.startup_parameters.items()}, **wanted}

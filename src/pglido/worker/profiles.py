@@ -39,7 +39,7 @@ async def _try(host: Host, live: LivePool, backend: Backend, home: Settings) -> 
     session = backend.session
     reported = dict(backend.reported)
     for name, value in session.settings.values.items():
-        if name in _settings.REPORTED:
+        if _settings.REPORTED.get(name) in reported:
             reported[_settings.REPORTED[name]] = value
     steps = ((session.settings, session.home), (session.home, home))
     sql = "; ".join(_settings.path_sql(now, wanted) for now, wanted in steps if now is not wanted)

@@ -54,6 +54,7 @@ class Worker:
         self.host = host
         host.outside = self
         self.config = Config()
+        self.ignored: frozenset[str] = frozenset()
         self.workers = 1
         self.budget = Budget(0)
         self.names = Names(0, 0)
@@ -150,6 +151,7 @@ class Worker:
         binding = end_point(certificate_of(settings.client_tls_cert_file)) if context else None
         self.doors = {False: Door(False, context, binding), True: Door(True, None, None)}
         self.config = message.config
+        self.ignored = frozenset(name.lower() for name in settings.ignore_startup_parameters)
         self.workers = message.workers
         self.budget.limit = settings.max_held_bytes
         self.names = Names(settings.dns_max_ttl, settings.dns_nxdomain_ttl)
