@@ -146,7 +146,7 @@ def understand(sql: str, admin: bool) -> Command:
     if action is None:
         raise _unknown(words)
     if not admin:
-        raise CommandError("admin access needed", "42501")
+        raise CommandError("admin access needed")
     return action(words, argument.upper())
 
 
