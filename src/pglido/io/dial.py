@@ -55,7 +55,7 @@ class Address:
     """One address of a server; `name` is what a certificate must be for."""
 
     family: int
-    sockaddr: tuple[str, int] | tuple[str, int, int, int] | str
+    sockaddr: tuple[str, int] | str
     name: str
     port: int
 
@@ -80,10 +80,13 @@ class Names:
         if time.monotonic() >= until:
             try:
                 found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-                addresses = [Address(item[0], item[4], host, port) for item in found]
+                addresses = [Address(item[0], (str(item[4][0]), port), host, port) for item in found]
                 problem = ""
             except OSError as error:
-                addresses, problem = [], f'could not translate host name "{host}" to address: {error.strerror}'
+                addresses, problem = (
+                    [],
+                    f'could not translate host name "{host}" to address: {error.strerror}',
+                )
             ttl = self.failure_ttl if problem else self.ttl
             self._known[host, port] = (time.monotonic() + ttl, addresses, problem)
         if problem:

@@ -42,7 +42,10 @@ from cython.cimports.pglido.io.kernel import (
     send,
 )
 
+from ..pool.stats import Stats
+from ..session.client import Client
 from ..session.outbox import Outbox
+from ..session.server import Server
 from ..session.verdicts import ATTACH, GO_ON, GOODBYE
 
 COMPILED = cython.compiled
@@ -51,6 +54,9 @@ COMPILED = cython.compiled
 BUFFER = 65536
 # A stream that nobody reads from (a login that floods) is read up to this many bytes.
 INBOX_LIMIT = 65536
+# For attributes that are set soon after, and have no value worth a check before.
+UNSET: Any = None
+
 # How a link is used.
 COLLECT = 0  # bytes wait in `inbox` for a coroutine
 RELAY = 1  # the session says what happens to each message
@@ -87,7 +93,9 @@ class ClientLink(Link):
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
-        self.server = None
+        self.session: Client = UNSET
+        self.stats: Stats = UNSET
+        self.server: ServerLink | None = None
         self.waiting = False
         self.leaving = False
         self.started = self.asked = self.rested = 0.0
@@ -98,8 +106,8 @@ class ServerLink(Link):
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd)
-        self.session = Server()
-        self.client = None
+        self.session: Server = Server()
+        self.client: ClientLink | None = None
 
 
 class Watched:
@@ -138,7 +146,7 @@ class Pump:
 
     def add(self, link: Link) -> None:
         """Begin to watch a link."""
-        event: epoll_event
+        event = cython.declare(epoll_event)
         event.events = EPOLLIN
         event.data.ptr = cython.cast(cython.p_void, link)
         if epoll_ctl(self.epoll, EPOLL_CTL_ADD, link.fd, cython.address(event)):
@@ -181,7 +189,7 @@ class Pump:
         mask: cython.uint = 0
         client: ClientLink
         server: ServerLink
-        event: epoll_event
+        event = cython.declare(epoll_event)
         if not link.watched:
             return
         if link.out is not None:
@@ -239,7 +247,7 @@ class Pump:
 
     def handshake(self, link: Link, writing: cython.bint) -> None:
         """From now on the waiter is told when the socket can be read (or written, if that is what TLS needs)."""
-        event: epoll_event
+        event = cython.declare(epoll_event)
         link.mode = HANDSHAKE
         if link.watched:
             event.events = EPOLLOUT if writing else EPOLLIN
@@ -250,9 +258,9 @@ class Pump:
     def peek(self, link: Link) -> int:
         """The first byte that came, which stays to be read; -1 when none is there."""
         byte: cython.uchar = 0
-        if recv(link.fd, cython.address(byte), 1, MSG_PEEK) != 1:
-            return -1
-        return byte
+        got: cython.int = recv(link.fd, cython.address(byte), 1, MSG_PEEK)
+        found: int = byte if got == 1 else -1
+        return found
 
     def relay(self, link: Link) -> None:
         """From now on the session decides."""
@@ -332,7 +340,7 @@ class Pump:
                 return -1
         sent = send(link.fd, data, size, MSG_NOSIGNAL)
         if sent < 0:
-            return 0 if errno == EAGAIN or errno == EINTR else -1
+            return 0 if errno in (EAGAIN, EINTR) else -1
         return sent
 
     def drain(self, link: Link) -> None:
@@ -400,7 +408,7 @@ class Pump:
         got = recv(link.fd, PyByteArray_AS_STRING(self.buffer), BUFFER, 0)
         if got > 0:
             return got
-        if got < 0 and (errno == EAGAIN or errno == EINTR):
+        if got < 0 and (errno in (EAGAIN, EINTR)):
             return 0
         return -1
 
@@ -426,7 +434,7 @@ class Pump:
         elif verdict == GOODBYE:
             self.goodbye(client)
         elif verdict != GO_ON:
-            self.host.client_gone(client, session.fault[1])
+            self.host.client_gone(client, "protocol violation")
 
     def goodbye(self, client: ClientLink) -> None:
         """The client said Terminate: it leaves when all that it asked before is answered."""
@@ -447,7 +455,7 @@ class Pump:
         """`got` bytes of a relayed server are in the buffer."""
         buf: cython.p_char = PyByteArray_AS_STRING(self.buffer)
         session: Server = server.session
-        client: ClientLink = server.client
+        client: ClientLink | None = server.client
         result: cython.int = session.take(cython.cast(cython.p_const_uchar, buf), got, self.to_client)
         if client is None:
             self.to_client.clear()
@@ -515,7 +523,9 @@ class Pump:
             else:
                 self.on_server(cython.cast(ServerLink, link), got)
         elif link.mode == RAW:
-            self.transmit(link.peer, PyByteArray_AS_STRING(self.buffer), got)
+            peer: Link | None = link.peer
+            if peer is not None:
+                self.transmit(peer, PyByteArray_AS_STRING(self.buffer), got)
         else:
             data = PyByteArray_AS_STRING(self.buffer)[:got]
             link.inbox = data if link.inbox is None else link.inbox + data
@@ -524,7 +534,7 @@ class Pump:
 
     def unmask(self, link: Link) -> None:
         """Ask for no events but errors."""
-        event: epoll_event
+        event = cython.declare(epoll_event)
         event.events = 0
         event.data.ptr = cython.cast(cython.p_void, link)
         epoll_ctl(self.epoll, EPOLL_CTL_MOD, link.fd, cython.address(event))
@@ -551,7 +561,7 @@ class Pump:
 
     def watch_descriptor(self, watched: Watched, fd: cython.int, events: cython.int, known: cython.bint) -> None:
         """Watch (or, `known`, watch for other things) a descriptor of asyncio's; `events` as in `selectors`."""
-        event: epoll_event
+        event = cython.declare(epoll_event)
         event.events = (EPOLLIN if events & 1 else 0) | (EPOLLOUT if events & 2 else 0)
         event.data.ptr = cython.cast(cython.p_void, watched)
         if epoll_ctl(self.epoll, EPOLL_CTL_MOD if known else EPOLL_CTL_ADD, fd, cython.address(event)):
@@ -571,7 +581,7 @@ class Pump:
         got: cython.int
         i: cython.int
         bits: cython.uint
-        out: list = []
+        out: list[Any] = []
         with cython.nogil:
             got = epoll_wait(self.epoll, cython.address(events[0]), 256, timeout)
         self.now = time.monotonic()
@@ -585,7 +595,11 @@ class Pump:
             else:
                 watched = cython.cast(Watched, thing)
                 # An error is both, so that whoever waits for either finds out.
-                bits = (3 if bits & (EPOLLHUP | EPOLLERR) else 0) | (1 if bits & EPOLLIN else 0) | (2 if bits & EPOLLOUT else 0)
+                bits = (
+                    (3 if bits & (EPOLLHUP | EPOLLERR) else 0)
+                    | (1 if bits & EPOLLIN else 0)
+                    | (2 if bits & EPOLLOUT else 0)
+                )
                 out.append((watched.key, bits & watched.key.events))
         while self.gone:
             self.lost(self.gone.pop())

@@ -57,7 +57,7 @@ class Plan(NamedTuple):
     verb: Verb
     slot: "Slot | None" = None
     ticket: "Ticket | None" = None
-    count: int = 0
+    number: int = 0
     problem: tuple[str, str] | None = None
 
 
@@ -68,7 +68,18 @@ class Slot:
     closed when free; `recalled`: its lease goes back to the broker then.
     """
 
-    __slots__ = ("birth", "born", "dies", "doomed", "pool", "recalled", "server", "settings", "since", "state")
+    __slots__ = (
+        "birth",
+        "born",
+        "dies",
+        "doomed",
+        "pool",
+        "recalled",
+        "server",
+        "settings",
+        "since",
+        "state",
+    )
 
     def __init__(self, pool: "Pool", birth: object, now: float) -> None:
         self.pool = pool
@@ -269,7 +280,7 @@ class Pool:
         """
         if self.leases > len(self.slots):
             self.leases -= 1
-            return [Plan(Verb.RETURN, count=1)]
+            return [Plan(Verb.RETURN, number=1)]
         if not self.leases:
             return []
         if self.idle and (not idle_only or now - self.idle[0].since > LEND_AFTER):
@@ -375,13 +386,13 @@ class Pool:
             self.returned += spare - needed
             spare = needed
         if self.returned:
-            plans.append(Plan(Verb.RETURN, count=self.returned))
+            plans.append(Plan(Verb.RETURN, number=self.returned))
             self.returned = 0
         wants = max(0, needed - max(0, spare))
         if wants != self.asked and (now >= self.asked_at + WANT_INTERVAL):
             self.asked = wants
             self.asked_at = now
-            plans.append(Plan(Verb.WANT, count=wants))
+            plans.append(Plan(Verb.WANT, number=wants))
         return plans
 
     def oldest_wait(self) -> float | None:

@@ -164,9 +164,7 @@ class Client(ClientState):
             self.budget.used += total
         return 0
 
-    def _message(
-        self, src: bytes, at: int, have: int, to_server: Outbox, to_client: Outbox, buf: bytes
-    ) -> int:
+    def _message(self, src: bytes, at: int, have: int, to_server: Outbox, to_client: Outbox, buf: bytes) -> int:
         """One message that starts at `src[at]`; returns how many bytes of it were used, 0 if more are needed."""
         kind = src[at]
         size = (src[at + 1] << 24) | (src[at + 2] << 16) | (src[at + 3] << 8) | src[at + 4]
@@ -204,21 +202,19 @@ class Client(ClientState):
                 server.owe(SYNCING)
         elif kind == FUNCTION_CALL:
             server.owe(CALLING)
-        elif kind == COPY_DONE or kind == COPY_FAIL:
+        elif kind in (COPY_DONE, COPY_FAIL):
             server.copying = False
             if server.replies.count:
                 server.owe(COPY_END)
-        elif kind == PARSE or kind == BIND or kind == DESCRIBE or kind == CLOSE:
+        elif kind in (PARSE, BIND, DESCRIBE, CLOSE):
             if not self.rules.rewrite:
                 return self._plain(kind, src, at, have, total, to_server, buf)
             return self._prepared(kind, src, at, have, total, to_server, buf)
         return self._pass(src, at, have, total, to_server, buf)
 
-    def _detached(
-        self, kind: int, src: bytes, at: int, have: int, total: int, to_client: Outbox, buf: bytes
-    ) -> int:
+    def _detached(self, kind: int, src: bytes, at: int, have: int, total: int, to_client: Outbox, buf: bytes) -> int:
         """A message while no server is attached."""
-        if kind == FLUSH or kind == COPY_DATA or kind == COPY_DONE or kind == COPY_FAIL:
+        if kind in (FLUSH, COPY_DATA, COPY_DONE, COPY_FAIL):
             # PostgreSQL ignores them outside of a COPY.
             return self._pass(b"", 0, have, total, None, b"")
         if have < total and total <= SMALL:
@@ -298,7 +294,7 @@ class Client(ClientState):
             return self._whole(total)
         stop = at + have
         first = at + 5
-        if kind == DESCRIBE or kind == CLOSE:
+        if kind in (DESCRIBE, CLOSE):
             if first >= stop or src[first] != 0x53:  # not S: a portal
                 return self._plain(kind, src, at, have, total, out, buf)
             first += 1

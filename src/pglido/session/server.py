@@ -178,13 +178,14 @@ class Server:
             return have
         total = size + 1
         head = self.replies.head()
-        drop = self.client is None or (head & SWALLOW and (head & KIND == QUERYING or head & KIND == ANSWERS[kind]))
-        looked = (
-            kind == READY_FOR_QUERY
-            or kind == PARAMETER_STATUS
-            or (kind == ERROR_RESPONSE and size <= LARGE_ERROR)
-            or (kind == COMMAND_COMPLETE and (size == DISCARD_SIZE or size == DEALLOCATE_SIZE))
-        )
+        drop = self.client is None
+        if head & SWALLOW:
+            drop = drop or head & KIND == QUERYING or head & KIND == ANSWERS[kind]
+        looked = kind in (READY_FOR_QUERY, PARAMETER_STATUS)
+        if kind == ERROR_RESPONSE:
+            looked = size <= LARGE_ERROR
+        elif kind == COMMAND_COMPLETE:
+            looked = size in (DISCARD_SIZE, DEALLOCATE_SIZE)
         if looked:
             if have < total:
                 self._goal = total
@@ -219,7 +220,7 @@ class Server:
             head = self.replies.head()
             if head & KIND == answers:
                 self._answered()
-            elif answers == PARSING or answers == BINDING or answers == CLOSING:
+            elif answers in (PARSING, BINDING, CLOSING):
                 self.fault = f"server sent message type {self._kind:#04x} out of turn"
                 return
         if self.replies.count:
@@ -228,7 +229,7 @@ class Server:
     def _answered(self) -> None:
         entry = self.replies.pop()
         kind = entry & KIND
-        if kind == PARSING or kind == CLOSING:
+        if kind in (PARSING, CLOSING):
             statement = self.notes.popleft()[1]
             if kind == PARSING and not entry & FAKE and statement is not None and self.good is not None:
                 self.good.add(statement)
@@ -253,7 +254,7 @@ class Server:
             return self._parameter(body, drop)
         if kind == ERROR_RESPONSE:
             self._error(body, head)
-        elif body == DISCARD_ALL or body == DEALLOCATE_ALL:
+        elif body in (DISCARD_ALL, DEALLOCATE_ALL):
             self._discarded(body == DISCARD_ALL, drop, out, buf)
         return drop
 
@@ -262,7 +263,7 @@ class Server:
         if len(body) != 1:
             self.fault = "server sent a ReadyForQuery of wrong size"
             return True
-        if kind == SYNCING or kind == QUERYING or kind == CALLING:
+        if kind in (SYNCING, QUERYING, CALLING):
             self.replies.pop()
         elif head:
             self.fault = "server sent ReadyForQuery out of turn"
@@ -309,7 +310,7 @@ class Server:
         """An error: in the extended protocol the server reads on to the next Sync."""
         self.copying = False
         kind = head & KIND
-        if not head or kind == QUERYING or kind == CALLING or kind == SYNCING:
+        if not head or kind in (QUERYING, CALLING, SYNCING):
             return
         undone = []
         while self.replies.count:
@@ -318,7 +319,7 @@ class Server:
             if not entry or kind == SYNCING:
                 break
             self.replies.pop()
-            if kind == PARSING or kind == CLOSING:
+            if kind in (PARSING, CLOSING):
                 undone.append((entry, self.notes.popleft()))
         self.skipping = not self.replies.count
         for entry, (name, statement) in reversed(undone):
@@ -351,7 +352,7 @@ class Server:
         self.known.clear()
         client = self.client
         # What was parsed after it, in the same pipeline, stays.
-        later = [note for note in self.notes if note[1] is not None]
+        later = [(name, statement) for name, statement in self.notes if statement is not None]
         for _, statement in later:
             self.known[statement] = None
         if everything:
@@ -359,7 +360,7 @@ class Server:
             self.unnamed = None
         if drop or client is None:
             return
-        client.statements = {name: statement for name, statement in later if name and statement} or None
+        client.statements = {name: statement for name, statement in later if name} or None
         if everything:
             client.settings = client.home
             for name, value in client.home.values.items():

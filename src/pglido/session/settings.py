@@ -17,8 +17,16 @@ FACTS = frozenset({"server_version", "server_encoding", "is_superuser", "integer
 REPORTED = {
     name.lower(): name
     for name in (
-        "application_name", "client_encoding", "DateStyle", "default_transaction_read_only", "IntervalStyle",
-        "scram_iterations", "search_path", "session_authorization", "standard_conforming_strings", "TimeZone",
+        "application_name",
+        "client_encoding",
+        "DateStyle",
+        "default_transaction_read_only",
+        "IntervalStyle",
+        "scram_iterations",
+        "search_path",
+        "session_authorization",
+        "standard_conforming_strings",
+        "TimeZone",
     )
 }
 

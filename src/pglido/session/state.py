@@ -18,10 +18,10 @@ class Counts:
 class Rules:
     """What holds for all clients of one pool; replaced as a whole on reload.
 
-    `rewrite`: prepared statements are shared and follow the client from server to server.
-    `max_statements`: per server; `max_packet`: bytes in one client message; `block`: may a transaction stay open
-    between two queries (not in statement mode); `keep`: does the client keep its server till it leaves. `good`: statements
-    that servers of this pool have taken.
+    `rewrite`: prepared statements are shared and follow the client from server to server. `max_statements`: per
+    server; `max_packet`: bytes in one client message; `block`: may a transaction stay open between two queries (not
+    in statement mode); `keep`: does the client keep its server till it leaves; `good`: statements that servers of
+    this pool have taken.
     """
 
     __slots__ = ("block", "counts", "good", "keep", "max_packet", "max_statements", "rewrite")

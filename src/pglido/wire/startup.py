@@ -43,9 +43,7 @@ def parse_startup(code: int, body: bytes, ignored: frozenset[str] = frozenset())
     """
     major, minor = code >> 16, code & 0xFFFF
     if major != 3:
-        raise StartupError(
-            "0A000", f"unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.2"
-        )
+        raise StartupError("0A000", f"unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.2")
     if not body.endswith(b"\0"):
         raise StartupError("08P01", "invalid startup packet layout: expected terminator as last byte")
     pairs = _pairs(body)
@@ -100,9 +98,7 @@ def split_options(options: str) -> list[tuple[str, str]]:
                 raise StartupError("42601", "invalid command-line argument for server process: -c")
             word = words[at]
             at += 1
-        elif word.startswith("--"):
-            word = word[2:]
-        elif word.startswith("-c"):
+        elif word.startswith(("--", "-c")):
             word = word[2:]
         else:
             raise StartupError("42601", f"invalid command-line argument for server process: {word}")

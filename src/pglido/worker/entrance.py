@@ -217,9 +217,7 @@ async def _console(host: Host, guest: Guest, stream: Stream, door: Door, start: 
     host.outside.open_console(guest, start, admin)
 
 
-async def _admit(
-    host: Host, guest: Guest, stream: Stream, live: LivePool, start: Startup, last: bytes
-) -> None:
+async def _admit(host: Host, guest: Guest, stream: Stream, live: LivePool, start: Startup, last: bytes) -> None:
     """Startup parameters, welcome, and from then on the byte path."""
     wanted = {name.lower(): value for name, value in start.settings}
     if live.settings.application_name_add_host:

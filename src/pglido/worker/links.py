@@ -49,6 +49,9 @@ def cancel_pid(worker: int, serial: int) -> int:
 class Guest(ClientLink):
     """A client connection of this worker."""
 
+    if TYPE_CHECKING:
+        server: "Backend | None"
+
     __slots__ = ("born", "cancel_wanted", "claims", "live", "minor", "serial", "ticket", "user")
 
     def __init__(self, fd: int, serial: int, now: float) -> None:
@@ -85,6 +88,9 @@ class Backend(ServerLink):
     up waiting for it (0: never); `resetting`: the reset query is still to be sent; `reported` is what it said
     about its parameters at login.
     """
+
+    if TYPE_CHECKING:
+        client: Guest | None
 
     __slots__ = (
         "address",

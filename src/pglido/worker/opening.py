@@ -157,7 +157,7 @@ async def reach(
 
 
 def credentials_of(live: LivePool) -> Credentials:
-    """What logs in to a pool's servers: the forced password, what is stored for a forced user, or what clients showed."""
+    """What logs in to a pool's servers: the forced password, what is stored for it, or what clients showed."""
     settings = live.settings
     if settings.server_password:
         return parse(settings.server_password)

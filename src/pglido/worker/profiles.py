@@ -48,9 +48,7 @@ async def _try(host: Host, live: LivePool, backend: Backend, home: Settings) -> 
         rows = await ask(Stream(host.pump, backend), messages.query(sql), reported)
         if isinstance(rows, PoolRefused):
             return rows
-    spelled = {
-        name: reported.get(_settings.REPORTED.get(name, ""), value) for name, value in home.values.items()
-    }
+    spelled = {name: reported.get(_settings.REPORTED.get(name, ""), value) for name, value in home.values.items()}
     session.settings = _settings.intern(spelled)
     welcome = b"".join(messages.parameter_status(name, value) for name, value in reported.items())
     return Profile(session.settings, welcome)

@@ -13,7 +13,7 @@ from .live import LivePool
 
 async def replicate(host: Host, guest: Guest, stream: Stream, live: LivePool, start: Startup, last: bytes) -> None:
     """Open a server with just what the client asked for, and join the two. Raises PoolRefused."""
-    wanted = {name: value for name, value in start.settings}
+    wanted = dict(start.settings)
     # Not interned: no other connection, not even one that asks for the same, may be served by this one.
     birth = _settings.Settings({**wanted, "replication": start.replication})
     backend = await host.borrow(live, birth, birth)

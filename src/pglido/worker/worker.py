@@ -46,7 +46,14 @@ class CannotBoot(Exception):
 class Worker:
     """What goes beyond the byte path: the world as seen by the `Host`."""
 
-    def __init__(self, index: int, channel: Channel[ipc.ToWorker], board: Board, sockets: list[socket.socket], host: Host) -> None:
+    def __init__(
+        self,
+        index: int,
+        channel: Channel[ipc.ToWorker],
+        board: Board,
+        sockets: list[socket.socket],
+        host: Host,
+    ) -> None:
         self.index = index
         self.channel = channel
         self.board = board
@@ -314,9 +321,9 @@ class Worker:
             since = live.policy.oldest_wait()
             urgent = since is not None
             moment = time.monotonic() if since is None else since
-            self.channel.post(ipc.Want(live.key, moment, plan.count, live.policy.granted, urgent))
+            self.channel.post(ipc.Want(live.key, moment, plan.number, live.policy.granted, urgent))
         elif plan.verb is Verb.RETURN:
-            self.channel.post(ipc.Return(live.key, plan.count))
+            self.channel.post(ipc.Return(live.key, plan.number))
         elif plan.verb is Verb.KEPT:
             self.channel.post(ipc.Kept(live.key))
 
