@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import psutil
 
@@ -38,7 +38,7 @@ USERS = ("app", "app2", "app3", "postgres", "rep")
 class Pooler:
     """A running pglido on 127.0.0.1:`port`. Must end with status 0 on SIGTERM and leave its port free."""
 
-    live: "list[Pooler]" = []
+    live: ClassVar[list["Pooler"]] = []
 
     def __init__(self, folder: Path, config: str, port: int, suffix: str = "toml") -> None:
         self.folder = folder

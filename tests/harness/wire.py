@@ -215,9 +215,7 @@ class Wire:
             self.sock.settimeout(before)
         return False
 
-    def hello(
-        self, user: str, database: str, version: int = m.PROTOCOL_3_0, **parameters: str | bytes
-    ) -> None:
+    def hello(self, user: str, database: str, version: int = m.PROTOCOL_3_0, **parameters: str | bytes) -> None:
         """Send a StartupMessage only. An underscore-free name may be given as `pq_x` for `_pq_.x`."""
         named = [(f"_pq_.{k[3:]}" if k.startswith("pq_") else k, v) for k, v in parameters.items()]
         self.send(m.startup([("user", user), ("database", database), *named], version))

@@ -117,17 +117,34 @@ TRANSACTIONS: dict[str, tuple[Step, ...]] = {
         )
     ),
     "definitions": rolled_back(
-        *ask("CREATE TABLE made (n int)", "ALTER TABLE made ADD m text", "SELECT * INTO made2 FROM made", "DROP TABLE made")
+        *ask(
+            "CREATE TABLE made (n int)",
+            "ALTER TABLE made ADD m text",
+            "SELECT * INTO made2 FROM made",
+            "DROP TABLE made",
+        )
     ),
     "temporary table": ask(
-        "BEGIN; CREATE TEMP TABLE t (n int) ON COMMIT DROP; INSERT INTO t VALUES (1)", "SELECT count(*) FROM t", "COMMIT",
+        "BEGIN; CREATE TEMP TABLE t (n int) ON COMMIT DROP; INSERT INTO t VALUES (1)",
+        "SELECT count(*) FROM t",
+        "COMMIT",
         "SELECT * FROM t",
     ),
     "cursor": ask(
-        "BEGIN", "DECLARE c SCROLL CURSOR FOR SELECT n FROM numbers WHERE n <= 10 ORDER BY n", "FETCH 3 FROM c", "MOVE 2 IN c",
-        "FETCH PRIOR FROM c", "FETCH ALL FROM c", "FETCH c", "CLOSE c", "FETCH c", "ROLLBACK",
+        "BEGIN",
+        "DECLARE c SCROLL CURSOR FOR SELECT n FROM numbers WHERE n <= 10 ORDER BY n",
+        "FETCH 3 FROM c",
+        "MOVE 2 IN c",
+        "FETCH PRIOR FROM c",
+        "FETCH ALL FROM c",
+        "FETCH c",
+        "CLOSE c",
+        "FETCH c",
+        "ROLLBACK",
     ),
-    "two phases": ask("BEGIN; INSERT INTO notes VALUES (7, 'x'); PREPARE TRANSACTION 'twice'", "ROLLBACK PREPARED 'twice'"),
+    "two phases": ask(
+        "BEGIN; INSERT INTO notes VALUES (7, 'x'); PREPARE TRANSACTION 'twice'", "ROLLBACK PREPARED 'twice'"
+    ),
     "read only": ask("BEGIN READ ONLY", "INSERT INTO notes VALUES (1, 'x')", "ROLLBACK"),
     "prepared in SQL": ask(
         "BEGIN", "PREPARE q (int) AS SELECT $1 + 1", "EXECUTE q (41)", "DEALLOCATE q", "EXECUTE q (1)", "ROLLBACK"
@@ -601,10 +618,14 @@ DIALOGUES.append(
 )
 
 
-def _login(name: str, *parameters: tuple[str, str | bytes], version: int = m.PROTOCOL_3_0, own: bool = False) -> Dialogue:
+def _login(
+    name: str, *parameters: tuple[str, str | bytes], version: int = m.PROTOCOL_3_0, own: bool = False
+) -> Dialogue:
     named = {key for key, _ in parameters}
     base = [(key, "app") for key in ("user", "database") if key not in named]
-    asked = [key for key, _ in parameters if key.isidentifier() and key not in ("user", "database", "options", "replication")]
+    asked = [
+        key for key, _ in parameters if key.isidentifier() and key not in ("user", "database", "options", "replication")
+    ]
     steps = ask(*(f"SELECT current_setting('{key}', true)" for key in asked), _TELL_ALL)
     return Dialogue(f"login: {name}", steps, (*base, *parameters), version, own=own)
 

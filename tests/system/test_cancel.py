@@ -1,0 +1,190 @@
+"""Cancel reaches the client's own query, by any worker, and never another's."""
+
+import struct
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import harness.messages as m
+from conftest import MakePooler
+from harness.cluster import Cluster
+from harness.crowd import Meanwhile
+from harness.pooler import Pooler
+from harness.tls import Certificates
+from harness.waiting import eventually
+from harness.wire import Wire, error_in, kinds
+
+
+def cancel(pool: Pooler, pid: int, key: bytes) -> None:
+    """Send one CancelRequest; it is answered by closing and nothing else."""
+    with pool.dial() as wire:
+        wire.send(m.cancel_request(pid, key))
+        assert wire.ends()
+
+
+def running(cluster: Cluster, count: int = 1) -> None:
+    """Wait until so many clients sleep."""
+    cluster.settles(count, "state = 'active' AND query LIKE '%pg_sleep(60%'")
+
+
+@pytest.mark.parametrize("version", [m.PROTOCOL_3_0, m.PROTOCOL_3_2])
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+def test_cancel_by_any_worker(pooler: MakePooler, cluster: Cluster, mode: str, version: int) -> None:
+    pool = pooler(workers=3, pool_mode=mode)
+    wire = pool.wire(version=version)
+    assert len(wire.key) == (32 if version == m.PROTOCOL_3_2 else 4)
+    for _ in range(8):
+        wire.send(m.query("SELECT pg_sleep(60)"))
+        running(cluster)
+        cancel(pool, wire.pid, wire.key)
+        assert error_in(wire.until())["C"] == "57014"
+        assert wire.one("SELECT 1") == "1"
+
+
+def test_cancel_inside_a_transaction(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler()
+    wire = pool.wire()
+    wire.run("BEGIN")
+    wire.send(m.query("SELECT pg_sleep(60)"))
+    running(cluster)
+    cancel(pool, wire.pid, wire.key)
+    read = wire.until()
+    assert (error_in(read)["C"], read[-1].body) == ("57014", b"E")
+    wire.run("ROLLBACK")
+
+
+def test_cancel_over_tls(pooler: MakePooler, cluster: Cluster, certificates: Certificates) -> None:
+    pair = certificates.server
+    pool = pooler(client_tls_sslmode="require", client_tls_cert_file=pair.certificate, client_tls_key_file=pair.key)
+    context = certificates.client_context()
+    wire = pool.dial()
+    wire.start_tls(context)
+    wire.login()
+    for _ in range(4):
+        wire.send(m.query("SELECT pg_sleep(60)"))
+        running(cluster)
+        with pool.dial() as other:
+            other.start_tls(context)
+            other.send(m.cancel_request(wire.pid, wire.key))
+            assert other.ends()
+        assert error_in(wire.until())["C"] == "57014"
+
+
+def test_cancel_to_a_tls_server(pooler: MakePooler, tls_cluster: Cluster) -> None:
+    pool = pooler(tls_cluster, server_tls_sslmode="require")
+    wire = pool.wire()
+    wire.send(m.query("SELECT pg_sleep(60)"))
+    running(tls_cluster)
+    cancel(pool, wire.pid, wire.key)
+    assert error_in(wire.until())["C"] == "57014"
+
+
+def test_wrong_key_cancels_nothing(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler()
+    wire = pool.wire()
+    wire.send(m.query("SELECT pg_sleep(60)"))
+    running(cluster)
+    (number,) = struct.unpack("!i", wire.key)
+    for key in (struct.pack("!i", number ^ 1), bytes(4), b"\xff" * 4, wire.key + bytes(28), wire.key[:3], bytes(32)):
+        for pid in (wire.pid, wire.pid ^ 1, 0, -1, 1):
+            if (pid, key) != (wire.pid, wire.key):
+                cancel(pool, pid, key)
+    assert wire.silent()
+    cancel(pool, wire.pid, wire.key)
+    assert error_in(wire.until())["C"] == "57014"
+
+
+def test_cancel_of_an_idle_client_does_nothing(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    idle, busy = pool.wire(), pool.wire()
+    idle.run("SELECT 1")  # it has used the server, last
+    busy.send(m.query("SELECT pg_sleep(0.3)"))
+    for _ in range(20):
+        cancel(pool, idle.pid, idle.key)
+    assert kinds(busy.until()) == "TDCZ"
+
+
+def test_late_cancel_never_hits_the_next_client(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=2)
+    hasty, victim = pool.wire(), pool.wire()
+    stop = time.monotonic() + 3
+
+    def cancel_all_the_time() -> int:
+        sent = 0
+        while time.monotonic() < stop:
+            cancel(pool, hasty.pid, hasty.key)
+            sent += 1
+        return sent
+
+    def short_queries() -> int:
+        cancelled = 0
+        while time.monotonic() < stop:
+            read = hasty.ask("SELECT pg_sleep(0.002)")
+            cancelled += "E" in kinds(read)
+        return cancelled
+
+    with ThreadPoolExecutor(3) as threads:
+        sent, own = threads.submit(cancel_all_the_time), threads.submit(short_queries)
+        asked = 0
+        while time.monotonic() < stop:
+            assert kinds(victim.ask("SELECT pg_sleep(0.003)")) == "TDCZ"
+            asked += 1
+        assert sent.result() > 20
+        assert own.result() > 0, "no cancel ever hit: the test shows nothing"
+        assert asked > 20
+
+
+def test_cancel_leaves_the_pool_as_it_was(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=2)
+    wire = pool.wire()
+    for _ in range(10):
+        wire.send(m.query("SELECT pg_sleep(60)"))
+        running(cluster)
+        cancel(pool, wire.pid, wire.key)
+        wire.until()
+    assert len(cluster.backends()) <= 2
+    eventually(lambda: pool.pool()["sv_active"] == 0)
+    others = [pool.wire() for _ in range(4)]
+    assert [other.one("SELECT 1") for other in others] == ["1"] * 4
+
+
+def test_cancel_of_each_of_many(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=10, workers=3)
+    wires = [pool.wire() for _ in range(10)]
+    for wire in wires:
+        wire.send(m.query("SELECT pg_sleep(60)"))
+    running(cluster, 10)
+    for done, wire in enumerate(wires, 1):
+        cancel(pool, wire.pid, wire.key)
+        assert error_in(wire.until())["C"] == "57014"
+        running(cluster, 10 - done)
+    assert all(wire.one("SELECT 1") == "1" for wire in wires)
+
+
+def test_keys_of_clients_differ(pooler: MakePooler) -> None:
+    pool = pooler(workers=2)
+    wires = [pool.wire() for _ in range(50)]
+    assert len({wire.pid for wire in wires}) == 50
+    assert len({wire.key for wire in wires}) == 50
+
+
+def test_cancel_is_fast_although_all_servers_are_busy(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=1, max_db_connections=1)
+    wire = pool.wire()
+    wire.send(m.query("SELECT pg_sleep(60)"))
+    running(cluster)
+    waiting = pool.wire()
+    with Meanwhile(lambda: waiting.one("SELECT 2")) as queued:
+        cancel(pool, wire.pid, wire.key)
+        assert error_in(wire.until())["C"] == "57014"
+        assert queued.result() == "2"
+
+
+def test_psql_cancel_request_with_trailing_garbage_is_harmless(pooler: MakePooler) -> None:
+    pool = pooler()
+    wire = pool.wire()
+    with Wire.dial(pool.address) as other:
+        other.send(m.cancel_request(wire.pid, wire.key) + b"garbage after it")
+        assert other.ends()
+    assert wire.one("SELECT 1") == "1"

@@ -1,0 +1,219 @@
+"""Prepared statements of the protocol work across servers, are shared between clients, and bounded per server."""
+
+import random
+
+import harness.messages as m
+from conftest import MakePooler
+from harness.cluster import Cluster
+from harness.crowd import together
+from harness.pooler import Pooler
+from harness.wire import Wire, error_in, kinds, rows_in
+
+ON_SERVER = "SELECT count(*) FROM pg_prepared_statements WHERE NOT from_sql"
+
+
+def run(wire: Wire, name: str, *values: str) -> bytes | None:
+    """The only value that a prepared statement gives."""
+    wire.send(m.bind("", name, *values), m.execute(), m.SYNC)
+    read = wire.until()
+    assert kinds(read) == "2DCZ", read
+    return rows_in(read)[0][0]
+
+
+def prepare(wire: Wire, name: str, sql: str) -> None:
+    """Prepare a statement and see it acknowledged."""
+    wire.send(m.parse(name, sql), m.SYNC)
+    assert kinds(wire.until()) == "1Z"
+
+
+def test_statement_works_on_another_server(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    client, other = pool.wire(), pool.wire()
+    prepare(client, "s", "SELECT pg_backend_pid() + $1::int")
+    seen = set()
+    for _ in range(3):
+        seen.add(run(client, "s", "0"))
+        other.run("BEGIN")
+        seen.add(run(client, "s", "0"))
+        client.run("BEGIN")
+        other.run("COMMIT")
+        seen.add(run(client, "s", "0"))
+        client.run("COMMIT")
+    assert len(seen) == 2
+
+
+def test_unnamed_statement_works_on_another_server(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    client, other = pool.wire(), pool.wire()
+    prepare(client, "", "SELECT pg_backend_pid() + $1::int")
+    first = run(client, "", "0")
+    other.run("BEGIN")
+    if other.one("SELECT pg_backend_pid()") == (first or b"").decode():
+        prepare(client, "", "SELECT $1::text || ' elsewhere'")
+    else:
+        client.run("BEGIN")
+        other.run("COMMIT")
+        prepare(client, "", "SELECT $1::text || ' elsewhere'")
+    assert run(client, "", "I am") == b"I am elsewhere"
+
+
+def test_describe_works_on_another_server(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    client, other = pool.wire(), pool.wire()
+    prepare(client, "s", "SELECT n FROM numbers WHERE name = $1")
+    for order in (0, 1):
+        holder = (other, client)[order]
+        holder.run("BEGIN")
+        client.send(m.describe_statement("s"), m.SYNC)
+        assert kinds(client.until()) == "tTZ"
+        holder.run("COMMIT")
+
+
+def test_same_text_is_prepared_once_per_server(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    clients = [pool.wire() for _ in range(5)]
+    for number, client in enumerate(clients):
+        prepare(client, f"name {number}", "SELECT 'shared', $1::int")
+        assert run(client, f"name {number}", "1") == b"shared"
+    assert clients[0].one(ON_SERVER) == "1"
+
+
+def test_same_text_with_other_types_is_another_statement(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    first, second = pool.wire(), pool.wire()
+    first.send(m.parse("s", "SELECT pg_typeof($1)", 23), m.SYNC)
+    second.send(m.parse("s", "SELECT pg_typeof($1)", 25), m.SYNC)
+    first.until(), second.until()
+    assert run(first, "s", "1") == b"integer"
+    assert run(second, "s", "1") == b"text"
+    assert run(first, "s", "1") == b"integer"
+
+
+def test_same_name_means_each_clients_own_statement(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=2)
+
+    def work(number: int) -> None:
+        with pool.wire() as wire:
+            prepare(wire, "s", f"SELECT 'client {number}: ' || $1")
+            for turn in range(20):
+                assert run(wire, "s", str(turn)) == f"client {number}: {turn}".encode()
+            wire.bye()
+
+    together(12, work)
+
+
+def test_closing_takes_it_from_no_other(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    first, second = pool.wire(), pool.wire()
+    prepare(first, "s", "SELECT 1, $1::int")
+    prepare(second, "s", "SELECT 1, $1::int")
+    first.send(m.close_statement("s"), m.SYNC)
+    assert kinds(first.until()) == "3Z"
+    assert run(second, "s", "1") == b"1"
+    first.run("DEALLOCATE ALL")
+    assert run(second, "s", "1") == b"1"
+    first.run("DISCARD ALL")
+    assert run(second, "s", "1") == b"1"
+    first.send(m.bind("", "s", "1"), m.SYNC)
+    assert error_in(first.until())["C"] == "26000"
+
+
+def test_max_prepared_statements_bounds_what_a_server_keeps(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1, max_prepared_statements=5)
+    wire = pool.wire()
+    for number in range(20):
+        prepare(wire, f"s{number}", f"SELECT {number}, $1::int")
+    for number in (*range(20), 3, 19, 0):
+        assert run(wire, f"s{number}", "1") == str(number).encode()
+        assert int(wire.one(ON_SERVER) or 0) <= 5
+
+
+def test_one_pipeline_may_use_more_statements_than_a_server_keeps(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1, max_prepared_statements=3)
+    wire = pool.wire()
+    wire.send(*(m.parse(f"s{n}", f"SELECT {n}") for n in range(10)), m.SYNC)
+    assert kinds(wire.until()) == "1" * 10 + "Z"
+    wire.send(*(m.bind("", f"s{n}") + m.execute() for n in range(10)), m.SYNC)
+    assert [row[0] for row in rows_in(wire.until())] == [str(n).encode() for n in range(10)]
+    assert int(wire.one(ON_SERVER) or 0) <= 3
+
+
+def test_max_prepared_statements_of_zero_passes_all_through(pooler: MakePooler) -> None:
+    wire = pooler(pool_mode="session", max_prepared_statements=0).wire()
+    prepare(wire, "my_name", "SELECT 1")
+    assert wire.one("SELECT name FROM pg_prepared_statements") == "my_name"
+
+
+def test_statements_survive_the_loss_of_their_server(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire = pool.wire()
+    prepare(wire, "s", "SELECT pg_backend_pid(), $1::int")
+    first = run(wire, "s", "1")
+    cluster.admin(f"SELECT pg_terminate_backend({int(first or 0)}, 5000)")
+    assert run(wire, "s", "1") not in (first, None)
+
+
+def test_failed_parse_is_forgotten_by_the_server(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    first, second = pool.wire(), pool.wire()
+    cluster.admin("DROP TABLE IF EXISTS later", "app")
+    for wire in (first, second):
+        wire.send(m.parse("s", "SELECT count(*) FROM later"), m.SYNC)
+        assert error_in(wire.until())["C"] == "42P01"
+    cluster.admin("CREATE TABLE later (n int); GRANT ALL ON later TO PUBLIC", "app")
+    for wire in (first, second):
+        prepare(wire, "s", "SELECT count(*) FROM later")
+        assert run(wire, "s") == b"0"
+
+
+def script(rng: random.Random, tag: str) -> list[bytes]:
+    """Some pipelines, each ending in Sync or a simple query, in which statements come, go, fail and are shared."""
+    names = ["", "a", "b", "c"]
+    texts = [f"SELECT '{tag}', $1::int", "SELECT 'common', $1::int", "SELECT 1/$1::int", "SELECT $1::int FROM nowhere"]
+    pipelines = []
+    for _ in range(12):
+        parts = []
+        for _ in range(rng.randint(1, 6)):
+            name = rng.choice(names)
+            parts.append(
+                rng.choice(
+                    [
+                        m.parse(name, rng.choice(texts)),
+                        m.close_statement(name) + m.parse(name, rng.choice(texts)),
+                        m.bind("", name, str(rng.randint(0, 3))) + m.execute(),
+                        m.bind("", name, str(rng.randint(0, 3))) + m.describe_portal() + m.execute(),
+                        m.describe_statement(name),
+                        m.close_statement(name),
+                    ]
+                )
+            )
+        pipelines.append(b"".join(parts) + m.SYNC)
+        if rng.random() < 0.3:
+            sql = rng.choice(["BEGIN", "COMMIT", "ROLLBACK", f"SELECT '{tag}'", "SELECT 1/0", "DEALLOCATE ALL"])
+            pipelines.append(m.query(sql))
+    return pipelines
+
+
+def answers(wire: Wire, pipelines: list[bytes]) -> list[list[str]]:
+    """What is answered to each pipeline, without the places in PostgreSQL's source."""
+    told = []
+    for pipeline in pipelines:
+        wire.send(pipeline)
+        told.append([f"{one.kind} {one.fields['C']}" if one.kind == "E" else repr(one) for one in wire.until()])
+    return told
+
+
+def test_random_pipelines_are_answered_as_on_a_private_connection(pooler: MakePooler, cluster: Cluster) -> None:
+    pool: Pooler = pooler(default_pool_size=2, max_prepared_statements=4)
+
+    def work(number: int) -> None:
+        for seed in range(8):
+            pipelines = script(random.Random(f"{number} {seed}"), f"{number}/{seed}")
+            with cluster.wire() as direct, pool.wire() as wire:
+                expected, got = answers(direct, pipelines), answers(wire, pipelines)
+                for pipeline, left, right in zip(pipelines, expected, got, strict=True):
+                    assert left == right, f"client {number}, seed {seed}, pipeline {pipeline!r}"
+                direct.bye()
+                wire.bye()
+
+    together(8, work)
