@@ -17,6 +17,7 @@ COMPILED = (
     "pool.stats",
     "session.client",
     "session.outbox",
+    "session.relay",
     "session.replies",
     "session.server",
     "session.state",
