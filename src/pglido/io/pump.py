@@ -438,7 +438,7 @@ class Pump:
 
     def goodbye(self, client: ClientLink) -> None:
         """The client said Terminate: it leaves when all that it asked before is answered."""
-        if client.server is not None and client.server.session.replies.head():
+        if client.server is not None and client.server.session.answering():
             client.leaving = True
             self.watch(client)
         else:
@@ -471,9 +471,10 @@ class Pump:
             return
         if session.turns:
             self.count(client, session)
-            if client.leaving and not session.replies.head():
-                self.host.client_gone(client, "")
-                return
+        if client.leaving and not session.answering():
+            self.host.client_gone(client, "")
+            return
+        if session.turns:
             if not client.session.rules.keep:
                 if session.free():
                     self.part(client, server)

@@ -69,6 +69,8 @@ cdef class Server:
     cdef void _discarded(self, bint everything, bint drop, Outbox out, const unsigned char* buf) except *
 
     cpdef bint free(self) except -1
+    @cython.locals(last=int)
+    cpdef bint answering(self) except -1
     cpdef bint between_messages(self) except -1
     cdef void owe(self, int kind) except *
     cpdef bytes ask(self, str sql)

@@ -376,6 +376,13 @@ class Server:
             return False
         return self.client is None or self.client.need == 0
 
+    def answering(self) -> bool:
+        """Will the server answer what it was sent, without being sent more?"""
+        if self.copying or self.skipping:
+            return False
+        last = self.replies.last() & KIND
+        return bool(self.replies.head()) and last in (SYNCING, QUERYING, CALLING)
+
     def between_messages(self) -> bool:
         """Can something else be said to the client now, without breaking a message in two?"""
         return self._need == 0 or self._dropping
@@ -464,6 +471,13 @@ class Server:
             self.copying = False
         last = self.replies.last() & KIND
         if self.skipping or last not in (0, SYNCING, QUERYING, CALLING):
+            # A Sync alone would commit what was done since the last one.
+            if not self.skipping:
+                self.unnamed = None
+                self.notes.append((None, None))
+                for kind in (PARSING, BINDING, EXECUTING):
+                    self.replies.push(kind)
+                sent += messages.ROLL_BACK
             self.replies.push(SYNCING)
             self.skipping = False
             sent += messages.SYNC

@@ -21,6 +21,10 @@ EMPTY_STATEMENT = b"\0\0\0"
 COPY_DONE = b"c\0\0\0\4"
 
 
+# "ROLLBACK" in the extended protocol, through the unnamed statement and portal.
+ROLL_BACK = b"P\0\0\0\x10\0ROLLBACK\0\0\0" + b"B\0\0\0\x0c\0\0\0\0\0\0\0\0" + b"E\0\0\0\x09\0\0\0\0\0"
+
+
 def message(kind: int, body: bytes) -> bytes:
     """One message: type byte, int32 length that counts itself, body."""
     return _HEADER.pack(bytes((kind,)), len(body) + 4) + body

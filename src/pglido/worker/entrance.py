@@ -19,7 +19,7 @@ from ..session.client import Client
 from ..wire import codes, messages
 from ..wire.startup import Startup, StartupError, packet_problem, parse_startup
 from .host import Host, PoolRefused
-from .links import Guest, address_of, cancel_key, cancel_pid
+from .links import Guest, cancel_key, cancel_pid
 from .live import LivePool
 from .profiles import profile_of
 
@@ -107,6 +107,8 @@ async def _enter(host: Host, guest: Guest, stream: Stream, door: Door) -> None:
         raise Refused("28000", "SSL required")
     if host.draining:
         raise Refused("57P03", "the database system is shutting down")
+    if start.database not in ADMIN_DATABASES and host.outside.crowded():
+        raise Refused("53300", "no more connections allowed (max_client_conn)")
     if start.database in ADMIN_DATABASES:
         await _console(host, guest, stream, door, start)
         return
@@ -221,7 +223,7 @@ async def _admit(host: Host, guest: Guest, stream: Stream, live: LivePool, start
     """Startup parameters, welcome, and from then on the byte path."""
     wanted = {name.lower(): value for name, value in start.settings}
     if live.settings.application_name_add_host:
-        wanted["application_name"] = f"{wanted.get('application_name', 'app')} - {address_of(guest)}"
+        wanted["application_name"] = f"{wanted.get('application_name', 'app')} - {guest.address}"
     wanted = {**{k.lower(): v for k, v in live.settings.startup_parameters.items()}, **wanted}
     profile = await profile_of(host, live, _settings.intern(wanted))
     if guest.closed or guest.serial not in host.guests:

@@ -2,9 +2,7 @@
 
 import os
 import socket
-import struct
 import time
-import uuid
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -19,7 +17,8 @@ SERIAL_BITS = 23
 SERIAL_MASK = (1 << SERIAL_BITS) - 1
 
 _EPOCH = time.time() - time.monotonic()
-_BASE = os.urandom(8)
+# Version 8 and variant 10 of RFC 9562, 58 random bits, and 62 for the serial.
+_BASE = (int.from_bytes(os.urandom(16), "big") >> 64 << 64) & ~(0xF << 76) | 8 << 76 | 2 << 62
 _SECRET = os.urandom(32)
 
 
@@ -30,10 +29,9 @@ def epoch(monotonic: float) -> float:
 
 def uuid_of(serial: int) -> str:
     """The UUID of this worker's connection number `serial`: version 8 (RFC 9562), random per process."""
-    number = int.from_bytes(_BASE + struct.pack("!Q", serial), "big")
-    number = number & ~(0xF << 76) | 8 << 76
-    number = number & ~(0x3 << 62) | 2 << 62
-    return str(uuid.UUID(int=number))
+    number = _BASE + serial
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def cancel_key(serial: int, size: int) -> bytes:
@@ -52,11 +50,12 @@ class Guest(ClientLink):
     if TYPE_CHECKING:
         server: "Backend | None"
 
-    __slots__ = ("born", "cancel_wanted", "claims", "live", "minor", "serial", "ticket", "user")
+    __slots__ = ("address", "born", "cancel_wanted", "claims", "live", "minor", "serial", "ticket", "user")
 
-    def __init__(self, fd: int, serial: int, now: float) -> None:
+    def __init__(self, fd: int, serial: int, address: str, now: float) -> None:
         super().__init__(fd)
         self.serial = serial
+        self.address = address
         self.born = now
         self.rested = now
         self.user = ""
@@ -78,7 +77,7 @@ class Guest(ClientLink):
 
     def extra(self) -> dict[str, str]:
         """What log lines about this connection carry."""
-        return {"uuid": self.uuid, "user": self.user, "database": self.database, "address": address_of(self)}
+        return {"uuid": self.uuid, "user": self.user, "database": self.database, "address": self.address}
 
 
 class Backend(ServerLink):
@@ -142,11 +141,3 @@ def peer_of(fd: int, local: bool = False) -> tuple[str, int]:
     except OSError:
         return "", 0
     return name[0], name[1]
-
-
-def address_of(guest: Guest) -> str:
-    """`host:port` of a client, or `unix`."""
-    if guest.closed:
-        return ""
-    host, port = peer_of(guest.fd)
-    return f"{host}:{port}" if port else host

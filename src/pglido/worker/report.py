@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ..io.tls import describe
 from ..pool.pool import BUSY, CHECKING, IDLE, OPENING
 from ..session import statements
-from .links import Backend, Guest, address_of, epoch, peer_of
+from .links import Backend, Guest, epoch, peer_of
 from .live import LivePool
 
 if TYPE_CHECKING:
@@ -215,11 +215,3 @@ def memory(worker: "Worker") -> list[Row]:
 def tls_of(guest: Guest) -> str:
     """What SHOW CLIENTS says of a client's TLS."""
     return describe(guest.tls)
-
-
-def address(guest: Guest) -> str:
-    """Where a client comes from."""
-    return address_of(guest)
-
-
-__all__ = ["LivePool", "address", "answer", "tls_of"]

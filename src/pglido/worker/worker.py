@@ -13,11 +13,11 @@ from .. import log as logs
 from ..auth.binding import end_point
 from ..config.model import Config, PoolSettings
 from ..io.dial import Names
-from ..io.pump import Link
+from ..io.pump import HANDSHAKE, Link
 from ..io.stream import Stream
 from ..io.tls import TlsFiles, accepting
 from ..ipc import messages as ipc
-from ..ipc.board import Board, Column, Full
+from ..ipc.board import Board, Column
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
 from ..pool.pool import Plan, Slot, Verb
 from ..session.state import Budget
@@ -29,7 +29,7 @@ from .entrance import Door, enter
 from .host import Host
 from .links import SERIAL_BITS, SERIAL_MASK, Backend, Guest, cancel_key
 from .live import LivePool, new_live
-from .opening import keepalive_of, open_server, send_cancel
+from .opening import open_server, send_cancel
 from .people import People
 from .replication import replicate
 
@@ -37,6 +37,10 @@ log = logging.getLogger("pglido.worker")
 
 # Connections taken per round, so that a storm of them leaves room for those at work.
 ACCEPT_BATCH = 32
+
+
+# What every client counts as from accept on.
+COUNTED = (int(Column.CLIENTS),)
 
 
 class CannotBoot(Exception):
@@ -202,43 +206,40 @@ class Worker:
     # Clients.
 
     def accept(self, sock: socket.socket) -> None:
-        """Take what stands at a door, up to a batch."""
+        """Take what stands at a door, up to a batch. TCP options are those of the listening socket."""
         unix = sock.family == socket.AF_UNIX
         for _ in range(ACCEPT_BATCH):
             try:
-                client, _address = sock.accept()
+                client, address = sock.accept()
             except BlockingIOError:
                 return
             except OSError as error:
                 log.error("can't accept: %s", error)
                 return
-            self.admit(client, unix)
+            client.setblocking(False)
+            self.admit(client.detach(), "unix" if unix else f"{address[0]}:{address[1]}", self.doors[unix])
 
-    def admit(self, client: socket.socket, unix: bool) -> None:
+    def admit(self, fd: int, address: str, door: Door) -> None:
         """A new connection: count it, and let it come in."""
-        client.setblocking(False)
-        host = self.host
-        try:
-            if not unix:
-                keepalive_of(host).apply(client)
-            claims = self.board.claim([(Column.CLIENTS, self.config.settings.max_client_conn)])
-        except Full:
-            text = "no more connections allowed (max_client_conn)"
-            client.send(messages.error("FATAL", "53300", text))
-            client.close()
-            return
-        except OSError:
-            client.close()
-            return
-        self.board.add(Column.ACCEPTED, 1)
+        host, board = self.host, self.board
         serial = host.next_serial()
-        while serial & SERIAL_MASK in (0,) or serial in host.guests:
+        while serial & SERIAL_MASK == 0:
             serial = host.next_serial()
-        guest = Guest(client.detach(), serial, time.monotonic())
-        guest.claims = claims
+        board.add(Column.CLIENTS, 1)
+        board.add(Column.ACCEPTED, 1)
+        guest = Guest(fd, serial, address, time.monotonic())
+        guest.claims = COUNTED
         host.guests[serial] = guest
+        if door.context is not None:
+            # Its first byte tells TLS from plain, and must be there for TLS to read.
+            guest.mode = HANDSHAKE
         host.pump.add(guest)
-        host.spawn(enter(host, guest, self.doors[unix]))
+        host.spawn(enter(host, guest, door))
+
+    def crowded(self) -> bool:
+        """Are there more clients than may be? The newest of them must go."""
+        limit = self.config.settings.max_client_conn
+        return limit > 0 and self.board.total(Column.CLIENTS) > limit
 
     def uncount(self, guest: Guest) -> None:
         """A client is gone: it no longer counts."""
@@ -262,12 +263,11 @@ class Worker:
         end = Link(ours.detach())
         self.host.pump.add(end)
         tls = report.tls_of(guest)
-        address = report.address(guest)
         message = ipc.Console(
             user=start.user,
             database=start.database,
             admin=admin,
-            address=address,
+            address=guest.address,
             tls=tls,
             startup=dict(start.raw),
             uuid=guest.uuid,
