@@ -5,7 +5,7 @@ from pglido.session.replies cimport Replies
 from pglido.session.state cimport ClientState
 
 cdef int COMMAND_COMPLETE, COPY_IN_RESPONSE, ERROR_RESPONSE, IDLE, PARAMETER_STATUS, READY_FOR_QUERY
-cdef int BINDING, CALLING, CLOSING, DESCRIBING, EXECUTING, FAKE, KIND, PARSING, QUERYING, SWALLOW, SYNCING
+cdef int BINDING, CALLING, CLOSING, COPY_END, DESCRIBING, EXECUTING, FAKE, KIND, PARSING, QUERYING, SWALLOW, SYNCING
 cdef bytes ANSWERS
 cdef Py_ssize_t DISCARD_SIZE, DEALLOCATE_SIZE, MAX_MESSAGE, LARGE_ERROR
 
@@ -69,8 +69,10 @@ cdef class Server:
     cdef void _discarded(self, bint everything, bint drop, Outbox out, const unsigned char* buf) except *
 
     cpdef bint free(self) except -1
-    @cython.locals(last=int)
     cpdef bint answering(self) except -1
+
+    @cython.locals(last=int)
+    cdef bint _synced(self) except -1
     cpdef bint between_messages(self) except -1
     cdef void owe(self, int kind) except *
     cpdef bytes ask(self, str sql)
@@ -82,5 +84,4 @@ cdef class Server:
     cdef bytes collide(self, bytes name)
     cdef bytes give_back(self)
 
-    @cython.locals(last=int)
     cpdef bytes abandon(self)

@@ -25,6 +25,7 @@ from .entries import (
     BINDING,
     CALLING,
     CLOSING,
+    COPY_END,
     DESCRIBING,
     EXECUTING,
     FAKE,
@@ -378,10 +379,14 @@ class Server:
 
     def answering(self) -> bool:
         """Will the server answer what it was sent, without being sent more?"""
-        if self.copying or self.skipping:
-            return False
+        return not self.copying and not self.skipping and bool(self.replies.head()) and self._synced()
+
+    def _synced(self) -> bool:
+        """Does all that was sent end in a ReadyForQuery?"""
         last = self.replies.last() & KIND
-        return bool(self.replies.head()) and last in (SYNCING, QUERYING, CALLING)
+        if last == COPY_END:
+            last = self.replies.head() & KIND
+        return last in (0, SYNCING, QUERYING, CALLING)
 
     def between_messages(self) -> bool:
         """Can something else be said to the client now, without breaking a message in two?"""
@@ -469,8 +474,7 @@ class Server:
         if self.copying:
             sent = messages.copy_fail("client disconnected")
             self.copying = False
-        last = self.replies.last() & KIND
-        if self.skipping or last not in (0, SYNCING, QUERYING, CALLING):
+        if self.skipping or not self._synced():
             # A Sync alone would commit what was done since the last one.
             if not self.skipping:
                 self.unnamed = None
