@@ -1,5 +1,6 @@
 """`pglido demo` shows what it promises, ends as it promises, and leaves nothing running."""
 
+import os
 import re
 import signal
 import subprocess
@@ -24,6 +25,7 @@ def start(*options: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env={name: value for name, value in os.environ.items() if name != "MAKELEVEL"},
     )
 
 
@@ -45,7 +47,7 @@ def test_the_demo_compares_and_ends_by_itself() -> None:
     assert connections[0] == connections[2] == 20
     assert 0 < connections[1] <= 4
     assert 0 < connections[3] <= 4
-    assert re.search(r"^  lido +lido ", out, re.M), "SHOW POOLS"
+    assert re.search(r"^  lido +lido ", out, re.MULTILINE), "SHOW POOLS"
     assert "demo --stay" in out
 
 
