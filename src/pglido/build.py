@@ -21,6 +21,8 @@ COMPILED = (
     "session.replies",
     "session.server",
     "session.state",
+    "worker.exchange",
+    "worker.links",
 )
 
 

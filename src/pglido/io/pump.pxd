@@ -4,7 +4,7 @@ from pglido.session.outbox cimport Outbox
 from pglido.session.server cimport Server
 from pglido.session.state cimport Rules
 
-cdef int ATTACH, GO_ON, GOODBYE
+cdef int ATTACH, GO_ON, GOODBYE, IDLE
 
 cdef class Link:
     cdef public int fd
@@ -79,8 +79,10 @@ cdef class Pump:
     cdef void on_server(self, ServerLink server, Py_ssize_t got) except *
     cdef void count(self, ClientLink client, Server session) except *
     cdef void on_event(self, Link link, unsigned int events) except *
+    cdef void store(self, Link link, Py_ssize_t got) except *
     cdef void unmask(self, Link link) except *
     cdef void lost(self, Link link) except *
     cpdef void watch_descriptor(self, Watched watched, int fd, int events, bint known) except *
     cpdef void unwatch_descriptor(self, Watched watched, int fd) except *
+    cpdef list serve(self, double timeout, object ready)
     cpdef list turn(self, int timeout)

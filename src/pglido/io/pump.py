@@ -47,6 +47,7 @@ from ..session.client import Client
 from ..session.outbox import Outbox
 from ..session.server import Server
 from ..session.verdicts import ATTACH, GO_ON, GOODBYE
+from ..wire.codes import IDLE
 
 COMPILED = cython.compiled
 
@@ -209,7 +210,11 @@ class Pump:
         elif isinstance(link, ClientLink):
             client = cython.cast(ClientLink, link)
             if client.waiting:
-                mask |= EPOLLRDHUP
+                # Rarely does more come; only then is the kernel asked not to tell.
+                if client.inbox is None or len(client.inbox) < INBOX_LIMIT:
+                    mask |= EPOLLIN
+                else:
+                    mask |= EPOLLRDHUP
             elif client.leaving:
                 pass
             elif client.out is None and (client.server is None or client.server.out is None):
@@ -305,7 +310,8 @@ class Pump:
         """Go on with what a client sent while it waited."""
         data = client.inbox
         client.inbox = None
-        self.watch(client)
+        if not client.mask & EPOLLIN:
+            self.watch(client)
         if data is None:
             data = b""
         self.push(client, PyBytes_AS_STRING(data), 0, len(data))
@@ -430,7 +436,8 @@ class Pump:
             if not client.closed:
                 client.waiting = True
                 client.inbox = buf[pos:end]
-                self.watch(client)
+                if len(client.inbox) >= INBOX_LIMIT:
+                    self.watch(client)
         elif verdict == GOODBYE:
             self.goodbye(client)
         elif verdict != GO_ON:
@@ -449,6 +456,9 @@ class Pump:
     def on_client(self, client: ClientLink, got: cython.Py_ssize_t) -> None:
         """`got` bytes of a relayed client are in the buffer."""
         client.stats.received += got
+        if client.waiting:
+            self.store(client, got)
+            return
         self.push(client, PyByteArray_AS_STRING(self.buffer), 0, got)
 
     def on_server(self, server: ServerLink, got: cython.Py_ssize_t) -> None:
@@ -474,13 +484,13 @@ class Pump:
         if client.leaving and not session.answering():
             self.host.client_gone(client, "")
             return
-        if session.turns:
-            if not client.session.rules.keep:
-                if session.free():
-                    self.part(client, server)
-                    self.host.released(server)
-                elif not client.session.rules.block and session.status != 0x49:
-                    self.host.refuse_block(client)
+        if not session.turns or client.session.rules.keep:
+            return
+        if session.free():
+            self.part(client, server)
+            self.host.released(server)
+        elif not client.session.rules.block and session.status != IDLE:
+            self.host.refuse_block(client)
 
     def count(self, client: ClientLink, session: Server) -> None:
         """A query of this client was answered."""
@@ -489,7 +499,7 @@ class Pump:
             client.stats.query_time += self.now - client.asked
         client.asked = 0
         client.rested = self.now
-        if session.status == 0x49:
+        if session.status == IDLE:
             client.stats.transactions += 1
             client.stats.transaction_time += self.now - client.started
             client.started = self.now
@@ -497,7 +507,6 @@ class Pump:
     def on_event(self, link: Link, events: cython.uint) -> None:
         """Something happened on a link."""
         got: cython.Py_ssize_t
-        data: bytes
         if link.mode == HANDSHAKE:
             # Silent until the coroutine has looked.
             self.unmask(link)
@@ -528,10 +537,15 @@ class Pump:
             if peer is not None:
                 self.transmit(peer, PyByteArray_AS_STRING(self.buffer), got)
         else:
-            data = PyByteArray_AS_STRING(self.buffer)[:got]
-            link.inbox = data if link.inbox is None else link.inbox + data
-            self.watch(link)
+            self.store(link, got)
             wake(link)
+
+    def store(self, link: Link, got: cython.Py_ssize_t) -> None:
+        """Keep what came for later; beyond a limit, leave it with the kernel."""
+        data: bytes = PyByteArray_AS_STRING(self.buffer)[:got]
+        link.inbox = data if link.inbox is None else link.inbox + data
+        if len(link.inbox) >= INBOX_LIMIT:
+            self.watch(link)
 
     def unmask(self, link: Link) -> None:
         """Ask for no events but errors."""
@@ -572,6 +586,19 @@ class Pump:
         """Watch it no more. It may be closed already."""
         epoll_ctl(self.epoll, EPOLL_CTL_DEL, fd, cython.NULL)
         self.graves.append(watched)
+
+    def serve(self, timeout: cython.double, ready: Any) -> list[Any]:
+        """Serve the links for up to `timeout` seconds (below 0: for ever), until asyncio has something to do.
+
+        That is: events of its own descriptors, which are returned, or callbacks in `ready`, its own queue.
+        """
+        end: cython.double = time.monotonic() + timeout
+        wait: cython.double = timeout
+        while True:
+            out = self.turn(-1 if timeout < 0 else int(wait * 1000 + 0.999))
+            if out or ready or (timeout >= 0 and self.now >= end):
+                return out
+            wait = end - self.now
 
     def turn(self, timeout: cython.int) -> list[Any]:
         """One round: wait up to `timeout` ms (-1: for ever), serve the links, return asyncio's events."""

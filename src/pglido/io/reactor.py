@@ -2,7 +2,6 @@
 
 import asyncio
 import selectors
-import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -63,12 +62,10 @@ class Reactor(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Serve links until asyncio has something to do: an event, a callback, or `timeout` seconds gone by."""
-        end = None if timeout is None else time.monotonic() + timeout
-        while True:
-            wait = -1 if end is None else max(0, int((end - time.monotonic()) * 1000 + 0.999))
-            events: list[tuple[selectors.SelectorKey, int]] = self.pump.turn(wait)
-            if events or self.ready or (end is not None and self.pump.now >= end):
-                return events
+        events: list[tuple[selectors.SelectorKey, int]] = self.pump.serve(
+            -1.0 if timeout is None else max(0.0, timeout), self.ready
+        )
+        return events
 
     def close(self) -> None:
         """As in `selectors`."""

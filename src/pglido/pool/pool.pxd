@@ -41,6 +41,7 @@ cdef class Pool:
     cdef public bint closed
     cdef public double check_delay
     cdef public bint round_robin
+    cdef public object birth
 
     @cython.locals(top=Py_ssize_t, at=Py_ssize_t, back=Py_ssize_t, slot=Slot)
     cpdef Slot take(self, object birth, object settings, double now)

@@ -144,6 +144,7 @@ class Pool:
         self.limits = limits
         self.check_delay = limits.check_delay
         self.round_robin = limits.round_robin
+        self.birth = limits.birth
 
     def count(self, state: int) -> int:
         """How many slots are in this state."""

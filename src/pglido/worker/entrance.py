@@ -121,6 +121,7 @@ async def _enter(host: Host, guest: Guest, stream: Stream, door: Door) -> None:
     if pool.server_user is None and host.outside.config.settings.auth_type != AuthType.TRUST:
         live.credentials = proof.credentials
     guest.live = live
+    guest.pool = live.policy
     if pool.user != pool.pool_user:
         live.by_user[pool.user] = pool
     live.clients += 1

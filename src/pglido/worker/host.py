@@ -1,7 +1,6 @@
-"""The byte path's decisions in one worker: attach, release, and what becomes of connections that end.
+"""What becomes of connections that end, and the pools' plans carried out, those that take time as tasks.
 
-The pump calls `attach`, `released`, `rested`, `client_gone`, `server_gone`, `raw_gone` and `refuse_block`; the pools'
-plans are carried out here, those that take time as tasks.
+The pump calls `rested`, `client_gone`, `server_gone`, `raw_gone` and `refuse_block` here, the rest in `exchange`.
 """
 
 import asyncio
@@ -10,11 +9,12 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
-from ..io.pump import Link, Pump
+from ..io.pump import Link
 from ..pool.pool import CLOSING, IDLE, Plan, Slot, Ticket, Verb
 from ..session import settings as _settings
 from ..wire import messages
 from ..wire.codes import IDLE as STATUS_IDLE
+from .exchange import Errand, Exchange
 from .links import Backend, Guest
 from .live import LivePool, birth_of
 
@@ -23,28 +23,18 @@ log = logging.getLogger("pglido.worker")
 EMPTY_CHECK = "<empty>"
 
 
-class Errand:
-    """A coroutine of the worker's own that stands in line for a server as clients do."""
-
-    __slots__ = ("backend",)
-
-    def __init__(self) -> None:
-        self.backend: asyncio.Future[Backend] = asyncio.get_running_loop().create_future()
-
-
-class Host:
+class Host(Exchange):
     """All connections of one worker."""
 
     def __init__(self, index: int) -> None:
+        super().__init__()
         self.index = index
-        self.pump = Pump(self)
         self.guests: dict[int, Guest] = {}
         self.backends: dict[Backend, None] = {}
         self.pools: dict[tuple[str, str], LivePool] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
         self.serial = 0
         self.draining = False
-        self.outside: Any = None  # the Worker: what goes beyond this process
 
     def next_serial(self) -> int:
         """A number for a new connection."""
@@ -63,66 +53,24 @@ class Host:
         if not task.cancelled() and task.exception() is not None:
             log.error("bug: a task failed", exc_info=task.exception())
 
-    # The byte path.
+    def birth_for(self, guest: Guest) -> _settings.Settings:
+        """What the server of a client must have been opened with, where clients keep their servers."""
+        assert guest.live is not None
+        return birth_of(guest.live.settings, guest.session.home)
 
-    def attach(self, guest: Guest) -> bool:
-        """A client needs a server: give it one at once, or put it in line."""
-        live = guest.live
-        assert live is not None
-        session = guest.session
-        birth = live.policy.limits.birth
-        if session.rules.keep:
-            birth = birth_of(live.settings, session.home)
-        now = self.pump.now
-        slot = live.policy.take(birth, session.settings, now)
-        if slot is not None:
-            self.pump.pair(guest, slot.server)
-            live.stats.assignments += 1
-            return True
-        guest.ticket = Ticket(guest, birth, session.settings, now)
-        if live.policy.wait(guest.ticket):
-            self.plan_soon(live)
-        return False
-
-    def released(self, backend: Backend) -> None:
-        """A server is free of its client."""
-        if backend.cancels or backend.live.settings.server_reset_query_always:
-            backend.reset_due = backend.live.settings.server_reset_query_always
-            self.rested(backend)
-            return
-        self.give(backend)
-
-    def give(self, backend: Backend) -> None:
-        """A clean server goes to the next in line, or to rest."""
-        slot = backend.slot
-        ticket = slot.pool.freed(slot, backend.session.settings, self.pump.now)
-        if ticket is not None:
-            self.serve(ticket, backend)
-        elif slot.state == CLOSING:
-            self.close_server(backend, "released too old" if not slot.doomed else "obsolete connection")
-        elif slot.pool.waiting:
-            self.plan_soon(backend.live)
-
-    def serve(self, ticket: Ticket, backend: Backend) -> None:
-        """The turn of a ticket has come."""
-        live = backend.live
-        live.stats.assignments += 1
-        live.stats.wait_time += self.pump.now - ticket.since
-        guest = ticket.client
-        if isinstance(guest, Errand):
-            if guest.backend.cancelled():
-                self.give(backend)
-                return
+    def serve_errand(self, errand: Errand, backend: Backend) -> None:
+        """The turn of a coroutine has come."""
+        if errand.backend.cancelled():
+            self.give(backend)
+        else:
             self.pump.collect(backend)
-            guest.backend.set_result(backend)
-            return
-        guest.ticket = None
-        self.pump.pair(guest, backend)
-        self.pump.resume(guest)
-        if guest.cancel_wanted:
-            guest.cancel_wanted = False
-            if guest.server is not None:
-                self.outside.cancel(guest.server)
+            errand.backend.set_result(backend)
+
+    def worn_out(self, backend: Backend) -> None:
+        """A server is free, and not wanted any more."""
+        slot = backend.slot
+        why = "recalled by the broker" if slot.recalled else "obsolete connection" if slot.doomed else "server_lifetime"
+        self.close_server(backend, why)
 
     def rested(self, backend: Backend) -> None:
         """A server without a client has said something, or was left: bring it to rest, then give it on."""

@@ -6,8 +6,9 @@ import time
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
-from ..io.pump import ClientLink, ServerLink
-from ..pool.pool import Slot, Ticket
+from ..io.pump import UNSET, ClientLink, ServerLink
+from ..pool.pool import Pool, Slot, Ticket
+from ..pool.stats import Stats
 
 if TYPE_CHECKING:
     from .live import LivePool
@@ -50,8 +51,6 @@ class Guest(ClientLink):
     if TYPE_CHECKING:
         server: "Backend | None"
 
-    __slots__ = ("address", "born", "cancel_wanted", "claims", "live", "minor", "serial", "ticket", "user")
-
     def __init__(self, fd: int, serial: int, address: str, now: float) -> None:
         super().__init__(fd)
         self.serial = serial
@@ -61,6 +60,7 @@ class Guest(ClientLink):
         self.user = ""
         self.minor = 0
         self.live: LivePool | None = None
+        self.pool: Pool = UNSET
         self.ticket: Ticket | None = None
         self.claims: tuple[int, ...] = ()
         self.cancel_wanted = False
@@ -91,26 +91,14 @@ class Backend(ServerLink):
     if TYPE_CHECKING:
         client: Guest | None
 
-    __slots__ = (
-        "address",
-        "born",
-        "cancels",
-        "deadline",
-        "key",
-        "live",
-        "pid",
-        "reported",
-        "reset_due",
-        "serial",
-        "slot",
-    )
-
     def __init__(self, fd: int, serial: int, live: "LivePool", slot: Slot, now: float) -> None:
         super().__init__(fd)
         self.serial = serial
         self.born = now
         self.live = live
+        self.stats: Stats = live.stats
         self.session.good = live.rules.good
+        self.always_reset = live.settings.server_reset_query_always
         self.slot = slot
         self.address = ""
         self.pid = 0
@@ -138,6 +126,6 @@ def peer_of(fd: int, local: bool = False) -> tuple[str, int]:
             if sock.family == socket.AF_UNIX:
                 return "unix", 0
             name = sock.getsockname() if local else sock.getpeername()
+            return name[0], name[1]
     except OSError:
         return "", 0
-    return name[0], name[1]

@@ -21,7 +21,6 @@ from ..ipc.board import Board, Column
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
 from ..pool.pool import Plan, Slot, Verb
 from ..session.state import Budget
-from ..wire import messages
 from ..wire.startup import Startup
 from . import report
 from .clock import Clock

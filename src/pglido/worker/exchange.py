@@ -1,0 +1,94 @@
+"""Who gets which server, at every transaction: the decisions of the byte path, compiled.
+
+The pump calls `attach` and `released`; what is rare is left to the `Host`, which is built on this.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from ..io.pump import Pump
+from ..pool.pool import CLOSING, Ticket
+from .links import Backend, Guest
+
+if TYPE_CHECKING:
+    from ..session.settings import Settings
+    from .live import LivePool
+
+
+class Errand:
+    """A coroutine of the worker's own that stands in line for a server as clients do."""
+
+    __slots__ = ("backend",)
+
+    def __init__(self) -> None:
+        self.backend: asyncio.Future[Backend] = asyncio.get_running_loop().create_future()
+
+
+class Exchange:
+    """The part of the `Host` that every transaction passes through; `outside` is the Worker."""
+
+    def __init__(self) -> None:
+        self.pump: Pump = Pump(self)
+        self.outside: Any = None
+
+    if TYPE_CHECKING:
+
+        def birth_for(self, guest: Guest) -> "Settings": ...
+        def plan_soon(self, live: "LivePool") -> None: ...
+        def rested(self, backend: Backend) -> None: ...
+        def worn_out(self, backend: Backend) -> None: ...
+        def serve_errand(self, errand: Errand, backend: Backend) -> None: ...
+
+    def attach(self, guest: Guest) -> bool:
+        """A client needs a server: give it one at once, or put it in line."""
+        pool = guest.pool
+        session = guest.session
+        birth = self.birth_for(guest) if session.rules.keep else pool.birth
+        now = self.pump.now
+        slot = pool.take(birth, session.settings, now)
+        if slot is not None:
+            self.pump.pair(guest, slot.server)
+            guest.stats.assignments += 1
+            return True
+        ticket = guest.ticket = Ticket(guest, birth, session.settings, now)
+        if pool.wait(ticket):
+            assert guest.live is not None
+            self.plan_soon(guest.live)
+        return False
+
+    def released(self, backend: Backend) -> None:
+        """A server is free of its client."""
+        if backend.cancels or backend.always_reset:
+            backend.reset_due = backend.always_reset
+            self.rested(backend)
+        else:
+            self.give(backend)
+
+    def give(self, backend: Backend) -> None:
+        """A clean server goes to the next in line, or to rest."""
+        slot = backend.slot
+        pool = slot.pool
+        ticket = pool.freed(slot, backend.session.settings, self.pump.now)
+        if ticket is not None:
+            self.serve(ticket, backend)
+        elif slot.state == CLOSING:
+            self.worn_out(backend)
+        elif pool.waiting:
+            self.plan_soon(backend.live)
+
+    def serve(self, ticket: Ticket, backend: Backend) -> None:
+        """The turn of a ticket has come."""
+        stats = backend.stats
+        stats.assignments += 1
+        stats.wait_time += self.pump.now - ticket.since
+        if isinstance(ticket.client, Errand):
+            self.serve_errand(ticket.client, backend)
+            return
+        guest = ticket.client
+        guest.ticket = None
+        self.pump.pair(guest, backend)
+        self.pump.resume(guest)
+        if guest.cancel_wanted:
+            guest.cancel_wanted = False
+            if guest.server is not None:
+                self.outside.cancel(guest.server)
