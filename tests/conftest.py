@@ -19,7 +19,9 @@ LOG_TAIL = 2500  # characters of each pooler's log shown with a failure
 
 @pytest.fixture(autouse=True)
 def close_wires() -> Iterator[None]:
-    """Close the raw connections of a test when it ends."""
+    """Close the raw connections of a test when it ends; remember where the logs of its poolers begin."""
+    for one in Pooler.live:
+        one.log_start = len(one.log)
     yield
     while Wire.opened:
         Wire.opened.pop().close()
@@ -120,4 +122,5 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     report = outcome.get_result()  # type: ignore[attr-defined]
     if report.failed:
         for one in Pooler.live:
-            report.sections.append((f"log of pglido on port {one.port}", one.log[-LOG_TAIL:]))
+            if new := one.log[one.log_start :]:
+                report.sections.append((f"log of pglido on port {one.port}", new[-LOG_TAIL:]))

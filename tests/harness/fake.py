@@ -156,6 +156,8 @@ class FakeServer:
 
     def _talk(self, sock: socket.socket, number: int) -> None:
         self._open.add(sock)
+        peer = Peer(sock, number)
         with contextlib.suppress(OSError), sock:
-            self.script(Peer(sock, number))
+            self.script(peer)
+        peer.sock.close()
         self._open.discard(sock)

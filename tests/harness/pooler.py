@@ -47,6 +47,7 @@ class Pooler:
         self.path = folder / f"pglido.{suffix}"
         self.log_path = folder / "pglido.log"
         self.path.write_text(config)
+        self.log_start = 0
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> "Pooler":
@@ -149,7 +150,7 @@ class Pooler:
 
     def stop(self) -> None:
         """SIGTERM, unless it has ended: status 0, no process left, port free, no traceback in the log."""
-        if self.process is not None:
+        if self.process is not None and self.process.poll() is None:
             family = [psutil.Process(self.pid), *self.workers()]
             try:
                 self.signal(signal.SIGTERM)

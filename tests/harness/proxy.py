@@ -104,7 +104,7 @@ class Proxy:
 
     @staticmethod
     def _shake_hands(client: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
-        first = client.recv(8, socket.MSG_WAITALL)
+        first = exactly(client, 8)
         if first != m.SSL_REQUEST:
             raise OSError(f"no SSLRequest but {first!r}")
         client.sendall(b"S")
@@ -135,7 +135,13 @@ class Proxy:
 
 def packet(sock: socket.socket) -> bytes:
     """One packet without a type byte, such as a StartupMessage; empty at the end of the connection."""
-    header = sock.recv(4, socket.MSG_WAITALL)
-    if len(header) < 4:
-        return b""
-    return header + sock.recv(struct.unpack("!i", header)[0] - 4, socket.MSG_WAITALL)
+    header = exactly(sock, 4)
+    return header + exactly(sock, struct.unpack("!i", header)[0] - 4) if len(header) == 4 else b""
+
+
+def exactly(sock: socket.socket, size: int) -> bytes:
+    """So many bytes, fewer at the end of the connection."""
+    data = b""
+    while len(data) < size and (more := sock.recv(size - len(data))):
+        data += more
+    return data

@@ -31,6 +31,7 @@ def reset(wire: Wire) -> None:
 
 
 WAYS = [polite, closed, reset]
+MANY_ROWS = "SELECT repeat('x', 1000) FROM generate_series(1, 300000)"
 Leave = Callable[[Wire], None]
 
 
@@ -151,13 +152,7 @@ def test_copy_data_cut_in_the_middle(one_server: Pooler, cluster: Cluster) -> No
 
 
 @pytest.mark.parametrize("leave", [closed, reset])
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "SELECT repeat('x', 1000) FROM generate_series(1, 300000)",
-        "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 300000)) TO STDOUT",
-    ],
-)
+@pytest.mark.parametrize("sql", [MANY_ROWS, f"COPY ({MANY_ROWS}) TO STDOUT"])
 def test_rows_nobody_reads_any_more(one_server: Pooler, cluster: Cluster, sql: str, leave: Leave) -> None:
     wire = one_server.wire()
     pid = pid_of(wire)

@@ -56,7 +56,7 @@ def test_client_without_parameters_gets_the_defaults(pooler: MakePooler, cluster
         expected = [direct.one(f"SHOW {name}") for name in names]
     with pool.wire(
         TimeZone="Asia/Tokyo", DateStyle="German", work_mem="1MB", search_path="x", application_name="a",
-        statement_timeout="5s", extra_float_digits="3",
+        statement_timeout="5s",
     ) as first:  # fmt: skip
         first.run("SELECT 1")
         plain = pool.wire()
@@ -184,9 +184,7 @@ def test_ignored_options_are_ignored_whole(pooler: MakePooler) -> None:
 
 
 def test_parameters_of_the_database(pooler: MakePooler) -> None:
-    pool = pooler(
-        databases={"app": {"timezone": "Asia/Tokyo", "datestyle": "German", "application_name": "of the database"}}
-    )
+    pool = pooler(databases={"app": {"timezone": "Asia/Tokyo", "datestyle": "German"}})
     wire = pool.wire()
     assert wire.one("SHOW TimeZone") == "Asia/Tokyo"
     assert wire.one("SELECT '2020-02-29'::date") == "29.02.2020"
