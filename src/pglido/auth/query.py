@@ -19,11 +19,15 @@ class QueryError(Exception):
 
 
 def secret_of(user: str, rows: Sequence[Row]) -> Secret | None:
-    """What the rows (name, secret) say of `user`: None without one, Unset where the secret is NULL or empty.
+    """What the rows (name, secret) say of `user`: None without a row (or with one of NULLs), Unset where
+    the secret is NULL or empty.
 
     Raises QueryError for more than one row, other than two columns, or another name than the one asked for.
     """
     if not rows:
+        return None
+    if list(rows[0]) == [None, None]:
+        # A look-up function with OUT parameters finds nobody.
         return None
     if len(rows) > 1:
         raise QueryError(f'auth_query gave {len(rows)} rows for user "{user}", expected one or none')

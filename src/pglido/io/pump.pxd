@@ -4,7 +4,7 @@ from pglido.session.outbox cimport Outbox
 from pglido.session.server cimport Server
 from pglido.session.state cimport Rules
 
-cdef int ATTACH, GO_ON, GOODBYE, IDLE
+cdef int ATTACH, GO_ON, GOODBYE, IDLE, WAIT
 
 cdef class Link:
     cdef public int fd

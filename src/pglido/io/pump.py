@@ -46,7 +46,7 @@ from ..pool.stats import Stats
 from ..session.client import Client
 from ..session.outbox import Outbox
 from ..session.server import Server
-from ..session.verdicts import ATTACH, GO_ON, GOODBYE
+from ..session.verdicts import ATTACH, GO_ON, GOODBYE, WAIT
 from ..wire.codes import IDLE
 
 COMPILED = cython.compiled
@@ -432,7 +432,7 @@ class Pump:
                 client.asked = self.now
             self.deliver(client.server, self.to_server, buf)
         self.deliver(client, self.to_client, buf)
-        if verdict == ATTACH:
+        if verdict in (ATTACH, WAIT):
             if not client.closed:
                 client.waiting = True
                 client.inbox = buf[pos:end]
@@ -481,6 +481,11 @@ class Pump:
             return
         if session.turns:
             self.count(client, session)
+            if client.waiting:
+                # What it sent meanwhile depended on this answer.
+                client.waiting = False
+                self.resume(client)
+                return
         if client.leaving and not session.answering():
             self.host.client_gone(client, "")
             return

@@ -6,7 +6,7 @@ from pglido.session.state cimport Budget, ClientState, Rules
 
 cdef int FAILED_TRANSACTION, BIND, CLOSE, COPY_DATA, COPY_DONE, COPY_FAIL, DESCRIBE, EXECUTE, FLUSH, FUNCTION_CALL, IDLE, PARSE, QUERY, SYNC, TERMINATE
 cdef int BINDING, CALLING, CLOSING, COPY_END, DESCRIBING, EXECUTING, FAKE, PARSING, QUERYING, SWALLOW, SYNCING
-cdef int ATTACH, CLOSE_IT, GO_ON, GOODBYE
+cdef int ATTACH, CLOSE_IT, GO_ON, GOODBYE, WAIT
 cdef Py_ssize_t SMALL, NAMES_FIRST, NAME_LIMIT, SHORT_LIMIT
 cdef bytes SIZES
 
@@ -47,7 +47,7 @@ cdef class Client(ClientState):
     @cython.locals(server=Server)
     cdef Py_ssize_t _plain(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 
-    @cython.locals(stop=Py_ssize_t, first=Py_ssize_t, end=Py_ssize_t, name=bytes)
+    @cython.locals(server=Server, stop=Py_ssize_t, first=Py_ssize_t, end=Py_ssize_t, name=bytes)
     cdef Py_ssize_t _prepared(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(server=Server, rest=bytes, have=Py_ssize_t)

@@ -44,7 +44,7 @@ from .outbox import Outbox
 from .server import Server
 from .settings import Settings
 from .state import Budget, ClientState, Rules
-from .verdicts import ATTACH, CLOSE_IT, GO_ON, GOODBYE
+from .verdicts import ATTACH, CLOSE_IT, GO_ON, GOODBYE, WAIT
 
 # A message up to this size is awaited whole before a server is asked for: more than most queries have.
 SMALL = 16384
@@ -290,6 +290,8 @@ class Client(ClientState):
 
     def _prepared(self, kind: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
         """Parse, Bind, Describe and Close of statements: under the name that all clients share."""
+        server = self.server
+        assert server is not None
         if have < total and (kind != BIND or total <= SMALL):
             return self._whole(total)
         stop = at + have
@@ -312,6 +314,9 @@ class Client(ClientState):
             # No zero where the name should end: PostgreSQL has the words for that.
             return self._plain(kind, src, at, have, total, out, buf)
         name = src[first : min(end, first + NAME_LIMIT)]
+        if name and server.undecided(name):
+            self.verdict = WAIT
+            return 0
         if kind == PARSE:
             self.rules.counts.client_parses += 1
             return self._parse(name, src, at, end + 1, stop, out, buf)

@@ -16,6 +16,7 @@ cdef class Replies:
     @cython.locals(entry=int)
     cpdef int pop(self) except -1
 
+    cpdef bytes entries(self)
     cpdef int last(self) except -1
 
     @cython.locals(entry=int, ended=bint)

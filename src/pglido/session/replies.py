@@ -41,6 +41,10 @@ class Replies:
         self.count -= 1
         return entry
 
+    def entries(self) -> bytes:
+        """All entries in order."""
+        return bytes(self._ring[self._first :] + self._ring[: self._first])[: self.count]
+
     def last(self) -> int:
         """The entry added last, 0 when the queue is empty."""
         if not self.count:
@@ -65,6 +69,5 @@ class Replies:
         return ended
 
     def __repr__(self) -> str:
-        entries = [self._ring[(self._first + i) % len(self._ring)] for i in range(self.count)]
-        words = [("~" if e & SWALLOW else "+" if e & FAKE else "") + NAMES[e & KIND] for e in entries]
+        words = [("~" if e & SWALLOW else "+" if e & FAKE else "") + NAMES[e & KIND] for e in self.entries()]
         return f"<Replies {' '.join(words)}>"

@@ -22,7 +22,8 @@ cdef class Server:
     cdef public object settings
     cdef public dict known
     cdef public bytes unnamed
-    cdef public bytes borrowed
+    cdef public list borrowed
+    cdef public bint discarding
     cdef public bint purge_next
     cdef public bint purging
     cdef public str fault
@@ -52,7 +53,7 @@ cdef class Server:
     cdef bint _look(self, int kind, bytes body, int head, bint drop, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(kind=int)
-    cdef bint _ready(self, bytes body, int head, bint drop) except -1
+    cdef bint _ready(self, bytes body, int head, bint drop, Outbox out, const unsigned char* buf) except -1
 
     cdef bint _parameter(self, bytes body, bint drop) except -1
     cdef void _error(self, bytes body, int head) except *
@@ -66,7 +67,10 @@ cdef class Server:
     cdef void _undo(self, int entry, bytes name, object statement) except *
 
     @cython.locals(client=ClientState)
-    cdef void _discarded(self, bint everything, bint drop, Outbox out, const unsigned char* buf) except *
+    cdef void _discarded(self, bint everything, bint drop) except *
+
+    @cython.locals(client=ClientState)
+    cdef void _settle_discard(self, bint drop, Outbox out, const unsigned char* buf) except *
 
     cpdef bint free(self) except -1
     cpdef bint answering(self) except -1
@@ -83,5 +87,8 @@ cdef class Server:
     cdef bytes unlearn(self, object statement)
     cdef bytes collide(self, bytes name)
     cdef bytes give_back(self)
+
+    @cython.locals(kind=int, entry=int, owed=bint)
+    cdef bint undecided(self, bytes name) except -1
 
     cpdef bytes abandon(self)

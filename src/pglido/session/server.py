@@ -81,6 +81,7 @@ class Server:
         "borrowed",
         "client",
         "copying",
+        "discarding",
         "fault",
         "good",
         "home",
@@ -110,7 +111,8 @@ class Server:
         self.good: Good | None = None
         self.known: dict[Statement, None] = {}
         self.unnamed: bytes | None = None
-        self.borrowed = b""
+        self.borrowed: list[bytes] = []
+        self.discarding = False
         self.purge_next = False
         self.purging = False
         self.fault = ""
@@ -250,16 +252,16 @@ class Server:
     def _look(self, kind: int, body: bytes, head: int, drop: bool, out: Outbox, buf: bytes) -> bool:
         """Learn from a whole message; returns whether it ends here."""
         if kind == READY_FOR_QUERY:
-            return self._ready(body, head, drop)
+            return self._ready(body, head, drop, out, buf)
         if kind == PARAMETER_STATUS:
             return self._parameter(body, drop)
         if kind == ERROR_RESPONSE:
             self._error(body, head)
         elif body in (DISCARD_ALL, DEALLOCATE_ALL):
-            self._discarded(body == DISCARD_ALL, drop, out, buf)
+            self._discarded(body == DISCARD_ALL, drop)
         return drop
 
-    def _ready(self, body: bytes, head: int, drop: bool) -> bool:
+    def _ready(self, body: bytes, head: int, drop: bool, out: Outbox, buf: bytes) -> bool:
         kind = head & KIND
         if len(body) != 1:
             self.fault = "server sent a ReadyForQuery of wrong size"
@@ -271,6 +273,8 @@ class Server:
             return True
         self.status = body[0]
         self.copying = False
+        if self.discarding:
+            self._settle_discard(drop, out, buf)
         if self._coming is not None and head & SWALLOW:
             self.settings = self._coming
             self._coming = None
@@ -288,6 +292,8 @@ class Server:
             value = words[1].decode("utf-8", "surrogateescape")
             self.settings = self.settings.with_value(name, value)
             if not drop and self.client is not None:
+                if self.discarding and name in self.client.home.values:
+                    return True
                 self.client.settings = self.client.settings.with_value(name, value)
         return drop
 
@@ -348,8 +354,8 @@ class Server:
                     client.statements = {}
                 client.statements[name] = statement
 
-    def _discarded(self, everything: bool, drop: bool, out: Outbox, buf: bytes) -> None:
-        """All prepared statements are gone, and with DISCARD ALL every setting is back at the server's default."""
+    def _discarded(self, everything: bool, drop: bool) -> None:
+        """All prepared statements are gone; with DISCARD ALL every setting is the server's default soon."""
         self.known.clear()
         client = self.client
         # What was parsed after it, in the same pipeline, stays.
@@ -357,17 +363,27 @@ class Server:
         for _, statement in later:
             self.known[statement] = None
         if everything:
-            self.settings = self.home
+            self.discarding = True
             self.unnamed = None
+        if not drop and client is not None:
+            client.statements = {name: statement for name, statement in later if name} or None
+
+    def _settle_discard(self, drop: bool, out: Outbox, buf: bytes) -> None:
+        """The server's settings are its defaults now; the client's are what it asked for at its start.
+
+        PostgreSQL reports what changed before ReadyForQuery, and would have reported nothing of what the client
+        asked for: so it is told those again.
+        """
+        self.discarding = False
+        self.settings = self.home
+        client = self.client
         if drop or client is None:
             return
-        client.statements = {name: statement for name, statement in later if name} or None
-        if everything:
-            client.settings = client.home
-            for name, value in client.home.values.items():
-                reported = _settings.REPORTED.get(name)
-                if reported:
-                    out.put(buf, messages.parameter_status(reported, value))
+        client.settings = client.home
+        for name, value in client.home.values.items():
+            reported = _settings.REPORTED.get(name)
+            if reported:
+                out.put(buf, messages.parameter_status(reported, value))
 
     # Asking.
 
@@ -457,15 +473,34 @@ class Server:
         self.replies.push(PARSING | SWALLOW)
         self.notes.append((None, None))
         self.notes.append((None, None))
-        self.borrowed = name
+        self.borrowed.append(name)
         return messages.close_statement(name) + messages.parse(name, messages.EMPTY_STATEMENT)
 
     def give_back(self) -> bytes:
-        """The message that closes what `collide` left behind."""
-        name, self.borrowed = self.borrowed, b""
-        self.replies.push(CLOSING | SWALLOW)
-        self.notes.append((None, None))
-        return messages.close_statement(name)
+        """The messages that close what `collide` left behind."""
+        names, self.borrowed = self.borrowed, []
+        for _ in names:
+            self.replies.push(CLOSING | SWALLOW)
+            self.notes.append((None, None))
+        return b"".join([messages.close_statement(name) for name in names])
+
+    def undecided(self, name: bytes) -> bool:
+        """Does it depend on an answer to come what the client's `name` stands for?
+
+        It does when a Parse or Close of that name is owed from before a Sync. Within one batch it does not: if the
+        earlier message fails, the later one is not even read.
+        """
+        if not self.notes:
+            return False
+        notes = iter(self.notes)
+        owed = False
+        for entry in self.replies.entries():
+            kind = entry & KIND
+            if kind in (PARSING, CLOSING):
+                owed = next(notes)[0] == name or owed
+            elif owed and kind in (SYNCING, QUERYING, CALLING):
+                return True
+        return False
 
     def abandon(self) -> bytes:
         """The client is gone between two messages: what to send so that the server comes to rest (maybe nothing)."""

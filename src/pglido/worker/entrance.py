@@ -115,7 +115,7 @@ async def _enter(host: Host, guest: Guest, stream: Stream, door: Door) -> None:
     pool = host.outside.config.pool(start.database, start.user)
     proof = await _prove(host, guest, stream, door, start, pool)
     if pool is None:
-        raise Refused("3D000", f'no such database: "{start.database}"')
+        raise Refused("3D000", f"no such database: {start.database}")
     _claim(host, guest, pool)
     live = host.outside.live(pool)
     if pool.server_user is None and host.outside.config.settings.auth_type != AuthType.TRUST:

@@ -19,6 +19,10 @@ def test_a_row_gives_the_secret() -> None:
     assert secret_of("joe", [[b"joe", md5_secret("x", "joe").text.encode()]]) == md5_secret("x", "joe")
 
 
+def test_a_row_of_nulls_is_no_user() -> None:
+    assert secret_of("joe", [[None, None]]) is None
+
+
 @pytest.mark.parametrize("secret", [None, b""])
 def test_a_null_secret_is_a_user_that_nothing_proves(secret: bytes | None) -> None:
     assert secret_of("joe", [[b"joe", secret]]) == Unset()
