@@ -23,6 +23,10 @@ def close_wires() -> Iterator[None]:
     for one in Pooler.live:
         one.log_start = len(one.log)
     yield
+    _close_wires()
+
+
+def _close_wires() -> None:
     while Wire.opened:
         Wire.opened.pop().close()
 
@@ -79,6 +83,7 @@ def pooler(tmp_path: Path, cluster: Cluster) -> Iterator[MakePooler]:
         return one.start()
 
     yield make
+    _close_wires()  # a pooler waits for transactions to end
     _stop(started)
 
 

@@ -29,6 +29,7 @@ class Proxy:
         self.sent_by_client = bytearray()
         self._flow = threading.Event()
         self._flow.set()
+        self._hung: list[threading.Event] = []
         self._last = ""
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
@@ -52,12 +53,20 @@ class Proxy:
             thread.join(10)
 
     def freeze(self) -> None:
-        """Keep connections, but pass nothing on until `thaw`."""
+        """Keep connections, new ones too, but pass nothing on until `thaw`."""
         self._flow.clear()
+
+    def hang(self) -> None:
+        """Pass nothing on in the connections there are, until `thaw`; new ones work."""
+        self._flow.clear()
+        self._hung.append(self._flow)
+        self._flow = threading.Event()
+        self._flow.set()
 
     def thaw(self) -> None:
         """Pass on again."""
-        self._flow.set()
+        for flow in (self._flow, *self._hung):
+            flow.set()
 
     def cut(self) -> None:
         """End all connections at once."""
@@ -96,9 +105,10 @@ class Proxy:
             with client, socket.create_connection(self.target) as server:
                 server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._open |= {client, server}
-                back = threading.Thread(target=self._pass, args=(server, client, "client"), daemon=True)
+                flow = self._flow
+                back = threading.Thread(target=self._pass, args=(server, client, "client", flow), daemon=True)
                 back.start()
-                self._pass(client, server, "server")
+                self._pass(client, server, "server", flow)
                 back.join()
                 self._open -= {client, server}
 
@@ -110,11 +120,11 @@ class Proxy:
         client.sendall(b"S")
         return context.wrap_socket(client, server_side=True)
 
-    def _pass(self, source: socket.socket, sink: socket.socket, to: str) -> None:
+    def _pass(self, source: socket.socket, sink: socket.socket, to: str, flow: threading.Event) -> None:
         left = self.cut_after if to == "client" else None
         try:
             while data := source.recv(65536):
-                self._flow.wait()
+                flow.wait()
                 if self._last != to:
                     self._last = to
                     self.turns += to == "server"

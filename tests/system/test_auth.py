@@ -249,7 +249,18 @@ def test_nonsense_instead_of_a_proof(shared_pooler: MakePooler, cluster: Cluster
     assert pool.wire("app", password=SECRET).one("SELECT 1") == "1"
 
 
-@pytest.mark.parametrize("final", ["", "c=biws", "c=biws,r=x,p=x", "c=biws,r={nonce}", "c=biws,r={nonce},p=AAAA", "c=eSws,r={nonce},p=" + "A" * 43 + "=", "p=" * 300])  # fmt: skip
+@pytest.mark.parametrize(
+    "final",
+    [
+        "",
+        "c=biws",
+        "c=biws,r=x,p=x",
+        "c=biws,r={nonce}",
+        "c=biws,r={nonce},p=AAAA",
+        "c=eSws,r={nonce},p=" + "A" * 43 + "=",
+        "p=" * 300,
+    ],
+)
 def test_nonsense_instead_of_the_final_message(shared_pooler: MakePooler, cluster: Cluster, final: str) -> None:
     pool = shared_pooler(cluster, auth_type="scram-sha-256", users={"app": {"password": SECRET}})
     wire = pool.dial()

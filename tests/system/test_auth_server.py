@@ -230,7 +230,9 @@ def test_auth_query_connection_is_never_touched_by_a_client(pooler: MakePooler, 
     try:
         pool = asking(pooler, auth_query_ttl=0, auth_query_failure_ttl=0)
         for turn in range(3):
-            wire = pool.wire("u_shared", password=SHARED, search_path="evil", TimeZone="Asia/Tokyo", options="-c role=u_shared")
+            wire = pool.wire(
+                "u_shared", password=SHARED, search_path="evil", TimeZone="Asia/Tokyo", options="-c role=u_shared"
+            )
             assert wire.one("SELECT current_user") == "u_shared"
             with pytest.raises(ServerError):
                 pool.wire(f"nobody{turn}", password="x", search_path="evil", application_name="me")

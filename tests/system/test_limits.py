@@ -1,0 +1,226 @@
+"""Limits hold over all workers, with PgBouncer's texts."""
+
+import contextlib
+
+import pytest
+
+import harness.messages as m
+from conftest import MakePooler
+from harness.cluster import Cluster
+from harness.crowd import together
+from harness.pooler import Pooler
+from harness.waiting import eventually, wait_until_read
+from harness.wire import ServerError, Wire, error_in, kinds
+
+EVERYBODY = {"app": {}, "app2": {}, "app3": {}}
+
+
+def refused(pool: Pooler, *who: str) -> tuple[str, str, str]:
+    """Severity, SQLSTATE and text of a login that is not admitted."""
+    with pytest.raises(ServerError) as error:
+        pool.wire(*who)
+    return error.value.severity, error.value.sqlstate, error.value.text
+
+
+def busy(pool: Pooler, count: int, *who: str) -> list[Wire]:
+    """Clients that each ask for a server and keep it in a transaction, once they get it."""
+    wires = [pool.wire(*who) for _ in range(count)]
+    for wire in wires:
+        wire.send(m.query("BEGIN"))
+    return wires
+
+
+def release(wires: list[Wire]) -> None:
+    """Let all of them finish, in whatever order they get a server."""
+
+    def finish(number: int) -> None:
+        wire = wires[number]
+        assert kinds(wire.until()) == "CZ"
+        assert wire.one("SELECT 1") == "1"
+        wire.run("COMMIT")
+
+    together(len(wires), finish)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_max_client_conn(pooler: MakePooler, workers: int) -> None:
+    pool = pooler(max_client_conn=8, workers=workers)
+    wires = [pool.wire() for _ in range(8)]
+    for _ in range(5):
+        severity, sqlstate, text = refused(pool)
+        assert (severity, sqlstate) == ("FATAL", "08P01")
+        assert text.startswith("no more connections allowed (max_client_conn)")
+    assert pool.console("SHOW VERSION")
+    wires.pop().bye()
+    eventually(lambda: admitted(pool))
+    assert all(wire.one("SELECT 1") == "1" for wire in wires)
+
+
+def admitted(pool: Pooler) -> bool:
+    """Whether a client gets in now."""
+    try:
+        pool.wire().bye()
+    except ServerError:
+        return False
+    return True
+
+
+def test_max_client_conn_counts_clients_that_come_at_once(pooler: MakePooler) -> None:
+    pool = pooler(max_client_conn=10, workers=3)
+
+    def login(number: int) -> Wire | None:
+        try:
+            return pool.wire()
+        except ServerError:
+            return None
+
+    assert sum(wire is not None for wire in together(40, login)) == 10
+
+
+@pytest.mark.parametrize(("limit", "text"), [
+    ("max_db_client_connections", "client connections exceeded (max_db_client_connections)"),
+    ("max_user_client_connections", "client connections exceeded (max_user_client_connections)"),
+])  # fmt: skip
+def test_client_twins(pooler: MakePooler, limit: str, text: str) -> None:
+    pool = pooler(workers=2, **{limit: 4})
+    wires = [pool.wire() for _ in range(4)]
+    severity, sqlstate, got = refused(pool)
+    assert (severity, sqlstate) == ("FATAL", "08P01")
+    assert got.startswith(text)
+    other = ("app", "other") if "db" in limit else ("app2", "app")
+    assert pool.wire(*other).one("SELECT 1") == "1"
+    wires.pop().bye()
+    eventually(lambda: admitted(pool))
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_default_pool_size_over_all_workers(pooler: MakePooler, cluster: Cluster, workers: int) -> None:
+    pool = pooler(default_pool_size=3, workers=workers)
+    wires = busy(pool, 12)
+    cluster.settles(3, "state = 'idle in transaction'")
+    eventually(lambda: pool.pool()["cl_waiting"] == 9)
+    assert len(cluster.backends()) == 3
+    release(wires)
+    assert len(cluster.backends()) <= 3
+
+
+def test_no_worker_starves(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=2, workers=3)
+
+    def work(number: int) -> None:
+        with pool.wire() as wire:
+            for _ in range(30):
+                assert wire.one(f"SELECT {number}") == str(number)
+            wire.bye()
+
+    together(30, work)
+    # All clients of all workers must get through, whoever holds the two servers now.
+    for _ in range(20):
+        with pool.wire() as wire:
+            assert wire.one("SELECT 1") == "1"
+    assert len(cluster.backends()) <= 2
+
+
+def test_pool_size_of_database_and_user(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(
+        default_pool_size=1,
+        databases={"app": {"pool_size": 2}, "other": {}},
+        users={**EVERYBODY, "app2": {"pool_size": 3}},
+    )
+    wires = [*busy(pool, 5), *busy(pool, 5, "app2", "app"), *busy(pool, 5, "app", "other")]
+    where = "state = 'idle in transaction' AND "
+    cluster.settles(2, where + "usename = 'app' AND datname = 'app'")
+    cluster.settles(3, where + "usename = 'app2' AND datname = 'app'")
+    cluster.settles(1, where + "usename = 'app' AND datname = 'other'")
+    release(wires)
+
+
+def test_max_db_connections(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=5, databases={"app": {"max_db_connections": 3}, "other": {}})
+    wires = [pool.wire(user) for user in ("app", "app2", "app3") for _ in range(4)]
+    for wire in wires:
+        wire.send(m.query("BEGIN"))
+    cluster.settles(3, "state = 'idle in transaction' AND datname = 'app'")
+    assert pool.wire(database="other").one("SELECT 1") == "1"
+    release(wires)
+    assert len(cluster.backends("datname = 'app'")) <= 3
+
+
+def test_max_db_connections_evicts_idle_servers_of_others(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=5, max_db_connections=2, databases={"app": {}})
+    first = [pool.wire("app") for _ in range(2)]
+    release(busy(pool, 2, "app"))
+    second = pool.wire("app2")
+    assert second.one("SELECT current_user") == "app2"
+    assert [wire.one("SELECT current_user") for wire in first] == ["app", "app"]
+    assert len(cluster.backends()) <= 2
+
+
+def test_max_user_connections(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=5, users={**EVERYBODY, "app2": {"max_user_connections": 3}})
+    wires = [*busy(pool, 4, "app2", "app"), *busy(pool, 4, "app2", "other")]
+    cluster.settles(3, "state = 'idle in transaction' AND usename = 'app2'")
+    assert pool.wire().one("SELECT 1") == "1"
+    release(wires)
+
+
+def test_min_pool_size(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(databases={"app": {"user": "app2", "min_pool_size": 4}, "other": {"min_pool_size": 2}})
+    cluster.settles(4, "usename = 'app2'")
+    assert cluster.backends("datname = 'other'") == []
+    wire = pool.wire(database="other")
+    cluster.settles(2, "datname = 'other'")
+    wire.run("SELECT 1")
+    cluster.admin("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app2'")
+    cluster.settles(4, "usename = 'app2'")
+
+
+def test_reserve_pool(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=2, reserve_pool_size=2, reserve_pool_timeout=0.5)
+    wires = busy(pool, 6)
+    cluster.settles(2, "state = 'idle in transaction'", within=0.45)
+    cluster.settles(4, "state = 'idle in transaction'")
+    eventually(lambda: pool.pool()["cl_waiting"] == 2)
+    release(wires)
+
+
+def test_max_packet_size(pooler: MakePooler) -> None:
+    pool = pooler(max_packet_size="1MB", workers=1)
+    other = pool.wire()
+    assert pool.wire().one(f"SELECT length('{'x' * 500_000}')") == "500000"
+    for data in (m.query("SELECT 1" + " " * 2_000_000), m.parse("", "SELECT 1" + " " * 2_000_000) + m.SYNC):
+        wire = pool.wire()
+        wire.send(data[:8])
+        fields = error_in(wire.rest())
+        assert (fields["S"], fields["C"]) == ("FATAL", "08P01")
+    assert other.one("SELECT 1") == "1"
+
+
+def test_max_held_bytes(pooler: MakePooler) -> None:
+    pool = pooler(max_held_bytes="4MB", workers=1)
+    other = pool.wire()
+    data = m.parse("s", "SELECT 1" + " " * 1_500_000) + m.SYNC
+    halves = [pool.wire() for _ in range(6)]
+    for wire in halves:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            wire.send(data[:-20])
+            wait_until_read(wire.sock, within=2)
+    refusals = 0
+    for wire in halves:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            wire.send(data[-20:])
+        read = wire.until("ZE")
+        if read[-1].kind == "E":
+            assert read[-1].fields["C"] == "53200"
+            refusals += 1
+        else:
+            assert kinds(read) == "1Z"
+    assert 0 < refusals < 6
+    assert other.one("SELECT 1") == "1"
+
+
+def test_zero_pool_size_means_no_limit(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=0)
+    wires = busy(pool, 30)
+    cluster.settles(30, "state = 'idle in transaction'")
+    release(wires)
