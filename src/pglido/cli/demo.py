@@ -237,6 +237,8 @@ def _measure(plan: Plan, progress: Progress, pg: embedded.Postgres, port: int) -
                         if way == "pooled" and second <= max(1, plan.seconds // 2):
                             shown.pools = _pools(pg, port)
                     measured = running.result()
+                if way == "pooled" and not shown.pools:  # so slow a machine that no second was told
+                    shown.pools = _pools(pg, port)
                 detail(f"{measured.tps:,.0f} transactions/s")
             shown.rows.append(Row(mode, way, measured, max(counts, default=0)))
     return shown
