@@ -78,6 +78,8 @@ cdef class Pump:
     cdef void on_client(self, ClientLink client, Py_ssize_t got) except *
     cdef void on_server(self, ServerLink server, Py_ssize_t got) except *
     cdef void count(self, ClientLink client, Server session) except *
+    cdef void guard(self, Link link, unsigned int events) except *
+    cdef bint let_go(self, ClientLink client) except -1
     cdef void on_event(self, Link link, unsigned int events) except *
     cdef void store(self, Link link, Py_ssize_t got) except *
     cdef void unmask(self, Link link) except *

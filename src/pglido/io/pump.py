@@ -303,6 +303,8 @@ class Pump:
         server.client = None
         client.asked = 0
         client.rested = self.now
+        # Either may have been paused for the other's sake.
+        self.watch(client)
         if client.out is not None:
             self.watch(server)
 
@@ -442,6 +444,8 @@ class Pump:
             self.goodbye(client)
         elif verdict != GO_ON:
             self.host.client_gone(client, "protocol violation")
+        else:
+            self.let_go(client)
 
     def goodbye(self, client: ClientLink) -> None:
         """The client said Terminate: it leaves when all that it asked before is answered."""
@@ -464,6 +468,7 @@ class Pump:
     def on_server(self, server: ServerLink, got: cython.Py_ssize_t) -> None:
         """`got` bytes of a relayed server are in the buffer."""
         buf: cython.p_char = PyByteArray_AS_STRING(self.buffer)
+        blocked: cython.bint
         session: Server = server.session
         client: ClientLink | None = server.client
         result: cython.int = session.take(cython.cast(cython.p_const_uchar, buf), got, self.to_client)
@@ -489,13 +494,18 @@ class Pump:
         if client.leaving and not session.answering():
             self.host.client_gone(client, "")
             return
-        if not session.turns or client.session.rules.keep:
-            return
-        if session.free():
-            self.part(client, server)
-            self.host.released(server)
-        elif not client.session.rules.block and session.status != IDLE:
+        blocked = session.turns and not client.session.rules.block and session.status != IDLE
+        if not self.let_go(client) and blocked:
             self.host.refuse_block(client)
+
+    def let_go(self, client: ClientLink) -> bool:
+        """Give the client's server back if it is free; returns whether it was."""
+        server: ServerLink | None = client.server
+        if server is None or client.session.rules.keep or not server.session.free():
+            return False
+        self.part(client, server)
+        self.host.released(server)
+        return True
 
     def count(self, client: ClientLink, session: Server) -> None:
         """A query of this client was answered."""
@@ -508,6 +518,18 @@ class Pump:
             client.stats.transactions += 1
             client.stats.transaction_time += self.now - client.started
             client.started = self.now
+
+    def guard(self, link: Link, events: cython.uint) -> None:
+        """Deal with an event (none: the connection broke). A bug met there ends this connection, not the worker."""
+        try:
+            if events:
+                self.on_event(link, events)
+            else:
+                self.lost(link)
+        except Exception:
+            self.to_client.clear()
+            self.to_server.clear()
+            self.host.failed(link)
 
     def on_event(self, link: Link, events: cython.uint) -> None:
         """Something happened on a link."""
@@ -569,6 +591,8 @@ class Pump:
             self.close(link)
         elif link.mode == COLLECT or link.mode == HANDSHAKE:
             self.forget(link)
+            if link.waiter is None:
+                self.host.stream_lost(link)
             wake(link)
         elif link.mode == RAW:
             self.host.raw_gone(link)
@@ -624,7 +648,7 @@ class Pump:
             if isinstance(thing, Link):
                 link = cython.cast(Link, thing)
                 if not link.closed:
-                    self.on_event(link, bits)
+                    self.guard(link, bits)
             else:
                 watched = cython.cast(Watched, thing)
                 # An error is both, so that whoever waits for either finds out.
@@ -635,6 +659,6 @@ class Pump:
                 )
                 out.append((watched.key, bits & watched.key.events))
         while self.gone:
-            self.lost(self.gone.pop())
+            self.guard(self.gone.pop(), 0)
         self.graves.clear()
         return out

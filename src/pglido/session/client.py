@@ -35,6 +35,7 @@ from .entries import (
     DESCRIBING,
     EXECUTING,
     FAKE,
+    MAX_OWED,
     PARSING,
     QUERYING,
     SWALLOW,
@@ -176,6 +177,8 @@ class Client(ClientState):
         if have > total:
             have = total
         server = self.server
+        if server is not None and server.replies.count >= MAX_OWED:
+            return self._close("54000", "too many messages sent without waiting for a reply")
         if server is None:
             return self._detached(kind, src, at, have, total, to_client, buf)
         if not server.replies.count and not server.skipping:
@@ -250,7 +253,7 @@ class Client(ClientState):
             del self.statements[name]
             return messages.CLOSE_COMPLETE
         if kind == PARSE and (self.statements is None or name not in self.statements):
-            statement = _statements.find(src[end + 1 : stop])
+            statement = _statements.find(src[end + 1 : stop], self.settings.dialect)
             if statement is not None and statement in self.rules.good:
                 if self.statements is None:
                     self.statements = {}
@@ -308,10 +311,10 @@ class Client(ClientState):
         while end < stop and src[end]:
             end += 1
         if end >= stop:
-            if have < total:
+            if have < total and have < SMALL:
                 self._goal = min(total, max(NAMES_FIRST, 2 * have))
                 return 0
-            # No zero where the name should end: PostgreSQL has the words for that.
+            # No zero where the name should end, or none in sight: PostgreSQL has the words for that.
             return self._plain(kind, src, at, have, total, out, buf)
         name = src[first : min(end, first + NAME_LIMIT)]
         if name and server.undecided(name):
@@ -343,7 +346,7 @@ class Client(ClientState):
             server.owe(PARSING)
             server.notes.append((None, None))
             return self._pass(src, at, have, have, out, buf)
-        statement = self.statements[name] = _statements.intern(rest)
+        statement = self.statements[name] = _statements.intern(rest, self.settings.dialect)
         if server.status == FAILED_TRANSACTION:
             # PostgreSQL refuses to parse now, unless it is what ends the transaction: let it say so itself.
             out.put(buf, server.unlearn(statement))

@@ -7,7 +7,7 @@ from pglido.session.state cimport ClientState
 cdef int COMMAND_COMPLETE, COPY_IN_RESPONSE, ERROR_RESPONSE, IDLE, PARAMETER_STATUS, READY_FOR_QUERY
 cdef int BINDING, CALLING, CLOSING, COPY_END, DESCRIBING, EXECUTING, FAKE, KIND, PARSING, QUERYING, SWALLOW, SYNCING
 cdef bytes ANSWERS
-cdef Py_ssize_t DISCARD_SIZE, DEALLOCATE_SIZE, MAX_MESSAGE, LARGE_ERROR
+cdef Py_ssize_t RESET_SIZE, DISCARD_SIZE, DEALLOCATE_SIZE, MAX_MESSAGE, LARGE_ERROR
 
 cdef class Server:
     cdef public ClientState client
@@ -16,6 +16,9 @@ cdef class Server:
     cdef public int status
     cdef public bint skipping
     cdef public bint copying
+    cdef public bint open
+    cdef public bint worn
+    cdef public bint resetting
     cdef public int turns
     cdef public object good
     cdef public object home
@@ -29,6 +32,7 @@ cdef class Server:
     cdef public str fault
     cdef public bytes last_error
     cdef object _coming
+    cdef int _queries
     cdef Py_ssize_t _need
     cdef int _kind
     cdef bint _dropping
@@ -53,9 +57,10 @@ cdef class Server:
     cdef bint _look(self, int kind, bytes body, int head, bint drop, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(kind=int)
-    cdef bint _ready(self, bytes body, int head, bint drop, Outbox out, const unsigned char* buf) except -1
+    cdef bint _ready(self, bytes body, int head, bint drop) except -1
 
-    cdef bint _parameter(self, bytes body, bint drop) except -1
+    @cython.locals(client=ClientState)
+    cdef bint _parameter(self, bytes body, bint drop, Outbox out, const unsigned char* buf) except -1
     cdef void _error(self, bytes body, int head) except *
 
     cdef bytes _own_names(self, bytes body)
@@ -66,17 +71,12 @@ cdef class Server:
     @cython.locals(client=ClientState)
     cdef void _undo(self, int entry, bytes name, object statement) except *
 
-    @cython.locals(client=ClientState)
-    cdef void _discarded(self, bint everything, bint drop) except *
-
-    @cython.locals(client=ClientState)
-    cdef void _settle_discard(self, bint drop, Outbox out, const unsigned char* buf) except *
+    cdef void _command_done(self, bytes tag, bint drop) except *
+    cdef void _settle_reset(self, bint drop) except *
 
     cpdef bint free(self) except -1
     cpdef bint answering(self) except -1
 
-    @cython.locals(last=int)
-    cdef bint _synced(self) except -1
     cpdef bint between_messages(self) except -1
     cdef void owe(self, int kind) except *
     cpdef bytes ask(self, str sql)

@@ -3,8 +3,8 @@
 Rules:
 1. Every message that makes PostgreSQL answer has an entry in `replies`; its answer takes the entry off. An error
    in the extended protocol takes off all entries up to the next Sync, and undoes what they had promised.
-2. The server is free for another client only when it owes nothing, says status I, and no client message is
-   half sent (`free`).
+2. The server is free for another client only when it owes nothing, says status I, has no batch `open` (messages of
+   the extended protocol since the last Sync: an implicit transaction), and no client message is half sent (`free`).
 3. What the session learns from a message it learns when the message is whole; all else passes by uncopied.
 """
 
@@ -52,9 +52,11 @@ _ANSWERS[ord("T")] = _ANSWERS[ord("n")] = DESCRIBING
 _ANSWERS[ord("C")] = _ANSWERS[ord("I")] = _ANSWERS[ord("s")] = EXECUTING
 ANSWERS = bytes(_ANSWERS)
 
-# Tags that tell that all prepared statements of the session are gone, and the size of their CommandComplete.
+# Tags of commands that take back what was set or prepared, and the sizes of their CommandComplete.
+RESET = b"RESET\0"
 DISCARD_ALL = b"DISCARD ALL\0"
 DEALLOCATE_ALL = b"DEALLOCATE ALL\0"
+RESET_SIZE = 4 + len(RESET)
 DISCARD_SIZE = 4 + len(DISCARD_ALL)
 DEALLOCATE_SIZE = 4 + len(DEALLOCATE_ALL)
 
@@ -78,6 +80,7 @@ class Server:
         "_held",
         "_kind",
         "_need",
+        "_queries",
         "borrowed",
         "client",
         "copying",
@@ -88,14 +91,17 @@ class Server:
         "known",
         "last_error",
         "notes",
+        "open",
         "purge_next",
         "purging",
         "replies",
+        "resetting",
         "settings",
         "skipping",
         "status",
         "turns",
         "unnamed",
+        "worn",
     )
 
     def __init__(self) -> None:
@@ -105,6 +111,8 @@ class Server:
         self.status = IDLE
         self.skipping = False
         self.copying = False
+        self.open = False
+        self.worn = False
         self.turns = 0
         self.home: Settings = _settings.EMPTY
         self.settings: Settings = _settings.EMPTY
@@ -113,11 +121,13 @@ class Server:
         self.unnamed: bytes | None = None
         self.borrowed: list[bytes] = []
         self.discarding = False
+        self.resetting = False
         self.purge_next = False
         self.purging = False
         self.fault = ""
         self.last_error = b""
         self._coming: Settings | None = None
+        self._queries = 0
         self._need = 0
         self._kind = 0
         self._dropping = False
@@ -188,7 +198,7 @@ class Server:
         if kind == ERROR_RESPONSE:
             looked = size <= LARGE_ERROR
         elif kind == COMMAND_COMPLETE:
-            looked = size in (DISCARD_SIZE, DEALLOCATE_SIZE)
+            looked = size in (RESET_SIZE, DISCARD_SIZE, DEALLOCATE_SIZE)
         if looked:
             if have < total:
                 self._goal = total
@@ -252,16 +262,16 @@ class Server:
     def _look(self, kind: int, body: bytes, head: int, drop: bool, out: Outbox, buf: bytes) -> bool:
         """Learn from a whole message; returns whether it ends here."""
         if kind == READY_FOR_QUERY:
-            return self._ready(body, head, drop, out, buf)
+            return self._ready(body, head, drop)
         if kind == PARAMETER_STATUS:
-            return self._parameter(body, drop)
+            return self._parameter(body, drop, out, buf)
         if kind == ERROR_RESPONSE:
             self._error(body, head)
-        elif body in (DISCARD_ALL, DEALLOCATE_ALL):
-            self._discarded(body == DISCARD_ALL, drop)
+        elif body in (RESET, DISCARD_ALL, DEALLOCATE_ALL):
+            self._command_done(body, drop)
         return drop
 
-    def _ready(self, body: bytes, head: int, drop: bool, out: Outbox, buf: bytes) -> bool:
+    def _ready(self, body: bytes, head: int, drop: bool) -> bool:
         kind = head & KIND
         if len(body) != 1:
             self.fault = "server sent a ReadyForQuery of wrong size"
@@ -273,28 +283,44 @@ class Server:
             return True
         self.status = body[0]
         self.copying = False
-        if self.discarding:
-            self._settle_discard(drop, out, buf)
+        if self.resetting:
+            self._settle_reset(drop)
         if self._coming is not None and head & SWALLOW:
-            self.settings = self._coming
-            self._coming = None
+            self._queries -= 1
+            if not self._queries:
+                self.settings = self._coming
+                self._coming = None
         if not drop:
             self.turns += 1
         return drop
 
-    def _parameter(self, body: bytes, drop: bool) -> bool:
+    def _parameter(self, body: bytes, drop: bool, out: Outbox, buf: bytes) -> bool:
         words = body.split(b"\0")
         if len(words) != 3:
             self.fault = "server sent a malformed ParameterStatus"
             return True
         name = words[0].decode("utf-8", "replace").lower()
-        if name not in _settings.FACTS:
-            value = words[1].decode("utf-8", "surrogateescape")
-            self.settings = self.settings.with_value(name, value)
-            if not drop and self.client is not None:
-                if self.discarding and name in self.client.home.values:
-                    return True
-                self.client.settings = self.client.settings.with_value(name, value)
+        if name in _settings.FACTS:
+            return drop
+        encoding = self.settings.values.get("client_encoding", "UTF8")
+        if name == "client_encoding":
+            encoding = words[1].decode("ascii", "replace")
+        try:
+            value = words[1].decode(_settings.codec(encoding))
+        except UnicodeDecodeError:
+            self.fault = f'server reported a value of "{name}" that is no {encoding}'
+            return True
+        client = self.client
+        self.settings = self.settings.with_value(name, value)
+        if drop or client is None:
+            return drop
+        home = client.home.values.get(name)
+        if self.resetting and home is not None:
+            # For this client the default is what it asked for at its start.
+            client.settings = client.settings.with_value(name, home)
+            out.put(buf, messages.parameter_status(words[0].decode(), home, _settings.codec(encoding)))
+            return True
+        client.settings = client.settings.with_value(name, value)
         return drop
 
     def _error(self, body: bytes, head: int) -> None:
@@ -308,6 +334,9 @@ class Server:
 
     def _own_names(self, body: bytes) -> bytes:
         """An error that speaks of statements by the names that the client gave them."""
+        if b"\0C26000\0" in body or b"\0C42P05\0" in body:
+            # Somebody deallocated what pglido had prepared: this server's statements are not what they seem.
+            self.worn = True
         statements = self.client.statements if self.client is not None else None
         for name, statement in (statements or {}).items():
             body = body.replace(statement.name, name)
@@ -354,55 +383,45 @@ class Server:
                     client.statements = {}
                 client.statements[name] = statement
 
-    def _discarded(self, everything: bool, drop: bool) -> None:
-        """All prepared statements are gone; with DISCARD ALL every setting is the server's default soon."""
-        self.known.clear()
-        client = self.client
-        # What was parsed after it, in the same pipeline, stays.
+    def _command_done(self, tag: bytes, drop: bool) -> None:
+        """A command that takes back what other messages have set."""
+        self.resetting = tag in (RESET, DISCARD_ALL) or self.resetting
+        if tag == RESET:
+            return
+        # All prepared statements are gone. What was parsed after it, in the same pipeline, stays.
         later = [(name, statement) for name, statement in self.notes if statement is not None]
+        self.known.clear()
         for _, statement in later:
             self.known[statement] = None
-        if everything:
-            self.discarding = True
+        if tag == DISCARD_ALL:
             self.unnamed = None
-        if not drop and client is not None:
-            client.statements = {name: statement for name, statement in later if name} or None
+            self.discarding = True
+        if not drop and self.client is not None:
+            self.client.statements = {name: statement for name, statement in later if name} or None
 
-    def _settle_discard(self, drop: bool, out: Outbox, buf: bytes) -> None:
-        """The server's settings are its defaults now; the client's are what it asked for at its start.
-
-        PostgreSQL reports what changed before ReadyForQuery, and would have reported nothing of what the client
-        asked for: so it is told those again.
-        """
-        self.discarding = False
-        self.settings = self.home
-        client = self.client
-        if drop or client is None:
-            return
-        client.settings = client.home
-        for name, value in client.home.values.items():
-            reported = _settings.REPORTED.get(name)
-            if reported:
-                out.put(buf, messages.parameter_status(reported, value))
+    def _settle_reset(self, drop: bool) -> None:
+        """The turn of a RESET or DISCARD ALL ends: which settings are back at the server's defaults is not known."""
+        if self.discarding:
+            self.settings = self.home
+            if not drop and self.client is not None:
+                self.client.settings = self.client.home
+        elif self.settings.values:
+            self.settings = _settings.doubted(self.settings)
+        self.resetting = self.discarding = False
 
     # Asking.
 
     def free(self) -> bool:
         """May another client have this server now?"""
-        if self.status != IDLE or self.replies.head() or self.skipping or self._need or self._held is not None:
+        if self.status != IDLE or self.open or self.skipping or self._need or self._held is not None:
+            return False
+        if self.replies.head():
             return False
         return self.client is None or self.client.need == 0
 
     def answering(self) -> bool:
         """Will the server answer what it was sent, without being sent more?"""
-        return not self.copying and not self.skipping and bool(self.replies.head()) and self._synced()
-
-    def _synced(self) -> bool:
-        """Does all that was sent end in a ReadyForQuery?"""
-        last = self.replies.last() & KIND
-        if last == COPY_END:
-            last = self.replies.head() & KIND
-        return last in (0, SYNCING, QUERYING, CALLING)
+        return not self.copying and not self.open and bool(self.replies.head())
 
     def between_messages(self) -> bool:
         """Can something else be said to the client now, without breaking a message in two?"""
@@ -411,6 +430,10 @@ class Server:
     def owe(self, kind: int) -> None:
         """A message of the client was sent: the server owes an answer of `kind`."""
         self.replies.push(kind)
+        if kind in (SYNCING, QUERYING, CALLING):
+            self.open = False
+        elif kind != COPY_END:
+            self.open = True
 
     def ask(self, sql: str) -> bytes:
         """A query of pglido's own, whose answers end here; returns the message to send."""
@@ -421,9 +444,12 @@ class Server:
     def adopt(self, wanted: Settings) -> bytes:
         """The message that brings the server to `wanted`; its answers end here."""
         self.unnamed = None
-        self.replies.push(QUERYING | SWALLOW)
+        sent, queries = _settings.path(self.settings, wanted)
+        for _ in range(queries):
+            self.replies.push(QUERYING | SWALLOW)
         self._coming = wanted
-        return _settings.path(self.settings, wanted)
+        self._queries = queries
+        return sent
 
     def recall(self, statement: Statement, limit: int) -> bool:
         """Is `statement` prepared here? Then it counts as used last (with a `limit`, that order decides)."""
@@ -445,6 +471,7 @@ class Server:
             sent += messages.close_statement(oldest.name)
         self.known[statement] = None
         self.replies.push(entry)
+        self.open = True
         self.notes.append((name, statement))
         return sent + messages.parse(statement.name, statement.rest)
 
@@ -509,7 +536,7 @@ class Server:
         if self.copying:
             sent = messages.copy_fail("client disconnected")
             self.copying = False
-        if self.skipping or not self._synced():
+        if self.open:
             # A Sync alone would commit what was done since the last one.
             if not self.skipping:
                 self.unnamed = None
@@ -517,7 +544,7 @@ class Server:
                 for kind in (PARSING, BINDING, EXECUTING):
                     self.replies.push(kind)
                 sent += messages.ROLL_BACK
-            self.replies.push(SYNCING)
+            self.owe(SYNCING)
             self.skipping = False
             sent += messages.SYNC
         return sent

@@ -8,37 +8,43 @@ import hashlib
 import re
 import weakref
 
+Dialect = tuple[tuple[str, str], ...]
+
 # So long that no application's own name meets it by chance.
 PREFIX = b"_pglido_"
 
 
 class Statement:
-    """One prepared statement: `rest` is what follows the name in a Parse, `name` its name on servers."""
+    """One prepared statement: `rest` is what follows the name in a Parse, `name` its name on servers.
+
+    `dialect` has the settings that decide what the text means: '1 May 2024'::timestamptz is read when it is parsed.
+    """
 
     __slots__ = ("__weakref__", "name", "rest")
 
-    def __init__(self, rest: bytes) -> None:
+    def __init__(self, rest: bytes, dialect: Dialect) -> None:
         self.rest = rest
-        self.name = PREFIX + hashlib.blake2b(rest, digest_size=12).hexdigest().encode()
+        digest = hashlib.blake2b(repr(dialect).encode() + b"\0" + rest, digest_size=12)
+        self.name = PREFIX + digest.hexdigest().encode()
 
     def __repr__(self) -> str:
         return f"<Statement {self.name.decode()} {self.rest[:40]!r}>"
 
 
-_known: "weakref.WeakValueDictionary[bytes, Statement]" = weakref.WeakValueDictionary()
+_known: "weakref.WeakValueDictionary[tuple[bytes, Dialect], Statement]" = weakref.WeakValueDictionary()
 
 
-def intern(rest: bytes) -> Statement:
-    """The one statement of this text and these types; lives as long as a client or a server holds it."""
-    statement = _known.get(rest)
+def intern(rest: bytes, dialect: Dialect) -> Statement:
+    """The one statement of this text, these types and this dialect; lives as long as a client or a server holds it."""
+    statement = _known.get((rest, dialect))
     if statement is None:
-        statement = _known[rest] = Statement(rest)
+        statement = _known[rest, dialect] = Statement(rest, dialect)
     return statement
 
 
-def find(rest: bytes) -> Statement | None:
-    """The statement of this text and these types, if there is one already."""
-    return _known.get(rest)
+def find(rest: bytes, dialect: Dialect) -> Statement | None:
+    """The statement of this text, these types and this dialect, if there is one already."""
+    return _known.get((rest, dialect))
 
 
 def count() -> int:

@@ -50,9 +50,9 @@ def copy_fail(reason: str) -> bytes:
     return message(codes.COPY_FAIL, reason.encode() + b"\0")
 
 
-def parameter_status(name: str, value: str) -> bytes:
-    """A ParameterStatus."""
-    return message(codes.PARAMETER_STATUS, name.encode() + b"\0" + value.encode() + b"\0")
+def parameter_status(name: str, value: str, encoding: str = "utf-8") -> bytes:
+    """A ParameterStatus, its value in the client's encoding."""
+    return message(codes.PARAMETER_STATUS, name.encode() + b"\0" + value.encode(encoding, "replace") + b"\0")
 
 
 def backend_key_data(pid: int, key: bytes) -> bytes:

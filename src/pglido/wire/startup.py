@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from . import codes
 from .messages import cstrings
 
+RESERVED = frozenset({"user", "database", "replication", "options"})
+
 
 class StartupError(Exception):
     """A first packet that can't be served; `sqlstate` and the text are PostgreSQL's."""
@@ -61,6 +63,10 @@ def parse_startup(code: int, body: bytes, ignored: frozenset[str] = frozenset())
         elif name not in ("user", "database", "replication", "options"):
             start.settings.append((name, value))
     start.settings = [pair for pair in start.settings if pair[0].lower() not in ignored]
+    for name, _ in start.settings:
+        # They say who is let in where, and were checked: no second one, by whatever way, reaches a server.
+        if name.lower() in RESERVED or name.startswith("_pq_."):
+            raise StartupError("42704", f'unrecognized configuration parameter "{name}"')
     return start
 
 

@@ -1,6 +1,7 @@
 """What happens because time has passed: timeouts of clients, servers and logins, and the end of a drain."""
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from .links import Guest
 
 if TYPE_CHECKING:
     from .worker import Worker
+
+log = logging.getLogger("pglido.worker")
 
 # Seconds between two looks; PgBouncer's housekeeping has the same grain.
 TICK = 0.333
@@ -34,10 +37,20 @@ class Clock:
         self.tick()
 
     def tick(self) -> None:
-        """One look."""
+        """One look; whatever goes wrong in it, the next one comes."""
+        pressed = self.worker.host.draining
+        try:
+            pressed = self._look() or pressed
+        except Exception:
+            log.exception("bug: a look at the clock failed")
+        if not self.worker.ended.is_set():
+            self._timer = asyncio.get_running_loop().call_later(FAST_TICK if pressed else TICK, self.tick)
+
+    def _look(self) -> bool:
+        """Look at everything; returns whether something is pressing."""
         host = self.worker.host
         now = host.pump.now = time.monotonic()
-        pressed = host.draining
+        pressed = False
         for live in list(host.pools.values()):
             pressed = pressed or live.policy.waiting > live.policy.opening
             host.carry_out(live)
@@ -49,8 +62,7 @@ class Clock:
         self._look_at_guests(now)
         if host.draining:
             self._drain(now)
-        if not self.worker.ended.is_set():
-            self._timer = asyncio.get_running_loop().call_later(FAST_TICK if pressed else TICK, self.tick)
+        return pressed
 
     def _look_at_guests(self, now: float) -> None:
         login_timeout = self.worker.config.settings.client_login_timeout

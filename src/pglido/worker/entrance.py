@@ -242,10 +242,10 @@ async def _admit(host: Host, guest: Guest, stream: Stream, live: LivePool, start
     stream.settle()
     host.outside.log_login(guest, start)
     guest.rested = host.pump.now
+    guest.login = None
     guest.mode = RELAY
     if guest.inbox is not None:
         host.pump.resume(guest)
-    elif guest.eof:
+    host.pump.watch(guest)
+    if guest.eof and guest.serial in host.guests:
         host.client_gone(guest, "client unexpected eof")
-    else:
-        host.pump.relay(guest)

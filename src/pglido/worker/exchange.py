@@ -68,6 +68,8 @@ class Exchange:
         """A clean server goes to the next in line, or to rest."""
         slot = backend.slot
         pool = slot.pool
+        if backend.session.worn:
+            slot.doomed = True
         ticket = pool.freed(slot, backend.session.settings, self.pump.now)
         if ticket is not None:
             self.serve(ticket, backend)

@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ..io.pump import Link
-from ..pool.pool import CLOSING, IDLE, Plan, Slot, Ticket, Verb
+from ..pool.pool import CLOSING, IDLE, OPENING, Plan, Slot, Ticket, Verb
 from ..session import settings as _settings
 from ..wire import messages
 from ..wire.codes import IDLE as STATUS_IDLE
@@ -92,6 +92,8 @@ class Host(Exchange):
                 self.rested(backend)
         elif not backend.cancels:
             backend.deadline = 0.0
+            if slot.state == OPENING:
+                slot.pool.opened(slot, self.pump.now)
             self.give(backend)
 
     def abandon(self, guest: Guest, backend: Backend) -> None:
@@ -113,6 +115,21 @@ class Host(Exchange):
     def refuse_block(self, guest: Guest) -> None:
         """A transaction block in statement mode."""
         self.kill(guest, "08P01", "transaction blocks not allowed in statement pooling mode")
+
+    def failed(self, link: Link) -> None:
+        """A bug, met while dealing with this link: it is closed, with all that depends on it."""
+        log.exception("bug: a connection is closed for it")
+        if isinstance(link, Guest):
+            self.kill(link, "XX000", "internal error of the pooler")
+        elif isinstance(link, Backend):
+            self.server_gone(link, "internal error of the pooler")
+        else:
+            self.pump.close(link)
+
+    def stream_lost(self, link: Link) -> None:
+        """A client hung up while its login waits for something else."""
+        if isinstance(link, Guest) and link.login is not None:
+            link.login.cancel()
 
     # Ends.
 
@@ -162,6 +179,10 @@ class Host(Exchange):
             said = messages.report_fields(session.last_error)
             why = f"{why}: {said.get('M', '')} (SQLSTATE {said.get('C', '')})"
         whole = session.between_messages()
+        if backend.slot.state == OPENING:
+            backend.slot.pool.failed(
+                backend.slot, "08006", f"connect_query failed: {session.fault or why}", self.pump.now
+            )
         self.close_server(backend, why, logging.WARNING)
         if guest is None:
             return
@@ -289,14 +310,13 @@ class Host(Exchange):
 
     def welcome(self, backend: Backend) -> None:
         """A server has logged in."""
-        backend.slot.pool.opened(backend.slot, self.pump.now)
         self.pump.relay(backend)
         query = backend.live.settings.connect_query
         if query:
             backend.deadline = self.pump.now + backend.live.settings.server_connect_timeout
             self.pump.send(backend, backend.session.ask(query))
         else:
-            self.give(backend)
+            self.rested(backend)
 
 
 class PoolRefused(Exception):

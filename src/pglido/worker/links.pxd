@@ -11,6 +11,7 @@ cdef class Guest(ClientLink):
     cdef public object live
     cdef public Pool pool
     cdef public Ticket ticket
+    cdef public object login
     cdef public tuple claims
     cdef public bint cancel_wanted
 

@@ -1,5 +1,6 @@
 """The two kinds of connection as a worker knows them, and how they are named."""
 
+import asyncio
 import os
 import socket
 import time
@@ -62,6 +63,7 @@ class Guest(ClientLink):
         self.live: LivePool | None = None
         self.pool: Pool = UNSET
         self.ticket: Ticket | None = None
+        self.login: asyncio.Task[None] | None = None
         self.claims: tuple[int, ...] = ()
         self.cancel_wanted = False
 

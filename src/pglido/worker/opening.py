@@ -90,6 +90,9 @@ async def open_server(host: Host, live: LivePool, slot: Slot) -> None:
             if error.sqlstate == "57P03" and step + 1 < len(settings.hosts):
                 continue
             break
+        except Exception:
+            log.exception("bug: opening a server failed")
+            problem = ("XX000", "internal error of the pooler")
         else:
             if settings.load_balance_hosts == LoadBalance.DISABLE:
                 live.turn = first + step
@@ -170,8 +173,8 @@ async def _start(stream: Stream, backend: Backend, live: LivePool, slot: Slot) -
     """Startup packet, authentication, and what follows up to ReadyForQuery."""
     settings = live.settings
     birth = slot.birth if isinstance(slot.birth, Settings) else _settings.EMPTY
-    parameters = [("user", settings.pool_user), ("database", settings.dbname), *birth.values.items()]
-    stream.send(messages.startup(codes.PROTOCOL_3_2, parameters))
+    parameters = {**birth.values, "user": settings.pool_user, "database": settings.dbname}
+    stream.send(messages.startup(codes.PROTOCOL_3_2, parameters.items()))
     binding = None
     if backend.tls is not None:
         certificate = backend.tls.getpeercert(binary_form=True)

@@ -74,7 +74,8 @@ class People:
             session = backend.session
             stream = Stream(self.host.pump, backend)
             if session.settings is not session.home:
-                cleaned = await ask(stream, _settings.path(session.settings, session.home), {})
+                query, turns = _settings.path(session.settings, session.home)
+                cleaned = await ask(stream, query, {}, turns)
                 if isinstance(cleaned, PoolRefused):
                     raise cleaned
                 session.settings = session.home

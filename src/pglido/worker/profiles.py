@@ -37,25 +37,33 @@ async def _try(host: Host, live: LivePool, backend: Backend, home: Settings) -> 
     By way of its defaults, for a value may be relative to the one before ("ISO" leaves the order of day and month).
     """
     session = backend.session
+    session.unnamed = None
     reported = dict(backend.reported)
     for name, value in session.settings.values.items():
         if _settings.REPORTED.get(name) in reported:
             reported[_settings.REPORTED[name]] = value
-    steps = ((session.settings, session.home), (session.home, home))
-    sql = "; ".join(_settings.path_sql(now, wanted) for now, wanted in steps if now is not wanted)
-    if sql:
-        session.unnamed = None
-        rows = await ask(Stream(host.pump, backend), messages.query(sql), reported)
+    stream = Stream(host.pump, backend)
+    encoding = _settings.codec(home.values.get("client_encoding") or backend.reported.get("client_encoding", "UTF8"))
+    for now, wanted in ((session.settings, session.home), (session.home, home)):
+        if now is wanted:
+            continue
+        query, turns = _settings.path(now, wanted)
+        rows = await ask(stream, query, reported, turns, encoding)
         if isinstance(rows, PoolRefused):
+            # The statement that failed set nothing; one in front of it may have.
+            session.settings = now.with_value("client_encoding", "UTF8") if turns > 1 else now
             return rows
+        session.settings = wanted
     spelled = {name: reported.get(_settings.REPORTED.get(name, ""), value) for name, value in home.values.items()}
     session.settings = _settings.intern(spelled)
-    welcome = b"".join(messages.parameter_status(name, value) for name, value in reported.items())
+    welcome = b"".join(messages.parameter_status(name, value, encoding) for name, value in reported.items())
     return Profile(session.settings, welcome)
 
 
-async def ask(stream: Stream, query: bytes, reported: dict[str, str]) -> list[list[bytes | None]] | PoolRefused:
-    """Send messages that end in one ReadyForQuery; returns the rows, or the server's error.
+async def ask(
+    stream: Stream, query: bytes, reported: dict[str, str], turns: int = 1, encoding: str = "utf-8"
+) -> list[list[bytes | None]] | PoolRefused:
+    """Send messages that end in `turns` ReadyForQuery; returns the rows, or the server's error.
 
     Parameters that the server reports meanwhile are put into `reported`. Raises Gone.
     """
@@ -71,7 +79,9 @@ async def ask(stream: Stream, query: bytes, reported: dict[str, str]) -> list[li
             refusal = PoolRefused(fields.get("C", "XX000"), fields.get("M", "no message"))
         elif kind == codes.PARAMETER_STATUS:
             name, value, *_ = [*body.split(b"\0"), b"", b""]
-            reported[name.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
+            reported[name.decode("utf-8", "replace")] = value.decode(encoding, "replace")
         elif kind == codes.READY_FOR_QUERY:
-            stream.settle()
-            return refusal or rows
+            turns -= 1
+            if not turns:
+                stream.settle()
+                return refusal or rows

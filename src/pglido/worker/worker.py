@@ -121,7 +121,10 @@ class Worker:
                 message, fds = await self.channel.receive()
                 for fd in fds:
                     os.close(fd)
-                handlers[type(message)](message)
+                try:
+                    handlers[type(message)](message)
+                except Exception:
+                    log.exception("bug: %s from the control process failed", type(message).__name__)
         except (ChannelClosed, ChannelBroken) as error:
             log.error("the control process is gone: %s", error)
             self.ended.set()
@@ -233,7 +236,7 @@ class Worker:
             # Its first byte tells TLS from plain, and must be there for TLS to read.
             guest.mode = HANDSHAKE
         host.pump.add(guest)
-        host.spawn(enter(host, guest, door))
+        guest.login = host.spawn(enter(host, guest, door))
 
     def crowded(self) -> bool:
         """Are there more clients than may be? The newest of them must go."""
