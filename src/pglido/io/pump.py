@@ -486,11 +486,11 @@ class Pump:
             return
         if session.turns:
             self.count(client, session)
-            if client.waiting:
-                # What it sent meanwhile depended on this answer.
-                client.waiting = False
-                self.resume(client)
-                return
+        if client.waiting:
+            # What it sent meanwhile depended on an answer: maybe this one.
+            client.waiting = False
+            self.resume(client)
+            return
         if client.leaving and not session.answering():
             self.host.client_gone(client, "")
             return

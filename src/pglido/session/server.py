@@ -389,7 +389,12 @@ class Server:
         if tag == RESET:
             return
         # All prepared statements are gone. What was parsed after it, in the same pipeline, stays.
-        later = [(name, statement) for name, statement in self.notes if statement is not None]
+        parsed = [entry for entry in self.replies.entries() if entry & KIND in (PARSING, CLOSING)]
+        later = [
+            (name, statement)
+            for entry, (name, statement) in zip(parsed, self.notes, strict=True)
+            if statement is not None and entry & KIND == PARSING and not entry & FAKE
+        ]
         self.known.clear()
         for _, statement in later:
             self.known[statement] = None
