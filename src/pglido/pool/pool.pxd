@@ -11,6 +11,7 @@ cdef class Slot:
     cdef public double dies
     cdef public bint doomed
     cdef public bint recalled
+    cdef public bint used
 
 cdef class Ticket:
     cdef public object client
@@ -41,6 +42,7 @@ cdef class Pool:
     cdef public bint closed
     cdef public double check_delay
     cdef public bint round_robin
+    cdef public Py_ssize_t minimum
     cdef public object birth
 
     @cython.locals(top=Py_ssize_t, at=Py_ssize_t, back=Py_ssize_t, slot=Slot)

@@ -65,7 +65,7 @@ class Slot:
     """One server connection; times are monotonic seconds.
 
     `birth` is what it was opened with, `settings` what it has now: both are compared by identity only. `doomed`: to be
-    closed when free; `recalled`: its lease goes back to the broker then.
+    closed when free; `recalled`: its lease goes back to the broker then; `used`: a client has had it.
     """
 
     __slots__ = (
@@ -79,6 +79,7 @@ class Slot:
         "settings",
         "since",
         "state",
+        "used",
     )
 
     def __init__(self, pool: "Pool", birth: object, now: float) -> None:
@@ -92,6 +93,7 @@ class Slot:
         self.dies = 0.0
         self.doomed = False
         self.recalled = False
+        self.used = False
 
     def __repr__(self) -> str:
         return f"<Slot {STATES[self.state]}{' doomed' if self.doomed else ''}>"
@@ -117,6 +119,7 @@ class Pool:
     def __init__(self, key: tuple[str, str], limits: Limits, chance: Callable[[], float]) -> None:
         self.key = key
         self.chance = chance
+        self.minimum = 0
         self.adopt(limits)
         self.slots: dict[Slot, None] = {}
         self.idle: list[Slot] = []
@@ -168,6 +171,7 @@ class Pool:
             return None
         del self.idle[at]
         slot.state = BUSY
+        slot.used = True
         slot.since = now
         return slot
 
@@ -182,7 +186,7 @@ class Pool:
         if self.recalls:
             self.recalls -= 1
             slot.recalled = True
-        if slot.doomed or slot.recalled or now >= slot.dies or self.closed:
+        if slot.doomed or slot.recalled or (slot.used and now >= slot.dies) or self.closed:
             slot.state = CLOSING
             return None
         while self.line:
@@ -194,6 +198,7 @@ class Pool:
                 self.waiting -= 1
                 ticket.gone = True
                 slot.state = BUSY
+                slot.used = True
                 slot.since = now
                 return ticket
             self.line.popleft()
@@ -369,13 +374,14 @@ class Pool:
         return plans
 
     def _missing_to_minimum(self) -> int:
-        return 0 if self.closed else max(0, self.limits.minimum - len(self.slots))
+        return 0 if self.closed else max(0, self.minimum - len(self.slots))
 
     def _too_old(self, slot: Slot, now: float) -> bool:
-        if slot.doomed or now >= slot.dies or self.closed:
+        worn = now >= slot.dies and (slot.used or self.limits.lifetime > 0)
+        if slot.doomed or worn or self.closed:
             return True
         idle_too_long = self.limits.idle_timeout and now - slot.since > self.limits.idle_timeout
-        return bool(idle_too_long) and len(self.slots) > self.limits.minimum
+        return bool(idle_too_long) and len(self.slots) > self.minimum
 
     def _leases(self, now: float) -> list[Plan]:
         """Ask the broker for what is missing, give back what is not needed."""

@@ -195,7 +195,7 @@ class Client(ClientState):
             return self._pass(src, at, have, total, None, buf)
         if kind == QUERY:
             self.unnamed = server.unnamed = None
-            if (src[at + 5] | 0x20) == 0x64 and _statements.purges(src[at + 5 : at + have]):
+            if have > 5 and (src[at + 5] | 0x20) == 0x64 and _statements.purges(src[at + 5 : at + have]):
                 server.purging = True
             server.owe(QUERYING)
         elif kind == EXECUTE:

@@ -52,17 +52,18 @@ class Replies:
         return self._ring[(self._first + self.count - 1) & (len(self._ring) - 1)]
 
     def copy_begins(self) -> bool:
-        """COPY IN begins: drop each Sync sent before the data's end, for the server ignores it.
+        """COPY IN begins, asked for by the first entry: drop each Sync sent during it, for the server ignores it.
 
-        Returns True when the end of the data was already sent.
+        Returns True when it has an end among what was sent: COPY_END, or a message that has no place in it.
         """
         kept = bytearray()
         ended = False
+        if self.count:
+            kept.append(self.pop())
         while self.count:
             entry = self.pop()
-            if entry == COPY_END:
-                ended = True
-            if ended or entry != SYNCING:
+            ended = ended or entry != SYNCING
+            if ended:
                 kept.append(entry)
         for entry in kept:
             self.push(entry)

@@ -70,13 +70,13 @@ class Clock:
         for guest in self.worker.host.guests.values():
             if guest.session is None:
                 if guest.peer is None and login_timeout and now - guest.born > login_timeout:
-                    overdue.append((guest, "08P01", "client_login_timeout"))
+                    overdue.append((guest, "client_login_timeout"))
                 continue
             problem = over_time(guest, now)
             if problem is not None:
-                overdue.append((guest, *problem))
-        for guest, sqlstate, text in overdue:
-            self.worker.host.kill(guest, sqlstate, text)
+                overdue.append((guest, problem))
+        for guest, text in overdue:
+            self.worker.host.kill(guest, "08P01", text)
 
     def _drain(self, now: float) -> None:
         worker = self.worker
@@ -102,8 +102,8 @@ def resting(guest: Guest) -> bool:
     return guest.session.rules.keep and session.status == IDLE and not session.replies.head()
 
 
-def over_time(guest: Guest, now: float) -> tuple[str, str] | None:
-    """Which of its limits a client has overstepped: SQLSTATE (PostgreSQL's own where it has one) and text."""
+def over_time(guest: Guest, now: float) -> str | None:
+    """Which of its limits a client has overstepped, in PgBouncer's words."""
     live = guest.live
     if live is None or guest.ticket is not None:
         return None
@@ -111,13 +111,13 @@ def over_time(guest: Guest, now: float) -> tuple[str, str] | None:
     backend = guest.server
     if backend is None or (backend.session.status == IDLE and not guest.asked):
         if settings.client_idle_timeout and now - guest.rested > settings.client_idle_timeout:
-            return "57P05", "client_idle_timeout"
+            return "client_idle_timeout"
         return None
     if settings.query_timeout and guest.asked and now - guest.asked > settings.query_timeout:
-        return "57014", "query_timeout"
+        return "query timeout"
     if settings.transaction_timeout and now - guest.started > settings.transaction_timeout:
-        return "25P04", "transaction_timeout"
+        return "transaction timeout"
     idle = settings.idle_transaction_timeout
     if idle and not guest.asked and now - guest.rested > idle:
-        return "25P03", "idle_transaction_timeout"
+        return "idle transaction timeout"
     return None

@@ -108,7 +108,7 @@ async def _enter(host: Host, guest: Guest, stream: Stream, door: Door) -> None:
     if host.draining:
         raise Refused("57P03", "the database system is shutting down")
     if start.database not in ADMIN_DATABASES and host.outside.crowded():
-        raise Refused("53300", "no more connections allowed (max_client_conn)")
+        raise Refused("08P01", "no more connections allowed (max_client_conn)")
     if start.database in ADMIN_DATABASES:
         await _console(host, guest, stream, door, start)
         return
@@ -205,7 +205,7 @@ def _claim(host: Host, guest: Guest, pool: PoolSettings) -> None:
         guest.claims += host.outside.board.claim(wishes)
     except Full as full:
         key = "max_db_client_connections" if str(full.what).startswith("db:") else "max_user_client_connections"
-        raise Refused("53300", f"client connections exceeded ({key})") from full
+        raise Refused("08P01", f"client connections exceeded ({key})") from full
 
 
 async def _console(host: Host, guest: Guest, stream: Stream, door: Door, start: Startup) -> None:

@@ -237,6 +237,7 @@ class Host(Exchange):
         """Do what the pool's policy says is to be done now."""
         live.planned = False
         self.pump.now = time.monotonic()
+        live.policy.minimum = live.warm()
         for plan in live.policy.plan(self.pump.now):
             self.do(live, plan)
 

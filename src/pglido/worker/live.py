@@ -110,6 +110,10 @@ class LivePool:
         """The settings that hold for clients of this name: where the pool's user is forced, they may differ."""
         return self.by_user.get(user, self.settings)
 
+    def warm(self) -> int:
+        """How many servers to keep now: min_pool_size holds where the user is forced, or while there are clients."""
+        return self.policy.limits.minimum if self.clients or self.settings.server_user else 0
+
     def adopt(self, settings: PoolSettings, minimum: int, max_packet: int) -> bool:
         """Take new settings; returns whether the servers must be replaced. Raises OSError for bad TLS files."""
         self.context = dialling(tls_files(settings))

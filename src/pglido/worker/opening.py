@@ -256,7 +256,7 @@ async def send_cancel(host: Host, backend: Backend) -> None:
                     host.pump.close(link)
                 break
     except (TimeoutError, OSError, Unsafe) as error:
-        log.warning("can't cancel: %s", error or "timeout expired", extra=backend.extra())
+        log.warning("can't cancel: %s", str(error) or "cancel_wait_timeout", extra=backend.extra())
     finally:
         backend.cancels -= 1
         if backend.client is None and backend in host.backends:

@@ -171,6 +171,10 @@ class Worker:
         self.people.adopt(message.config, message.users, message.mock_seed)
         for live in list(self.host.pools.values()):
             self.refresh(live)
+        for name, database in message.config.databases.items():
+            pool = message.config.pool(name, database.user) if database.user else None
+            if pool is not None and pool.min_pool_size:
+                self.host.plan_soon(self.live(pool))
         for guest in self.host.guests.values():
             if guest.session is not None and guest.live is not None:
                 guest.session.rules = guest.live.rules
