@@ -15,7 +15,8 @@ from .waiting import eventually
 class Proxy:
     """Relays from `port` to a server of 127.0.0.1; use in a `with` block.
 
-    `cut_after` is the number of bytes of the server after which each new connection is cut (None: never).
+    `cut_after` is the number of bytes of the server after which each new connection is cut, `cut_in` the same for
+    what the server says from now on in any connection (None: never).
     `turns` counts, over all connections, how often the direction of traffic changed to "to the server".
     With `tls` clients are spoken to in TLS, the server in plain.
     """
@@ -24,6 +25,7 @@ class Proxy:
         self.target = target
         self.tls = tls
         self.cut_after: int | None = None
+        self.cut_in: int | None = None
         self.turns = 0
         self.accepted = 0
         self.sent_by_client = bytearray()
@@ -133,8 +135,11 @@ class Proxy:
                 if left is not None:
                     data = data[:left]
                     left -= len(data)
+                if to == "client" and self.cut_in is not None:
+                    data = data[: self.cut_in]
+                    self.cut_in -= len(data)
                 sink.sendall(data)
-                if left == 0:
+                if left == 0 or (to == "client" and self.cut_in == 0):
                     break
         except OSError:
             pass
