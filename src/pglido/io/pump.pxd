@@ -62,6 +62,7 @@ cdef class Pump:
     cpdef void collect(self, Link link) except *
     cpdef void handshake(self, Link link, bint writing) except *
     cpdef int peek(self, Link link) except? -2
+    cdef void take_inbox(self, ServerLink server) except *
     cpdef void relay(self, Link link) except *
     cpdef void join_raw(self, Link one, Link other) except *
     cpdef void pair(self, ClientLink client, ServerLink server) except *

@@ -271,6 +271,17 @@ class Pump:
         """From now on the session decides."""
         link.mode = RELAY
         self.watch(link)
+        if link.inbox is not None and isinstance(link, ServerLink):
+            self.take_inbox(cython.cast(ServerLink, link))
+
+    def take_inbox(self, server: ServerLink) -> None:
+        """Take what a server without a client has sent meanwhile."""
+        data: bytes = server.inbox or b""
+        buf: cython.p_const_uchar = cython.cast(cython.p_const_uchar, PyBytes_AS_STRING(data))
+        server.inbox = None
+        if server.session.take(buf, len(data), self.to_client) < 0:
+            self.host.server_gone(server, server.session.fault)
+        self.to_client.clear()
 
     def join_raw(self, one: Link, other: Link) -> None:
         """From now on the bytes of each go to the other unseen."""
@@ -312,7 +323,8 @@ class Pump:
         """Go on with what a client sent while it waited."""
         data = client.inbox
         client.inbox = None
-        if not client.mask & EPOLLIN:
+        server: ServerLink | None = client.server
+        if not client.mask & EPOLLIN or client.out is not None or (server is not None and server.out is not None):
             self.watch(client)
         if data is None:
             data = b""
@@ -323,6 +335,8 @@ class Pump:
     def transmit(self, link: Link, data: cython.p_char, size: cython.Py_ssize_t) -> None:
         """Send at once what the kernel takes, and keep a copy of the rest for when it takes more."""
         sent: cython.Py_ssize_t = 0
+        if link.closed:
+            return
         if link.out is not None:
             link.out += data[:size]
             return
@@ -480,6 +494,7 @@ class Pump:
                 self.host.rested(server)
             return
         client.stats.sent += got
+        client.rested = self.now
         self.deliver(client, self.to_client, buf)
         if result < 0:
             self.host.server_gone(server, session.fault)

@@ -116,7 +116,8 @@ class Stream:
                 suppress_ragged_eofs=True,
             )
         except BaseException:
-            plain.detach()
+            # The descriptor was taken over and closed.
+            self.pump.release(link)
             raise
         link.tls = tls
         while True:

@@ -47,7 +47,10 @@ def accepting(files: TlsFiles) -> ssl.SSLContext | None:
     if files.mode in ("verify-ca", "verify-full"):
         context.verify_mode = ssl.CERT_REQUIRED
     if files.curve != "auto":
-        context.set_ecdh_curve(files.curve)
+        try:
+            context.set_ecdh_curve(files.curve)
+        except ValueError as error:
+            raise OSError(f"client_tls_ecdhcurve: {error}") from error
     _restrict(context, files)
     return context
 

@@ -14,10 +14,10 @@ class Replies:
         self._ring = bytearray(16)
 
     def push(self, entry: int) -> None:
-        """Add an entry; raises OverflowError beyond MAX_OWED."""
+        """Add an entry; raises OverflowError far beyond MAX_OWED, where the client must have been stopped."""
         size = len(self._ring)
         if self.count == size:
-            if size >= MAX_OWED:
+            if size >= 2 * MAX_OWED:
                 raise OverflowError("too many messages sent without waiting for a reply")
             self._ring = self._ring[self._first :] + self._ring[: self._first] + bytearray(size)
             self._first = 0

@@ -33,6 +33,8 @@ cdef class Server:
     cdef public bytes last_error
     cdef object _coming
     cdef int _queries
+    cdef list _reports
+    cdef public str encoding
     cdef Py_ssize_t _need
     cdef int _kind
     cdef bint _dropping
@@ -57,9 +59,11 @@ cdef class Server:
     cdef bint _look(self, int kind, bytes body, int head, bint drop, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(kind=int)
-    cdef bint _ready(self, bytes body, int head, bint drop) except -1
+    cdef bint _ready(self, bytes body, int head, bint drop, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(client=ClientState)
+    cdef void _learn_reports(self, bint drop, Outbox out, const unsigned char* buf) except *
+
     cdef bint _parameter(self, bytes body, bint drop, Outbox out, const unsigned char* buf) except -1
     cdef void _error(self, bytes body, int head) except *
 

@@ -81,10 +81,12 @@ class Server:
         "_kind",
         "_need",
         "_queries",
+        "_reports",
         "borrowed",
         "client",
         "copying",
         "discarding",
+        "encoding",
         "fault",
         "good",
         "home",
@@ -128,6 +130,8 @@ class Server:
         self.last_error = b""
         self._coming: Settings | None = None
         self._queries = 0
+        self._reports: list[tuple[str, bytes]] = []
+        self.encoding = "UTF8"
         self._need = 0
         self._kind = 0
         self._dropping = False
@@ -159,8 +163,9 @@ class Server:
                 pos += step
                 if len(self._held) == self._goal:
                     whole = bytes(self._held)
-                    if self._message(whole, 0, len(whole), out, buf):
-                        self._held = None
+                    self._held = None
+                    if not self._message(whole, 0, len(whole), out, buf):
+                        self._hold(whole, self._goal)
             elif end - pos < 5:
                 self._hold(buf[pos:end], 5)
                 pos = end
@@ -262,7 +267,7 @@ class Server:
     def _look(self, kind: int, body: bytes, head: int, drop: bool, out: Outbox, buf: bytes) -> bool:
         """Learn from a whole message; returns whether it ends here."""
         if kind == READY_FOR_QUERY:
-            return self._ready(body, head, drop)
+            return self._ready(body, head, drop, out, buf)
         if kind == PARAMETER_STATUS:
             return self._parameter(body, drop, out, buf)
         if kind == ERROR_RESPONSE:
@@ -271,7 +276,7 @@ class Server:
             self._command_done(body, drop)
         return drop
 
-    def _ready(self, body: bytes, head: int, drop: bool) -> bool:
+    def _ready(self, body: bytes, head: int, drop: bool, out: Outbox, buf: bytes) -> bool:
         kind = head & KIND
         if len(body) != 1:
             self.fault = "server sent a ReadyForQuery of wrong size"
@@ -283,8 +288,7 @@ class Server:
             return True
         self.status = body[0]
         self.copying = False
-        if self.resetting:
-            self._settle_reset(drop)
+        self._learn_reports(drop, out, buf)
         if self._coming is not None and head & SWALLOW:
             self._queries -= 1
             if not self._queries:
@@ -302,26 +306,37 @@ class Server:
         name = words[0].decode("utf-8", "replace").lower()
         if name in _settings.FACTS:
             return drop
-        encoding = self.settings.values.get("client_encoding", "UTF8")
         if name == "client_encoding":
-            encoding = words[1].decode("ascii", "replace")
-        try:
-            value = words[1].decode(_settings.codec(encoding))
-        except UnicodeDecodeError:
-            self.fault = f'server reported a value of "{name}" that is no {encoding}'
-            return True
-        client = self.client
-        self.settings = self.settings.with_value(name, value)
-        if drop or client is None:
-            return drop
-        home = client.home.values.get(name)
-        if self.resetting and home is not None:
-            # For this client the default is what it asked for at its start.
-            client.settings = client.settings.with_value(name, home)
-            out.put(buf, messages.parameter_status(words[0].decode(), home, _settings.codec(encoding)))
-            return True
-        client.settings = client.settings.with_value(name, value)
-        return drop
+            self.encoding = words[1].decode("ascii", "replace")
+        # All come in the encoding that holds at the end, in any order: so they are read at the end.
+        self._reports.append((name, words[1]))
+        if not self.replies.head():
+            self._learn_reports(drop, out, buf)
+        return drop or (self.resetting and self.client is not None and name in self.client.home.values)
+
+    def _learn_reports(self, drop: bool, out: Outbox, buf: bytes) -> None:
+        """Take in what the server reported since the last time, and what a RESET or DISCARD ALL took back."""
+        reports, self._reports = self._reports, []
+        client = None if drop else self.client
+        codec = _settings.codec(self.encoding)
+        for name, raw in reports:
+            if self._coming is not None:
+                break
+            try:
+                value = raw.decode(codec)
+            except UnicodeDecodeError:
+                self.fault = f'server reported a value of "{name}" that is no {self.encoding}'
+                return
+            self.settings = self.settings.with_value(name, value)
+            if client is None:
+                continue
+            if self.resetting and name in client.home.values:
+                # For this client the default is what it asked for at its start.
+                value = client.home.values[name]
+                out.put(buf, messages.parameter_status(_settings.REPORTED.get(name, name), value, codec))
+            client.settings = client.settings.with_value(name, value)
+        if self.resetting:
+            self._settle_reset(drop)
 
     def _error(self, body: bytes, head: int) -> None:
         if b"\0VFATAL\0" in body or b"\0VPANIC\0" in body or not self.replies.count:

@@ -60,6 +60,10 @@ def purges(rest: bytes) -> bool:
     return _PURGE.match(rest) is not None
 
 
+# A text larger than this is not worth keeping for the next client's sake.
+LARGE = 16384
+
+
 class Good:
     """Statements that a server of one pool has taken: a Parse of one of them will not fail for its text.
 
@@ -75,7 +79,7 @@ class Good:
 
     def add(self, statement: Statement) -> None:
         """A server answered ParseComplete."""
-        if statement in self._new:
+        if statement in self._new or len(statement.rest) > LARGE:
             return
         if len(self._new) >= self.size:
             self._old, self._new = self._new, {}

@@ -59,6 +59,10 @@ class Clock:
         for backend in list(host.backends):
             if backend.deadline and now > backend.deadline:
                 host.server_gone(backend, "no answer in time while being cleaned or checked")
+        for guest, until in list(host.lingering.items()):
+            if guest.closed or now > until:
+                del host.lingering[guest]
+                host.pump.close(guest)
         self._look_at_guests(now)
         if host.draining:
             self._drain(now)
@@ -108,16 +112,17 @@ def over_time(guest: Guest, now: float) -> str | None:
     if live is None or guest.ticket is not None:
         return None
     settings = live.settings_for(guest.user)
-    backend = guest.server
-    if backend is None or (backend.session.status == IDLE and not guest.asked):
+    session = guest.server.session if guest.server is not None else None
+    working = session is not None and session.replies.head()
+    if session is None or (session.status == IDLE and not session.open and not working):
         if settings.client_idle_timeout and now - guest.rested > settings.client_idle_timeout:
             return "client_idle_timeout"
         return None
-    if settings.query_timeout and guest.asked and now - guest.asked > settings.query_timeout:
+    if settings.query_timeout and working and guest.asked and now - guest.asked > settings.query_timeout:
         return "query timeout"
     if settings.transaction_timeout and now - guest.started > settings.transaction_timeout:
         return "transaction timeout"
     idle = settings.idle_transaction_timeout
-    if idle and not guest.asked and now - guest.rested > idle:
+    if idle and not working and now - guest.rested > idle:
         return "idle transaction timeout"
     return None

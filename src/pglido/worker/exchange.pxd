@@ -11,6 +11,7 @@ cdef int CLOSING
 cdef class Exchange:
     cdef public Pump pump
     cdef public object outside
+    cdef public list freed
     cdef dict __dict__
 
     @cython.locals(pool=Pool, session=Client, slot=Slot, now=double, birth=object, ticket=Ticket)
@@ -18,8 +19,10 @@ cdef class Exchange:
 
     cpdef void released(self, Backend backend) except *
 
-    @cython.locals(slot=Slot, pool=Pool, ticket=Ticket)
     cpdef void give(self, Backend backend) except *
+
+    @cython.locals(slot=Slot, pool=Pool, ticket=Ticket)
+    cdef void _give(self, Backend backend) except *
 
     @cython.locals(guest=Guest, stats=Stats)
     cpdef void serve(self, Ticket ticket, Backend backend) except *

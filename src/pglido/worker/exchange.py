@@ -30,6 +30,7 @@ class Exchange:
     def __init__(self) -> None:
         self.pump: Pump = Pump(self)
         self.outside: Any = None
+        self.freed: list[Backend] = []
 
     if TYPE_CHECKING:
 
@@ -65,7 +66,20 @@ class Exchange:
             self.give(backend)
 
     def give(self, backend: Backend) -> None:
-        """A clean server goes to the next in line, or to rest."""
+        """A clean server goes to the next in line, or to rest.
+
+        Serving one client may free the server for the next at once: a loop, for the line may be long.
+        """
+        self.freed.append(backend)
+        if len(self.freed) > 1:
+            return
+        while self.freed:
+            try:
+                self._give(self.freed[0])
+            finally:
+                self.freed.pop(0)
+
+    def _give(self, backend: Backend) -> None:
         slot = backend.slot
         pool = slot.pool
         if backend.session.worn:

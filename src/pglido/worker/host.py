@@ -21,6 +21,8 @@ from .live import LivePool, birth_of
 log = logging.getLogger("pglido.worker")
 
 EMPTY_CHECK = "<empty>"
+# Seconds that a client which must go has for taking what is still to be sent to it.
+LINGER = 10.0
 
 
 class Host(Exchange):
@@ -35,6 +37,7 @@ class Host(Exchange):
         self.tasks: set[asyncio.Task[Any]] = set()
         self.serial = 0
         self.draining = False
+        self.lingering: dict[Guest, float] = {}
 
     def next_serial(self) -> int:
         """A number for a new connection."""
@@ -162,13 +165,17 @@ class Host(Exchange):
             self.abandon(guest, backend)
         if guest.session is not None:
             guest.session.drop()
+        if guest.peer is not None:
+            self.part_raw(guest)
         if live is not None:
             live.clients -= 1
         self.outside.uncount(guest)
-        if last:
-            self.pump.send_and_close(guest, last)
-        else:
+        if guest.eof or guest.broken:
             self.pump.close(guest)
+        else:
+            self.pump.send_and_close(guest, last)
+            if not guest.closed:
+                self.lingering[guest] = self.pump.now + LINGER
 
     def server_gone(self, backend: Backend, why: str) -> None:
         """A server closed its connection, died, or can't be trusted any more."""
@@ -209,21 +216,21 @@ class Host(Exchange):
 
     def raw_gone(self, link: Link) -> None:
         """One end of a raw relay closed: so does the other, after what was sent has gone out."""
-        other = link.peer
-        link.peer = None
-        for end in (link, other):
-            if end is None:
-                continue
-            end.peer = None
-            if isinstance(end, Backend):
-                self.close_server(end, "replication connection ended")
-            elif isinstance(end, Guest):
-                if end is link:
-                    self.end(end, "client close request")
-                else:
-                    self.end(end, "its relay ended", b"")
+        guest = link if isinstance(link, Guest) else link.peer
+        if isinstance(guest, Guest):
+            self.end(guest, "client close request" if link is guest else "the other end of its relay closed")
+        else:
+            self.pump.close(link)
+
+    def part_raw(self, guest: Guest) -> None:
+        """Close the other end of a client's raw relay."""
+        other, guest.peer = guest.peer, None
+        if other is not None:
+            other.peer = None
+            if isinstance(other, Backend):
+                self.close_server(other, "replication connection ended")
             else:
-                self.pump.close(end)
+                self.pump.close(other)
 
     # Plans.
 

@@ -22,6 +22,7 @@ cdef class Backend(ServerLink):
     cdef public object live
     cdef public Stats stats
     cdef public Slot slot
+    cdef public object place
     cdef public int pid
     cdef public bytes key
     cdef public int cancels

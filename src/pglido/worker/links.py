@@ -7,6 +7,7 @@ import time
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from ..io.dial import Address
 from ..io.pump import UNSET, ClientLink, ServerLink
 from ..pool.pool import Pool, Slot, Ticket
 from ..pool.stats import Stats
@@ -103,6 +104,7 @@ class Backend(ServerLink):
         self.always_reset = live.settings.server_reset_query_always
         self.slot = slot
         self.address = ""
+        self.place: Address = UNSET
         self.pid = 0
         self.key = b""
         self.cancels = 0

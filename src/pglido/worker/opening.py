@@ -149,6 +149,7 @@ async def reach(
     stream = await connect(host.pump, address, keepalive_of(host), make)
     backend = made[0]
     backend.address = str(address)
+    backend.place = address
     try:
         if context is not None and address.family != 1:  # TLS does nothing for a Unix socket (libpq)
             required = live.settings.server_tls_sslmode in REQUIRED
@@ -202,6 +203,7 @@ async def _start(stream: Stream, backend: Backend, live: LivePool, slot: Slot) -
             raise DialError(f"server sent message type {kind:#04x} before authentication")
         elif _learn(backend, kind, body):
             break
+    backend.session.encoding = backend.reported.get("client_encoding", "UTF8")
     backend.session.home = backend.session.settings = _settings.intern(
         {name: _spelled(backend.reported, name, value) for name, value in birth.values.items()}
     )
@@ -235,27 +237,23 @@ def _spelled(reported: dict[str, str], name: str, value: str) -> str:
 async def send_cancel(host: Host, backend: Backend) -> None:
     """Ask a server to cancel what it does; ends when the server has taken the request in.
 
-    Until then the server goes to no other client, so that a late cancel can't hit another's query: PostgreSQL
-    closes the connection after it has sent the signal.
+    The caller has counted it in `backend.cancels`. Until it ends the server goes to no other client, so that a late
+    cancel can't hit another's query: PostgreSQL closes the connection after it has sent the signal.
     """
-    if not backend.pid:
-        return
     live = backend.live
-    backend.cancels += 1
     try:
         async with asyncio.timeout(live.settings.cancel_wait_timeout or 10.0):
-            place, _, port = backend.address.rpartition(":")
-            for address in await live.names.find(place, int(port)):
-                context = live.context if backend.tls is not None else None
-                stream, link = await reach(host, live, backend.slot, address, context)
-                try:
-                    stream.send(messages.cancel_request(backend.pid, backend.key))
-                    with contextlib.suppress(Gone):
-                        await stream.exactly(1)
-                finally:
-                    host.pump.close(link)
-                break
+            context = live.context if backend.tls is not None else None
+            stream, link = await reach(host, live, backend.slot, backend.place, context)
+            try:
+                stream.send(messages.cancel_request(backend.pid, backend.key))
+                with contextlib.suppress(Gone):
+                    await stream.exactly(1)
+            finally:
+                host.pump.close(link)
     except (TimeoutError, OSError, Unsafe) as error:
+        # It may still arrive: whoever has the server now is the last to have it.
+        backend.slot.doomed = True
         log.warning("can't cancel: %s", str(error) or "cancel_wait_timeout", extra=backend.extra())
     finally:
         backend.cancels -= 1

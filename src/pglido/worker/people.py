@@ -80,7 +80,11 @@ class People:
                     raise cleaned
                 session.settings = session.home
             session.unnamed = None
-            rows = await ask(stream, _query(pool.auth_query, user), {})
+            async with asyncio.timeout(pool.server_connect_timeout or None):
+                rows = await ask(stream, _query(pool.auth_query, user), {})
+        except TimeoutError as error:
+            self.host.close_server(backend, "auth_query took too long")
+            raise PoolRefused("08P01", "auth_query failed") from error
         except BaseException:
             self.host.close_server(backend, "auth_query failed")
             raise

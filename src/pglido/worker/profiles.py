@@ -1,5 +1,7 @@
 """What a client is told at login: a set of startup parameters, tried on a real server once and then remembered."""
 
+import asyncio
+
 from ..io.stream import Stream
 from ..session import settings as _settings
 from ..session.settings import Settings
@@ -20,7 +22,11 @@ async def profile_of(host: Host, live: LivePool, home: Settings) -> Profile:
         return known
     backend = await host.borrow(live, birth_of(live.settings, home), home)
     try:
-        profile = await _try(host, live, backend, home)
+        async with asyncio.timeout(live.settings.server_connect_timeout or None):
+            profile = await _try(host, live, backend, home)
+    except TimeoutError as error:
+        host.close_server(backend, "no answer to the startup parameters")
+        raise PoolRefused("08006", "the server does not answer") from error
     except BaseException:
         host.close_server(backend, "startup parameters could not be tried")
         raise

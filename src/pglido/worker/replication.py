@@ -18,7 +18,7 @@ async def replicate(host: Host, guest: Guest, stream: Stream, live: LivePool, st
     birth = _settings.Settings({**wanted, "replication": start.replication})
     backend = await host.borrow(live, birth, birth)
     backend.slot.doomed = True
-    if guest.serial not in host.guests:
+    if guest.eof or guest.serial not in host.guests:
         host.close_server(backend, "its client is gone")
         return
     key: Any = cancel_key(guest.serial, 32 if guest.minor >= 2 else 4)

@@ -36,6 +36,8 @@ log = logging.getLogger("pglido.worker")
 
 # Connections taken per round, so that a storm of them leaves room for those at work.
 ACCEPT_BATCH = 32
+# Seconds of rest when no connection can be taken.
+ACCEPT_PAUSE = 1
 
 
 # What every client counts as from accept on.
@@ -84,10 +86,10 @@ class Worker:
             raise CannotBoot(f"expected Configure, got {type(first).__name__}")
         try:
             self.configure(first)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise CannotBoot(str(error)) from error
         for sock in self.sockets:
-            asyncio.get_running_loop().add_reader(sock, self.accept, sock)
+            self.listen(sock)
         self.channel.post(ipc.Ready(os.getpid()))
         self.host.spawn(self.listen_to_control())
         self.clock.start()
@@ -135,7 +137,7 @@ class Worker:
         """A reload; what can't be used leaves everything as it was."""
         try:
             self.configure(message)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             log.error("reload failed, the old configuration stays: %s", error)
 
     def configure(self, message: ipc.Configure) -> None:
@@ -211,6 +213,11 @@ class Worker:
 
     # Clients.
 
+    def listen(self, sock: socket.socket) -> None:
+        """Begin to take connections from a listening socket."""
+        if not self.host.draining:
+            asyncio.get_running_loop().add_reader(sock, self.accept, sock)
+
     def accept(self, sock: socket.socket) -> None:
         """Take what stands at a door, up to a batch. TCP options are those of the listening socket."""
         unix = sock.family == socket.AF_UNIX
@@ -220,7 +227,11 @@ class Worker:
             except BlockingIOError:
                 return
             except OSError as error:
-                log.error("can't accept: %s", error)
+                # Mostly too many open files: without a pause this would be tried all the time.
+                log.error("can't accept, will try again in %d s: %s", ACCEPT_PAUSE, error)
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(sock)
+                loop.call_later(ACCEPT_PAUSE, self.listen, sock)
                 return
             client.setblocking(False)
             self.admit(client.detach(), "unix" if unix else f"{address[0]}:{address[1]}", self.doors[unix])
@@ -313,6 +324,10 @@ class Worker:
 
     def cancel(self, backend: Backend) -> None:
         """Cancel what a server is doing."""
+        if not backend.pid:
+            return
+        # From now on, not from when the task starts, nobody else gets this server.
+        backend.cancels += 1
         self.host.spawn(send_cancel(self.host, backend))
 
     # Servers.
@@ -365,7 +380,7 @@ class Worker:
 
 def certificate_of(path: str) -> bytes:
     """The first certificate of a PEM file, in DER."""
-    with open(path, encoding="ascii") as file:
+    with open(path, encoding="latin-1") as file:
         text = file.read()
     end = "-----END CERTIFICATE-----"
     return ssl.PEM_cert_to_DER_cert(text[text.index("-----BEGIN CERTIFICATE-----") : text.index(end) + len(end)])
