@@ -27,6 +27,9 @@ CLOSING = 5
 
 STATES = {OPENING: "login", IDLE: "idle", BUSY: "active", CHECKING: "tested", CLOSING: "closing"}
 
+# SQLSTATE of a server that is starting up, shutting down or recovering.
+CANNOT_CONNECT_NOW = "57P03"
+
 # How far down the stack of idle servers to look for one whose settings fit.
 LOOK = 8
 # Seconds between two changes of what is asked of the broker.
@@ -244,7 +247,8 @@ class Pool:
         self.failures += 1
         pause = min(self.limits.login_retry, FIRST_RETRY * 2 ** min(self.failures - 1, 20))
         self.retry_at = now + pause * (0.5 + self.chance() / 2)
-        self.problem = (sqlstate, text)
+        # One that is starting up is waited for.
+        self.problem = None if sqlstate == CANNOT_CONNECT_NOW else (sqlstate, text)
 
     def refused(self, slot: Slot, sqlstate: str, text: str) -> list[Plan]:
         """The server of `slot` did not like what it was opened with: that concerns the client who asked for it."""

@@ -224,6 +224,8 @@ def _learn(backend: Backend, kind: int, body: bytes) -> bool:
         backend.pid = int.from_bytes(body[:4], "big", signed=True)
         backend.key = body[4:]
     elif kind == codes.READY_FOR_QUERY:
+        if body != b"I":
+            raise DialError("server is not idle after login")
         return True
     else:
         raise DialError(f"server sent message type {kind:#04x} during login")

@@ -152,18 +152,21 @@ class Worker:
             ident=settings.syslog_ident,
             facility=settings.syslog_facility,
         )
-        context = accepting(
-            TlsFiles(
-                mode=settings.client_tls_sslmode.value,
-                cert=settings.client_tls_cert_file,
-                key=settings.client_tls_key_file,
-                ca=settings.client_tls_ca_file,
-                protocols=settings.client_tls_protocols,
-                ciphers=settings.client_tls_ciphers,
-                curve=settings.client_tls_ecdhcurve,
-            )
+        files = TlsFiles(
+            mode=settings.client_tls_sslmode.value,
+            cert=settings.client_tls_cert_file,
+            key=settings.client_tls_key_file,
+            ca=settings.client_tls_ca_file,
+            protocols=settings.client_tls_protocols,
+            ciphers=settings.client_tls_ciphers,
+            curve=settings.client_tls_ecdhcurve,
         )
-        binding = end_point(certificate_of(settings.client_tls_cert_file)) if context else None
+        try:
+            context = accepting(files)
+            binding = end_point(certificate_of(files.cert)) if context else None
+        except (OSError, ValueError) as error:
+            used = ", ".join(name for name in (files.cert, files.key, files.ca) if name)
+            raise OSError(f"client_tls_* can't be used ({used}): {error}") from error
         self.doors = {False: Door(False, context, binding), True: Door(True, None, None)}
         self.config = message.config
         self.ignored = frozenset(name.lower() for name in settings.ignore_startup_parameters)
