@@ -30,7 +30,7 @@ setup(
             Extension(
                 f"pglido.{module}",
                 [f"src/pglido/{module.replace('.', '/')}.py"],
-                extra_compile_args=["-O2"],
+                extra_compile_args=["-O2", "-g0"],
             )
             for module in COMPILED
         ],
