@@ -1,0 +1,1 @@
+"""The compiled and the interpreted build of the core, side by side in one process."""

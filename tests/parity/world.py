@@ -1,0 +1,289 @@
+"""A whole pooler in memory: clients with scripts, a few model servers, and the relay of one build between them.
+
+Every step (a client sends, a server reads, a server's answer arrives) is one of those possible now, chosen by
+the seed, and takes as many bytes as the seed says: so everything is cut everywhere, and servers change hands at
+every chance. The rules are those of the pump and the host.
+"""
+
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from .builds import Build
+from .frontend import split
+from .postgres import DEFAULTS, Postgres
+
+ATTACH, GOODBYE, CLOSE_IT, WAIT = 1, 2, 3, 4
+
+
+class Say(NamedTuple):
+    """What a client sends; with `wait` only when all that it asked before is answered."""
+
+    data: bytes
+    wait: bool = False
+
+
+@dataclass
+class Script:
+    """One client: what its startup packet set, and what it says."""
+
+    start: dict[str, str]
+    says: Sequence[Say]
+
+
+@dataclass(eq=False)
+class Seat:
+    """One server: the model, the session about it, and the bytes between the two."""
+
+    backend: Postgres
+    session: Any
+    inward: bytearray = field(default_factory=bytearray)
+    outward: bytearray = field(default_factory=bytearray)
+    guest: "Guest | None" = None
+
+    @property
+    def still(self) -> bool:
+        """Is nothing under way?"""
+        return not self.inward and not self.outward
+
+
+@dataclass(eq=False)
+class Guest:
+    """One client: its session, what it has yet to send, and what it has seen."""
+
+    session: Any
+    says: deque[Say]
+    unsent: bytearray = field(default_factory=bytearray)
+    rest: bytes = b""
+    seen: bytearray = field(default_factory=bytearray)
+    seat: Seat | None = None
+    waiting: bool = False
+    leaving: bool = False
+    gone: str = ""
+
+    def may_send(self) -> bool:
+        """Can it say something now?"""
+        if self.gone or self.leaving:
+            return False
+        if self.unsent:
+            return True
+        if not self.says:
+            return False
+        return not self.says[0].wait or (not self.waiting and (self.seat is None or self.seat.still))
+
+
+class World:
+    """One pool; see the module."""
+
+    def __init__(
+        self,
+        build: Build,
+        scripts: Sequence[Script],
+        seats: int = 2,
+        max_statements: int = 100,
+        rewrite: bool = True,
+        max_held: int = 1 << 20,
+    ) -> None:
+        session = build.session
+        self.build = build
+        self.good = session.statements.Good()
+        self.counts = session.state.Counts()
+        self.budget = session.state.Budget(max_held)
+        self.rules = session.state.Rules(rewrite, max_statements, 1 << 20, True, False, self.good, self.counts)
+        self.guests = [
+            Guest(session.client.Client(self.home(one.start), self.rules, self.budget), deque(one.says))
+            for one in scripts
+        ]
+        self.seats = [Seat(Postgres(), session.server.Server()) for _ in range(seats)]
+        for seat in self.seats:
+            seat.session.good = self.good
+        self.idle = list(self.seats)
+        self.line: deque[Guest] = deque()
+        self.log: list[tuple[Any, ...]] = []
+        self.steps = 0
+
+    def home(self, start: dict[str, str]) -> Any:
+        """The settings of a startup packet."""
+        return self.build.session.settings.of_pairs(start.items())
+
+    # Choosing.
+
+    def run(self, seed: int, small: bool = False) -> None:
+        """Go on till nothing can happen; with `small` most pieces are a few bytes."""
+        self.chance = random.Random(seed)
+        self.small = small
+        while (choices := self._choices()) and self.steps < 100_000:
+            self.steps += 1
+            step, thing = self.chance.choice(choices)
+            step(thing)
+        assert self.steps < 100_000, "no end"
+
+    def _choices(self) -> list[tuple[Any, Any]]:
+        choices: list[tuple[Any, Any]] = [(self._send, guest) for guest in self.guests if guest.may_send()]
+        choices += [(self._read, seat) for seat in self.seats if seat.inward]
+        choices += [(self._answer, seat) for seat in self.seats if seat.outward]
+        return choices
+
+    def _some(self, data: bytearray) -> bytes:
+        size = len(data)
+        if self.small or self.chance.random() < 0.5:
+            size = min(size, 1 + int(self.chance.expovariate(1 / 6)))
+        piece = bytes(data[:size])
+        del data[:size]
+        return piece
+
+    # Steps.
+
+    def _send(self, guest: Guest) -> None:
+        while not guest.unsent or (guest.says and not guest.says[0].wait and self.chance.random() < 0.5):
+            guest.unsent += guest.says.popleft().data
+        piece = self._some(guest.unsent)
+        if guest.waiting:
+            guest.rest += piece
+        else:
+            self._take(guest, piece)
+
+    def _read(self, seat: Seat) -> None:
+        seat.outward += seat.backend.feed(self._some(seat.inward))
+
+    def _answer(self, seat: Seat) -> None:
+        session, guest = seat.session, seat.guest
+        result, told = self.build.session.relay.from_server(session, self._some(seat.outward))
+        self.log.append((self.seats.index(seat), result, told, session.turns, session.status))
+        assert result == 0, session.fault
+        if guest is None:
+            assert not told
+            self._rested(seat)
+            return
+        guest.seen += told
+        if guest.waiting:
+            self._resume(guest)
+        elif guest.leaving and not session.answering():
+            self._bye(guest)
+        else:
+            self._let_go(guest)
+
+    def _take(self, guest: Guest, data: bytes) -> None:
+        while True:
+            result = self.build.session.relay.from_client(guest.session, data)
+            verdict, used, to_server, to_client = result
+            self.log.append((self.guests.index(guest), *result))
+            if guest.seat is not None:
+                guest.seat.inward += to_server
+            else:
+                assert not to_server
+            guest.seen += to_client
+            if verdict != ATTACH:
+                break
+            data = data[used:]
+            if self.line or not self.idle:
+                guest.waiting = True
+                guest.rest = data
+                self.line.append(guest)
+                return
+            self._pair(guest, self.idle.pop(self.chance.randrange(len(self.idle))))
+        if verdict == WAIT:
+            guest.waiting = True
+            guest.rest = data[used:]
+        elif verdict == GOODBYE:
+            if guest.seat is not None and guest.seat.session.answering():
+                guest.leaving = True
+            else:
+                self._bye(guest)
+        elif verdict == CLOSE_IT:
+            self._bye(guest, ": ".join(guest.session.fault))
+        else:
+            self._let_go(guest)
+
+    def _resume(self, guest: Guest) -> None:
+        guest.waiting = False
+        rest, guest.rest = guest.rest, b""
+        self._take(guest, rest)
+
+    def _let_go(self, guest: Guest) -> None:
+        seat = guest.seat
+        if seat is not None and seat.session.free():
+            self._part(guest, seat)
+            self._give(seat)
+
+    def _pair(self, guest: Guest, seat: Seat) -> None:
+        guest.seat, seat.guest = seat, guest
+        guest.session.link(seat.session)
+
+    def _part(self, guest: Guest, seat: Seat) -> None:
+        guest.session.unlink()
+        guest.seat = seat.guest = None
+
+    def _give(self, seat: Seat) -> None:
+        if not self.line:
+            self.idle.append(seat)
+            return
+        guest = self.line.popleft()
+        self._pair(guest, seat)
+        self._resume(guest)
+
+    def _bye(self, guest: Guest, why: str = "goodbye") -> None:
+        guest.gone = why
+        seat = guest.seat
+        if seat is not None:
+            self._part(guest, seat)
+            seat.inward += seat.session.abandon()
+            self._rested(seat)
+        guest.session.drop()
+
+    def _rested(self, seat: Seat) -> None:
+        """As `Host.rested`."""
+        session = seat.session
+        if seat in self.idle or seat.guest is not None:
+            return
+        if session.copying:
+            seat.inward += session.abandon()
+        if session.free():
+            self._give(seat)
+        elif session.status != ord("I") and not session.replies.head() and not session.skipping:
+            seat.inward += session.ask("ROLLBACK")
+
+    # Judging.
+
+    def check(self) -> None:
+        """What must hold when nothing happens any more."""
+        for guest in self.guests:
+            assert guest.gone, f"a client hangs: {guest}"
+        assert self.budget.used == 0
+        for seat in self.seats:
+            session, backend = seat.session, seat.backend
+            assert seat in self.idle, f"a server was lost: {seat} {session.replies}"
+            assert session.free()
+            assert not session.worn
+            assert session.replies.count == 0
+            assert not session.notes
+            borrowed = {name.decode() for name in session.borrowed}
+            assert {one.name.decode() for one in session.known} | borrowed == set(backend.prepared)
+            assert len(session.known) <= self.rules.max_statements
+            for name, value in session.settings.values.items():
+                assert backend.settings[name] == value, f"{name} is not what it seems"
+
+
+def private(script: Script) -> bytes:
+    """What the client would see if it had a server for itself."""
+    return Postgres(start=script.start).feed(b"".join(one.data for one in script.says))
+
+
+def view(start: dict[str, str], seen: bytes) -> list[Any]:
+    """What a client makes of it: the messages, and with each ReadyForQuery the parameters then known.
+
+    How often a parameter is reported is not the client's business, only what it is.
+    """
+    known = {shown: start.get(name, value) for name, (shown, value) in DEFAULTS.items()}
+    story: list[Any] = []
+    for kind, body in split(bytes(seen)):
+        if kind == "S":
+            name, value, _ = body.split(b"\0")
+            known[name.decode()] = value.decode()
+        else:
+            story.append((kind, body))
+            if kind == "Z":
+                story.append(dict(known))
+    return story

@@ -1,0 +1,1 @@
+"""What one client and one server may do next."""

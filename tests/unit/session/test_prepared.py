@@ -1,0 +1,479 @@
+"""Prepared statements are shared, follow their client from server to server, and fail as PostgreSQL's do."""
+
+import pytest
+
+from parity.builds import Build
+from parity.frontend import FLUSH, SYNC, bind, close, describe, execute, message, parse, query, rest_of
+
+from .dialogue import BOUND, CLOSED, NO_DATA, PARSED, Talk, done, error, ready, shared
+
+PREFIX = "_pglido_"
+
+
+def name(build: Build, sql: str) -> str:
+    """What the statement is called on servers."""
+    return shared(build, rest_of(sql)).decode()
+
+
+def prepare(talk: Talk, sql: str = "select 1", as_name: str = "s") -> str:
+    """The client has prepared `sql` on `talk.server`; returns its name there."""
+    known = name(talk.build, sql)
+    talk.next = talk.server
+    talk.client >> parse(as_name, sql) + SYNC
+    talk.server << parse(known, sql) + SYNC
+    talk.server >> PARSED + ready()
+    talk.client << PARSED + ready()
+    return known
+
+
+def test_a_statement_is_named_by_its_content(build: Build) -> None:
+    assert name(build, "select 1") == name(build, "select 1")
+    assert name(build, "select 1") != name(build, "select 2")
+    assert name(build, "select 1").startswith(PREFIX)
+    assert len(name(build, "select 1")) < 64
+
+
+def test_equal_text_with_other_types_is_another_statement(build: Build) -> None:
+    typed = b"select $1\0\0\1\0\0\0\x17"
+    assert shared(build, rest_of("select $1")) != shared(build, typed)
+
+
+def test_a_statement_goes_under_its_shared_name(talk: Talk) -> None:
+    known = name(talk.build, "select 1")
+    talk.client >> parse("s", "select 1") + bind("s") + describe("s") + execute() + SYNC
+    talk.server << parse(known, "select 1") + bind(known) + describe(known) + execute() + SYNC
+    answer = PARSED + BOUND + message("t", b"\0\0") + NO_DATA + done() + ready()
+    talk.server >> answer
+    talk.client << answer
+    assert talk.client.server is None
+
+
+def test_another_client_shares_it(talk: Talk) -> None:
+    known = prepare(talk)
+    other = talk.newcomer()
+    talk.next = talk.server
+    other >> bind("mine")[:0] + parse("mine", "select 1") + bind("mine") + execute() + SYNC
+    talk.server << bind(known) + execute() + SYNC
+    talk.server >> BOUND + done() + ready()
+    other << PARSED + BOUND + done() + ready()
+
+
+def test_a_known_statement_is_parsed_without_a_server(talk: Talk) -> None:
+    prepare(talk)
+    other = talk.newcomer()
+    talk.full = True
+    other >> parse("mine", "select 1")
+    other << PARSED
+    assert other.server is None
+    other >> SYNC
+    other << ready()
+
+
+def test_an_unknown_statement_is_not(talk: Talk) -> None:
+    talk.full = True
+    talk.client >> parse("s", "select 1")
+    assert talk.client.verdict == 1
+
+
+def test_a_statement_that_failed_is_not_thought_good(talk: Talk) -> None:
+    talk.client >> parse("s", "nonsense") + SYNC
+    talk.server << parse(name(talk.build, "nonsense"), "nonsense") + SYNC
+    talk.server >> error("42601") + ready()
+    talk.client << error("42601") + ready()
+    other = talk.newcomer()
+    talk.full = True
+    other >> parse("mine", "nonsense")
+    assert other.verdict == 1
+    assert other.server is None
+
+
+def test_a_statement_follows_its_client_to_another_server(talk: Talk) -> None:
+    known = prepare(talk)
+    talk.next = talk.other
+    talk.client >> bind("s") + execute() + SYNC
+    talk.other << parse(known, "select 1") + bind(known) + execute() + SYNC
+    talk.other >> PARSED + BOUND + done() + ready()
+    talk.client << BOUND + done() + ready()
+
+
+def test_two_names_of_one_statement(talk: Talk) -> None:
+    known = prepare(talk)
+    talk.client >> parse("t", "select 1") + bind("t") + bind("s") + SYNC
+    talk.client << PARSED
+    talk.server << bind(known) * 2 + SYNC
+    talk.server >> BOUND * 2 + ready()
+    talk.client << BOUND * 2 + ready()
+    talk.client >> close("t")
+    talk.client << CLOSED
+    talk.client >> bind("s") + SYNC
+    talk.server << bind(known) + SYNC
+
+
+def test_close_is_answered_here_and_the_statement_stays(talk: Talk) -> None:
+    known = prepare(talk)
+    talk.client >> close("s") + SYNC
+    talk.client << CLOSED + ready()
+    assert talk.client.server is None
+    talk.client >> parse("t", "select 1") + bind("t") + SYNC
+    talk.server << bind(known) + SYNC
+    talk.client << PARSED
+    talk.server >> BOUND + ready()
+    talk.client << BOUND + ready()
+
+
+def test_closing_what_there_is_not_is_for_the_server_to_answer(talk: Talk) -> None:
+    talk.forward(talk.client, close("nothing") + SYNC, CLOSED + ready())
+
+
+def test_portals_go_through(talk: Talk) -> None:
+    known = prepare(talk)
+    talk.client >> bind("s", portal="p") + describe("p", "P") + execute("p", 1) + close("p", "P") + SYNC
+    talk.server << bind(known, portal="p") + describe("p", "P") + execute("p", 1) + close("p", "P") + SYNC
+    answer = BOUND + NO_DATA + message("s") + CLOSED + ready()
+    talk.server >> answer
+    talk.client << answer
+    assert talk.client.server is None
+
+
+# The order of answers.
+
+
+def test_an_answer_made_here_waits_for_its_turn(talk: Talk) -> None:
+    known = prepare(talk)
+    talk.client >> query("slow") + parse("t", "select 1") + bind("t") + execute() + SYNC
+    talk.server << query("slow") + bind(known) + execute() + SYNC
+    talk.server >> done() + ready() + BOUND + done() + ready()
+    talk.client << done() + ready() + PARSED + BOUND + done() + ready()
+
+
+@pytest.mark.parametrize("size", range(1, 12))
+def test_an_answer_made_here_comes_in_its_place_however_the_server_is_cut(talk: Talk, size: int) -> None:
+    known = prepare(talk)
+    talk.client >> query("slow") + parse("t", "select 1") + bind("t") + close("s") + close("t") + SYNC
+    talk.server << query("slow") + bind(known) + SYNC
+    answer = done("X") + ready() + BOUND + ready()
+    for at in range(0, len(answer), size):
+        talk.server >> answer[at : at + size]
+    assert talk.server.result == 0, talk.server.session.fault
+    talk.client << done("X") + ready() + PARSED + BOUND + CLOSED * 2 + ready()
+    assert talk.client.server is None
+
+
+def test_a_swallowed_parse_is_not_seen_however_it_is_cut(talk: Talk) -> None:
+    known = prepare(talk)
+    talk.next = talk.other
+    talk.client >> bind("s") + SYNC
+    talk.other << parse(known, "select 1") + bind(known) + SYNC
+    for byte in PARSED + BOUND + ready():
+        talk.other >> bytes((byte,))
+    talk.client << BOUND + ready()
+
+
+# Errors.
+
+
+def test_a_name_in_use_is_refused_by_postgresql_itself(talk: Talk) -> None:
+    prepare(talk)
+    talk.client >> parse("s", "select 2") + SYNC
+    # An empty statement takes the name, so that the server has the words for it.
+    talk.server << close("s") + parse("s", "") + parse("s", "select 2") + SYNC
+    refusal = error("42P05", 'prepared statement "s" already exists')
+    talk.server >> CLOSED + PARSED + refusal + ready()
+    talk.client << refusal + ready()
+    # What took the name goes before anything else is said.
+    known = name(talk.build, "select 1")
+    talk.client >> bind("s") + SYNC
+    talk.server << close("s") + bind(known) + SYNC
+    talk.server >> CLOSED + BOUND + ready()
+    talk.client << BOUND + ready()
+
+
+def test_two_names_in_use_are_both_given_back(talk: Talk) -> None:
+    prepare(talk)
+    prepare(talk, "select 2", "t")
+    talk.client >> parse("s", "x") + SYNC + parse("t", "x") + SYNC
+    talk.server << (
+        close("s") + parse("s", "") + parse("s", "x") + SYNC + close("t") + parse("t", "") + parse("t", "x") + SYNC
+    )
+    refusal = error("42P05")
+    talk.server >> (CLOSED + PARSED + refusal + ready()) * 2
+    talk.client << (refusal + ready()) * 2
+    talk.forward_after(talk.client, close("s") + close("t"), query("select 1"), CLOSED * 2, ready())
+
+
+def test_an_unknown_name_is_refused_by_postgresql_itself(talk: Talk) -> None:
+    talk.client >> bind("nothing") + describe("nothing") + SYNC
+    talk.server << bind("nothing") + describe("nothing") + SYNC
+    refusal = error("26000", 'prepared statement "nothing" does not exist')
+    talk.server >> refusal + ready()
+    talk.client << refusal + ready()
+    assert talk.client.server is None
+
+
+def test_an_error_speaks_of_the_clients_name(talk: Talk) -> None:
+    known = prepare(talk)
+    talk.client >> bind("s") + SYNC
+    talk.server << bind(known) + SYNC
+    talk.server >> error("08P01", f'bind message supplies 0 parameters, but prepared statement "{known}" requires 1')
+    talk.client << error("08P01", 'bind message supplies 0 parameters, but prepared statement "s" requires 1')
+    talk.server >> ready()
+    talk.client << ready()
+
+
+def test_a_name_whose_parse_failed_can_be_taken_anew(talk: Talk) -> None:
+    talk.client >> parse("s", "nonsense") + SYNC
+    talk.server << parse(name(talk.build, "nonsense"), "nonsense") + SYNC
+    talk.server >> error("42601") + ready()
+    talk.client << error("42601") + ready()
+    prepare(talk, "select 1", "s")
+
+
+def test_what_an_error_skipped_did_not_happen(talk: Talk) -> None:
+    known = prepare(talk)
+    # The server discards all of this after the error, so Close and Parse did nothing.
+    talk.client >> bind("nothing") + close("s") + parse("t", "select 2") + parse("u", "select 1") + SYNC
+    talk.server << bind("nothing") + parse(name(talk.build, "select 2"), "select 2") + SYNC
+    talk.server >> error("26000") + ready()
+    talk.client << error("26000") + ready()
+    assert talk.client.session.statements.keys() == {b"s"}
+    talk.client >> bind("s") + SYNC
+    talk.server << bind(known) + SYNC
+    talk.server >> BOUND + ready()
+    talk.client << BOUND + ready()
+    talk.client >> bind("u") + SYNC
+    talk.server << bind("u") + SYNC
+
+
+def test_what_came_before_an_error_did_happen(talk: Talk) -> None:
+    known = prepare(talk)
+    talk.client >> close("s") + parse("t", "select 1") + bind("nothing") + SYNC
+    talk.client << CLOSED + PARSED
+    talk.server << bind("nothing") + SYNC
+    talk.server >> error("26000") + ready()
+    talk.client << error("26000") + ready()
+    talk.client >> bind("t") + SYNC
+    talk.server << bind(known) + SYNC
+
+
+def test_the_meaning_of_a_name_waits_for_the_answer_it_depends_on(talk: Talk) -> None:
+    nonsense = name(talk.build, "nonsense")
+    talk.client >> parse("s", "nonsense") + SYNC + parse("s", "select 1") + SYNC
+    talk.server << parse(nonsense, "nonsense") + SYNC
+    assert talk.client.verdict == 4
+    talk.server >> error("42601") + ready()
+    talk.client << error("42601") + ready()
+    talk.server << parse(name(talk.build, "select 1"), "select 1") + SYNC
+
+
+# Memory.
+
+
+def test_what_is_used_least_makes_room(build: Build) -> None:
+    talk = Talk(build, max_statements=2)
+    one, two = prepare(talk, "select 1", "one"), prepare(talk, "select 2", "two")
+    talk.client >> bind("one") + SYNC
+    talk.server << bind(one) + SYNC
+    talk.server >> BOUND + ready()
+    talk.client << BOUND + ready()
+    three = name(build, "select 3")
+    talk.client >> parse("three", "select 3") + SYNC
+    talk.server << close(two) + parse(three, "select 3") + SYNC
+    talk.server >> CLOSED + PARSED + ready()
+    talk.client << PARSED + ready()
+    talk.client >> bind("two") + SYNC
+    talk.server << close(one) + parse(two, "select 2") + bind(two) + SYNC
+    talk.server >> CLOSED + PARSED + BOUND + ready()
+    talk.client << BOUND + ready()
+    assert len(talk.server.session.known) == 2
+    talk.nothing_left()
+
+
+def test_a_long_pipeline_of_statements_stays_within_the_limit(build: Build) -> None:
+    talk = Talk(build, max_statements=3)
+    talk.client >> b"".join(parse(f"s{i}", f"select {i}") for i in range(50)) + SYNC
+    assert len(talk.server.session.known) == 3
+    talk.server.got.clear()
+
+
+def test_a_statement_of_nobody_is_forgotten(build: Build) -> None:
+    talk = Talk(build)
+    before = build.session.statements.count()
+    prepare(talk, "select 'short lived'", "s")
+    assert build.session.statements.count() == before + 1
+    talk.client.session.forget_statements()
+    talk.server.session.known.clear()
+    talk.good.size = 0
+    talk.good.add(build.session.statements.intern(b"a", ()))
+    talk.good.add(build.session.statements.intern(b"b", ()))
+    assert build.session.statements.count() <= before + 2
+
+
+def test_good_statements_are_forgotten_when_unused(build: Build) -> None:
+    statements = build.session.statements
+    good = statements.Good(size=2)
+    made = [statements.intern(b"%d" % i, ()) for i in range(5)]
+    for one in made:
+        good.add(one)
+    assert [one in good for one in made] == [False, False, True, True, True]
+
+
+# Names and sizes.
+
+
+def test_names_are_told_apart_as_postgresql_does(talk: Talk) -> None:
+    known = prepare(talk, "select 1", "x" * 100)
+    talk.client >> bind("x" * 99) + SYNC
+    talk.server << bind(known) + SYNC
+
+
+def test_a_large_bind_is_passed_on_as_it_comes(talk: Talk) -> None:
+    known = prepare(talk)
+    said = bind("s", bytes(100_000))
+    talk.client >> said[:40_000]
+    wanted = bind(known, bytes(100_000))
+    shift = len(wanted) - len(said)
+    assert bytes(talk.server.got) == wanted[: 40_000 + shift]
+    talk.client >> said[40_000:] + SYNC
+    talk.server << wanted + SYNC
+    assert talk.budget.used == 0
+
+
+@pytest.mark.parametrize("cut", [5, 6, 100, 1000, 1030, 2000, 20_000])
+def test_a_large_bind_is_awaited_till_its_names_are_there(talk: Talk, cut: int) -> None:
+    known = prepare(talk)
+    portal = "p" * 1500
+    said = bind("s", bytes(30_000), portal=portal)
+    for at in range(0, len(said), cut):
+        talk.client >> said[at : at + cut]
+    talk.server << bind(known, bytes(30_000), portal=portal)
+    assert talk.budget.used == 0
+
+
+def test_a_large_parse_is_held_and_paid_for(talk: Talk) -> None:
+    said = parse("s", "x" * 50_000)
+    talk.client >> said[:20_000]
+    assert talk.budget.used == len(said)
+    talk.client >> said[20_000:]
+    assert talk.budget.used == 0
+    talk.server << parse(name(talk.build, "x" * 50_000), "x" * 50_000)
+
+
+def test_a_parse_beyond_the_budget_is_refused(build: Build) -> None:
+    talk = Talk(build, max_held=60_000)
+    other = talk.newcomer()
+    talk.client >> parse("s", "x" * 50_000)[:20_000]
+    other >> parse("s", "x" * 50_000)[:20_000]
+    assert other.verdict == 3
+    assert other.session.fault[0] == "53200"
+    other.session.drop()
+    talk.client.session.drop()
+    assert talk.budget.used == 0
+
+
+@pytest.mark.parametrize("kind", ["P", "B", "D", "C"])
+def test_a_message_without_end_of_name_is_for_the_server_to_judge(talk: Talk, kind: str) -> None:
+    talk.client >> query("begin")
+    talk.server << query("begin")
+    talk.server >> ready("T")
+    talk.client << ready("T")
+    talk.client >> message(kind, b"Sxxxx")
+    talk.server << message(kind, b"Sxxxx")
+
+
+# The unnamed statement.
+
+
+def test_the_unnamed_statement_goes_through(talk: Talk) -> None:
+    talk.forward(talk.client, parse("", "select 1") + bind("") + SYNC, PARSED + BOUND + ready())
+
+
+def test_the_unnamed_statement_follows_its_client(talk: Talk) -> None:
+    talk.forward(talk.client, parse("", "select 1") + SYNC, PARSED + ready())
+    talk.next = talk.other
+    talk.client >> bind("") + SYNC
+    talk.other << parse("", "select 1") + bind("") + SYNC
+    talk.other >> PARSED + BOUND + ready()
+    talk.client << BOUND + ready()
+
+
+def test_nobody_has_the_unnamed_statement_of_another(talk: Talk) -> None:
+    talk.forward(talk.client, parse("", "select secret") + SYNC, PARSED + ready())
+    other = talk.newcomer()
+    talk.next = talk.server
+    other >> bind("") + SYNC
+    talk.server << close("") + bind("") + SYNC
+    talk.server >> CLOSED + error("26000") + ready()
+    other << error("26000") + ready()
+
+
+def test_a_simple_query_ends_the_unnamed_statement(talk: Talk) -> None:
+    talk.forward(talk.client, parse("", "select 1") + SYNC, PARSED + ready())
+    talk.forward(talk.client, query("select 2"), ready())
+    talk.next = talk.other
+    talk.forward(talk.client, bind("") + SYNC, error("26000") + ready())
+
+
+def test_a_failed_parse_ends_the_unnamed_statement(talk: Talk) -> None:
+    talk.forward(talk.client, parse("", "select 1") + SYNC, PARSED + ready())
+    talk.forward(talk.client, parse("", "nonsense") + SYNC, error("42601") + ready())
+    talk.next = talk.other
+    talk.forward(talk.client, bind("") + SYNC, error("26000") + ready())
+
+
+# Everything at once.
+
+
+@pytest.mark.parametrize("tag", ["DEALLOCATE ALL", "DISCARD ALL"])
+def test_after_discarding_everything_names_are_free(talk: Talk, tag: str) -> None:
+    known = prepare(talk)
+    talk.forward(talk.client, query(tag.lower()), done(tag) + ready())
+    assert not talk.client.session.statements
+    assert not talk.server.session.known
+    talk.client >> parse("s", "select 1") + SYNC
+    # Answered here, for the text is known to be good.
+    talk.client << PARSED + ready()
+    talk.client >> bind("s") + SYNC
+    talk.server << parse(known, "select 1") + bind(known) + SYNC
+    talk.server >> PARSED + BOUND + ready()
+    talk.client << BOUND + ready()
+
+
+def test_discarding_everything_leaves_other_clients_their_statements(talk: Talk) -> None:
+    known = prepare(talk)
+    other = talk.newcomer()
+    talk.next = talk.server
+    talk.forward(other, query("deallocate all"), done("DEALLOCATE ALL") + ready())
+    talk.next = talk.server
+    talk.client >> bind("s") + SYNC
+    talk.server << parse(known, "select 1") + bind(known) + SYNC
+
+
+@pytest.mark.parametrize("sql", ["deallocate all", "DISCARD ALL", " deallocate  prepare all"])
+def test_a_name_may_be_taken_anew_behind_a_prepared_deallocate_all(talk: Talk, sql: str) -> None:
+    known = prepare(talk)
+    talk.client >> parse("", sql) + bind("") + execute() + parse("s", "select 1") + bind("s") + SYNC
+    talk.server << parse("", sql) + bind("") + execute() + parse(known, "select 1") + bind(known) + SYNC
+    answer = PARSED + BOUND + done("DEALLOCATE ALL") + PARSED + BOUND + ready()
+    talk.server >> answer
+    talk.client << answer
+    assert talk.client.session.statements.keys() == {b"s"}
+    assert len(talk.server.session.known) == 1
+
+
+def test_a_name_may_be_taken_anew_behind_a_deallocate_all(talk: Talk) -> None:
+    known = prepare(talk)
+    talk.client >> query("deallocate all") + parse("s", "select 1") + bind("s") + SYNC
+    talk.server << query("deallocate all") + parse(known, "select 1") + bind(known) + SYNC
+    answer = done("DEALLOCATE ALL") + ready() + PARSED + BOUND + ready()
+    talk.server >> answer
+    talk.client << answer
+    assert talk.client.session.statements.keys() == {b"s"}
+
+
+def test_statements_are_counted(talk: Talk) -> None:
+    prepare(talk)
+    talk.next = talk.other
+    talk.client >> bind("s") + FLUSH
+    talk.other.got.clear()
+    counts = talk.counts
+    assert (counts.client_parses, counts.server_parses, counts.binds) == (1, 2, 1)
