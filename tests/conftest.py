@@ -73,6 +73,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 def pooler(tmp_path: Path, cluster: Cluster) -> Iterator[MakePooler]:
     """Start poolers: `pooler(databases={...}, users={...}, server=cluster, setting=value, ...)`."""
     started: list[Pooler] = []
+    cluster.overlook()
 
     def make(server: Any = cluster, **more: Any) -> Pooler:
         folder = tmp_path / f"pooler{len(started)}"

@@ -59,6 +59,7 @@ class Cluster:
         self.version = server.version
         self.port = server.port
         self.address = (server.host, server.port)
+        self._others: list[int] = []
 
     @classmethod
     def create(cls, version: int = 18, tls: tuple[Path, Path] | None = None, **settings: embedded.Setting) -> "Cluster":
@@ -97,13 +98,18 @@ class Cluster:
         assert secret
         return secret
 
+    def overlook(self) -> None:
+        """Leave the sessions of now out of `backends`: they belong to somebody else, such as a shared pooler."""
+        self._others = []
+        self._others = self.backends()
+
     def backends(self, where: str = "true") -> list[int]:
         """The process ids of client sessions in the databases app and other that fit, oldest first."""
         rows = self.admin(
             "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' "
             f"AND datname IN ('app', 'other') AND ({where}) ORDER BY backend_start, pid"
         )
-        return [int(pid) for (pid,) in rows if pid]
+        return [int(pid) for (pid,) in rows if pid and int(pid) not in self._others]
 
     def settles(self, count: int, where: str = "true", within: float = 10.0) -> list[int]:
         """Wait until exactly `count` sessions fit, and return them."""

@@ -1,0 +1,236 @@
+"""Memory stays bounded: slow readers, slow servers, huge messages, crowds of idle clients."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import harness.messages as m
+from conftest import MakePooler
+from harness.cluster import Cluster
+from harness.crowd import Meanwhile
+from harness.pooler import Pooler
+from harness.waiting import eventually
+from harness.wire import Wire, kinds
+
+MB = 1 << 20
+GB = 1 << 30
+GROWTH = 24 * MB  # of a worker, whatever is going through
+
+
+def drain(wire: Wire, stop_at: int | None = None) -> int:
+    """Read raw bytes without keeping them; returns how many until the last message was ReadyForQuery."""
+    total, tail = 0, b""
+    while not tail.endswith(b"Z\0\0\0\5I"):
+        got = wire.sock.recv(1 << 20)
+        assert got, "closed"
+        total += len(got)
+        tail = (tail + got)[-6:]
+        if stop_at is not None and total >= stop_at:
+            break
+    return total
+
+
+def highest(pool: Pooler) -> int:
+    """The largest memory any worker ever had, in bytes."""
+    peaks = []
+    for worker in pool.workers():
+        status = Path(f"/proc/{worker.pid}/status").read_text()
+        peaks.append(int(status.split("VmHWM:")[1].split()[0]) * 1024)
+    return max(peaks)
+
+
+def test_gigabyte_of_rows_for_a_slow_reader(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(workers=1)
+    wire, other = pool.wire(), pool.wire()
+    other.run("SELECT 1")
+    before = highest(pool)
+    wire.send(m.query("SELECT repeat('x', 1000000) FROM generate_series(1, 1074)"))
+    # The reader takes nothing: the server must be held up, not the memory filled.
+    eventually(lambda: cluster.backends("wait_event = 'ClientWrite'"))
+    assert other.one("SELECT 'others go on'") == "others go on"
+    assert highest(pool) - before < GROWTH
+    assert drain(wire) > GB
+    assert highest(pool) - before < GROWTH
+    assert wire.one("SELECT 1") == "1"
+
+
+def test_one_huge_row(pooler: MakePooler) -> None:
+    pool = pooler(workers=1)
+    wire = pool.wire()
+    wire.run("SELECT 1")
+    before = highest(pool)
+    wire.send(m.query("SELECT repeat('0123456789', 25000000)"))
+    assert drain(wire) > 250_000_000
+    assert highest(pool) - before < GROWTH
+    assert wire.one("SELECT 1") == "1"
+
+
+def test_huge_query(pooler: MakePooler) -> None:
+    pool = pooler(workers=1)
+    wire = pool.wire()
+    wire.run("SELECT 1")
+    before = highest(pool)
+    wire.send(m.query(b"SELECT length('" + b"x" * 100_000_000 + b"')"))
+    assert wire.until()[1].row == [b"100000000"]
+    assert highest(pool) - before < 2 * GROWTH
+
+
+def test_copy_in_for_a_server_that_waits(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(workers=1)
+    wire = pool.wire()
+    wire.run("SELECT 1")
+    before = highest(pool)
+    # A trigger that waits for a lock makes the server stop reading.
+    cluster.admin(
+        "CREATE TABLE slow_target (t text);"
+        " CREATE FUNCTION wait_a_while() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_advisory_xact_lock(4711); RETURN NULL; END $$;"
+        " CREATE TRIGGER w BEFORE INSERT ON slow_target FOR EACH ROW EXECUTE FUNCTION wait_a_while();"
+        " GRANT ALL ON slow_target TO PUBLIC",
+        "app",
+    )
+    try:
+        with cluster.wire("postgres") as holder:
+            holder.run("SELECT pg_advisory_lock(4711)")
+            wire.send(m.query("COPY slow_target FROM STDIN"))
+            wire.until("G")
+            chunk = m.copy_data((b"y" * 999 + b"\n") * 100)
+
+            def send_all() -> None:
+                for _ in range(1500):
+                    wire.sock.sendall(chunk)
+                wire.send(m.COPY_DONE)
+
+            with Meanwhile(send_all) as sending:
+                eventually(lambda: cluster.backends("wait_event_type = 'Lock'"))
+                wait_for_quiet(pool)
+                assert not sending.done
+                assert highest(pool) - before < GROWTH
+                holder.bye()
+                sending.result(60)
+            assert kinds(wire.until()) == "CZ"
+        assert highest(pool) - before < GROWTH
+    finally:
+        cluster.admin("DROP TABLE slow_target; DROP FUNCTION wait_a_while()", "app")
+
+
+def wait_for_quiet(pool: Pooler) -> None:
+    """Wait until the worker uses no more processor time."""
+    (worker,) = pool.workers()
+    seen = [worker.cpu_times().user + worker.cpu_times().system, time.monotonic()]
+
+    def quiet() -> bool:
+        now = worker.cpu_times().user + worker.cpu_times().system
+        if now != seen[0]:
+            seen[:] = [now, time.monotonic()]
+        return time.monotonic() - seen[1] > 0.3
+
+    eventually(quiet, within=20)
+
+
+def test_many_slow_readers(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(workers=1, default_pool_size=40)
+    wires = [pool.wire() for _ in range(40)]
+    for wire in wires:
+        wire.run("SELECT 1")
+    before = highest(pool)
+    for wire in wires:
+        wire.send(m.query("SELECT repeat('x', 100000) FROM generate_series(1, 1000)"))
+    cluster.settles(40, "wait_event = 'ClientWrite'", within=20)
+    assert highest(pool) - before < 40 * MB
+    for wire in wires:
+        wire.close()
+    cluster.settles(0, "state = 'active' AND query LIKE '%repeat%'", within=20)
+
+
+# --- ten thousand idle clients ---
+
+_CROWD = """
+import json, resource, socket, struct, sys
+port, count = int(sys.argv[1]), int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+body = b"user\\0app\\0database\\0app\\0\\0"
+hello = struct.pack("!ii", len(body) + 8, 196608) + body
+socks = []
+for start in range(0, count, 50):
+    new = [socket.create_connection(("127.0.0.1", port), 30) for _ in range(min(50, count - start))]
+    for sock in new:
+        sock.sendall(hello)
+    for sock in new:
+        data = b""
+        while not data.endswith(b"Z\\0\\0\\0\\5I"):
+            got = sock.recv(4096)
+            assert got, "refused"
+            data += got
+        assert data[:1] == b"R", data
+    socks += new
+print(json.dumps(len(socks)), flush=True)
+sys.stdin.readline()
+question = b"Q\\0\\0\\0\\x0dSELECT 1\\0"
+answers = 0
+for sock in socks[::50]:
+    sock.sendall(question)
+    data = b""
+    while not data.endswith(b"Z\\0\\0\\0\\5I"):
+        data += sock.recv(4096)
+    answers += 1
+print(json.dumps(answers), flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("count", [10_000])
+def test_ten_thousand_idle_clients(pooler: MakePooler, cluster: Cluster, count: int) -> None:
+    pool = pooler(max_client_conn=count + 100, default_pool_size=5, log_connections=False, log_disconnections=False)
+    with pool.wire() as witness:
+        witness.run("SELECT 1")
+        before = pool.worker_memory()
+        sources = 4  # so that no process needs more than 4096 descriptors
+        crowds = [
+            subprocess.Popen(
+                [sys.executable, "-c", _CROWD, str(pool.port), str(count // sources)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(sources)
+        ]
+        try:
+            assert sum(int(answer(crowd)) for crowd in crowds) == count
+            assert pool.pool()["cl_active"] >= count
+            grown = (pool.worker_memory() - before) / count
+            assert grown < 8192, f"{grown:.0f} bytes for each idle client"
+            start = time.monotonic()
+            for _ in range(200):
+                assert witness.one("SELECT 1") == "1"
+            assert time.monotonic() - start < 5
+            assert pool.wire().one("SELECT 1") == "1"
+            for crowd in crowds:
+                go_on(crowd)
+            assert sum(int(answer(crowd)) for crowd in crowds) == count // 50
+            assert len(cluster.backends()) <= 5
+        finally:
+            for crowd in crowds:
+                crowd.kill()
+                crowd.communicate()
+        eventually(lambda: pool.pool()["cl_active"] <= 2, within=30)
+        assert witness.one("SELECT 1") == "1"
+
+
+def answer(crowd: "subprocess.Popen[str]") -> str:
+    """The next line a crowd says."""
+    assert crowd.stdout is not None
+    line = crowd.stdout.readline()
+    assert line, "the crowd gave up"
+    return str(json.loads(line))
+
+
+def go_on(crowd: "subprocess.Popen[str]") -> None:
+    """Let a crowd go on."""
+    assert crowd.stdin is not None
+    crowd.stdin.write("\n")
+    crowd.stdin.flush()
