@@ -21,6 +21,7 @@ from ..wire.codes import (
     READY_FOR_QUERY,
 )
 from . import settings as _settings
+from . import statements as _statements
 from .entries import (
     BINDING,
     CALLING,
@@ -341,6 +342,8 @@ class Server:
     def _error(self, body: bytes, head: int) -> None:
         if b"\0VFATAL\0" in body or b"\0VPANIC\0" in body or not self.replies.count:
             self.last_error = body
+        if _statements.stale(body):
+            _statements.renew()
         if head == QUERYING | SWALLOW:
             fields = messages.report_fields(body)
             self.fault = f"server refused: {fields.get('M', 'no message')} (SQLSTATE {fields.get('C', '?')})"

@@ -24,13 +24,15 @@ class Statement:
 
     def __init__(self, rest: bytes, dialect: Dialect) -> None:
         self.rest = rest
-        digest = hashlib.blake2b(repr(dialect).encode() + b"\0" + rest, digest_size=12)
+        digest = hashlib.blake2b(repr((_generation, dialect)).encode() + b"\0" + rest, digest_size=12)
         self.name = PREFIX + digest.hexdigest().encode()
 
     def __repr__(self) -> str:
         return f"<Statement {self.name.decode()} {self.rest[:40]!r}>"
 
 
+# Counts how often all that was known has become doubtful.
+_generation = 0
 _known: "weakref.WeakValueDictionary[tuple[bytes, Dialect], Statement]" = weakref.WeakValueDictionary()
 
 
@@ -45,6 +47,22 @@ def intern(rest: bytes, dialect: Dialect) -> Statement:
 def find(rest: bytes, dialect: Dialect) -> Statement | None:
     """The statement of this text, these types and this dialect, if there is one already."""
     return _known.get((rest, dialect))
+
+
+def renew() -> None:
+    """A server could not use a statement any more, for what it was made of has changed: each next Parse is a true one.
+
+    Clients that still use a statement by its name get what PostgreSQL says of it, as they would alone; a client that
+    prepares the text again gets a new statement.
+    """
+    global _generation
+    _generation += 1
+    _known.clear()
+
+
+def stale(body: bytes) -> bool:
+    """Does this ErrorResponse say that a prepared statement does not fit the catalogs any more?"""
+    return b"\0RRevalidateCachedQuery\0" in body or b"\0Mcache lookup failed for " in body
 
 
 def count() -> int:
