@@ -57,6 +57,9 @@ ANSWERS = bytes(_ANSWERS)
 RESET = b"RESET\0"
 DISCARD_ALL = b"DISCARD ALL\0"
 DEALLOCATE_ALL = b"DEALLOCATE ALL\0"
+DROP_TABLE = b"DROP TABLE\0"
+D = ord("D")
+R = ord("R")
 RESET_SIZE = 4 + len(RESET)
 DISCARD_SIZE = 4 + len(DISCARD_ALL)
 DEALLOCATE_SIZE = 4 + len(DEALLOCATE_ALL)
@@ -205,6 +208,8 @@ class Server:
             looked = size <= LARGE_ERROR
         elif kind == COMMAND_COMPLETE:
             looked = size in (RESET_SIZE, DISCARD_SIZE, DEALLOCATE_SIZE)
+            if have > 6 and src[at + 5] == D and src[at + 6] == R:
+                looked = True
         if looked:
             if have < total:
                 self._goal = total
@@ -273,7 +278,7 @@ class Server:
             return self._parameter(body, drop, out, buf)
         if kind == ERROR_RESPONSE:
             self._error(body, head)
-        elif body in (RESET, DISCARD_ALL, DEALLOCATE_ALL):
+        elif body in (RESET, DISCARD_ALL, DEALLOCATE_ALL) or body.startswith(b"DROP "):
             self._command_done(body, drop)
         return drop
 
@@ -402,7 +407,12 @@ class Server:
                 client.statements[name] = statement
 
     def _command_done(self, tag: bytes, drop: bool) -> None:
-        """A command that takes back what other messages have set."""
+        """A command that takes back what others have set or made."""
+        if tag.startswith(b"DROP "):
+            if tag != DROP_TABLE:
+                # A type made anew under the same name is another type; of tables PostgreSQL takes care itself.
+                _statements.renew()
+            return
         self.resetting = tag in (RESET, DISCARD_ALL) or self.resetting
         if tag == RESET:
             return
