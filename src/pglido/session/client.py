@@ -168,7 +168,11 @@ class Client(ClientState):
     def _message(self, src: bytes, at: int, have: int, to_server: Outbox, to_client: Outbox, buf: bytes) -> int:
         """One message that starts at `src[at]`; returns how many bytes of it were used, 0 if more are needed."""
         kind = src[at]
-        size = (src[at + 1] << 24) | (src[at + 2] << 16) | (src[at + 3] << 8) | src[at + 4]
+        # Widened step by step: four bytes shifted at once would overflow where they are C ints.
+        size = src[at + 1]
+        size = size << 8 | src[at + 2]
+        size = size << 8 | src[at + 3]
+        size = size << 8 | src[at + 4]
         if SIZES[kind] == 0:
             return self._close("08P01", f"invalid frontend message type {kind}")
         if size < 4 or size > self.rules.max_packet or (SIZES[kind] == 2 and size > SHORT_LIMIT):
@@ -193,7 +197,13 @@ class Client(ClientState):
         if server.skipping and kind != SYNC:
             # The server discards everything up to the next Sync, so that it needn't be sent.
             return self._pass(src, at, have, total, None, buf)
+        if server.copying and kind not in (COPY_DATA, COPY_DONE, COPY_FAIL, SYNC, FLUSH):
+            # Out of place: PostgreSQL ends the COPY with an error.
+            server.copying = False
         if kind == QUERY:
+            if have < total <= SMALL and (have == 5 or (src[at + 5] | 0x20) == 0x64):
+                # It may be a DEALLOCATE or DISCARD, which changes what comes after it.
+                return self._whole(total)
             self.unnamed = server.unnamed = None
             if have > 5 and (src[at + 5] | 0x20) == 0x64 and _statements.purges(src[at + 5 : at + have]):
                 server.purging = True

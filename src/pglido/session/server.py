@@ -194,7 +194,11 @@ class Server:
         receive buffer `buf` itself or a value of its own.
         """
         kind = src[at]
-        size = (src[at + 1] << 24) | (src[at + 2] << 16) | (src[at + 3] << 8) | src[at + 4]
+        # Widened step by step: four bytes shifted at once would overflow where they are C ints.
+        size = src[at + 1]
+        size = size << 8 | src[at + 2]
+        size = size << 8 | src[at + 3]
+        size = size << 8 | src[at + 4]
         if size < 4 or size > MAX_MESSAGE or ANSWERS[kind] == 255:
             self.fault = f"server sent garbage: message type {kind:#04x}, length {size}"
             return have
@@ -292,6 +296,8 @@ class Server:
         elif head:
             self.fault = "server sent ReadyForQuery out of turn"
             return True
+        else:
+            self.skipping = self.open = False
         self.status = body[0]
         self.copying = False
         self._learn_reports(drop, out, buf)
