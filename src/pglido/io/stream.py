@@ -107,6 +107,8 @@ class Stream:
         link = self.link
         link.mode = HANDSHAKE
         plain = socket.socket(fileno=link.fd)
+        # A socket object takes its descriptor for a blocking one, and makes it so when it is wrapped.
+        plain.setblocking(False)
         try:
             tls = context.wrap_socket(
                 plain,

@@ -132,6 +132,7 @@ class Host(Exchange):
     def stream_lost(self, link: Link) -> None:
         """A client hung up while its login waits for something else."""
         if isinstance(link, Guest) and link.login is not None:
+            self.end(link, "client unexpected eof")
             link.login.cancel()
 
     # Ends.
