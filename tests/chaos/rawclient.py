@@ -3,10 +3,16 @@
 import asyncio
 import socket
 import struct
+import time
 from collections import deque
+from typing import NoReturn
 
 import harness.messages as m
 from harness.wire import Message, ServerError
+
+
+class WentOn(Exception):
+    """The connection did not end after a FATAL error."""
 
 
 class RawClient:
@@ -17,6 +23,7 @@ class RawClient:
         self.writer = writer
         self.status = "I"
         self.key = b""
+        self.over = False  # FATAL was said
         self.history: deque[str] = deque(maxlen=250)  # types sent (<) and read (>), shown with a fault
 
     @classmethod
@@ -58,9 +65,22 @@ class RawClient:
                 self.status = one.body.decode()
             elif one.kind == "E":
                 if one.fields["S"] == "FATAL":
-                    raise ServerError(one.fields)
+                    await self.end_after(one)
                 error = error or ServerError(one.fields)
         return read, error
+
+    async def end_after(self, fatal: Message) -> NoReturn:
+        """Nothing may come after FATAL; raises it, or WentOn."""
+        self.over = True
+        try:
+            async with asyncio.timeout(5):
+                more = await self.message()
+        except (OSError, EOFError):
+            raise ServerError(fatal.fields) from None
+        except TimeoutError:
+            more = None
+        name = self.writer.get_extra_info("sockname")
+        raise WentOn(f"{time.time():.3f} {name}: {fatal.fields} was followed by {more}")
 
     async def ask(self, data: bytes, ends: int = 1) -> list[Message]:
         """Send, and read the whole reply; raises its first error after that."""

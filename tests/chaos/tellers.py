@@ -265,7 +265,7 @@ class RawTeller(Teller):
         return "".join(self.wire.history)
 
     async def recover(self) -> bool:
-        if self.wire.writer.is_closing() or self.wire.reader.at_eof():
+        if self.wire.over or self.wire.writer.is_closing() or self.wire.reader.at_eof():
             return False
         if self.wire.status != "I":
             await self.wire.ask(m.query("ROLLBACK"))
