@@ -56,7 +56,7 @@ class Build:
         return f"<Build {self.name}>"
 
     def __getattr__(self, room: str) -> "Room":
-        if room.startswith("__"):
+        if room not in ("wire", "auth", "session", "pool"):
             raise AttributeError(room)
         self.__dict__[room] = found = Room(f"{self.package}.{room}")
         return found

@@ -1,0 +1,529 @@
+"""One rule of the pool's policy at a time."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from parity.builds import BUILDS, Build
+
+OPENING, IDLE, BUSY, CHECKING, CLOSING = range(1, 6)
+BIRTH, OTHER_BIRTH = object(), object()
+SETTINGS = object()
+
+Make = Callable[..., "Bench"]
+
+
+class Bench:
+    """A pool, and a worker that carries out its plans when told to."""
+
+    def __init__(self, build: Build, minimum: int = 0, **limits: Any) -> None:
+        self.module = build.pool.pool
+        self.limits = build.pool.limits.Limits(**({"birth": BIRTH, "lifetime_jitter": 0.0} | limits))
+        self.pool = self.module.Pool(("db", "user"), self.limits, lambda: 1.0)
+        self.pool.minimum = minimum
+        self.now = 1000.0
+
+    def plan(self) -> list[tuple[Any, ...]]:
+        """What is to be done now: verb, and the one thing that it is about."""
+        return [self._short(plan) for plan in self.pool.plan(self.now)]
+
+    def _short(self, plan: Any) -> tuple[Any, ...]:
+        what = plan.slot or plan.ticket or plan.number
+        return (plan.verb.name, what, plan.problem) if plan.problem else (plan.verb.name, what)
+
+    def ticket(self, birth: object = BIRTH) -> Any:
+        """A client stands in line."""
+        ticket = self.module.Ticket(object(), birth, SETTINGS, self.now)
+        self.pool.wait(ticket)
+        return ticket
+
+    def granted(self, count: int) -> None:
+        """The broker grants leases."""
+        for _ in range(count):
+            self.pool.grant()
+
+    def idle(self, count: int, birth: object = BIRTH) -> list[Any]:
+        """There are idle servers."""
+        slots = []
+        for _ in range(count):
+            self.pool.grant()
+            slot = self.module.Slot(self.pool, birth, self.now)
+            self.pool.slots[slot] = None
+            self.pool.opening += 1
+            self.pool.opened(slot, self.now)
+            assert self.pool.freed(slot, SETTINGS, self.now) is None
+            slots.append(slot)
+        return slots
+
+    def take(self, birth: object = BIRTH, settings: object = SETTINGS) -> Any:
+        """A newcomer asks."""
+        return self.pool.take(birth, settings, self.now)
+
+    def connects(self) -> list[Any]:
+        """The slots to open now."""
+        return [what for verb, what, *_ in self.plan() if verb == "CONNECT"]
+
+
+@pytest.fixture(params=BUILDS, ids=lambda build: build.name)
+def bench(request: pytest.FixtureRequest) -> Make:
+    """Make a pool with limits, on each build."""
+    return lambda **limits: Bench(request.param, **limits)
+
+
+def verbs(plans: Sequence[tuple[Any, ...]]) -> list[str]:
+    """The verbs of plans."""
+    return [plan[0] for plan in plans]
+
+
+# Asking for leases.
+
+
+def test_a_waiting_client_makes_the_pool_ask_for_a_lease(bench: Make) -> None:
+    it = bench()
+    it.ticket()
+    assert it.plan() == [("WANT", 1)]
+    assert it.plan() == []
+
+
+def test_it_does_not_ask_all_the_time(bench: Make) -> None:
+    it = bench()
+    it.ticket()
+    it.plan()
+    it.now += 0.01
+    it.ticket()
+    assert it.plan() == []
+    it.now += 0.05
+    assert it.plan() == [("WANT", 2)]
+
+
+def test_it_says_when_it_wants_no_more(bench: Make) -> None:
+    it = bench()
+    ticket = it.ticket()
+    it.plan()
+    it.pool.leave(ticket)
+    it.now += 1
+    assert it.plan() == [("WANT", 0)]
+
+
+def test_a_lease_opens_a_server_which_serves_who_waits(bench: Make) -> None:
+    it = bench()
+    ticket = it.ticket()
+    it.plan()
+    it.granted(1)
+    (slot,) = it.connects()
+    assert slot.state == OPENING
+    it.pool.opened(slot, it.now)
+    assert it.pool.freed(slot, SETTINGS, it.now) is ticket
+    assert slot.state == BUSY
+    assert it.pool.waiting == 0
+
+
+def test_a_lease_that_nobody_needs_goes_back(bench: Make) -> None:
+    it = bench()
+    it.granted(3)
+    assert it.plan() == [("RETURN", 3)]
+
+
+def test_a_lease_of_a_closed_server_goes_back(bench: Make) -> None:
+    it = bench()
+    (slot,) = it.idle(1)
+    it.pool.closed_slot(slot)
+    assert it.plan() == [("RETURN", 1)]
+    assert it.pool.unused()
+
+
+def test_a_lease_of_a_closed_server_serves_who_waits(bench: Make) -> None:
+    it = bench()
+    (slot,) = it.idle(1)
+    it.take()
+    it.ticket()
+    it.pool.closed_slot(slot)
+    assert verbs(it.plan()) == ["CONNECT"]
+
+
+def test_several_are_opened_at_once_but_not_too_many(bench: Make) -> None:
+    it = bench(parallel_connects=3)
+    for _ in range(5):
+        it.ticket()
+    it.granted(5)
+    assert len(it.connects()) == 3
+    assert it.connects() == []
+
+
+# Serving.
+
+
+def test_newcomers_take_the_server_used_last(bench: Make) -> None:
+    it = bench()
+    slots = it.idle(3)
+    assert it.take() is slots[2]
+    assert it.take() is slots[1]
+
+
+def test_round_robin_takes_the_one_that_rested_longest(bench: Make) -> None:
+    it = bench(round_robin=True)
+    slots = it.idle(3)
+    other = object()
+    assert it.take(settings=other) is slots[0]
+
+
+def test_a_server_whose_settings_fit_is_preferred(bench: Make) -> None:
+    it = bench()
+    slots = it.idle(3)
+    mine = object()
+    slots[0].settings = mine
+    assert it.take(settings=mine) is slots[0]
+
+
+def test_a_server_of_another_birth_is_not_given(bench: Make) -> None:
+    it = bench()
+    it.idle(2)
+    assert it.take(birth=OTHER_BIRTH) is None
+
+
+def test_a_newcomer_passes_nobody(bench: Make) -> None:
+    it = bench()
+    it.ticket(OTHER_BIRTH)
+    it.idle(1)
+    assert it.take() is None
+
+
+def test_the_line_is_served_in_order(bench: Make) -> None:
+    it = bench()
+    (slot,) = it.idle(1)
+    it.take()
+    tickets = [it.ticket() for _ in range(3)]
+    served = [it.pool.freed(slot, SETTINGS, it.now) for _ in range(3)]
+    assert served == tickets
+    assert it.pool.freed(slot, SETTINGS, it.now) is None
+    assert slot.state == IDLE
+
+
+def test_who_left_the_line_is_not_served(bench: Make) -> None:
+    it = bench()
+    (slot,) = it.idle(1)
+    it.take()
+    gone, here = it.ticket(), it.ticket()
+    it.pool.leave(gone)
+    it.pool.leave(gone)
+    assert it.pool.waiting == 1
+    assert it.pool.freed(slot, SETTINGS, it.now) is here
+
+
+def test_who_left_the_line_is_forgotten(bench: Make) -> None:
+    it = bench()
+    for _ in range(5000):
+        it.pool.leave(it.ticket())
+    it.now += 1
+    it.plan()
+    assert len(it.pool.line) < 100
+
+
+def test_an_idle_server_of_another_birth_makes_room(bench: Make) -> None:
+    it = bench()
+    (slot,) = it.idle(1)
+    ticket = it.ticket(OTHER_BIRTH)
+    assert it.plan()[0] == ("CLOSE", slot)
+    it.pool.closed_slot(slot)
+    (opened,) = it.connects()
+    assert opened.birth is OTHER_BIRTH
+    it.pool.opened(opened, it.now)
+    assert it.pool.freed(opened, SETTINGS, it.now) is ticket
+
+
+def test_an_idle_server_that_fits_is_not_closed_for_one_that_does_not(bench: Make) -> None:
+    it = bench()
+    (fits,) = it.idle(1, OTHER_BIRTH)
+    it.idle(1)
+    it.ticket(OTHER_BIRTH)
+    assert it.plan() == [("CHECK", fits)]
+
+
+# Age.
+
+
+def test_a_server_that_rested_long_is_checked_before_it_is_given(bench: Make) -> None:
+    it = bench(check_delay=30.0)
+    (slot,) = it.idle(1)
+    it.now += 30
+    assert it.take() is None
+    ticket = it.ticket()
+    assert it.plan() == [("CHECK", slot)]
+    assert slot.state == CHECKING
+    assert it.pool.freed(slot, SETTINGS, it.now) is ticket
+
+
+def test_a_server_that_fails_its_check_is_replaced(bench: Make) -> None:
+    it = bench(check_delay=30.0)
+    (slot,) = it.idle(1)
+    it.now += 30
+    it.ticket()
+    it.plan()
+    it.pool.closed_slot(slot)
+    assert verbs(it.plan()) == ["CONNECT"]
+
+
+def test_an_idle_server_is_closed_after_a_while(bench: Make) -> None:
+    it = bench(idle_timeout=600.0)
+    (slot,) = it.idle(1)
+    it.now += 600
+    assert it.plan() == []
+    it.now += 1
+    assert it.plan() == [("CLOSE", slot)]
+
+
+def test_an_idle_server_stays_for_ever_without_a_limit(bench: Make) -> None:
+    it = bench(idle_timeout=0.0, lifetime=1e9)
+    it.idle(1)
+    it.now += 1e6
+    assert it.plan() == []
+
+
+def test_an_old_server_is_closed_when_idle(bench: Make) -> None:
+    it = bench(lifetime=100.0, idle_timeout=0.0)
+    (slot,) = it.idle(1)
+    it.now += 100
+    assert it.plan() == [("CLOSE", slot)]
+
+
+def test_an_old_server_is_closed_when_freed(bench: Make) -> None:
+    it = bench(lifetime=100.0)
+    (slot,) = it.idle(1)
+    it.take()
+    it.ticket()
+    it.now += 100
+    assert it.pool.freed(slot, SETTINGS, it.now) is None
+    assert slot.state == CLOSING
+
+
+def test_lifetimes_differ(bench: Make) -> None:
+    it = bench(lifetime=100.0, lifetime_jitter=0.2)
+    (slot,) = it.idle(1)
+    assert slot.dies == it.now + 80
+
+
+def test_a_lifetime_of_zero_serves_once(bench: Make) -> None:
+    it = bench(lifetime=0.0)
+    (slot,) = it.idle(1)
+    assert it.plan() == []
+    assert it.take() is slot
+    it.pool.freed(slot, SETTINGS, it.now)
+    assert slot.state == CLOSING
+
+
+# Keeping warm.
+
+
+def test_a_minimum_is_opened_and_kept(bench: Make) -> None:
+    it = bench(minimum=2, idle_timeout=10.0)
+    assert it.plan() == [("WANT", 2)]
+    it.granted(2)
+    slots = it.connects()
+    assert len(slots) == 2
+    for slot in slots:
+        it.pool.opened(slot, it.now)
+        it.pool.freed(slot, SETTINGS, it.now)
+    it.now += 100
+    assert it.plan() == []
+
+
+# Failures.
+
+
+def test_a_failure_is_told_to_who_waits_and_not_repeated_at_once(bench: Make) -> None:
+    it = bench(login_retry=15.0)
+    ticket = it.ticket()
+    it.granted(1)
+    (slot,) = it.connects()
+    it.pool.failed(slot, "08006", "no route", it.now)
+    plans = it.plan()
+    assert plans[0] == ("REJECT", ticket, ("08006", "no route"))
+    assert "CONNECT" not in verbs(plans)
+
+
+def test_pauses_grow_up_to_the_limit(bench: Make) -> None:
+    it = bench(login_retry=15.0)
+    pauses = []
+    for _ in range(12):
+        it.ticket()
+        it.granted(1)
+        (slot,) = it.connects()
+        it.pool.failed(slot, "08006", "no route", it.now)
+        pauses.append(it.pool.retry_at - it.now)
+        it.plan()
+        it.now = it.pool.retry_at
+    assert pauses[0] == pytest.approx(0.1)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 15.0
+
+
+def test_a_success_ends_the_pauses(bench: Make) -> None:
+    it = bench()
+    it.ticket()
+    it.granted(1)
+    (slot,) = it.connects()
+    it.pool.failed(slot, "08006", "no route", it.now)
+    it.now = it.pool.retry_at
+    (slot,) = it.connects()
+    it.pool.opened(slot, it.now)
+    assert it.pool.problem is None
+    assert it.pool.failures == 0
+
+
+def test_a_server_that_starts_up_is_waited_for(bench: Make) -> None:
+    it = bench()
+    it.ticket()
+    it.granted(1)
+    (slot,) = it.connects()
+    it.pool.failed(slot, "57P03", "the database system is starting up", it.now)
+    assert "REJECT" not in verbs(it.plan())
+
+
+def test_a_failure_with_other_servers_at_work_rejects_nobody(bench: Make) -> None:
+    it = bench()
+    it.idle(1)
+    it.take()
+    it.ticket()
+    it.granted(1)
+    (slot,) = it.connects()
+    it.pool.failed(slot, "53300", "too many connections", it.now)
+    assert "REJECT" not in verbs(it.plan())
+
+
+def test_a_bad_parameter_is_its_clients_problem_only(bench: Make) -> None:
+    it = bench()
+    other = it.ticket()
+    bad = it.ticket(OTHER_BIRTH)
+    it.granted(2)
+    slots = it.connects()
+    assert [slot.birth for slot in slots] == [BIRTH, OTHER_BIRTH]
+    (plan,) = it.pool.refused(slots[1], "22023", "invalid value")
+    assert (plan.verb.name, plan.ticket, plan.problem) == ("REJECT", bad, ("22023", "invalid value"))
+    assert not other.gone
+    assert it.pool.problem is None
+
+
+# Waiting too long.
+
+
+def test_a_client_that_waits_too_long_is_told(bench: Make) -> None:
+    it = bench(wait_timeout=120.0, wait_notify=0.0)
+    ticket = it.ticket()
+    it.now += 120
+    assert "REJECT" not in verbs(it.plan())
+    it.now += 0.1
+    assert ("REJECT", ticket, ("08P01", "query_wait_timeout")) in it.plan()
+    assert it.pool.waiting == 0
+
+
+def test_a_client_that_waits_is_notified_once(bench: Make) -> None:
+    it = bench(wait_notify=5.0)
+    ticket = it.ticket()
+    it.now += 6
+    assert ("NOTIFY", ticket) in it.plan()
+    it.now += 6
+    assert "NOTIFY" not in verbs(it.plan())
+
+
+def test_zero_means_for_ever(bench: Make) -> None:
+    it = bench(wait_timeout=0.0, wait_notify=0.0)
+    it.ticket()
+    it.now += 1e6
+    assert verbs(it.plan()) == ["WANT"]
+
+
+# Recalls.
+
+
+def test_an_unused_lease_is_given_at_once(bench: Make) -> None:
+    it = bench()
+    it.granted(1)
+    (plan,) = it.pool.recall(False, it.now)
+    assert (plan.verb.name, plan.number) == ("RETURN", 1)
+    assert it.plan() == []
+
+
+def test_an_idle_server_is_given_up(bench: Make) -> None:
+    it = bench()
+    slots = it.idle(2)
+    (plan,) = it.pool.recall(False, it.now)
+    assert plan.slot is slots[0]
+    it.pool.closed_slot(slots[0])
+    assert it.plan() == [("RETURN", 1)]
+
+
+def test_a_server_between_two_transactions_is_kept(bench: Make) -> None:
+    it = bench()
+    it.idle(1)
+    it.now += 0.5
+    assert [plan.verb.name for plan in it.pool.recall(True, it.now)] == ["KEPT"]
+    it.now += 1
+    assert [plan.verb.name for plan in it.pool.recall(True, it.now)] == ["CLOSE"]
+
+
+def test_the_next_server_freed_is_given_up_even_when_clients_wait(bench: Make) -> None:
+    it = bench()
+    first, second = it.idle(2)
+    it.take()
+    it.take()
+    it.ticket()
+    assert it.pool.recall(False, it.now) == []
+    assert it.pool.freed(first, SETTINGS, it.now) is None
+    assert first.state == CLOSING
+    it.pool.closed_slot(first)
+    assert ("RETURN", 1) in it.plan()
+    # And no other one.
+    assert it.pool.freed(second, SETTINGS, it.now) is not None
+
+
+def test_without_leases_nothing_can_be_recalled(bench: Make) -> None:
+    it = bench()
+    assert it.pool.recall(False, it.now) == []
+    assert it.pool.recalls == 0
+
+
+# Ends.
+
+
+def test_retired_servers_go_when_they_are_free(bench: Make) -> None:
+    it = bench()
+    idle, busy = it.idle(2)
+    assert it.take() is busy
+    assert [plan.slot for plan in it.pool.retire()] == [idle]
+    it.pool.closed_slot(idle)
+    it.pool.freed(busy, SETTINGS, it.now)
+    assert busy.state == CLOSING
+
+
+def test_a_closed_pool_serves_nobody(bench: Make) -> None:
+    it = bench(minimum=2)
+    (slot,) = it.idle(1)
+    ticket = it.ticket(OTHER_BIRTH)
+    it.pool.closed = True
+    plans = it.plan()
+    assert ("REJECT", ticket, ("3D000", "database is no longer configured")) in plans
+    assert ("CLOSE", slot) in plans
+    it.pool.closed_slot(slot)
+    it.plan()
+    assert it.pool.unused()
+
+
+def test_it_says_how_it_is(bench: Make) -> None:
+    it = bench()
+    it.idle(2)
+    it.take()
+    it.ticket(OTHER_BIRTH)
+    assert repr(it.pool) == "<Pool db/user leases=2 idle=1 active=1 waiting=1>"
+    assert repr(next(iter(it.pool.slots))) == "<Slot idle>"
+
+
+def test_it_knows_who_waits_longest(bench: Make) -> None:
+    it = bench()
+    assert it.pool.oldest_wait() is None
+    first = it.ticket()
+    it.now += 1
+    it.ticket()
+    assert it.pool.oldest_wait() == first.since
+    it.pool.leave(first)
+    assert it.pool.oldest_wait() == it.now
