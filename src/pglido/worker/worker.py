@@ -13,7 +13,7 @@ from .. import log as logs
 from ..auth.binding import end_point
 from ..config.model import Config, PoolSettings
 from ..io.dial import Names
-from ..io.pump import HANDSHAKE, Link
+from ..io.links import HANDSHAKE, Link
 from ..io.stream import Stream
 from ..io.tls import TlsFiles, accepting
 from ..ipc import messages as ipc
