@@ -236,6 +236,9 @@ class Pump(Poller):
         """Deal with what a client sent: `buf[pos:end]`."""
         session: Client = client.session
         verdict: cython.int = GO_ON
+        # Whatever went wrong before, no byte of it is for these two.
+        self.to_client.clear()
+        self.to_server.clear()
         while True:
             pos = session.take(cython.cast(cython.p_const_uchar, buf), pos, end, self.to_server, self.to_client)
             verdict = session.verdict

@@ -182,8 +182,8 @@ class Host(Exchange):
         """A server closed its connection, died, or can't be trusted any more."""
         guest = backend.client
         session = backend.session
-        told = bool(session.last_error) and not session.fault
-        if told:
+        told = session.told and not session.fault
+        if session.last_error and not session.fault:
             said = messages.report_fields(session.last_error)
             why = f"{why}: {said.get('M', '')} (SQLSTATE {said.get('C', '')})"
         whole = session.between_messages()
