@@ -12,6 +12,8 @@ from importlib.util import find_spec
 
 # Below `pglido`: each is a plain typed .py with a .pxd beside it, or compiled-only Cython in Python's syntax.
 COMPILED = (
+    "io.links",
+    "io.poller",
     "io.pump",
     "pool.pool",
     "pool.stats",

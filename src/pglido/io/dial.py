@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..wire import codes
-from .pump import Link, Pump
+from .links import Link
+from .pump import Pump
 from .stream import Stream, Unsafe
 
 _SSL_REQUEST = struct.pack("!ii", 8, codes.SSL_REQUEST)

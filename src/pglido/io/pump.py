@@ -1,196 +1,50 @@
 # cython: annotation_typing=True
-"""The byte path: waits once for all sockets, receives, asks the session, sends. Compiled only (Cython).
+"""The byte path: receives from one peer, asks the session, sends to the other. Compiled only (Cython).
 
 Rules:
 1. One receive buffer for all connections. What could not be sent at once is copied to the link it is for
    (`out`); the link that it came from isn't read until that is gone. So a connection at rest owns no buffer, and
    one at work holds at most about one buffer's worth.
 2. A link is relayed (clients and servers), raw (bytes go to `peer` unseen), or it collects what comes in `inbox`
-   for a coroutine that reads it (`Stream`). `quiet` links are not read at all.
+   for a coroutine that reads it (`Stream`).
 3. Nothing here decides who is served: the host does, in `attach`, `released`, `client_gone`, `server_gone`.
-4. A link is closed by `close` only, and remembered until the round is over, for the kernel may still name it.
 """
 
-import asyncio
-import os
-import ssl
-import time
 from typing import Any
 
 import cython
 from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
-from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
-from cython.cimports.libc.errno import EAGAIN, EINTR, errno
-from cython.cimports.pglido.io.kernel import (
-    EPOLL_CLOEXEC,
-    EPOLL_CTL_ADD,
-    EPOLL_CTL_DEL,
-    EPOLL_CTL_MOD,
-    EPOLLERR,
-    EPOLLHUP,
-    EPOLLIN,
-    EPOLLOUT,
-    EPOLLRDHUP,
-    MSG_NOSIGNAL,
-    MSG_PEEK,
-    epoll_create1,
-    epoll_ctl,
-    epoll_event,
-    epoll_wait,
-    recv,
-    send,
-)
+from cython.cimports.pglido.io.kernel import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 
-from ..pool.stats import Stats
 from ..session.client import Client
 from ..session.outbox import Outbox
 from ..session.server import Server
 from ..session.verdicts import ATTACH, GO_ON, GOODBYE, WAIT
 from ..wire.codes import IDLE
+from .links import COLLECT, HANDSHAKE, RAW, RELAY, ClientLink, Link, ServerLink, wake
+from .poller import Poller
 
-COMPILED = cython.compiled
-
-# One receive takes at most this much: the size of a large TLS flight, and more than a page of rows.
-BUFFER = 65536
 # A stream that nobody reads from (a login that floods) is read up to this many bytes.
 INBOX_LIMIT = 65536
-# For attributes that are set soon after, and have no value worth a check before.
-UNSET: Any = None
-
-# How a link is used.
-COLLECT = 0  # bytes wait in `inbox` for a coroutine
-RELAY = 1  # the session says what happens to each message
-RAW = 2  # bytes go to `peer` unseen
-HANDSHAKE = 3  # TLS reads by itself; the waiter is only told that something happened
 
 
-class Link:
-    """One connected socket; owns its descriptor."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.mode = COLLECT
-        self.mask = 0
-        self.tls: ssl.SSLSocket | None = None
-        self.out: bytearray | None = None
-        self.inbox: bytes | None = None
-        self.waiter: asyncio.Future[None] | None = None
-        self.eof = False
-        self.quiet = False
-        self.closed = False
-        self.broken = False
-        self.after_close = False
-        self.peer: Link | None = None
-        self.watched = False
-
-
-class ClientLink(Link):
-    """A client; `waiting` while it stands in line for a server.
-
-    Times are those of the monotonic clock: `started` the transaction, `asked` the query being answered (0: none),
-    `rested` the last answer.
-    """
-
-    def __init__(self, fd: int) -> None:
-        super().__init__(fd)
-        self.session: Client = UNSET
-        self.stats: Stats = UNSET
-        self.server: ServerLink | None = None
-        self.waiting = False
-        self.leaving = False
-        self.started = self.asked = self.rested = 0.0
-
-
-class ServerLink(Link):
-    """A server; `client` is whom it serves now."""
-
-    def __init__(self, fd: int) -> None:
-        super().__init__(fd)
-        self.session: Server = Server()
-        self.client: ClientLink | None = None
-
-
-class Watched:
-    """A descriptor of asyncio's, with the key that it is told by."""
-
-    def __init__(self, key: Any) -> None:
-        self.key = key
-
-
-def wake(link: Link) -> None:
-    """Tell the coroutine that waits for this link, if any."""
-    waiter = link.waiter
-    if waiter is not None:
-        link.waiter = None
-        if not waiter.done():
-            waiter.set_result(None)
-
-
-class Pump:
+class Pump(Poller):
     """All sockets of one worker, and the loop that serves them; asyncio's selector is made of it."""
 
     def __init__(self, host: Any) -> None:
+        super().__init__()
         self.host = host
-        self.epoll = epoll_create1(EPOLL_CLOEXEC)
-        if self.epoll < 0:
-            raise OSError(errno, "epoll_create1")
-        self.buffer = bytearray(BUFFER)
-        self.view = memoryview(self.buffer)
         self.to_client = Outbox()
         self.to_server = Outbox()
-        self.graves: list[Any] = []
-        self.gone: list[Any] = []
-        self.now = time.monotonic()
 
     # Links.
-
-    def add(self, link: Link) -> None:
-        """Begin to watch a link."""
-        event = cython.declare(epoll_event)
-        event.events = EPOLLIN
-        event.data.ptr = cython.cast(cython.p_void, link)
-        if epoll_ctl(self.epoll, EPOLL_CTL_ADD, link.fd, cython.address(event)):
-            raise OSError(errno, "epoll_ctl")
-        link.mask = EPOLLIN
-        link.watched = True
-        # The kernel holds a pointer now.
-        Py_INCREF(link)
-
-    def forget(self, link: Link) -> None:
-        """Watch it no more; its descriptor stays open."""
-        if link.watched:
-            link.watched = False
-            epoll_ctl(self.epoll, EPOLL_CTL_DEL, link.fd, cython.NULL)
-            self.graves.append(link)
-            Py_DECREF(link)
-
-    def close(self, link: Link) -> None:
-        """Close the socket; the link is dead from here on. Harmless when it is closed already."""
-        if link.closed:
-            return
-        self.forget(link)
-        link.closed = link.eof = True
-        if link.tls is not None:
-            link.tls.close()
-        else:
-            os.close(link.fd)
-        link.out = None
-        link.inbox = None
-        wake(link)
-
-    def release(self, link: Link) -> int:
-        """Stop watching, and hand the descriptor (a plain one) to the caller, who owns it from here on."""
-        self.forget(link)
-        link.closed = link.eof = True
-        return link.fd
 
     def watch(self, link: Link) -> None:
         """Ask the kernel for just the events that this link can deal with now."""
         mask: cython.uint = 0
         client: ClientLink
         server: ServerLink
-        event = cython.declare(epoll_event)
         if not link.watched:
             return
         if link.out is not None:
@@ -205,8 +59,6 @@ class Pump:
         elif link.mode == RAW:
             if link.peer is not None and link.peer.out is None:
                 mask |= EPOLLIN
-        elif link.quiet:
-            mask |= EPOLLRDHUP
         elif isinstance(link, ClientLink):
             client = cython.cast(ClientLink, link)
             if client.waiting:
@@ -223,11 +75,7 @@ class Pump:
             server = cython.cast(ServerLink, link)
             if server.client is None or server.client.out is None:
                 mask |= EPOLLIN
-        if mask != link.mask:
-            event.events = mask
-            event.data.ptr = cython.cast(cython.p_void, link)
-            epoll_ctl(self.epoll, EPOLL_CTL_MOD, link.fd, cython.address(event))
-            link.mask = mask
+        self.ask_for(link, mask)
 
     def send(self, link: Link, data: bytes) -> None:
         """Send `data`, now or when the peer takes it. A broken connection shows in the next round."""
@@ -249,23 +97,6 @@ class Pump:
         """From now on what comes waits in `inbox` for a coroutine."""
         link.mode = COLLECT
         self.watch(link)
-
-    def handshake(self, link: Link, writing: cython.bint) -> None:
-        """From now on the waiter is told when the socket can be read (or written, if that is what TLS needs)."""
-        event = cython.declare(epoll_event)
-        link.mode = HANDSHAKE
-        if link.watched:
-            event.events = EPOLLOUT if writing else EPOLLIN
-            event.data.ptr = cython.cast(cython.p_void, link)
-            epoll_ctl(self.epoll, EPOLL_CTL_MOD, link.fd, cython.address(event))
-            link.mask = event.events
-
-    def peek(self, link: Link) -> int:
-        """The first byte that came, which stays to be read; -1 when none is there."""
-        byte: cython.uchar = 0
-        got: cython.int = recv(link.fd, cython.address(byte), 1, MSG_PEEK)
-        found: int = byte if got == 1 else -1
-        return found
 
     def relay(self, link: Link) -> None:
         """From now on the session decides."""
@@ -350,21 +181,6 @@ class Pump:
             link.out = bytearray(data[sent:size])
             self.out_changed(link)
 
-    def send_some(self, link: Link, data: cython.p_char, size: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        """Bytes sent, 0 if none can be now, -1 if never again."""
-        sent: cython.Py_ssize_t
-        if link.tls is not None:
-            try:
-                return link.tls.send(data[:size])
-            except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-                return 0
-            except OSError:
-                return -1
-        sent = send(link.fd, data, size, MSG_NOSIGNAL)
-        if sent < 0:
-            return 0 if errno in (EAGAIN, EINTR) else -1
-        return sent
-
     def drain(self, link: Link) -> None:
         """The peer can take more."""
         size: cython.Py_ssize_t
@@ -416,28 +232,13 @@ class Pump:
             self.transmit(link, buf + outbox.start, outbox.stop - outbox.start)
             outbox.clear()
 
-    def receive(self, link: Link) -> cython.Py_ssize_t:
-        """Bytes now in the buffer; 0 for none yet, -1 for the end of the connection."""
-        got: cython.Py_ssize_t
-        if link.tls is not None:
-            try:
-                got = link.tls.recv_into(self.view)
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return 0
-            except OSError:
-                return -1
-            return got if got else -1
-        got = recv(link.fd, PyByteArray_AS_STRING(self.buffer), BUFFER, 0)
-        if got > 0:
-            return got
-        if got < 0 and (errno in (EAGAIN, EINTR)):
-            return 0
-        return -1
-
     def push(self, client: ClientLink, buf: cython.p_char, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> None:
         """Deal with what a client sent: `buf[pos:end]`."""
         session: Client = client.session
         verdict: cython.int = GO_ON
+        # Whatever went wrong before, no byte of it is for these two.
+        self.to_client.clear()
+        self.to_server.clear()
         while True:
             pos = session.take(cython.cast(cython.p_const_uchar, buf), pos, end, self.to_server, self.to_client)
             verdict = session.verdict
@@ -468,8 +269,6 @@ class Pump:
             self.watch(client)
         else:
             self.host.client_gone(client, "")
-
-    # Events.
 
     def on_client(self, client: ClientLink, got: cython.Py_ssize_t) -> None:
         """`got` bytes of a relayed client are in the buffer."""
@@ -534,6 +333,8 @@ class Pump:
             client.stats.transaction_time += self.now - client.started
             client.started = self.now
 
+    # Events.
+
     def guard(self, link: Link, events: cython.uint) -> None:
         """Deal with an event (none: the connection broke). A bug met there ends this connection, not the worker."""
         try:
@@ -589,14 +390,6 @@ class Pump:
         if len(link.inbox) >= INBOX_LIMIT:
             self.watch(link)
 
-    def unmask(self, link: Link) -> None:
-        """Ask for no events but errors."""
-        event = cython.declare(epoll_event)
-        event.events = 0
-        event.data.ptr = cython.cast(cython.p_void, link)
-        epoll_ctl(self.epoll, EPOLL_CTL_MOD, link.fd, cython.address(event))
-        link.mask = 0
-
     def lost(self, link: Link) -> None:
         """The peer closed the connection, or it broke."""
         if link.closed:
@@ -617,63 +410,3 @@ class Pump:
             self.host.server_gone(link, "server conn crashed?")
 
     # asyncio's own descriptors.
-
-    def watch_descriptor(self, watched: Watched, fd: cython.int, events: cython.int, known: cython.bint) -> None:
-        """Watch (or, `known`, watch for other things) a descriptor of asyncio's; `events` as in `selectors`."""
-        event = cython.declare(epoll_event)
-        event.events = (EPOLLIN if events & 1 else 0) | (EPOLLOUT if events & 2 else 0)
-        event.data.ptr = cython.cast(cython.p_void, watched)
-        if epoll_ctl(self.epoll, EPOLL_CTL_MOD if known else EPOLL_CTL_ADD, fd, cython.address(event)):
-            raise OSError(errno, os.strerror(errno))
-
-    def unwatch_descriptor(self, watched: Watched, fd: cython.int) -> None:
-        """Watch it no more. It may be closed already."""
-        epoll_ctl(self.epoll, EPOLL_CTL_DEL, fd, cython.NULL)
-        self.graves.append(watched)
-
-    def serve(self, timeout: cython.double, ready: Any) -> list[Any]:
-        """Serve the links for up to `timeout` seconds (below 0: for ever), until asyncio has something to do.
-
-        That is: events of its own descriptors, which are returned, or callbacks in `ready`, its own queue.
-        """
-        end: cython.double = time.monotonic() + timeout
-        wait: cython.double = timeout
-        while True:
-            out = self.turn(-1 if timeout < 0 else int(wait * 1000 + 0.999))
-            if out or ready or (timeout >= 0 and self.now >= end):
-                return out
-            wait = end - self.now
-
-    def turn(self, timeout: cython.int) -> list[Any]:
-        """One round: wait up to `timeout` ms (-1: for ever), serve the links, return asyncio's events."""
-        events = cython.declare(epoll_event[256])
-        link: Link
-        watched: Watched
-        thing: object
-        got: cython.int
-        i: cython.int
-        bits: cython.uint
-        out: list[Any] = []
-        with cython.nogil:
-            got = epoll_wait(self.epoll, cython.address(events[0]), 256, timeout)
-        self.now = time.monotonic()
-        for i in range(got):
-            thing = cython.cast(object, events[i].data.ptr)
-            bits = events[i].events
-            if isinstance(thing, Link):
-                link = cython.cast(Link, thing)
-                if not link.closed:
-                    self.guard(link, bits)
-            else:
-                watched = cython.cast(Watched, thing)
-                # An error is both, so that whoever waits for either finds out.
-                bits = (
-                    (3 if bits & (EPOLLHUP | EPOLLERR) else 0)
-                    | (1 if bits & EPOLLIN else 0)
-                    | (2 if bits & EPOLLOUT else 0)
-                )
-                out.append((watched.key, bits & watched.key.events))
-        while self.gone:
-            self.guard(self.gone.pop(), 0)
-        self.graves.clear()
-        return out

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from .pump import Pump, Watched
+from .links import Watched
+from .pump import Pump
 
 
 class Reactor(selectors.BaseSelector):

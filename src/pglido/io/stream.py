@@ -5,7 +5,8 @@ import socket
 import ssl
 
 from ..wire import codes
-from .pump import HANDSHAKE, Link, Pump
+from .links import HANDSHAKE, Link
+from .pump import Pump
 
 
 class Gone(ConnectionError):

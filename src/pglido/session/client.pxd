@@ -11,7 +11,6 @@ cdef Py_ssize_t SMALL, NAMES_FIRST, NAME_LIMIT, SHORT_LIMIT
 cdef bytes SIZES
 
 cdef class Client(ClientState):
-    cdef public Rules rules
     cdef public Budget budget
     cdef public Server server
     cdef public int verdict

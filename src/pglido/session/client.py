@@ -68,11 +68,10 @@ SIZES = bytes(_SIZES)
 class Client(ClientState):
     """The session of one client."""
 
-    __slots__ = ("_dropping", "_goal", "_held", "_reserved", "budget", "fault", "rules", "server", "verdict")
+    __slots__ = ("_dropping", "_goal", "_held", "_reserved", "budget", "fault", "server", "verdict")
 
     def __init__(self, home: Settings, rules: Rules, budget: Budget) -> None:
-        super().__init__(home)
-        self.rules = rules
+        super().__init__(home, rules)
         self.budget = budget
         self.server: Server | None = None
         self.verdict = GO_ON

@@ -32,6 +32,7 @@ cdef class Server:
     cdef public bint purging
     cdef public str fault
     cdef public bytes last_error
+    cdef public bint told
     cdef object _coming
     cdef int _queries
     cdef list _reports
@@ -47,7 +48,7 @@ cdef class Server:
 
     cdef void _hold(self, bytes data, Py_ssize_t goal) except *
 
-    @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, head=int, drop=bint, looked=bint, body=bytes)
+    @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, head=int, drop=bint, looked=bint, body=bytes, client=ClientState)
     cdef Py_ssize_t _message(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(answers=int, head=int)
@@ -79,7 +80,9 @@ cdef class Server:
     cdef void _command_done(self, bytes tag, bint drop) except *
     cdef void _settle_reset(self, bint drop) except *
 
+    cdef bint _at_rest(self) except -1
     cpdef bint free(self) except -1
+    cpdef bint adopting(self) except -1
     cpdef bint answering(self) except -1
 
     cpdef bint between_messages(self) except -1

@@ -105,6 +105,7 @@ class Server:
         "settings",
         "skipping",
         "status",
+        "told",
         "turns",
         "unnamed",
         "worn",
@@ -132,6 +133,7 @@ class Server:
         self.purging = False
         self.fault = ""
         self.last_error = b""
+        self.told = False
         self._coming: Settings | None = None
         self._queries = 0
         self._reports: list[tuple[str, bytes]] = []
@@ -204,7 +206,8 @@ class Server:
             return have
         total = size + 1
         head = self.replies.head()
-        drop = self.client is None
+        client = self.client
+        drop = client is None or (not head and not client.rules.keep and self._at_rest())
         if head & SWALLOW:
             drop = drop or head & KIND == QUERYING or head & KIND == ANSWERS[kind]
         looked = kind in (READY_FOR_QUERY, PARAMETER_STATUS)
@@ -220,6 +223,9 @@ class Server:
                 return 0
             body = src[at + 5 : at + total]
             drop = self._look(kind, body, head, drop, out, buf)
+            if kind == ERROR_RESPONSE and body is self.last_error:
+                self.told = not drop
+                self.worn = True
             if kind == ERROR_RESPONSE and not drop and PREFIX in body:
                 out.put(buf, messages.message(ERROR_RESPONSE, self._own_names(body)))
                 drop = True
@@ -450,13 +456,19 @@ class Server:
 
     # Asking.
 
-    def free(self) -> bool:
-        """May another client have this server now?"""
-        if self.status != IDLE or self.open or self.skipping or self._need or self._held is not None:
-            return False
-        if self.replies.head():
+    def _at_rest(self) -> bool:
+        """Has the server answered all, outside of a transaction? What it says now is for no client in particular."""
+        if self.status != IDLE or self.open or self.skipping or self.replies.head():
             return False
         return self.client is None or self.client.need == 0
+
+    def free(self) -> bool:
+        """May another client have this server now?"""
+        return self._at_rest() and not self._need and self._held is None
+
+    def adopting(self) -> bool:
+        """Is it still being brought to the settings of its client?"""
+        return self._coming is not None
 
     def answering(self) -> bool:
         """Will the server answer what it was sent, without being sent more?"""

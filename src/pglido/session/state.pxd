@@ -17,6 +17,7 @@ cdef class Budget:
     cdef public Py_ssize_t used
 
 cdef class ClientState:
+    cdef public Rules rules
     cdef public object home
     cdef public object settings
     cdef public dict statements

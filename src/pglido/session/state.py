@@ -62,9 +62,10 @@ class ClientState:
     last unnamed Parse. `need` counts the bytes of a message of which the beginning is already with the server.
     """
 
-    __slots__ = ("home", "need", "settings", "statements", "unnamed")
+    __slots__ = ("home", "need", "rules", "settings", "statements", "unnamed")
 
-    def __init__(self, home: Settings) -> None:
+    def __init__(self, home: Settings, rules: Rules) -> None:
+        self.rules = rules
         self.home = home
         self.settings = home
         self.statements: dict[bytes, Statement] | None = None

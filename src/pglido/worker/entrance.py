@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..auth import client as auth
 from ..auth.errors import AuthError
 from ..config.model import ADMIN_DATABASES, AuthType, PoolSettings, SslMode
-from ..io.pump import RELAY
+from ..io.links import RELAY
 from ..io.stream import Gone, Stream, Unsafe
 from ..io.tls import ALPN
 from ..ipc.board import Column, Full

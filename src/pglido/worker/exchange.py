@@ -106,5 +106,4 @@ class Exchange:
         self.pump.resume(guest)
         if guest.cancel_wanted:
             guest.cancel_wanted = False
-            if guest.server is not None:
-                self.outside.cancel(guest.server)
+            self.outside.cancel_guest(guest)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
-from ..io.pump import Link
+from ..io.links import RELAY, Link
 from ..pool.pool import CLOSING, IDLE, OPENING, Plan, Slot, Ticket, Verb
 from ..session import settings as _settings
 from ..wire import messages
@@ -182,8 +182,8 @@ class Host(Exchange):
         """A server closed its connection, died, or can't be trusted any more."""
         guest = backend.client
         session = backend.session
-        told = bool(session.last_error) and not session.fault
-        if told:
+        told = session.told and not session.fault
+        if session.last_error and not session.fault:
             said = messages.report_fields(session.last_error)
             why = f"{why}: {said.get('M', '')} (SQLSTATE {said.get('C', '')})"
         whole = session.between_messages()
@@ -209,7 +209,7 @@ class Host(Exchange):
         if guest is not None:
             self.pump.part(guest, backend)
         log.log(level, "server connection closed: %s", why, extra=backend.extra())
-        if not backend.eof and backend.mode == 1:
+        if not backend.eof and backend.mode == RELAY:
             self.pump.send(backend, messages.TERMINATE)
         self.pump.close(backend)
         backend.slot.pool.closed_slot(backend.slot)

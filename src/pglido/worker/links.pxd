@@ -1,4 +1,4 @@
-from pglido.io.pump cimport ClientLink, ServerLink
+from pglido.io.links cimport ClientLink, ServerLink
 from pglido.pool.pool cimport Pool, Slot, Ticket
 from pglido.pool.stats cimport Stats
 

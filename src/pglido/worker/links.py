@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from ..io.dial import Address
-from ..io.pump import UNSET, ClientLink, ServerLink
+from ..io.links import UNSET, ClientLink, ServerLink
 from ..pool.pool import Pool, Slot, Ticket
 from ..pool.stats import Stats
 

@@ -13,7 +13,7 @@ from .. import log as logs
 from ..auth.binding import end_point
 from ..config.model import Config, PoolSettings
 from ..io.dial import Names
-from ..io.pump import HANDSHAKE, Link
+from ..io.links import HANDSHAKE, Link
 from ..io.stream import Stream
 from ..io.tls import TlsFiles, accepting
 from ..ipc import messages as ipc
@@ -36,6 +36,8 @@ log = logging.getLogger("pglido.worker")
 
 # Connections taken per round, so that a storm of them leaves room for those at work.
 ACCEPT_BATCH = 32
+# Seconds before a cancel that came too early is tried again.
+CANCEL_PAUSE = 0.01
 # Seconds of rest when no connection can be taken.
 ACCEPT_PAUSE = 1
 
@@ -318,12 +320,20 @@ class Worker:
             guest = self.host.guests.get(serial)
             if guest is None or not compare_digest(cancel_key(serial, len(key)), key):
                 continue
-            if guest.ticket is not None:
-                guest.cancel_wanted = True
-            elif guest.server is not None and guest.server.session.replies.head():
-                self.cancel(guest.server)
-            elif isinstance(guest.peer, Backend):
-                self.cancel(guest.peer)
+            self.cancel_guest(guest)
+
+    def cancel_guest(self, guest: Guest) -> None:
+        """Cancel what a client has asked for: also if that is still to begin."""
+        backend = guest.server
+        if guest.ticket is not None:
+            guest.cancel_wanted = True
+        elif isinstance(guest.peer, Backend):
+            self.cancel(guest.peer)
+        elif backend is not None and backend.session.adopting():
+            # Not the settings in front of the client's query.
+            asyncio.get_running_loop().call_later(CANCEL_PAUSE, self.cancel_guest, guest)
+        elif backend is not None and backend.session.replies.head():
+            self.cancel(backend)
 
     def cancel(self, backend: Backend) -> None:
         """Cancel what a server is doing."""

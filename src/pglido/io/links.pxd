@@ -1,0 +1,37 @@
+from pglido.pool.stats cimport Stats
+from pglido.session.client cimport Client
+from pglido.session.server cimport Server
+
+cdef class Link:
+    cdef public int fd
+    cdef public int mode
+    cdef unsigned int mask
+    cdef public bint eof
+    cdef public bint closed
+    cdef public bint broken
+    cdef public bint after_close
+    cdef bint watched
+    cdef public object tls
+    cdef public bytearray out
+    cdef public bytes inbox
+    cdef public object waiter
+    cdef public Link peer
+
+cdef class ServerLink(Link):
+    cdef public Server session
+    cdef public ClientLink client
+
+cdef class ClientLink(Link):
+    cdef public Client session
+    cdef public ServerLink server
+    cdef public Stats stats
+    cdef public bint waiting
+    cdef public bint leaving
+    cdef public double started
+    cdef public double asked
+    cdef public double rested
+
+cdef class Watched:
+    cdef public object key
+
+cpdef void wake(Link link) except *

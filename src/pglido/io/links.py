@@ -1,0 +1,80 @@
+# cython: annotation_typing=True
+"""The connections as the pump knows them: a descriptor, what waits on either side of it, and how it is used."""
+
+import asyncio
+import ssl
+from typing import Any
+
+from ..pool.stats import Stats
+from ..session.client import Client
+from ..session.server import Server
+
+# For attributes that are set soon after, and have no value worth a check before.
+UNSET: Any = None
+
+# How a link is used.
+COLLECT = 0  # bytes wait in `inbox` for a coroutine
+RELAY = 1  # the session says what happens to each message
+RAW = 2  # bytes go to `peer` unseen
+HANDSHAKE = 3  # TLS reads by itself; the waiter is only told that something happened
+
+
+class Link:
+    """One connected socket; owns its descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.mode = COLLECT
+        self.mask = 0
+        self.tls: ssl.SSLSocket | None = None
+        self.out: bytearray | None = None
+        self.inbox: bytes | None = None
+        self.waiter: asyncio.Future[None] | None = None
+        self.eof = False
+        self.closed = False
+        self.broken = False
+        self.after_close = False
+        self.peer: Link | None = None
+        self.watched = False
+
+
+class ClientLink(Link):
+    """A client; `waiting` while it stands in line for a server.
+
+    Times are those of the monotonic clock: `started` the transaction, `asked` the query being answered (0: none),
+    `rested` the last answer.
+    """
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self.session: Client = UNSET
+        self.stats: Stats = UNSET
+        self.server: ServerLink | None = None
+        self.waiting = False
+        self.leaving = False
+        self.started = self.asked = self.rested = 0.0
+
+
+class ServerLink(Link):
+    """A server; `client` is whom it serves now."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self.session: Server = Server()
+        self.client: ClientLink | None = None
+
+
+class Watched:
+    """A descriptor of asyncio's, with the key that it is told by."""
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+
+
+def wake(link: Link) -> None:
+    """Tell the coroutine that waits for this link, if any."""
+    waiter = link.waiter
+    if waiter is not None:
+        link.waiter = None
+        if not waiter.done():
+            waiter.set_result(None)
