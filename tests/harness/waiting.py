@@ -50,7 +50,10 @@ def wait_until_read(sock: socket.socket, within: float = 0.2) -> bool:
     The kernel tells how much the peer has left unread. False when it doesn't read within the time: a peer may
     have reason not to.
     """
-    mine, peer = sock.getsockname()[1], sock.getpeername()[1]
+    try:
+        mine, peer = sock.getsockname()[1], sock.getpeername()[1]
+    except OSError:
+        return True  # closed by the peer
     deadline = time.monotonic() + within
     while _unread(peer, mine):
         if time.monotonic() > deadline:

@@ -177,24 +177,25 @@ def test_cancel_requests_of_any_size(victim: Pooler, size: int) -> None:
 # --- after login ---
 
 
-@pytest.mark.parametrize("kind", "QPBDECSHFXdcfp")
 @pytest.mark.parametrize("length", LENGTHS)
-def test_length_of_a_message(victim: Pooler, kind: str, length: int) -> None:
-    wire = victim.wire()
-    throw(wire, kind.encode() + struct.pack("!I", length))
-    if 4 <= length < 1 << 31:
-        assert wire.silent(0.02) or end_of(wire) in ("E", "")  # it may come yet
-    else:
-        assert end_of(wire) in ("E", "")
+def test_length_of_a_message(victim: Pooler, length: int) -> None:
+    for kind in "QPBDECSHFXdcfp":
+        wire = victim.wire()
+        throw(wire, kind.encode() + struct.pack("!I", length))
+        if 4 <= length < 1 << 31:
+            assert wire.silent(0.01) or end_of(wire) in ("E", ""), kind  # it may come yet
+        else:
+            assert end_of(wire) in ("E", ""), kind
 
 
-@pytest.mark.parametrize("code", [code for code in range(256) if chr(code) not in "QPBDECSHFXdcf"])
-def test_unknown_types(victim: Pooler, code: int) -> None:
-    wire = victim.wire()
-    wire.send(bytes([code]) + struct.pack("!i", 8) + b"abcd")
-    fields = error_in(wire.rest())
-    assert (fields["S"], fields["C"]) == ("FATAL", "08P01")
-    assert fields["M"].startswith(f"invalid frontend message type {code}")
+def test_unknown_types(victim: Pooler) -> None:
+    for code in range(256):
+        if chr(code) not in "QPBDECSHFXdcf":
+            wire = victim.wire()
+            wire.send(bytes([code]) + struct.pack("!i", 8) + b"abcd")
+            fields = error_in(wire.rest())
+            assert (fields["S"], fields["C"]) == ("FATAL", "08P01")
+            assert fields["M"].startswith(f"invalid frontend message type {code}")
 
 
 def test_random_bytes_after_login(victim: Pooler) -> None:

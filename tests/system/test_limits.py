@@ -158,7 +158,9 @@ def test_max_db_connections_evicts_idle_servers_of_others(pooler: MakePooler, cl
 
 def test_max_user_connections(pooler: MakePooler, cluster: Cluster) -> None:
     pool = pooler(default_pool_size=5, users={**EVERYBODY, "app2": {"max_user_connections": 3}})
-    wires = [*busy(pool, 4, "app2", "app"), *busy(pool, 4, "app2", "other")]
+    wires = [pool.wire("app2", database) for database in ("app", "other") for _ in range(4)]
+    for wire in wires:
+        wire.send(m.query("BEGIN"))
     cluster.settles(3, "state = 'idle in transaction' AND usename = 'app2'")
     assert pool.wire().one("SELECT 1") == "1"
     release(wires)

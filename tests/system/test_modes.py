@@ -181,20 +181,36 @@ def test_many_more_clients_than_servers(pooler: MakePooler, cluster: Cluster) ->
     assert len(cluster.backends()) <= 3
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_waiting_clients_are_served_in_order(pooler: MakePooler, cluster: Cluster, workers: int) -> None:
-    pool = pooler(default_pool_size=1, workers=workers)
-    clients = [pool.wire() for _ in range(12)]
-    holder = pool.wire()
-    holder.run("CREATE SEQUENCE IF NOT EXISTS turn")
-    holder.run("BEGIN; SELECT 1")
-    start = int(cluster.admin("SELECT nextval('turn')", "app")[0][0] or 0)
+def queue_up(pool: Pooler, holder: Wire, clients: list[Wire], pause_after: int = 0) -> None:
+    """Let the clients ask one after the other while the only server is held; with a pause after so many."""
+    holder.run("CREATE SEQUENCE IF NOT EXISTS turn; SELECT setval('turn', 1, false); GRANT ALL ON turn TO PUBLIC")
+    holder.run("BEGIN")
     for place, client in enumerate(clients, 1):
-        client.send(m.query("SELECT nextval('turn')"))
+        client.send(m.query("SELECT nextval('turn'), pg_sleep(0.01)"))
         eventually(lambda place=place: pool.pool()["cl_waiting"] == place)
+        if place == pause_after:
+            eventually(lambda: pool.pool()["maxwait_us"] + 1_000_000 * pool.pool()["maxwait"] > 700_000)
     holder.run("COMMIT")
-    turns = [int(client.until()[1].row[0] or 0) - start for client in clients]
-    assert turns == list(range(1, 13))
+
+
+def turns(clients: list[Wire]) -> list[int]:
+    """When each client was served, counted from 1."""
+    return [int(client.until()[1].row[0] or 0) for client in clients]
+
+
+def test_waiting_clients_are_served_in_order(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    clients = [pool.wire() for _ in range(12)]
+    queue_up(pool, pool.wire(), clients)
+    assert turns(clients) == list(range(1, 13))
+
+
+def test_who_waits_much_longer_is_served_first_by_whatever_worker(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=3)
+    clients = [pool.wire() for _ in range(16)]
+    queue_up(pool, pool.wire(), clients, pause_after=8)
+    served = turns(clients)
+    assert max(served[:8]) == 8, served
 
 
 def test_forced_user_makes_one_pool_for_all(pooler: MakePooler, cluster: Cluster) -> None:
