@@ -36,6 +36,8 @@ LOOK = 8
 WANT_INTERVAL = 0.05
 # Seconds of rest after which a server may be lent to another worker.
 LEND_AFTER = 1.0
+# How many tickets of clients that have left may stand in line before it is cleared of them.
+SLACK = 64
 # Seconds before the second attempt to connect; doubles with each failure up to server_login_retry.
 FIRST_RETRY = 0.1
 
@@ -229,9 +231,12 @@ class Pool:
 
     def leave(self, ticket: Ticket) -> None:
         """The client of `ticket` does not wait any more."""
-        if not ticket.gone:
-            ticket.gone = True
-            self.waiting -= 1
+        if ticket.gone:
+            return
+        ticket.gone = True
+        self.waiting -= 1
+        if len(self.line) > 2 * self.waiting + SLACK:
+            self.line = deque(self._here())
 
     def opened(self, slot: Slot, now: float) -> None:
         """The server of `slot` is logged in; report it freed next."""
@@ -352,20 +357,14 @@ class Pool:
             plans.append(self._close(slot))
         needed = self.waiting - self.opening
         ahead = self._here()[max(0, self.opening) :] if needed > 0 else []
-        while needed > 0 and self.idle:
-            slot = self.idle[len(self.idle) - 1]
-            if ahead and ahead[0].birth is not slot.birth:
-                # Its lease opens one that fits.
-                plans.append(self._close(self.idle[0]))
-                needed -= 1
-                continue
-            self.idle.pop()
-            slot.state = CHECKING
-            self.opening += 1
-            needed -= 1
-            plans.append(Plan(Verb.CHECK, slot))
+        births = []
+        for ticket in ahead:
+            plan = self._check_or_make_room(ticket) if self.idle else None
+            if plan is not None:
+                plans.append(plan)
+            if plan is None or plan.verb is Verb.CLOSE:
+                births.append(ticket.birth)
         wanted = max(self.waiting - self.opening, self._missing_to_minimum())
-        births = [ticket.birth for ticket in ahead]
         room = limits.parallel_connects - self.opening
         while wanted > 0 and room > 0 and self.leases > len(self.slots) and now >= self.retry_at:
             birth = births.pop(0) if births else limits.birth
@@ -376,6 +375,17 @@ class Pool:
             wanted -= 1
             room -= 1
         return plans
+
+    def _check_or_make_room(self, ticket: Ticket) -> Plan:
+        """An idle server was not taken: see whether one that fits is alive, or close one to open one that fits."""
+        fitting = [slot for slot in self.idle if slot.birth is ticket.birth]
+        if not fitting:
+            return self._close(self.idle[0])
+        slot = fitting[len(fitting) - 1]
+        self.idle.remove(slot)
+        slot.state = CHECKING
+        self.opening += 1
+        return Plan(Verb.CHECK, slot)
 
     def _missing_to_minimum(self) -> int:
         return 0 if self.closed else max(0, self.minimum - len(self.slots))
@@ -399,7 +409,9 @@ class Pool:
         if self.returned:
             plans.append(Plan(Verb.RETURN, number=self.returned))
             self.returned = 0
-        wants = max(0, needed - max(0, spare))
+        # The leases of servers that are being closed here come free at once.
+        closing = len([slot for slot in self.slots if slot.state == CLOSING and not slot.recalled])
+        wants = max(0, needed - max(0, spare) - closing)
         if wants != self.asked and (now >= self.asked_at + WANT_INTERVAL):
             self.asked = wants
             self.asked_at = now

@@ -185,7 +185,7 @@ class Client(ClientState):
         if server is None:
             return self._detached(kind, src, at, have, total, to_client, buf)
         if not server.replies.count and not server.skipping:
-            server.purging = server.purge_next = False
+            server.purging = server.purge_next = server.purge_query = False
             if server.borrowed:
                 to_server.put(buf, server.give_back())
             if server.settings is not self.settings and server.status == IDLE:
@@ -205,7 +205,7 @@ class Client(ClientState):
                 return self._whole(total)
             self.unnamed = server.unnamed = None
             if have > 5 and (src[at + 5] | 0x20) == 0x64 and _statements.purges(src[at + 5 : at + have]):
-                server.purging = True
+                server.purge_query = True
             server.owe(QUERYING)
         elif kind == EXECUTE:
             server.purging = server.purging or server.purge_next

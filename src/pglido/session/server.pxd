@@ -29,6 +29,7 @@ cdef class Server:
     cdef public list borrowed
     cdef public bint discarding
     cdef public bint purge_next
+    cdef public bint purge_query
     cdef public bint purging
     cdef public str fault
     cdef public bytes last_error

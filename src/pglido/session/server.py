@@ -99,6 +99,7 @@ class Server:
         "notes",
         "open",
         "purge_next",
+        "purge_query",
         "purging",
         "replies",
         "resetting",
@@ -130,6 +131,7 @@ class Server:
         self.discarding = False
         self.resetting = False
         self.purge_next = False
+        self.purge_query = False
         self.purging = False
         self.fault = ""
         self.last_error = b""
@@ -568,6 +570,9 @@ class Server:
         It does when a Parse or Close of that name is owed from before a Sync. Within one batch it does not: if the
         earlier message fails, the later one is not even read.
         """
+        if self.purge_query:
+            # A simple Query that deallocates everything is under way: no name means anything before its answer.
+            return True
         if not self.notes:
             return False
         notes = iter(self.notes)
