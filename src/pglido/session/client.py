@@ -190,6 +190,10 @@ class Client(ClientState):
                 to_server.put(buf, server.give_back())
             if server.settings is not self.settings and server.status == IDLE:
                 to_server.put(buf, server.adopt(self.settings))
+        if server.purge_query and server.replies.count:
+            # A DEALLOCATE or DISCARD is under way: what names and settings mean is known when it is answered.
+            self.verdict = WAIT
+            return 0
         if kind == TERMINATE:
             self.verdict = GOODBYE
             return have

@@ -570,9 +570,6 @@ class Server:
         It does when a Parse or Close of that name is owed from before a Sync. Within one batch it does not: if the
         earlier message fails, the later one is not even read.
         """
-        if self.purge_query:
-            # A simple Query that deallocates everything is under way: no name means anything before its answer.
-            return True
         if not self.notes:
             return False
         notes = iter(self.notes)

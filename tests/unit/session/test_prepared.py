@@ -463,10 +463,12 @@ def test_a_name_may_be_taken_anew_behind_a_prepared_deallocate_all(talk: Talk, s
 def test_a_name_may_be_taken_anew_behind_a_deallocate_all(talk: Talk) -> None:
     known = prepare(talk)
     talk.client >> query("deallocate all") + parse("s", "select 1") + bind("s") + SYNC
-    talk.server << query("deallocate all") + parse(known, "select 1") + bind(known) + SYNC
-    answer = done("DEALLOCATE ALL") + ready() + PARSED + BOUND + ready()
-    talk.server >> answer
-    talk.client << answer
+    talk.server << query("deallocate all")
+    talk.server >> done("DEALLOCATE ALL") + ready()
+    talk.client << done("DEALLOCATE ALL") + ready()
+    talk.server << parse(known, "select 1") + bind(known) + SYNC
+    talk.server >> PARSED + BOUND + ready()
+    talk.client << PARSED + BOUND + ready()
     assert talk.client.session.statements.keys() == {b"s"}
 
 
