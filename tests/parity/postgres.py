@@ -4,7 +4,7 @@ It answers bytes to bytes, at once and in order. Its SQL is a handful of stateme
 
     begin, commit, rollback     select WORD | select $1     rows N       big N        notice WORD
     error (refused by Parse)    fail (refused by Execute)   copy in      copy out     (an empty query)
-    set NAME WORD               show NAME                   deallocate all            discard all
+    set NAME WORD               show NAME                   deallocate all    discard all    reset all
 
 Settings are transactional and reported before ReadyForQuery, as PostgreSQL 14 and later do.
 """
@@ -83,6 +83,9 @@ class Postgres:
         self.before = dict(self.settings)
         self.queries: list[str] = []  # that were executed, each once
         self.parses = 0
+        self._discarded = False
+        # Something was asked that no pooler can answer alike: a default that differs, before ReadyForQuery.
+        self.beyond = False
 
     def reset_value(self, name: str) -> str:
         """What RESET makes of a setting."""
@@ -122,6 +125,7 @@ class Postgres:
     def _ready(self) -> bytes:
         if self.status == "I":
             self._committed()
+        self._discarded = False
         changed = [name for name, value in self.settings.items() if self.reported[name] != value]
         self.reported = dict(self.settings)
         told = (f"{DEFAULTS[name][0]}\0{self.settings[name]}\0".encode() for name in changed)
@@ -291,9 +295,11 @@ class Postgres:
             yield tag("NOTICE")
         elif word == "set":
             name, _, value = more.partition(" ")
+            self.beyond = self.beyond or self._discarded
             self.settings[name] = value
             yield tag("SET")
         elif word == "show":
+            self.beyond = self.beyond or self._discarded
             yield row(self.settings[more].encode())
             yield tag("SHOW")
         elif portal.sql == "copy in":
@@ -326,8 +332,14 @@ class Postgres:
             if self.status != "I":
                 raise Refused("25001", "DISCARD ALL cannot run inside a transaction block")
             self.prepared.clear()
-            self.portals = {name: one for name, one in self.portals.items() if one is portal}
             self.settings = {name: self.reset_value(name) for name in DEFAULTS}
+            self._discarded = True
+            # It commits at once, so that no error behind it in the batch takes it back.
+            self._committed()
+        elif sql == "reset all":
+            self.settings = {name: self.reset_value(name) for name in DEFAULTS}
+            self._discarded = True
+            return "RESET"
         else:
             raise AssertionError(f"the model does not know {sql!r}")
         return sql.upper()

@@ -266,9 +266,10 @@ class World:
                 assert backend.settings[name] == value, f"{name} is not what it seems"
 
 
-def private(script: Script) -> bytes:
-    """What the client would see if it had a server for itself."""
-    return Postgres(start=script.start).feed(b"".join(one.data for one in script.says))
+def private(script: Script) -> tuple[bytes, bool]:
+    """What the client would see if it had a server for itself, and whether a pooler can do the same."""
+    alone = Postgres(start=script.start)
+    return alone.feed(b"".join(one.data for one in script.says)), not alone.beyond
 
 
 def view(start: dict[str, str], seen: bytes) -> list[Any]:

@@ -91,6 +91,15 @@ def test_an_impossible_length_from_a_server(talk: Talk, kind: str, length: int) 
     talk.client << b""
 
 
+@pytest.mark.parametrize("kind", "ZS123nsIGHWc")
+def test_a_short_answer_that_is_long(talk: Talk, kind: str) -> None:
+    talk.client >> query("select 1")
+    talk.server << query("select 1")
+    talk.server >> message(kind, bytes(1 << 20))[:1000]
+    assert talk.server.result == -1
+    talk.client.got.clear()
+
+
 @pytest.mark.parametrize("kind", "RKvQPBX\0\xff")
 def test_an_unexpected_type_from_a_server(talk: Talk, kind: str) -> None:
     talk.client >> query("select 1")
@@ -209,4 +218,7 @@ def test_how_it_is_cut_does_not_matter(parts: list[bytes], cuts: list[int]) -> N
                 talk.client >> piece
             verdict = talk.client.verdict
             ends.append((verdict, talk.client.session.fault, bytes(talk.server.got), bytes(talk.client.got)))
-        assert ends[0] == ends[1] == ends[2]
+        for verdict, fault, sent, told in ends[1:]:
+            assert (verdict, fault, told) == (ends[0][0], ends[0][1], ends[0][3])
+            # The beginning of a message that has no end may be passed on or still be held.
+            assert sent.startswith(ends[0][2]) or ends[0][2].startswith(sent)

@@ -122,8 +122,12 @@ def test_a_malformed_report_ends_the_server(talk: Talk, body: bytes) -> None:
     talk.client >> query("select 1")
     talk.server << query("select 1")
     talk.server >> message("S", body)
+    if talk.server.result == 0:
+        # Values are read when all are there, in the encoding that holds then.
+        talk.server >> ready()
     assert talk.server.result == -1
     assert talk.server.session.fault
+    talk.client.got.clear()
 
 
 # Settings themselves.
@@ -147,7 +151,7 @@ def test_the_path_names_what_changes_and_nothing_else(build: Build) -> None:
     )
 
 
-@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+@given(st.text(st.characters(exclude_characters="\0\1", exclude_categories=["Cs"])))
 def test_any_value_is_quoted_so_that_it_ends_where_it_should(text: str) -> None:
     for build in BUILDS:
         quoted = build.session.settings.literal(text)

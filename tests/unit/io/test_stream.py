@@ -1,0 +1,331 @@
+"""Coroutines read exactly what they ask for, and TLS changes nothing about the relay."""
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from switchboard import Far, Switchboard
+
+from harness.tls import Certificates
+from parity.frontend import message, query
+from pglido.io.reactor import new_loop
+from pglido.io.stream import Gone, Stream, Unsafe
+from pglido.io.tls import TlsFiles, accepting, describe, dialling
+
+READY = message("Z", b"I")
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture
+def runner(board: Switchboard) -> Iterator[asyncio.Runner]:
+    """Runs coroutines on the board's pump."""
+    with asyncio.Runner(loop_factory=lambda: new_loop(board.pump)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """TLS for the serving and for the dialling side."""
+    certificates = Certificates.create(tmp_path_factory.mktemp("tls"))
+    pair = certificates.server
+    serving = accepting(TlsFiles("require", str(pair.certificate), str(pair.key)))
+    asking = dialling(TlsFiles("verify-full", ca=str(certificates.authority)))
+    assert serving is not None
+    assert asking is not None
+    return serving, asking
+
+
+def stream(board: Switchboard, far: Far | None = None) -> tuple[Stream, Far]:
+    """A stream, and its far end."""
+    far = far or board.link()
+    board.pump.collect(far.link)
+    return Stream(board.pump, far.link), far
+
+
+def test_exactly_what_is_asked_for(board: Switchboard, runner: asyncio.Runner) -> None:
+    it, far = stream(board)
+
+    async def job() -> list[bytes]:
+        loop = asyncio.get_running_loop()
+        first = asyncio.ensure_future(it.exactly(4))
+        for byte in b"abcdefgh":
+            await loop.sock_sendall(far.sock, bytes((byte,)))
+        return [await first, await it.look(2), await it.exactly(3), await it.exactly(1)]
+
+    assert runner.run(job()) == [b"abcd", b"ef", b"efg", b"h"]
+    assert it.clean()
+
+
+def test_a_message(board: Switchboard, runner: asyncio.Runner) -> None:
+    it, far = stream(board)
+    far.sock.send(message("R", b"\0\0\0\0") + message("Z", b"I"))
+
+    async def job() -> list[tuple[int, bytes]]:
+        return [await it.message(100), await it.message(100)]
+
+    assert runner.run(job()) == [(ord("R"), b"\0\0\0\0"), (ord("Z"), b"I")]
+
+
+@pytest.mark.parametrize("head", [b"R\0\0\0\0", b"R\0\0\0\3", b"R\0\0\1\0", b"R\x80\0\0\0", b"R\xff\xff\xff\xff"])
+def test_an_impossible_length(board: Switchboard, runner: asyncio.Runner, head: bytes) -> None:
+    it, far = stream(board)
+    far.sock.send(head)
+    with pytest.raises(Unsafe):
+        runner.run(it.message(100))
+
+
+def test_the_end_of_the_connection(board: Switchboard, runner: asyncio.Runner) -> None:
+    it, far = stream(board)
+    far.sock.send(b"ab")
+    far.sock.close()
+
+    async def job() -> None:
+        assert await it.exactly(2) == b"ab"
+        with pytest.raises(Gone):
+            await it.exactly(1)
+        with pytest.raises(Gone):
+            await it.exactly(1)
+
+    runner.run(job())
+
+
+def test_closed_while_somebody_reads(board: Switchboard, runner: asyncio.Runner) -> None:
+    it, _ = stream(board)
+
+    async def job() -> None:
+        reading = asyncio.ensure_future(it.exactly(1))
+        await asyncio.sleep(0)
+        board.pump.close(it.link)
+        with pytest.raises(Gone):
+            await reading
+
+    runner.run(job())
+
+
+def test_a_reader_that_gives_up_leaves_the_bytes(board: Switchboard, runner: asyncio.Runner) -> None:
+    it, far = stream(board)
+
+    async def job() -> bytes:
+        reading = asyncio.ensure_future(it.exactly(1))
+        await asyncio.sleep(0)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        far.sock.send(b"later")
+        return await it.exactly(5)
+
+    assert runner.run(job()) == b"later"
+
+
+def test_what_was_read_too_much_is_for_the_relay(board: Switchboard, runner: asyncio.Runner) -> None:
+    client, (server,) = board.client(), board.servers
+    it, _ = stream(board, client)
+    client.sock.send(b"login" + query("select"))
+
+    async def job() -> None:
+        assert await it.exactly(5) == b"login"
+        it.settle()
+
+    runner.run(job())
+    board.pump.relay(client.link)
+    board.pump.resume(client.link)
+    assert server.hear() == query("select")
+
+
+# TLS.
+
+
+async def secured(
+    one: Stream, two: Stream, contexts: tuple[ssl.SSLContext, ssl.SSLContext], name: str = "localhost"
+) -> list[Any]:
+    """Both ends shake hands; returns what came of it."""
+    serving, asking = contexts
+    async with asyncio.timeout(20):
+        return await asyncio.gather(
+            one.start_tls(serving, serving=True),
+            two.start_tls(asking, serving=False, name=name),
+            return_exceptions=True,
+        )
+
+
+def tls_pair(board: Switchboard, near: Far) -> tuple[Stream, Stream]:
+    """The near link and its far end, both as streams of the pump."""
+    far = board.link()
+    # The far socket of `near` becomes a link, too.
+    board.pump.close(far.link)
+    link = type(far.link)(near.sock.detach())
+    board.pump.add(link)
+    far.link = link
+    return stream(board, near)[0], Stream(board.pump, link)
+
+
+def test_both_ends_speak_tls(
+    board: Switchboard, runner: asyncio.Runner, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    one, two = tls_pair(board, board.link())
+
+    async def job() -> bytes:
+        assert await secured(one, two, contexts) == [None, None]
+        two.send(b"hello")
+        assert await one.exactly(5) == b"hello"
+        one.send(bytes(MEGABYTE))
+        return await two.exactly(MEGABYTE)
+
+    assert runner.run(job()) == bytes(MEGABYTE)
+    assert describe(one.link.tls).startswith("TLSv1.3/")
+    assert one.link.tls.selected_alpn_protocol() == "postgresql"
+
+
+def test_a_relay_over_tls_with_back_pressure(
+    board: Switchboard, runner: asyncio.Runner, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    client, (server,) = board.client(), board.servers
+    one, two = tls_pair(board, client)
+    answer = message("D", bytes(range(256)) * 40) * 400 + READY
+
+    async def job() -> bytes:
+        loop = asyncio.get_running_loop()
+        assert await secured(one, two, contexts) == [None, None]
+        board.pump.relay(client.link)
+        two.send(query("select"))
+        assert await loop.sock_recv(server.sock, 100) == query("select")
+        sending = asyncio.ensure_future(loop.sock_sendall(server.sock, answer))
+        heard = b""
+        while len(heard) < len(answer):
+            heard += await two.exactly(min(50_000, len(answer) - len(heard)))
+            assert client.link.out is None or len(client.link.out) <= 65536
+        await sending
+        return heard
+
+    assert runner.run(job()) == answer
+    assert list(board.host.idle) == [server.link]
+
+
+def test_a_large_message_of_a_tls_client(
+    board: Switchboard, runner: asyncio.Runner, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    client, (server,) = board.client(), board.servers
+    one, two = tls_pair(board, client)
+    said = query("x" * MEGABYTE)
+
+    async def job() -> bytes:
+        loop = asyncio.get_running_loop()
+        assert await secured(one, two, contexts) == [None, None]
+        board.pump.relay(client.link)
+        two.send(said)
+        heard = b""
+        while len(heard) < len(said):
+            heard += await loop.sock_recv(server.sock, MEGABYTE)
+        return heard
+
+    assert runner.run(job()) == said
+
+
+def test_bytes_before_tls_are_refused(
+    board: Switchboard, runner: asyncio.Runner, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    it, far = stream(board)
+    far.say(b"injected")
+    with pytest.raises(Unsafe):
+        runner.run(it.start_tls(contexts[0], serving=True))
+
+
+def test_a_wrong_name_is_refused_on_both_sides(
+    board: Switchboard, runner: asyncio.Runner, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    one, two = tls_pair(board, board.link())
+
+    async def job() -> None:
+        serving, asking = contexts
+        accepted = asyncio.ensure_future(one.start_tls(serving, serving=True))
+        await asyncio.sleep(0)
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await two.start_tls(asking, serving=False, name="elsewhere")
+        board.pump.close(two.link)
+        with pytest.raises((ssl.SSLError, OSError)):
+            await accepted
+
+    runner.run(job())
+
+
+def test_garbage_instead_of_tls(
+    board: Switchboard, runner: asyncio.Runner, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    it, far = stream(board)
+
+    async def job() -> None:
+        shaking = asyncio.ensure_future(it.start_tls(contexts[0], serving=True))
+        await asyncio.sleep(0)
+        far.sock.send(b"GET / HTTP/1.1\r\n\r\n")
+        with pytest.raises((ssl.SSLError, OSError)):
+            await shaking
+
+    runner.run(job())
+
+
+def test_closed_in_the_middle_of_a_handshake(
+    board: Switchboard, runner: asyncio.Runner, contexts: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    it, far = stream(board)
+
+    async def job() -> None:
+        shaking = asyncio.ensure_future(it.start_tls(contexts[0], serving=True))
+        await asyncio.sleep(0)
+        far.sock.send(b"\x16\x03\x01")
+        far.sock.close()
+        with pytest.raises((ssl.SSLError, OSError)):
+            await shaking
+
+    runner.run(job())
+
+
+@pytest.mark.parametrize(("first", "tls"), [(b"\x16\x03\x01", True), (b"\0\0\0\x08\x04\xd2\x16\x2f", False)])
+def test_the_first_byte_tells_direct_tls(board: Switchboard, runner: asyncio.Runner, first: bytes, tls: bool) -> None:
+    it, far = stream(board)
+
+    async def job() -> bytes:
+        asking = asyncio.ensure_future(it.begins_with_tls())
+        await asyncio.sleep(0)
+        far.sock.send(first)
+        assert await asking is tls
+        return await it.exactly(len(first))
+
+    assert runner.run(job()) == first
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        accepting(TlsFiles("require", str(tmp_path / "none.crt"), str(tmp_path / "none.key")))
+    assert accepting(TlsFiles("disable")) is None
+    assert dialling(TlsFiles("disable")) is None
+
+
+@pytest.mark.parametrize(
+    ("protocols", "lowest", "highest"),
+    [
+        (("secure",), ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3),
+        (("tlsv1.3",), ssl.TLSVersion.TLSv1_3, ssl.TLSVersion.TLSv1_3),
+        (("tlsv1.2",), ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2),
+    ],
+)
+def test_versions(protocols: tuple[str, ...], lowest: ssl.TLSVersion, highest: ssl.TLSVersion) -> None:
+    context = dialling(TlsFiles("require", protocols=protocols))
+    assert context is not None
+    assert (context.minimum_version, context.maximum_version) == (lowest, highest)
+
+
+@pytest.mark.parametrize(
+    ("mode", "verify", "name"),
+    [
+        ("prefer", ssl.CERT_NONE, False),
+        ("verify-ca", ssl.CERT_REQUIRED, False),
+        ("verify-full", ssl.CERT_REQUIRED, True),
+    ],
+)
+def test_what_is_verified(mode: str, verify: ssl.VerifyMode, name: bool) -> None:
+    context = dialling(TlsFiles(mode))
+    assert context is not None
+    assert (context.verify_mode, context.check_hostname) == (verify, name)
