@@ -1,0 +1,32 @@
+"""A cancel that comes while its client waits in line holds for the query that waits, however soon it gets a server."""
+
+import harness.messages as m
+from conftest import MakePooler
+from harness.waiting import eventually
+from harness.wire import Wire, error_in, kinds
+
+TURNS = 40
+
+
+def test_cancel_of_a_query_in_line(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    with pool.wire() as holder, pool.wire() as client:
+        client.sock.settimeout(5)
+        for turn in range(TURNS):
+            holder.run("BEGIN")
+            sleep = "SELECT pg_sleep(60)"
+            if turn % 2:
+                client.send(m.query(sleep))
+            else:
+                client.send(m.parse("", sleep), m.bind("", ""), m.execute(), m.SYNC)
+            eventually(lambda: pool.pool()["cl_waiting"] == 1, what="the client in line")
+            with Wire.dial(pool.address) as cancel:
+                cancel.send(m.cancel_request(client.pid, client.key))
+                assert cancel.ends()
+            holder.run("COMMIT")
+            try:
+                read = client.until("Z")
+            except TimeoutError:
+                raise AssertionError(f"turn {turn}: still not cancelled") from None
+            assert error_in(read)["C"] == "57014", kinds(read)
+            assert client.one("SELECT 'goes on'") == "goes on"
