@@ -5,6 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run: a search for new ones is made on purpose, with --hypothesis-profile=default.
+settings.register_profile("steady", derandomize=True)
+settings.load_profile("steady")
 
 pytest.register_assert_rewrite("harness")
 

@@ -332,11 +332,10 @@ class Client(ClientState):
             # No zero where the name should end, or none in sight: PostgreSQL has the words for that.
             return self._plain(kind, src, at, have, total, out, buf)
         name = src[first : min(end, first + NAME_LIMIT)]
-        if name and server.undecided(name):
+        if name and server.undecided(name, None):
             self.verdict = WAIT
             return 0
         if kind == PARSE:
-            self.rules.counts.client_parses += 1
             return self._parse(name, src, at, end + 1, stop, out, buf)
         if kind == CLOSE:
             return self._close_statement(name, src, at, have, out, buf)
@@ -348,12 +347,18 @@ class Client(ClientState):
         rest = src[rest_at:stop]
         have = stop - at
         if not name:
+            self.rules.counts.client_parses += 1
             self.unnamed = server.unnamed = rest
             if _statements.purges(rest):
                 server.purge_next = True
             server.owe(PARSING)
             server.notes.append((b"", None))
             return self._pass(src, at, have, have, out, buf)
+        statement = _statements.intern(rest, self.settings.dialect)
+        if server.undecided(name, statement):
+            self.verdict = WAIT
+            return 0
+        self.rules.counts.client_parses += 1
         if self.statements is None:
             self.statements = {}
         elif name in self.statements and not server.purging:
@@ -361,7 +366,7 @@ class Client(ClientState):
             server.owe(PARSING)
             server.notes.append((None, None))
             return self._pass(src, at, have, have, out, buf)
-        statement = self.statements[name] = _statements.intern(rest, self.settings.dialect)
+        self.statements[name] = statement
         if server.status == FAILED_TRANSACTION:
             # PostgreSQL refuses to parse now, unless it is what ends the transaction: let it say so itself.
             out.put(buf, server.unlearn(statement))

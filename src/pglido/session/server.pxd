@@ -6,7 +6,8 @@ from pglido.session.state cimport ClientState
 
 cdef int COMMAND_COMPLETE, COPY_IN_RESPONSE, ERROR_RESPONSE, IDLE, PARAMETER_STATUS, READY_FOR_QUERY
 cdef int BINDING, CALLING, CLOSING, COPY_END, DESCRIBING, EXECUTING, FAKE, KIND, PARSING, QUERYING, SWALLOW, SYNCING
-cdef bytes ANSWERS
+cdef bytes ANSWERS, LONG_KINDS
+cdef Py_ssize_t SHORT
 cdef int D, R
 cdef Py_ssize_t RESET_SIZE, DISCARD_SIZE, DEALLOCATE_SIZE, MAX_MESSAGE, LARGE_ERROR
 
@@ -98,6 +99,6 @@ cdef class Server:
     cdef bytes give_back(self)
 
     @cython.locals(kind=int, entry=int, owed=bint)
-    cdef bint undecided(self, bytes name) except -1
+    cdef bint undecided(self, bytes name, object statement) except -1
 
     cpdef bytes abandon(self)

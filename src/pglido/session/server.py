@@ -66,6 +66,9 @@ DEALLOCATE_SIZE = 4 + len(DEALLOCATE_ALL)
 
 # Lengths are signed 32-bit on the wire (protocol chapter "Message Formats").
 MAX_MESSAGE = 0x7FFFFFFF
+# Only these kinds may be longer than SHORT; anything else is no PostgreSQL (VALID_LONG_MESSAGE_TYPE in libpq).
+LONG_KINDS = b"TDdVENAt"
+SHORT = 30000
 # An error larger than this is passed on without being looked into.
 LARGE_ERROR = 65536
 
@@ -203,6 +206,9 @@ class Server:
         size = size << 8 | src[at + 2]
         size = size << 8 | src[at + 3]
         size = size << 8 | src[at + 4]
+        if size > SHORT and kind not in LONG_KINDS:
+            self.fault = f"server sent garbage: message type {kind:#04x}, length {size}"
+            return have
         if size < 4 or size > MAX_MESSAGE or ANSWERS[kind] == 255:
             self.fault = f"server sent garbage: message type {kind:#04x}, length {size}"
             return have
@@ -564,8 +570,8 @@ class Server:
             self.notes.append((None, None))
         return b"".join([messages.close_statement(name) for name in names])
 
-    def undecided(self, name: bytes) -> bool:
-        """Does it depend on an answer to come what the client's `name` stands for?
+    def undecided(self, name: bytes, statement: Statement | None) -> bool:
+        """Does it depend on an answer to come what the client's `name` stands for, or whether `statement` is here?
 
         It does when a Parse or Close of that name is owed from before a Sync. Within one batch it does not: if the
         earlier message fails, the later one is not even read.
@@ -577,7 +583,8 @@ class Server:
         for entry in self.replies.entries():
             kind = entry & KIND
             if kind in (PARSING, CLOSING):
-                owed = next(notes)[0] == name or owed
+                noted, promised = next(notes)
+                owed = owed or noted == name or (statement is not None and promised is statement)
             elif owed and kind in (SYNCING, QUERYING, CALLING):
                 return True
         return False

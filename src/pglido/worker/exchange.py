@@ -106,4 +106,4 @@ class Exchange:
         self.pump.resume(guest)
         if guest.cancel_wanted:
             guest.cancel_wanted = False
-            self.outside.cancel_guest(guest)
+            self.outside.cancel_soon(guest)

@@ -331,9 +331,13 @@ class Worker:
             self.cancel(guest.peer)
         elif backend is not None and backend.session.adopting():
             # Not the settings in front of the client's query.
-            asyncio.get_running_loop().call_later(CANCEL_PAUSE, self.cancel_guest, guest)
+            self.cancel_soon(guest)
         elif backend is not None and backend.session.replies.head():
             self.cancel(backend)
+
+    def cancel_soon(self, guest: Guest) -> None:
+        """Cancel what a client has asked for once the server has surely read it: what comes before is ignored."""
+        asyncio.get_running_loop().call_later(CANCEL_PAUSE, self.cancel_guest, guest)
 
     def cancel(self, backend: Backend) -> None:
         """Cancel what a server is doing."""
