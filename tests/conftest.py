@@ -19,6 +19,7 @@ from harness.tls import Certificates  # noqa: E402
 from harness.wire import Wire  # noqa: E402
 
 MakePooler = Callable[..., Pooler]
+_FAILED = pytest.StashKey[bool]()
 LOG_TAIL = 2500  # characters of each pooler's log shown with a failure
 
 
@@ -91,24 +92,42 @@ def pooler(tmp_path: Path, cluster: Cluster) -> Iterator[MakePooler]:
     yield make
     _close_wires()  # a pooler waits for transactions to end
     _stop(started)
+    cluster.overlook_nobody()
 
 
 @pytest.fixture(scope="session")
-def shared_pooler(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakePooler]:
-    """Poolers for tests that change nothing: `shared_pooler(server, setting=value, ...)`, one per set of settings."""
+def all_shared_poolers() -> Iterator[dict[str, Pooler]]:
+    """The shared poolers by their settings."""
     started: dict[str, Pooler] = {}
+    yield started
+    _stop(list(started.values()))
+
+
+@pytest.fixture
+def shared_pooler(
+    all_shared_poolers: dict[str, Pooler], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[MakePooler]:
+    """Poolers for tests that leave nothing behind: `shared_pooler(server, setting=value, ...)`, one per settings.
+
+    The ones of a test that failed are stopped, so that the next test gets fresh ones.
+    """
+    used: list[str] = []
 
     def make(server: Cluster, **more: Any) -> Pooler:
         name = repr((server.port, sorted(more.items())))
-        one = started.get(name)
+        used.append(name)
+        one = all_shared_poolers.get(name)
         if one is None or one.process is None or one.process.poll() is not None:
             port = new_port()
             folder = tmp_path_factory.mktemp("pooler")
-            one = started[name] = Pooler(folder, default_config(port, server.port, **more), port).start()
+            one = Pooler(folder, default_config(port, server.port, **more), port).start()
+            all_shared_poolers[name] = one
         return one
 
     yield make
-    _stop(list(started.values()))
+    _close_wires()
+    if request.node.stash.get(_FAILED, False):
+        _stop([all_shared_poolers.pop(name) for name in set(used) if name in all_shared_poolers])
 
 
 def _stop(poolers: list[Pooler]) -> None:
@@ -132,6 +151,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
     if report.failed:
+        item.stash[_FAILED] = True
         for one in Pooler.live:
             if new := one.log[one.log_start :]:
                 report.sections.append((f"log of pglido on port {one.port}", new[-LOG_TAIL:]))

@@ -100,8 +100,12 @@ class Cluster:
 
     def overlook(self) -> None:
         """Leave the sessions of now out of `backends`: they belong to somebody else, such as a shared pooler."""
-        self._others = []
+        self.overlook_nobody()
         self._others = self.backends()
+
+    def overlook_nobody(self) -> None:
+        """Let `backends` tell of all sessions again."""
+        self._others = []
 
     def backends(self, where: str = "true") -> list[int]:
         """The process ids of client sessions in the databases app and other that fit, oldest first."""

@@ -122,7 +122,7 @@ class FakeServer:
         self.accepted = 0
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self._listener.getsockname()[1]
-        self._open: set[socket.socket] = set()
+        self._open: set[Peer] = set()
         self._threads: list[threading.Thread] = []
         self._start(self._accept)
 
@@ -134,9 +134,9 @@ class FakeServer:
     ) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
-        for sock in list(self._open):
+        for peer in list(self._open):
             with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+                peer.sock.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join(10)
 
@@ -155,9 +155,9 @@ class FakeServer:
             self._start(self._talk, sock, self.accepted)
 
     def _talk(self, sock: socket.socket, number: int) -> None:
-        self._open.add(sock)
         peer = Peer(sock, number)
+        self._open.add(peer)
         with contextlib.suppress(OSError), sock:
             self.script(peer)
         peer.sock.close()
-        self._open.discard(sock)
+        self._open.discard(peer)

@@ -172,9 +172,9 @@ def test_keys_of_clients_differ(pooler: MakePooler) -> None:
 def test_cancel_is_fast_although_all_servers_are_busy(pooler: MakePooler, cluster: Cluster) -> None:
     pool = pooler(default_pool_size=1, max_db_connections=1)
     wire = pool.wire()
+    waiting = pool.wire()
     wire.send(m.query("SELECT pg_sleep(60)"))
     running(cluster)
-    waiting = pool.wire()
     with Meanwhile(lambda: waiting.one("SELECT 2")) as queued:
         cancel(pool, wire.pid, wire.key)
         assert error_in(wire.until())["C"] == "57014"

@@ -36,9 +36,9 @@ Leave = Callable[[Wire], None]
 
 
 @pytest.fixture
-def one_server(pooler: MakePooler) -> Pooler:
+def one_server(shared_pooler: MakePooler, cluster: Cluster) -> Pooler:
     """A pool with one server, so that what a client leaves behind meets the next one."""
-    pool: Pooler = pooler(default_pool_size=1, workers=1)
+    pool: Pooler = shared_pooler(cluster, default_pool_size=1, workers=1)
     return pool
 
 

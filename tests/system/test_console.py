@@ -34,8 +34,8 @@ SHOWS = {
 
 @pytest.mark.parametrize("name", ["pglido", "pgbouncer"])
 @pytest.mark.parametrize("what", SHOWS)
-def test_show_has_pgbouncers_columns_first(pooler: MakePooler, name: str, what: str) -> None:
-    pool = pooler()
+def test_show_has_pgbouncers_columns_first(shared_pooler: MakePooler, cluster: Cluster, name: str, what: str) -> None:
+    pool = shared_pooler(cluster)
     pool.wire().run("SELECT 1")
     wire = pool.wire("postgres", name)
     columns = wire.ask(f"SHOW {what}")[0].columns
@@ -44,8 +44,8 @@ def test_show_has_pgbouncers_columns_first(pooler: MakePooler, name: str, what: 
     assert wire.table(f"show {what.lower()};")
 
 
-def test_show_help(pooler: MakePooler) -> None:
-    wire = pooler().wire("postgres", "pglido")
+def test_show_help(shared_pooler: MakePooler, cluster: Cluster) -> None:
+    wire = shared_pooler(cluster).wire("postgres", "pglido")
     assert any(b"POOLS" in one.body for one in wire.ask("SHOW HELP"))
 
 
@@ -110,8 +110,8 @@ def test_reload_and_shutdown(pooler: MakePooler) -> None:
     assert pool.ended() == 0
 
 
-def test_who_may(pooler: MakePooler) -> None:
-    pool = pooler()
+def test_who_may(shared_pooler: MakePooler, cluster: Cluster) -> None:
+    pool = shared_pooler(cluster)
     stats = pool.wire("app2", "pglido")
     assert stats.table("SHOW POOLS") is not None
     for command in ("RELOAD", "SHUTDOWN", "SET verbose = 1"):
@@ -129,8 +129,8 @@ def test_console_needs_the_password(pooler: MakePooler) -> None:
         pool.wire("postgres", "pglido", password="wrong")
 
 
-def test_unknown_commands_are_errors_and_no_more(pooler: MakePooler) -> None:
-    wire = pooler().wire("postgres", "pglido")
+def test_unknown_commands_are_errors_and_no_more(shared_pooler: MakePooler, cluster: Cluster) -> None:
+    wire = shared_pooler(cluster).wire("postgres", "pglido")
     for command in ("NONSENSE", "SHOW NONSENSE", "SELECT 1 FROM nowhere", "SHOW", "DROP DATABASE app"):
         assert error_in(wire.ask(command))["C"]
     assert wire.table("SHOW VERSION")
@@ -146,8 +146,8 @@ def test_console_over_tls(pooler: MakePooler, certificates: Certificates) -> Non
     assert wire.table("SHOW CONFIG")
 
 
-async def test_drivers_at_the_console(pooler: MakePooler) -> None:
-    pool = pooler()
+async def test_drivers_at_the_console(shared_pooler: MakePooler, cluster: Cluster) -> None:
+    pool = shared_pooler(cluster)
     pool.wire().run("SELECT 1")
     with psycopg.connect(pool.conninfo("postgres", "pglido"), autocommit=True) as connection:
         assert connection.execute("SHOW VERSION").fetchone()
@@ -160,8 +160,8 @@ async def test_drivers_at_the_console(pooler: MakePooler) -> None:
         await connection.close()
 
 
-def test_nonsense_at_the_console_disturbs_nobody(pooler: MakePooler) -> None:
-    pool = pooler()
+def test_nonsense_at_the_console_disturbs_nobody(shared_pooler: MakePooler, cluster: Cluster) -> None:
+    pool = shared_pooler(cluster)
     for data in (b"\xff" * 100, b"Q\xff\xff\xff\xff", b"Q\0\0\0\3", m.message("B", b""), m.message("P", b"x")):
         with pool.wire("postgres", "pglido") as wire:
             wire.send(data + m.SYNC)

@@ -23,8 +23,8 @@ def test_clients_share_servers_in_transaction_mode(pooler: MakePooler, cluster: 
     assert len(cluster.backends()) == 1
 
 
-def test_server_is_kept_inside_a_transaction(pooler: MakePooler) -> None:
-    pool = pooler(default_pool_size=1, workers=1)
+def test_server_is_kept_inside_a_transaction(shared_pooler: MakePooler, cluster: Cluster) -> None:
+    pool = shared_pooler(cluster, default_pool_size=1, workers=1)
     first, second = pool.wire(), pool.wire()
     first.run("BEGIN")
     held = backend(first)
@@ -36,8 +36,8 @@ def test_server_is_kept_inside_a_transaction(pooler: MakePooler) -> None:
     assert kinds(second.until()) == "TDCZ"
 
 
-def test_server_is_kept_inside_a_failed_transaction(pooler: MakePooler) -> None:
-    pool = pooler(default_pool_size=1, workers=1)
+def test_server_is_kept_inside_a_failed_transaction(shared_pooler: MakePooler, cluster: Cluster) -> None:
+    pool = shared_pooler(cluster, default_pool_size=1, workers=1)
     first, second = pool.wire(), pool.wire()
     first.run("BEGIN")
     assert error_in(first.ask("SELECT 1/0"))["C"] == "22012"
@@ -48,8 +48,8 @@ def test_server_is_kept_inside_a_failed_transaction(pooler: MakePooler) -> None:
     assert kinds(second.until()) == "TDCZ"
 
 
-def test_server_is_kept_during_copy(pooler: MakePooler) -> None:
-    pool = pooler(default_pool_size=1, workers=1)
+def test_server_is_kept_during_copy(shared_pooler: MakePooler, cluster: Cluster) -> None:
+    pool = shared_pooler(cluster, default_pool_size=1, workers=1)
     first, second = pool.wire(), pool.wire()
     first.send(m.query("COPY notes FROM STDIN WHERE false"))
     first.until("G")
@@ -61,8 +61,8 @@ def test_server_is_kept_during_copy(pooler: MakePooler) -> None:
     assert kinds(second.until()) == "TDCZ"
 
 
-def test_server_is_kept_until_sync(pooler: MakePooler) -> None:
-    pool = pooler(default_pool_size=1, workers=1)
+def test_server_is_kept_until_sync(shared_pooler: MakePooler, cluster: Cluster) -> None:
+    pool = shared_pooler(cluster, default_pool_size=1, workers=1)
     first, second = pool.wire(), pool.wire()
     first.send(m.parse("", "SELECT 1"), m.bind("", ""), m.execute(), m.FLUSH)
     first.until("C")
@@ -74,8 +74,8 @@ def test_server_is_kept_until_sync(pooler: MakePooler) -> None:
     assert kinds(second.until()) == "TDCZ"
 
 
-def test_server_is_kept_while_replies_are_outstanding(pooler: MakePooler) -> None:
-    pool = pooler(default_pool_size=1, workers=1)
+def test_server_is_kept_while_replies_are_outstanding(shared_pooler: MakePooler, cluster: Cluster) -> None:
+    pool = shared_pooler(cluster, default_pool_size=1, workers=1)
     first, second = pool.wire(), pool.wire()
     first.send(*(m.query("SELECT pg_sleep(0.05)") for _ in range(5)))
     first.until("Z", 1)
@@ -203,14 +203,6 @@ def test_waiting_clients_are_served_in_order(pooler: MakePooler) -> None:
     clients = [pool.wire() for _ in range(12)]
     queue_up(pool, pool.wire(), clients)
     assert turns(clients) == list(range(1, 13))
-
-
-def test_who_waits_much_longer_is_served_first_by_whatever_worker(pooler: MakePooler) -> None:
-    pool = pooler(default_pool_size=1, workers=3)
-    clients = [pool.wire() for _ in range(16)]
-    queue_up(pool, pool.wire(), clients, pause_after=8)
-    served = turns(clients)
-    assert max(served[:8]) == 8, served
 
 
 def test_forced_user_makes_one_pool_for_all(pooler: MakePooler, cluster: Cluster) -> None:

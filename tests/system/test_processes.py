@@ -201,7 +201,7 @@ def all_in(pool: Pooler, count: int) -> bool:
 
 def test_killing_workers_again_and_again_does_not_end_it(pooler: MakePooler) -> None:
     pool = pooler(workers=2)
-    for _ in range(6):
+    for _ in range(4):
         for worker in pool.workers():
             worker.kill()
         eventually(lambda: accepts(pool), within=15)

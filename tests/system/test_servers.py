@@ -1,6 +1,7 @@
 """Servers that restart, die, hang or talk nonsense, and how pglido gets by with those that are left."""
 
 import contextlib
+from collections.abc import Callable
 
 import pytest
 
@@ -277,24 +278,35 @@ BAD_LOGINS = {
 }
 
 
-@pytest.mark.parametrize("said", BAD_LOGINS)
-def test_server_that_talks_nonsense_at_login(pooler: MakePooler, said: str) -> None:
-    def script(peer: Peer) -> None:
-        peer.startup()
-        peer.send(BAD_LOGINS[said])
+def test_servers_that_talk_nonsense_at_login(pooler: MakePooler, cluster: Cluster) -> None:
+    def says(data: bytes) -> Callable[[Peer], None]:
+        def script(peer: Peer) -> None:
+            peer.startup()
+            peer.send(data)
 
-    with FakeServer(script) as fake:
-        pool = pooler(
-            fake,
-            databases={"app": {"user": "app", "password": "x"}},
-            server_connect_timeout=2,
-            query_wait_timeout=5,
-            workers=1,
-        )
-        with pytest.raises(ServerError) as refused:
-            pool.wire()
-        assert refused.value.severity == "FATAL"
-        assert pool.console("SHOW VERSION")
+        return script
+
+    with contextlib.ExitStack() as fakes:
+        databases: dict[str, dict[str, object]] = {"app": {}}
+        for name, data in BAD_LOGINS.items():
+            fake = fakes.enter_context(FakeServer(says(data)))
+            databases[name] = {"port": fake.port, "user": "app", "password": "x"}
+        pool = pooler(databases=databases, server_connect_timeout=2, query_wait_timeout=5)
+        workers = [worker.pid for worker in pool.workers()]
+        good = pool.wire()
+        refused = together(len(BAD_LOGINS), lambda number: error_of(pool, list(BAD_LOGINS)[number]))
+        assert set(refused) == {"FATAL"}
+        assert good.one("SELECT 1") == "1"
+        assert [worker.pid for worker in pool.workers()] == workers
+
+
+def error_of(pool: Pooler, database: str) -> str:
+    """The severity of the error that ends a login; AssertionError if there is none."""
+    try:
+        pool.wire(database=database)
+    except ServerError as refused:
+        return refused.severity
+    raise AssertionError(f"{database}: logged in")
 
 
 # What a server says instead of a reply to a query, and whether what came before is passed on.
@@ -315,20 +327,29 @@ BAD_REPLIES = {
 }
 
 
-@pytest.mark.parametrize("said", BAD_REPLIES)
-def test_server_that_talks_nonsense_in_a_reply(pooler: MakePooler, said: str) -> None:
-    def script(peer: Peer) -> None:
-        if peer.welcome() and peer.until("Q"):
-            peer.send(BAD_REPLIES[said])
+def test_servers_that_talk_nonsense_in_a_reply(pooler: MakePooler) -> None:
+    def says(data: bytes) -> Callable[[Peer], None]:
+        def script(peer: Peer) -> None:
+            if peer.welcome() and peer.until("Q"):
+                peer.send(data)
 
-    with FakeServer(script) as fake:
-        pool = pooler(fake, workers=1, server_check_query="")
-        wire = pool.wire()
-        wire.send(m.query("SELECT 1"))
-        read = wire.rest()
-        if said != "a row cut short":  # a message that was begun can't be followed by an error
-            assert error_in(read)["S"] == "FATAL"
-        assert pool.console("SHOW VERSION")
+        return script
+
+    with contextlib.ExitStack() as fakes:
+        databases: dict[str, dict[str, object]] = {"app": {}}
+        for name, data in BAD_REPLIES.items():
+            databases[name] = {"port": fakes.enter_context(FakeServer(says(data))).port}
+        pool = pooler(databases=databases, server_check_query="")
+        workers = [worker.pid for worker in pool.workers()]
+        good = pool.wire()
+        for name in BAD_REPLIES:
+            with pool.wire(database=name) as wire:
+                wire.send(m.query("SELECT 1"))
+                read = wire.rest()
+                if name != "a row cut short":  # a message that was begun can't be followed by an error
+                    assert error_in(read)["S"] == "FATAL", name
+        assert good.one("SELECT 1") == "1"
+        assert [worker.pid for worker in pool.workers()] == workers
 
 
 def test_more_replies_than_asked_for_reach_nobody(pooler: MakePooler) -> None:

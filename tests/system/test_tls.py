@@ -310,27 +310,23 @@ CHECKS = [
 ]
 
 
-@pytest.mark.parametrize(("mode", "shown", "host", "works"), CHECKS)
-def test_certificate_of_the_server_is_checked(
-    pooler: MakePooler,
-    cluster: Cluster,
-    certificates: Certificates,
-    mode: str,
-    shown: str,
-    host: str,
-    works: bool,
-) -> None:
-    context = certificates.server_context(getattr(certificates, shown))
-    with Proxy(cluster.address, tls=context) as proxy:
-        more = {} if mode == "require" else {"server_tls_ca_file": certificates.authority}
-        pool = pooler(proxy, databases={"app": {"host": host}}, server_tls_sslmode=mode, **more)
-        if works:
-            assert pool.wire().one("SELECT 1") == "1"
-        else:
-            with pytest.raises(ServerError) as refused:
-                pool.wire()
-            assert refused.value.severity == "FATAL"
-            pool.logs("(?i)certificate|hostname|verify")
+def test_certificate_of_the_server_is_checked(pooler: MakePooler, cluster: Cluster, certificates: Certificates) -> None:
+    with contextlib.ExitStack() as proxies:
+        databases: dict[str, dict[str, object]] = {}
+        for mode, shown, host, _ in CHECKS:
+            context = certificates.server_context(getattr(certificates, shown))
+            proxy = proxies.enter_context(Proxy(cluster.address, tls=context))
+            place = {"host": host, "port": proxy.port, "dbname": "app", "server_tls_sslmode": mode}
+            databases[f"{mode} {shown} {host}"] = place
+        pool = pooler(databases=databases, server_tls_ca_file=certificates.authority)
+        for (*_, works), name in zip(CHECKS, databases, strict=True):
+            if works:
+                assert pool.wire(database=name).one("SELECT 1") == "1"
+            else:
+                with pytest.raises(ServerError) as refused:
+                    pool.wire(database=name)
+                assert refused.value.severity == "FATAL"
+        pool.logs("(?i)certificate|hostname|verify")
 
 
 def test_certificate_shown_to_the_server(pooler: MakePooler, cluster: Cluster, certificates: Certificates) -> None:

@@ -11,6 +11,7 @@ cdef class Link:
     cdef public bint broken
     cdef public bint after_close
     cdef bint watched
+    cdef bint parked
     cdef public object tls
     cdef public bytearray out
     cdef public bytes inbox

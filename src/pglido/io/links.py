@@ -36,6 +36,7 @@ class Link:
         self.after_close = False
         self.peer: Link | None = None
         self.watched = False
+        self.parked = False
 
 
 class ClientLink(Link):

@@ -45,7 +45,7 @@ class Pump(Poller):
         mask: cython.uint = 0
         client: ClientLink
         server: ServerLink
-        if not link.watched:
+        if not link.watched and not link.parked:
             return
         if link.out is not None:
             mask |= EPOLLOUT
@@ -75,6 +75,11 @@ class Pump(Poller):
             server = cython.cast(ServerLink, link)
             if server.client is None or server.client.out is None:
                 mask |= EPOLLIN
+        if link.parked:
+            if mask & EPOLLIN and not link.closed:
+                link.parked = False
+                self.add(link)
+            return
         self.ask_for(link, mask)
 
     def send(self, link: Link, data: bytes) -> None:
@@ -360,7 +365,11 @@ class Pump(Poller):
             if link.closed:
                 return
         if not events & EPOLLIN:
-            if events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP):
+            if events & EPOLLHUP and not link.mask & EPOLLIN and (link.mode == RAW or isinstance(link, ServerLink)):
+                # It has hung up, but what it sent before is still to be read, once the other can take it.
+                self.forget(link)
+                link.parked = True
+            elif events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP):
                 self.lost(link)
             return
         if not link.mask & EPOLLIN:

@@ -348,6 +348,7 @@ class Client(ClientState):
         have = stop - at
         if not name:
             self.rules.counts.client_parses += 1
+            server.befores.append(self.unnamed)
             self.unnamed = server.unnamed = rest
             if _statements.purges(rest):
                 server.purge_next = True

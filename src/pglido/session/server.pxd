@@ -15,6 +15,7 @@ cdef class Server:
     cdef public ClientState client
     cdef public Replies replies
     cdef public object notes
+    cdef public object befores
     cdef public int status
     cdef public bint skipping
     cdef public bint copying

@@ -72,6 +72,9 @@ SHORT = 30000
 # An error larger than this is passed on without being looked into.
 LARGE_ERROR = 65536
 
+# The server's unnamed statement when it can't be told what it is: unlike any client's.
+UNKNOWN = bytes(bytearray(b"?"))
+
 # What a Parse or Close entry promised: the client's name for the statement (None: pglido's own doing) and the
 # statement (None: b"" is the unnamed one, and None as name one that isn't followed).
 Note: TypeAlias = "tuple[bytes | None, Statement | None]"
@@ -89,6 +92,7 @@ class Server:
         "_need",
         "_queries",
         "_reports",
+        "befores",
         "borrowed",
         "client",
         "copying",
@@ -119,6 +123,7 @@ class Server:
         self.client: ClientState | None = None
         self.replies = Replies()
         self.notes: deque[Note] = deque()
+        self.befores: deque[bytes | None] = deque()
         self.status = IDLE
         self.skipping = False
         self.copying = False
@@ -239,6 +244,8 @@ class Server:
                 drop = True
         elif kind == COPY_IN_RESPONSE:
             self.copying = not self.replies.copy_begins()
+            # A Sync sent early is ignored, so that another one must come.
+            self.open = self.open or (self.copying and head & KIND == EXECUTING)
         elif kind == ERROR_RESPONSE:
             self._failed(head)
         if have > total:
@@ -272,7 +279,9 @@ class Server:
         entry = self.replies.pop()
         kind = entry & KIND
         if kind in (PARSING, CLOSING):
-            statement = self.notes.popleft()[1]
+            name, statement = self.notes.popleft()
+            if name == b"" and kind == PARSING and not entry & SWALLOW:
+                self.befores.popleft()
             if kind == PARSING and not entry & FAKE and statement is not None and self.good is not None:
                 self.good.add(statement)
 
@@ -392,6 +401,9 @@ class Server:
         if not head or kind in (QUERYING, CALLING, SYNCING):
             return
         undone = []
+        if head & KIND == PARSING and not head & SWALLOW and self.befores and self.notes[0][0] == b"":
+            # This one was read, and has dropped the unnamed statement before it failed.
+            self.befores[0] = None
         while self.replies.count:
             entry = self.replies.head()
             kind = entry & KIND
@@ -410,9 +422,12 @@ class Server:
         if entry & KIND == PARSING:
             if statement is None:
                 if name is not None:
-                    self.unnamed = None
-                    if client is not None and not entry & SWALLOW:
-                        client.unnamed = None
+                    # It may be what it was before, or gone: nobody can rely on it.
+                    self.unnamed = UNKNOWN
+                    if not entry & SWALLOW:
+                        before = self.befores.pop()
+                        if client is not None:
+                            client.unnamed = before
                 return
             if not entry & FAKE:
                 self.known.pop(statement, None)

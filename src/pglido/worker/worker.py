@@ -203,7 +203,9 @@ class Worker:
         self.host.plan_soon(live)
 
     def minimum(self, settings: PoolSettings) -> int:
-        """This worker's part of min_pool_size."""
+        """How many servers to keep here: a part of min_pool_size, or all where other workers may have no clients."""
+        if settings.server_user is None:
+            return settings.min_pool_size
         return ipc.share(settings.min_pool_size, self.index, self.workers)
 
     def live(self, settings: PoolSettings) -> LivePool:
