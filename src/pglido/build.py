@@ -19,6 +19,7 @@ COMPILED = (
     "pool.stats",
     "session.client",
     "session.outbox",
+    "session.prepared",
     "session.relay",
     "session.replies",
     "session.server",

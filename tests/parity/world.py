@@ -258,11 +258,11 @@ class World:
             assert session.free()
             assert not session.worn
             assert session.replies.count == 0
-            assert not session.notes
+            assert not session.prepared.notes
             # A borrowed name is closed before anything else is said, whether or not the server came to take it.
-            borrowed = {name.decode() for name in session.borrowed}
-            assert {one.name.decode() for one in session.known} == set(backend.prepared) - borrowed
-            assert len(session.known) <= self.rules.max_statements
+            borrowed = {name.decode() for name in session.prepared.borrowed}
+            assert {one.name.decode() for one in session.prepared.known} == set(backend.prepared) - borrowed
+            assert len(session.prepared.known) <= self.rules.max_statements
             for name, value in session.settings.values.items():
                 assert backend.settings[name] == value, f"{name} is not what it seems"
 

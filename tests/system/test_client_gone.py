@@ -37,7 +37,8 @@ Leave = Callable[[Wire], None]
 
 @pytest.fixture
 def one_server(shared_pooler: MakePooler, cluster: Cluster) -> Pooler:
-    """A pool with one server, so that what a client leaves behind meets the next one."""
+    """A pool with one server, so that what a client leaves behind meets the next one; the table `notes` is empty."""
+    cluster.admin("TRUNCATE notes", "app")
     pool: Pooler = shared_pooler(cluster, default_pool_size=1, workers=1)
     return pool
 

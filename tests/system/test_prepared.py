@@ -6,6 +6,7 @@ import harness.messages as m
 from conftest import MakePooler
 from harness.cluster import Cluster
 from harness.crowd import together
+from harness.pooler import Pooler
 from harness.wire import Wire, error_in, kinds, rows_in
 
 ON_SERVER = "SELECT count(*) FROM pg_prepared_statements WHERE NOT from_sql"
@@ -200,3 +201,19 @@ def answers(wire: Wire, pipelines: list[bytes]) -> list[list[str]]:
         wire.send(pipeline)
         told.append([f"{one.kind} {one.fields['C']}" if one.kind == "E" else repr(one) for one in wire.until()])
     return told
+
+
+def test_random_pipelines_are_answered_as_on_a_private_connection(pooler: MakePooler, cluster: Cluster) -> None:
+    pool: Pooler = pooler(default_pool_size=2, max_prepared_statements=4)
+
+    def work(number: int) -> None:
+        for seed in range(8):
+            pipelines = script(random.Random(f"{number} {seed}"), f"{number}/{seed}")
+            with cluster.wire() as direct, pool.wire() as wire:
+                expected, got = answers(direct, pipelines), answers(wire, pipelines)
+                for pipeline, left, right in zip(pipelines, expected, got, strict=True):
+                    assert left == right, f"client {number}, seed {seed}, pipeline {pipeline!r}"
+                direct.bye()
+                wire.bye()
+
+    together(8, work)

@@ -152,7 +152,7 @@ class Pump(Poller):
         client.rested = self.now
         # Either may have been paused for the other's sake.
         self.watch(client)
-        if client.out is not None:
+        if client.out is not None or client.broken:
             self.watch(server)
 
     def resume(self, client: ClientLink) -> None:

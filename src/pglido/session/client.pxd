@@ -1,6 +1,7 @@
 cimport cython
 
 from pglido.session.outbox cimport Outbox
+from pglido.session.prepared cimport Prepared
 from pglido.session.server cimport Server
 from pglido.session.state cimport Budget, ClientState, Rules
 
@@ -49,11 +50,11 @@ cdef class Client(ClientState):
     @cython.locals(server=Server, stop=Py_ssize_t, first=Py_ssize_t, end=Py_ssize_t, name=bytes)
     cdef Py_ssize_t _prepared(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 
-    @cython.locals(server=Server, rest=bytes, have=Py_ssize_t)
+    @cython.locals(server=Server, prepared=Prepared, rest=bytes, have=Py_ssize_t, sure=bint)
     cdef Py_ssize_t _parse(self, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t rest_at, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(server=Server)
     cdef Py_ssize_t _close_statement(self, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1
 
-    @cython.locals(server=Server, size=Py_ssize_t)
+    @cython.locals(server=Server, prepared=Prepared, size=Py_ssize_t)
     cdef Py_ssize_t _use(self, int kind, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t first, Py_ssize_t end, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1

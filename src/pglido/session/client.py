@@ -42,6 +42,7 @@ from .entries import (
     SYNCING,
 )
 from .outbox import Outbox
+from .prepared import NOTHING
 from .server import Server
 from .settings import Settings
 from .state import Budget, ClientState, Rules
@@ -185,9 +186,11 @@ class Client(ClientState):
         if server is None:
             return self._detached(kind, src, at, have, total, to_client, buf)
         if not server.replies.count and not server.skipping:
-            server.purging = server.purge_next = server.purge_query = False
-            if server.borrowed:
-                to_server.put(buf, server.give_back())
+            server.purge_query = False
+            server.prepared.batch_begins()
+            if server.prepared.borrowed:
+                server.open = True
+                to_server.put(buf, server.prepared.give_back())
             if server.settings is not self.settings and server.status == IDLE:
                 to_server.put(buf, server.adopt(self.settings))
         if server.purge_query and server.replies.count:
@@ -207,12 +210,12 @@ class Client(ClientState):
             if have < total <= SMALL and (have == 5 or (src[at + 5] | 0x20) == 0x64):
                 # It may be a DEALLOCATE or DISCARD, which changes what comes after it.
                 return self._whole(total)
-            self.unnamed = server.unnamed = None
+            self.unnamed = server.prepared.unnamed = None
             if have > 5 and (src[at + 5] | 0x20) == 0x64 and _statements.purges(src[at + 5 : at + have]):
                 server.purge_query = True
             server.owe(QUERYING)
         elif kind == EXECUTE:
-            server.purging = server.purging or server.purge_next
+            server.prepared.executed()
             server.owe(EXECUTING)
         elif kind == SYNC:
             server.skipping = False
@@ -270,9 +273,7 @@ class Client(ClientState):
         if kind == PARSE and (self.statements is None or name not in self.statements):
             statement = _statements.find(src[end + 1 : stop], self.settings.dialect)
             if statement is not None and statement in self.rules.good:
-                if self.statements is None:
-                    self.statements = {}
-                self.statements[name] = statement
+                self.put_statement(name, statement)
                 self.rules.counts.client_parses += 1
                 return messages.PARSE_COMPLETE
         return None
@@ -294,16 +295,13 @@ class Client(ClientState):
         """Prepared statements are not followed: only the replies are counted."""
         server = self.server
         assert server is not None
+        server.open = True
         if kind == PARSE:
-            server.owe(PARSING)
-            server.notes.append((None, None))
-        elif kind == BIND:
-            server.owe(BINDING)
-        elif kind == DESCRIBE:
-            server.owe(DESCRIBING)
+            server.prepared.owe(PARSING, NOTHING)
+        elif kind == CLOSE:
+            server.prepared.owe(CLOSING, NOTHING)
         else:
-            server.owe(CLOSING)
-            server.notes.append((None, None))
+            server.replies.push(BINDING if kind == BIND else DESCRIBING)
         return self._pass(src, at, have, total, out, buf)
 
     def _prepared(self, kind: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
@@ -332,7 +330,7 @@ class Client(ClientState):
             # No zero where the name should end, or none in sight: PostgreSQL has the words for that.
             return self._plain(kind, src, at, have, total, out, buf)
         name = src[first : min(end, first + NAME_LIMIT)]
-        if name and server.undecided(name, None):
+        if name and server.prepared.undecided(name, None):
             self.verdict = WAIT
             return 0
         if kind == PARSE:
@@ -344,53 +342,46 @@ class Client(ClientState):
     def _parse(self, name: bytes, src: bytes, at: int, rest_at: int, stop: int, out: Outbox, buf: bytes) -> int:
         server = self.server
         assert server is not None
+        prepared = server.prepared
         rest = src[rest_at:stop]
         have = stop - at
-        if not name:
-            self.rules.counts.client_parses += 1
-            server.befores.append(self.unnamed)
-            self.unnamed = server.unnamed = rest
-            if _statements.purges(rest):
-                server.purge_next = True
-            server.owe(PARSING)
-            server.notes.append((b"", None))
-            return self._pass(src, at, have, have, out, buf)
-        statement = _statements.intern(rest, self.settings.dialect)
-        if server.undecided(name, statement):
+        statement = _statements.intern(rest, self.settings.dialect) if name else None
+        if statement is not None and prepared.undecided(name, statement):
             self.verdict = WAIT
             return 0
         self.rules.counts.client_parses += 1
-        if self.statements is None:
-            self.statements = {}
-        elif name in self.statements and not server.purging:
-            out.put(buf, server.collide(name))
-            server.owe(PARSING)
-            server.notes.append((None, None))
+        server.open = True
+        if _statements.purges(rest):
+            prepared.purge_next = True
+        if statement is None:
+            prepared.name_unnamed(self, rest)
             return self._pass(src, at, have, have, out, buf)
-        self.statements[name] = statement
-        if server.status == FAILED_TRANSACTION:
-            # PostgreSQL refuses to parse now, unless it is what ends the transaction: let it say so itself.
-            out.put(buf, server.unlearn(statement))
-        if not server.purging and server.recall(statement, self.rules.max_statements):
-            server.owe(PARSING | FAKE)
-            server.notes.append((name, statement))
+        if self.statements is not None and name in self.statements and prepared.stays(self.statements[name]):
+            out.put(buf, prepared.collide(name))
+            prepared.owe(PARSING, NOTHING)
+            return self._pass(src, at, have, have, out, buf)
+        self.put_statement(name, statement)
+        # In a failed transaction PostgreSQL refuses to parse, but not what ends it: then it must say so itself.
+        sure = server.status != FAILED_TRANSACTION and not server.replies.turns
+        if sure and prepared.stays(statement) and prepared.has(statement, self.rules.max_statements):
+            prepared.owe(PARSING | FAKE, (name, statement))
         else:
             self.rules.counts.server_parses += 1
-            out.put(buf, server.learn(name, statement, self.rules.max_statements, PARSING))
-        if _statements.purges(rest):
-            server.purge_next = True
+            out.put(buf, prepared.learn(name, statement, self.rules.max_statements, PARSING))
         return have
 
     def _close_statement(self, name: bytes, src: bytes, at: int, have: int, out: Outbox, buf: bytes) -> int:
         server = self.server
         assert server is not None
+        server.open = True
         if name and self.statements is not None and name in self.statements:
-            server.owe(CLOSING | FAKE)
-            server.notes.append((name, self.statements.pop(name)))
+            server.prepared.owe(CLOSING | FAKE, (name, self.statements.pop(name)))
             return have
-        if not name:
-            self.unnamed = server.unnamed = None
-        return self._plain(CLOSE, src, at, have, have, out, buf)
+        if name:
+            server.prepared.owe(CLOSING, NOTHING)
+        else:
+            server.prepared.name_unnamed(self, None)
+        return self._pass(src, at, have, have, out, buf)
 
     def _use(
         self,
@@ -408,9 +399,10 @@ class Client(ClientState):
         """Bind or Describe of the statement whose name is at `src[first:end]`: see that the server has it."""
         server = self.server
         assert server is not None
+        prepared = server.prepared
         if not name:
-            if server.unnamed is not self.unnamed:
-                out.put(buf, server.renew_unnamed(self.unnamed))
+            if prepared.unnamed is not self.unnamed:
+                out.put(buf, prepared.renew_unnamed(self.unnamed))
             return self._plain(kind, src, at, have, total, out, buf)
         statement = None if self.statements is None else self.statements.get(name)
         if statement is None:
@@ -418,9 +410,9 @@ class Client(ClientState):
             return self._plain(kind, src, at, have, total, out, buf)
         if kind == BIND:
             self.rules.counts.binds += 1
-        if not server.recall(statement, self.rules.max_statements):
+        if not prepared.has(statement, self.rules.max_statements):
             self.rules.counts.server_parses += 1
-            out.put(buf, server.learn(None, statement, self.rules.max_statements, PARSING | SWALLOW))
+            out.put(buf, prepared.learn(None, statement, self.rules.max_statements, PARSING | SWALLOW))
         server.owe(BINDING if kind == BIND else DESCRIBING)
         size = total - 1 + len(statement.name) - (end - first)
         out.put(buf, bytes((kind,)) + size.to_bytes(4, "big") + src[at + 5 : first] + statement.name)

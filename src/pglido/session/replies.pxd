@@ -4,6 +4,7 @@ cdef int COPY_END, FAKE, KIND, MAX_OWED, SWALLOW, SYNCING
 
 cdef class Replies:
     cdef public Py_ssize_t count
+    cdef public Py_ssize_t turns
     cdef Py_ssize_t _first
     cdef bytearray _ring
 

@@ -4,12 +4,16 @@ from .entries import COPY_END, FAKE, KIND, MAX_OWED, NAMES, SWALLOW, SYNCING
 
 
 class Replies:
-    """A ring of entries (see `entries`); empty means that the server owes nothing."""
+    """A ring of entries (see `entries`); empty means that the server owes nothing.
 
-    __slots__ = ("_first", "_ring", "count")
+    `turns` of them end in a ReadyForQuery.
+    """
+
+    __slots__ = ("_first", "_ring", "count", "turns")
 
     def __init__(self) -> None:
         self.count = 0
+        self.turns = 0
         self._first = 0
         self._ring = bytearray(16)
 
@@ -24,6 +28,7 @@ class Replies:
             size *= 2
         self._ring[(self._first + self.count) & (size - 1)] = entry
         self.count += 1
+        self.turns += entry & KIND >= SYNCING and entry != COPY_END
 
     def head(self) -> int:
         """The entry whose answer comes next, 0 when nothing is owed. COPY_END marks in front are dropped."""
@@ -39,6 +44,7 @@ class Replies:
         entry = self._ring[self._first]
         self._first = (self._first + 1) & (len(self._ring) - 1)
         self.count -= 1
+        self.turns -= entry & KIND >= SYNCING and entry != COPY_END
         return entry
 
     def entries(self) -> bytes:

@@ -1,6 +1,7 @@
 cimport cython
 
 from pglido.session.outbox cimport Outbox
+from pglido.session.prepared cimport Prepared
 from pglido.session.replies cimport Replies
 from pglido.session.state cimport ClientState
 
@@ -14,8 +15,7 @@ cdef Py_ssize_t RESET_SIZE, DISCARD_SIZE, DEALLOCATE_SIZE, MAX_MESSAGE, LARGE_ER
 cdef class Server:
     cdef public ClientState client
     cdef public Replies replies
-    cdef public object notes
-    cdef public object befores
+    cdef public Prepared prepared
     cdef public int status
     cdef public bint skipping
     cdef public bint copying
@@ -26,13 +26,8 @@ cdef class Server:
     cdef public object good
     cdef public object home
     cdef public object settings
-    cdef public dict known
-    cdef public bytes unnamed
-    cdef public list borrowed
     cdef public bint discarding
-    cdef public bint purge_next
     cdef public bint purge_query
-    cdef public bint purging
     cdef public str fault
     cdef public bytes last_error
     cdef public bint told
@@ -74,11 +69,8 @@ cdef class Server:
 
     cdef bytes _own_names(self, bytes body)
 
-    @cython.locals(kind=int, entry=int)
+    @cython.locals(kind=int)
     cdef void _failed(self, int head) except *
-
-    @cython.locals(client=ClientState)
-    cdef void _undo(self, int entry, bytes name, object statement) except *
 
     cdef void _command_done(self, bytes tag, bint drop) except *
     cdef void _settle_reset(self, bint drop) except *
@@ -92,14 +84,5 @@ cdef class Server:
     cdef void owe(self, int kind) except *
     cpdef bytes ask(self, str sql)
     cpdef bytes adopt(self, object wanted)
-    cdef bint recall(self, object statement, Py_ssize_t limit) except -1
-    cdef bytes learn(self, bytes name, object statement, Py_ssize_t limit, int entry)
-    cdef bytes renew_unnamed(self, bytes rest)
-    cdef bytes unlearn(self, object statement)
-    cdef bytes collide(self, bytes name)
-    cdef bytes give_back(self)
-
-    @cython.locals(kind=int, entry=int, owed=bint)
-    cdef bint undecided(self, bytes name, object statement) except -1
 
     cpdef bytes abandon(self)

@@ -8,9 +8,6 @@ Rules:
 3. What the session learns from a message it learns when the message is whole; all else passes by uncopied.
 """
 
-from collections import deque
-from typing import TypeAlias
-
 from ..wire import messages
 from ..wire.codes import (
     COMMAND_COMPLETE,
@@ -37,10 +34,11 @@ from .entries import (
     SYNCING,
 )
 from .outbox import Outbox
+from .prepared import NOTHING, Prepared
 from .replies import Replies
 from .settings import Settings
 from .state import ClientState
-from .statements import PREFIX, Good, Statement
+from .statements import PREFIX, Good
 
 # The entry that each backend message answers: 0 none, 255 a message that no server sends in a session.
 _ANSWERS = bytearray(b"\xff" * 256)
@@ -72,13 +70,6 @@ SHORT = 30000
 # An error larger than this is passed on without being looked into.
 LARGE_ERROR = 65536
 
-# The server's unnamed statement when it can't be told what it is: unlike any client's.
-UNKNOWN = bytes(bytearray(b"?"))
-
-# What a Parse or Close entry promised: the client's name for the statement (None: pglido's own doing) and the
-# statement (None: b"" is the unnamed one, and None as name one that isn't followed).
-Note: TypeAlias = "tuple[bytes | None, Statement | None]"
-
 
 class Server:
     """The session on one server connection; `home` is what it was opened with, where RESET ALL leads."""
@@ -92,8 +83,6 @@ class Server:
         "_need",
         "_queries",
         "_reports",
-        "befores",
-        "borrowed",
         "client",
         "copying",
         "discarding",
@@ -101,13 +90,10 @@ class Server:
         "fault",
         "good",
         "home",
-        "known",
         "last_error",
-        "notes",
         "open",
-        "purge_next",
+        "prepared",
         "purge_query",
-        "purging",
         "replies",
         "resetting",
         "settings",
@@ -115,15 +101,13 @@ class Server:
         "status",
         "told",
         "turns",
-        "unnamed",
         "worn",
     )
 
     def __init__(self) -> None:
         self.client: ClientState | None = None
         self.replies = Replies()
-        self.notes: deque[Note] = deque()
-        self.befores: deque[bytes | None] = deque()
+        self.prepared = Prepared(self.replies)
         self.status = IDLE
         self.skipping = False
         self.copying = False
@@ -133,14 +117,9 @@ class Server:
         self.home: Settings = _settings.EMPTY
         self.settings: Settings = _settings.EMPTY
         self.good: Good | None = None
-        self.known: dict[Statement, None] = {}
-        self.unnamed: bytes | None = None
-        self.borrowed: list[bytes] = []
         self.discarding = False
         self.resetting = False
-        self.purge_next = False
         self.purge_query = False
-        self.purging = False
         self.fault = ""
         self.last_error = b""
         self.told = False
@@ -279,11 +258,9 @@ class Server:
         entry = self.replies.pop()
         kind = entry & KIND
         if kind in (PARSING, CLOSING):
-            name, statement = self.notes.popleft()
-            if name == b"" and kind == PARSING and not entry & SWALLOW:
-                self.befores.popleft()
-            if kind == PARSING and not entry & FAKE and statement is not None and self.good is not None:
-                self.good.add(statement)
+            taken = self.prepared.answered(entry)
+            if taken is not None and self.good is not None:
+                self.good.add(taken)
 
     def settle(self, buf: bytes, out: Outbox) -> None:
         """Make the answers that are due and that the server wasn't asked for."""
@@ -376,6 +353,9 @@ class Server:
     def _error(self, body: bytes, head: int) -> None:
         if b"\0VFATAL\0" in body or b"\0VPANIC\0" in body or not self.replies.count:
             self.last_error = body
+        if PREFIX in body and (b"\0C26000\0" in body or b"\0C42P05\0" in body) and self.prepared.former is None:
+            # What pglido had prepared is gone, unnoticed: this server's statements are not what they seem.
+            self.worn = True
         if _statements.stale(body):
             _statements.renew()
         if head == QUERYING | SWALLOW:
@@ -386,12 +366,9 @@ class Server:
 
     def _own_names(self, body: bytes) -> bytes:
         """An error that speaks of statements by the names that the client gave them."""
-        if b"\0C26000\0" in body or b"\0C42P05\0" in body:
-            # Somebody deallocated what pglido had prepared: this server's statements are not what they seem.
-            self.worn = True
-        statements = self.client.statements if self.client is not None else None
-        for name, statement in (statements or {}).items():
-            body = body.replace(statement.name, name)
+        for names in (self.prepared.former, self.client.statements if self.client is not None else None):
+            for name, statement in (names or {}).items():
+                body = body.replace(statement.name, name)
         return body
 
     def _failed(self, head: int) -> None:
@@ -400,46 +377,7 @@ class Server:
         kind = head & KIND
         if not head or kind in (QUERYING, CALLING, SYNCING):
             return
-        undone = []
-        if head & KIND == PARSING and not head & SWALLOW and self.befores and self.notes[0][0] == b"":
-            # This one was read, and has dropped the unnamed statement before it failed.
-            self.befores[0] = None
-        while self.replies.count:
-            entry = self.replies.head()
-            kind = entry & KIND
-            if not entry or kind == SYNCING:
-                break
-            self.replies.pop()
-            if kind in (PARSING, CLOSING):
-                undone.append((entry, self.notes.popleft()))
-        self.skipping = not self.replies.count
-        for entry, (name, statement) in reversed(undone):
-            self._undo(entry, name, statement)
-
-    def _undo(self, entry: int, name: bytes | None, statement: Statement | None) -> None:
-        """An entry's message was not executed (see Note)."""
-        client = self.client
-        if entry & KIND == PARSING:
-            if statement is None:
-                if name is not None:
-                    # It may be what it was before, or gone: nobody can rely on it.
-                    self.unnamed = UNKNOWN
-                    if not entry & SWALLOW:
-                        before = self.befores.pop()
-                        if client is not None:
-                            client.unnamed = before
-                return
-            if not entry & FAKE:
-                self.known.pop(statement, None)
-            if client is not None and name is not None and client.statements is not None:
-                client.statements.pop(name, None)
-        elif statement is not None:
-            if entry & SWALLOW:
-                self.known[statement] = None
-            elif client is not None and name is not None:
-                if client.statements is None:
-                    client.statements = {}
-                client.statements[name] = statement
+        self.skipping = self.prepared.skipped(self.client)
 
     def _command_done(self, tag: bytes, drop: bool) -> None:
         """A command that takes back what others have set or made."""
@@ -451,21 +389,8 @@ class Server:
         self.resetting = tag in (RESET, DISCARD_ALL) or self.resetting
         if tag == RESET:
             return
-        # All prepared statements are gone. What was parsed after it, in the same pipeline, stays.
-        parsed = [entry for entry in self.replies.entries() if entry & KIND in (PARSING, CLOSING)]
-        later = [
-            (name, statement)
-            for entry, (name, statement) in zip(parsed, self.notes, strict=True)
-            if statement is not None and entry & KIND == PARSING and not entry & FAKE
-        ]
-        self.known.clear()
-        for _, statement in later:
-            self.known[statement] = None
-        if tag == DISCARD_ALL:
-            self.unnamed = None
-            self.discarding = True
-        if not drop and self.client is not None:
-            self.client.statements = {name: statement for name, statement in later if name} or None
+        self.discarding = tag == DISCARD_ALL or self.discarding
+        self.prepared.purged(None if drop else self.client)
 
     def _settle_reset(self, drop: bool) -> None:
         """The turn of a RESET or DISCARD ALL ends: which settings are back at the server's defaults is not known."""
@@ -511,98 +436,19 @@ class Server:
 
     def ask(self, sql: str) -> bytes:
         """A query of pglido's own, whose answers end here; returns the message to send."""
-        self.unnamed = None
+        self.prepared.unnamed = None
         self.replies.push(QUERYING | SWALLOW)
         return messages.query(sql)
 
     def adopt(self, wanted: Settings) -> bytes:
         """The message that brings the server to `wanted`; its answers end here."""
-        self.unnamed = None
+        self.prepared.unnamed = None
         sent, queries = _settings.path(self.settings, wanted)
         for _ in range(queries):
             self.replies.push(QUERYING | SWALLOW)
         self._coming = wanted
         self._queries = queries
         return sent
-
-    def recall(self, statement: Statement, limit: int) -> bool:
-        """Is `statement` prepared here? Then it counts as used last (with a `limit`, that order decides)."""
-        if statement not in self.known:
-            return False
-        if len(self.known) >= limit:
-            del self.known[statement]
-            self.known[statement] = None
-        return True
-
-    def learn(self, name: bytes | None, statement: Statement, limit: int, entry: int) -> bytes:
-        """The messages that prepare `statement` here, after closing what has been used least."""
-        sent = b""
-        while len(self.known) >= limit > 0:
-            oldest = next(iter(self.known))
-            del self.known[oldest]
-            self.replies.push(CLOSING | SWALLOW)
-            self.notes.append((None, oldest))
-            sent += messages.close_statement(oldest.name)
-        self.known[statement] = None
-        self.replies.push(entry)
-        self.open = True
-        self.notes.append((name, statement))
-        return sent + messages.parse(statement.name, statement.rest)
-
-    def unlearn(self, statement: Statement) -> bytes:
-        """The message, if one is needed, after which `statement` is not prepared here."""
-        if statement not in self.known:
-            return b""
-        del self.known[statement]
-        self.replies.push(CLOSING | SWALLOW)
-        self.notes.append((None, statement))
-        return messages.close_statement(statement.name)
-
-    def renew_unnamed(self, rest: bytes | None) -> bytes:
-        """The message that makes the unnamed statement what this client last made it (None: there is none)."""
-        self.unnamed = rest
-        self.notes.append((b"", None))
-        if rest is None:
-            self.replies.push(CLOSING | SWALLOW)
-            return messages.close_statement(b"")
-        self.replies.push(PARSING | SWALLOW)
-        return messages.parse(b"", rest)
-
-    def collide(self, name: bytes) -> bytes:
-        """Messages after which a Parse of `name` fails as it would where the client had this server for itself."""
-        self.replies.push(CLOSING | SWALLOW)
-        self.replies.push(PARSING | SWALLOW)
-        self.notes.append((None, None))
-        self.notes.append((None, None))
-        self.borrowed.append(name)
-        return messages.close_statement(name) + messages.parse(name, messages.EMPTY_STATEMENT)
-
-    def give_back(self) -> bytes:
-        """The messages that close what `collide` left behind."""
-        names, self.borrowed = self.borrowed, []
-        for _ in names:
-            self.replies.push(CLOSING | SWALLOW)
-            self.notes.append((None, None))
-        return b"".join([messages.close_statement(name) for name in names])
-
-    def undecided(self, name: bytes, statement: Statement | None) -> bool:
-        """Does it depend on an answer to come what the client's `name` stands for, or whether `statement` is here?
-
-        It does when a Parse or Close of that name is owed from before a Sync. Within one batch it does not: if the
-        earlier message fails, the later one is not even read.
-        """
-        if not self.notes:
-            return False
-        notes = iter(self.notes)
-        owed = False
-        for entry in self.replies.entries():
-            kind = entry & KIND
-            if kind in (PARSING, CLOSING):
-                noted, promised = next(notes)
-                owed = owed or noted == name or (statement is not None and promised is statement)
-            elif owed and kind in (SYNCING, QUERYING, CALLING):
-                return True
-        return False
 
     def abandon(self) -> bytes:
         """The client is gone between two messages: what to send so that the server comes to rest (maybe nothing)."""
@@ -614,10 +460,10 @@ class Server:
         if self.open:
             # A Sync alone would commit what was done since the last one.
             if not self.skipping:
-                self.unnamed = None
-                self.notes.append((None, None))
-                for kind in (PARSING, BINDING, EXECUTING):
-                    self.replies.push(kind)
+                self.prepared.unnamed = None
+                self.prepared.owe(PARSING, NOTHING)
+                self.replies.push(BINDING)
+                self.replies.push(EXECUTING)
                 sent += messages.ROLL_BACK
             self.owe(SYNCING)
             self.skipping = False

@@ -72,6 +72,8 @@ class ClientState:
         self.unnamed: bytes | None = None
         self.need = 0
 
-    def forget_statements(self) -> None:
-        """The client's DEALLOCATE ALL or DISCARD ALL went through."""
-        self.statements = None
+    def put_statement(self, name: bytes, statement: Statement) -> None:
+        """From now on `name` stands for `statement`."""
+        if self.statements is None:
+            self.statements = {}
+        self.statements[name] = statement

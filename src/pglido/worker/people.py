@@ -79,7 +79,7 @@ class People:
                 if isinstance(cleaned, PoolRefused):
                     raise cleaned
                 session.settings = session.home
-            session.unnamed = None
+            session.prepared.unnamed = None
             async with asyncio.timeout(pool.server_connect_timeout or None):
                 rows = await ask(stream, _query(pool.auth_query, user), {})
         except TimeoutError as error:

@@ -43,7 +43,7 @@ async def _try(host: Host, live: LivePool, backend: Backend, home: Settings) -> 
     By way of its defaults, for a value may be relative to the one before ("ISO" leaves the order of day and month).
     """
     session = backend.session
-    session.unnamed = None
+    session.prepared.unnamed = None
     reported = dict(backend.reported)
     for name, value in session.settings.values.items():
         if _settings.REPORTED.get(name) in reported:

@@ -140,7 +140,7 @@ def _server(backend: Backend) -> Row:
         "remote_pid": backend.pid,
         "tls": describe(backend.tls),
         "application_name": session.settings.values.get("application_name", ""),
-        "prepared_statements": len(session.known),
+        "prepared_statements": len(session.prepared.known),
         "id": backend.serial,
     }
 

@@ -140,22 +140,31 @@ def test_portals_go_through(talk: Talk) -> None:
 
 def test_an_answer_made_here_waits_for_its_turn(talk: Talk) -> None:
     known = prepare(talk)
-    talk.client >> query("slow") + parse("t", "select 1") + bind("t") + execute() + SYNC
-    talk.server << query("slow") + bind(known) + execute() + SYNC
-    talk.server >> done() + ready() + BOUND + done() + ready()
-    talk.client << done() + ready() + PARSED + BOUND + done() + ready()
+    talk.client >> bind("s") + execute() + parse("t", "select 1") + bind("t") + execute() + SYNC
+    talk.server << (bind(known) + execute()) * 2 + SYNC
+    talk.server >> (BOUND + done()) * 2 + ready()
+    talk.client << BOUND + done() + PARSED + BOUND + done() + ready()
+
+
+def test_parse_after_an_unanswered_batch_is_left_to_postgresql(talk: Talk) -> None:
+    """That batch may fail in a transaction, and then this Parse fails too."""
+    known = prepare(talk)
+    talk.client >> query("slow") + parse("t", "select 1") + SYNC
+    talk.server << query("slow") + close(known) + parse(known, "select 1") + SYNC
+    talk.server >> error("22012") + ready("E") + CLOSED + error("25P02") + ready("E")
+    talk.client << error("22012") + ready("E") + error("25P02") + ready("E")
 
 
 @pytest.mark.parametrize("size", range(1, 12))
 def test_an_answer_made_here_comes_in_its_place_however_the_server_is_cut(talk: Talk, size: int) -> None:
     known = prepare(talk)
-    talk.client >> query("slow") + parse("t", "select 1") + bind("t") + close("s") + close("t") + SYNC
-    talk.server << query("slow") + bind(known) + SYNC
-    answer = done("X") + ready() + BOUND + ready()
+    talk.client >> bind("s") + execute() + parse("t", "select 1") + bind("t") + close("s") + close("t") + SYNC
+    talk.server << bind(known) + execute() + bind(known) + SYNC
+    answer = BOUND + done("X") + BOUND + ready()
     for at in range(0, len(answer), size):
         talk.server >> answer[at : at + size]
     assert talk.server.result == 0, talk.server.session.fault
-    talk.client << done("X") + ready() + PARSED + BOUND + CLOSED * 2 + ready()
+    talk.client << BOUND + done("X") + PARSED + BOUND + CLOSED * 2 + ready()
     assert talk.client.server is None
 
 
@@ -284,14 +293,14 @@ def test_what_is_used_least_makes_room(build: Build) -> None:
     talk.server << close(one) + parse(two, "select 2") + bind(two) + SYNC
     talk.server >> CLOSED + PARSED + BOUND + ready()
     talk.client << BOUND + ready()
-    assert len(talk.server.session.known) == 2
+    assert len(talk.server.session.prepared.known) == 2
     talk.nothing_left()
 
 
 def test_a_long_pipeline_of_statements_stays_within_the_limit(build: Build) -> None:
     talk = Talk(build, max_statements=3)
     talk.client >> b"".join(parse(f"s{i}", f"select {i}") for i in range(50)) + SYNC
-    assert len(talk.server.session.known) == 3
+    assert len(talk.server.session.prepared.known) == 3
     talk.server.got.clear()
 
 
@@ -300,8 +309,8 @@ def test_a_statement_of_nobody_is_forgotten(build: Build) -> None:
     before = build.session.statements.count()
     prepare(talk, "select 'short lived'", "s")
     assert build.session.statements.count() == before + 1
-    talk.client.session.forget_statements()
-    talk.server.session.known.clear()
+    talk.client.session.statements = None
+    talk.server.session.prepared.known.clear()
     talk.good.size = 0
     talk.good.add(build.session.statements.intern(b"a", ()))
     talk.good.add(build.session.statements.intern(b"b", ()))
@@ -428,7 +437,7 @@ def test_after_discarding_everything_names_are_free(talk: Talk, tag: str) -> Non
     known = prepare(talk)
     talk.forward(talk.client, query(tag.lower()), done(tag) + ready())
     assert not talk.client.session.statements
-    assert not talk.server.session.known
+    assert not talk.server.session.prepared.known
     talk.client >> parse("s", "select 1") + SYNC
     # Answered here, for the text is known to be good.
     talk.client << PARSED + ready()
@@ -452,12 +461,11 @@ def test_discarding_everything_leaves_other_clients_their_statements(talk: Talk)
 def test_a_name_may_be_taken_anew_behind_a_prepared_deallocate_all(talk: Talk, sql: str) -> None:
     known = prepare(talk)
     talk.client >> parse("", sql) + bind("") + execute() + parse("s", "select 1") + bind("s") + SYNC
-    talk.server << parse("", sql) + bind("") + execute() + parse(known, "select 1") + bind(known) + SYNC
-    answer = PARSED + BOUND + done("DEALLOCATE ALL") + PARSED + BOUND + ready()
-    talk.server >> answer
-    talk.client << answer
+    talk.server << parse("", sql) + bind("") + execute() + close(known) + parse(known, "select 1") + bind(known) + SYNC
+    talk.server >> PARSED + BOUND + done("DEALLOCATE ALL") + CLOSED + PARSED + BOUND + ready()
+    talk.client << PARSED + BOUND + done("DEALLOCATE ALL") + PARSED + BOUND + ready()
     assert talk.client.session.statements.keys() == {b"s"}
-    assert len(talk.server.session.known) == 1
+    assert len(talk.server.session.prepared.known) == 1
 
 
 def test_a_name_may_be_taken_anew_behind_a_deallocate_all(talk: Talk) -> None:
@@ -479,3 +487,27 @@ def test_statements_are_counted(talk: Talk) -> None:
     talk.other.got.clear()
     counts = talk.counts
     assert (counts.client_parses, counts.server_parses, counts.binds) == (1, 2, 1)
+
+
+def test_an_error_after_deallocate_all_has_the_client_s_names(talk: Talk) -> None:
+    known = prepare(talk)
+    talk.client >> parse("", "deallocate all") + bind("") + execute() + bind("s") + SYNC
+    talk.server << parse("", "deallocate all") + bind("") + execute() + bind(known) + SYNC
+    said = f'prepared statement "{known}" does not exist'
+    told = said.replace(known, "s")
+    talk.server >> PARSED + BOUND + done("DEALLOCATE ALL") + error("26000", said) + ready()
+    talk.client << PARSED + BOUND + done("DEALLOCATE ALL") + error("26000", told) + ready()
+    assert not talk.server.session.worn
+
+
+def test_an_unnamed_close_that_was_skipped_closed_nothing(talk: Talk) -> None:
+    talk.client >> parse("", "select 1") + SYNC
+    talk.server << parse("", "select 1") + SYNC
+    talk.server >> PARSED + ready()
+    talk.client << PARSED + ready()
+    talk.client >> execute("none") + close("") + SYNC
+    talk.server << execute("none") + close("") + SYNC
+    talk.server >> error("34000") + ready()
+    talk.client << error("34000") + ready()
+    talk.client >> describe("") + SYNC
+    talk.server << describe("") + SYNC

@@ -1,0 +1,39 @@
+cimport cython
+
+from pglido.session.replies cimport Replies
+from pglido.session.state cimport ClientState
+
+cdef int CLOSING, FAKE, KIND, PARSING, SWALLOW, SYNCING
+
+cdef class Prepared:
+    cdef public Replies replies
+    cdef public object notes
+    cdef public dict known
+    cdef public bytes unnamed
+    cdef public list borrowed
+    cdef public bint purge_next
+    cdef public set purging
+    cdef public dict former
+
+    cdef void owe(self, int entry, tuple note) except *
+    cdef void name_unnamed(self, ClientState client, bytes rest) except *
+    cdef bytes renew_unnamed(self, bytes rest)
+    cdef bint has(self, object statement, Py_ssize_t limit) except -1
+    cdef bytes learn(self, bytes name, object statement, Py_ssize_t limit, int entry)
+    cdef bytes unlearn(self, object statement)
+    cdef bytes collide(self, bytes name)
+    cdef bytes give_back(self)
+    cdef void executed(self) except *
+    cdef bint stays(self, object statement) except -1
+    cdef void batch_begins(self) except *
+
+    @cython.locals(kind=int, entry=int, owed=bint)
+    cdef bint undecided(self, bytes name, object statement) except -1
+
+    cdef object answered(self, int entry)
+
+    @cython.locals(failed=int, entry=int, replies=Replies)
+    cdef bint skipped(self, ClientState client) except -1
+
+    cdef void _undo(self, int entry, tuple note, ClientState client) except *
+    cdef void purged(self, ClientState client) except *

@@ -1,0 +1,209 @@
+"""What is prepared on one server connection, and what the messages under way will make of it.
+
+Rules:
+1. What a message promises is written down when it is sent, with a note of what it replaced; when the server skips
+   it (an error, up to the next Sync), the note takes it back.
+2. Shared statements have names of their own (see `statements`). The unnamed statement is the client's; after another
+   client was here it is parsed again when it is needed.
+3. Close works in a failed transaction, Parse doesn't.
+"""
+
+from collections import deque
+from typing import TypeAlias
+
+from ..wire import messages
+from .entries import CLOSING, FAKE, KIND, PARSING, SWALLOW, SYNCING
+from .replies import Replies
+from .state import ClientState
+from .statements import Statement
+
+# The unnamed statement before a message: the client's, and the server's.
+Before: TypeAlias = "tuple[bytes | None, bytes | None]"
+
+# What a Parse or Close entry promised: the client's name for the statement (None: pglido's own doing) and the
+# statement. With the name b"" it is the unnamed one, as it was before; NOTHING is for one that isn't followed.
+Note: TypeAlias = "tuple[bytes | None, Statement | Before | None]"
+NOTHING: Note = (None, None)
+
+
+class Prepared:
+    """The prepared statements of one server connection; `replies` is the queue of what that server owes.
+
+    `known` has the shared ones, the least recently used first. `unnamed` is the very object that the client's state
+    has (the rest of its Parse), so that identity tells whether it is the same. `borrowed` are names that PostgreSQL
+    itself shall find taken. While a DEALLOCATE ALL may be under way, `purging` has what was parsed since. After it,
+    `former` has the client's names of what is gone, till the turn ends.
+    """
+
+    __slots__ = ("borrowed", "former", "known", "notes", "purge_next", "purging", "replies", "unnamed")
+
+    def __init__(self, replies: Replies) -> None:
+        self.replies = replies
+        self.notes: deque[Note] = deque()
+        self.known: dict[Statement, None] = {}
+        self.unnamed: bytes | None = None
+        self.borrowed: list[bytes] = []
+        self.purge_next = False
+        self.purging: set[Statement] | None = None
+        self.former: dict[bytes, Statement] | None = None
+
+    # Asking.
+
+    def owe(self, entry: int, note: Note) -> None:
+        """A Parse or Close was sent."""
+        self.replies.push(entry)
+        self.notes.append(note)
+
+    def name_unnamed(self, client: ClientState, rest: bytes | None) -> None:
+        """The client parses (or closes: None) the unnamed statement itself."""
+        self.owe(CLOSING if rest is None else PARSING, (b"", (client.unnamed, self.unnamed)))
+        client.unnamed = self.unnamed = rest
+
+    def renew_unnamed(self, rest: bytes | None) -> bytes:
+        """The message that makes the unnamed statement what this client last made it (None: there is none)."""
+        self.owe((CLOSING if rest is None else PARSING) | SWALLOW, (b"", (rest, self.unnamed)))
+        self.unnamed = rest
+        return messages.close_statement(b"") if rest is None else messages.parse(b"", rest)
+
+    def has(self, statement: Statement, limit: int) -> bool:
+        """Is `statement` prepared here? Then it counts as used last (with a `limit`, that order decides)."""
+        if statement not in self.known:
+            return False
+        if len(self.known) >= limit:
+            del self.known[statement]
+            self.known[statement] = None
+        return True
+
+    def learn(self, name: bytes | None, statement: Statement, limit: int, entry: int) -> bytes:
+        """The messages that prepare `statement` here anew, after closing what has been used least."""
+        sent = self.unlearn(statement)
+        while len(self.known) >= limit > 0:
+            sent += self.unlearn(next(iter(self.known)))
+        self.known[statement] = None
+        if self.purging is not None:
+            self.purging.add(statement)
+        self.owe(entry, (name, statement))
+        return sent + messages.parse(statement.name, statement.rest)
+
+    def unlearn(self, statement: Statement) -> bytes:
+        """The message, if one is needed, after which `statement` is not prepared here."""
+        if statement not in self.known:
+            return b""
+        del self.known[statement]
+        self.owe(CLOSING | SWALLOW, (None, statement))
+        return messages.close_statement(statement.name)
+
+    def collide(self, name: bytes) -> bytes:
+        """Messages after which a Parse of `name` fails as it would where the client had this server for itself."""
+        self.owe(CLOSING | SWALLOW, NOTHING)
+        self.owe(PARSING | SWALLOW, NOTHING)
+        self.borrowed.append(name)
+        return messages.close_statement(name) + messages.parse(name, messages.EMPTY_STATEMENT)
+
+    def give_back(self) -> bytes:
+        """The messages that close what `collide` left behind."""
+        names, self.borrowed = self.borrowed, []
+        for _ in names:
+            self.owe(CLOSING | SWALLOW, NOTHING)
+        return b"".join([messages.close_statement(name) for name in names])
+
+    def executed(self) -> None:
+        """An Execute was sent: maybe of the DEALLOCATE ALL parsed before."""
+        if self.purge_next and self.purging is None:
+            self.purging = set()
+
+    def stays(self, statement: Statement) -> bool:
+        """Is it sure that `statement`, if it was prepared, still will be when the server reads on?"""
+        return self.purging is None or statement in self.purging
+
+    def batch_begins(self) -> None:
+        """The server owes nothing: a DEALLOCATE ALL is over, or was not executed."""
+        self.purge_next = False
+        self.purging = self.former = None
+
+    def undecided(self, name: bytes, statement: Statement | None) -> bool:
+        """Does it depend on an answer to come what the client's `name` stands for, or whether `statement` is here?
+
+        It does when a Parse or Close of that name is owed from before a Sync. Within one batch it does not: if the
+        earlier message fails, the later one is not even read.
+        """
+        if not self.notes or not self.replies.turns:
+            return False
+        notes = iter(self.notes)
+        owed = False
+        for entry in self.replies.entries():
+            kind = entry & KIND
+            if kind in (PARSING, CLOSING):
+                noted, promised = next(notes)
+                owed = owed or noted == name or (statement is not None and promised is statement)
+            elif owed and kind >= SYNCING:
+                return True
+        return False
+
+    # Answers.
+
+    def answered(self, entry: int) -> Statement | None:
+        """A Parse or Close was answered; returns the statement that a server has taken with it, if one has."""
+        name, promised = self.notes.popleft()
+        if entry & KIND == PARSING and not entry & FAKE and name != b"":
+            return promised  # type: ignore[return-value]
+        return None
+
+    def skipped(self, client: ClientState | None) -> bool:
+        """An error: the server skips to the next Sync. Entries up to there are taken off, and what they promised.
+
+        Returns whether that Sync is still to come.
+        """
+        replies = self.replies
+        failed = 0
+        undone = []
+        while replies.count:
+            entry = replies.head()
+            if not entry or entry & KIND == SYNCING:
+                break
+            replies.pop()
+            failed = failed or entry
+            if entry & KIND in (PARSING, CLOSING):
+                undone.append((entry, self.notes.popleft()))
+        for entry, note in reversed(undone):
+            self._undo(entry, note, client)
+        if failed & KIND == PARSING and undone[0][1][0] == b"":
+            # This one was read, and has dropped the unnamed statement before it failed.
+            self.unnamed = None
+            if client is not None and not failed & SWALLOW:
+                client.unnamed = None
+        return not replies.count
+
+    def _undo(self, entry: int, note: Note, client: ClientState | None) -> None:
+        """An entry's message was not executed (see Note)."""
+        name, promised = note
+        if name == b"":
+            before, self.unnamed = promised  # type: ignore[misc]
+            if client is not None:
+                client.unnamed = before
+        elif promised is None:
+            return
+        elif entry & KIND == PARSING:
+            if not entry & FAKE:
+                self.known.pop(promised, None)  # type: ignore[arg-type]
+            if client is not None and name is not None and client.statements is not None:
+                client.statements.pop(name, None)
+        elif entry & SWALLOW:
+            self.known[promised] = None  # type: ignore[index]
+        elif client is not None and name is not None:
+            client.put_statement(name, promised)  # type: ignore[arg-type]
+
+    def purged(self, client: ClientState | None) -> None:
+        """All prepared statements are gone. What was parsed after that, in the same pipeline, stays."""
+        parsed = [entry for entry in self.replies.entries() if entry & KIND in (PARSING, CLOSING)]
+        later = [
+            (name, statement)
+            for entry, (name, statement) in zip(parsed, self.notes, strict=True)
+            if isinstance(statement, Statement) and entry & KIND == PARSING and not entry & FAKE
+        ]
+        self.known.clear()
+        for _, statement in later:
+            self.known[statement] = None
+        if client is not None:
+            self.former = client.statements
+            client.statements = {name: statement for name, statement in later if name} or None
