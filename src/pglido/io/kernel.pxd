@@ -21,3 +21,11 @@ cdef extern from "sys/socket.h" nogil:
     ssize_t recv(int fd, void* buf, size_t size, int flags)
     ssize_t send(int fd, const void* buf, size_t size, int flags)
     int MSG_NOSIGNAL, MSG_PEEK
+
+cdef extern from "time.h" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+
+    int clock_gettime(int clock, timespec* now)
+    int CLOCK_MONOTONIC

@@ -2,6 +2,8 @@ from pglido.io.links cimport Link, Watched
 
 cdef int HANDSHAKE
 
+cdef double monotonic() noexcept
+
 cdef class Poller:
     cdef public double now
     cdef int epoll

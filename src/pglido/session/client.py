@@ -246,7 +246,7 @@ class Client(ClientState):
         if kind == TERMINATE:
             self.verdict = GOODBYE
             return have
-        if self.rules.rewrite and have == total:
+        if kind in (PARSE, CLOSE) and self.rules.rewrite and have == total:
             answer = self._answer_alone(kind, src, at, at + have)
             if answer is not None:
                 to_client.put(buf, answer)

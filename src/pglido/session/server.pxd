@@ -5,7 +5,7 @@ from pglido.session.prepared cimport Prepared
 from pglido.session.replies cimport Replies
 from pglido.session.state cimport ClientState
 
-cdef int COMMAND_COMPLETE, COPY_IN_RESPONSE, ERROR_RESPONSE, IDLE, PARAMETER_STATUS, READY_FOR_QUERY
+cdef int COMMAND_COMPLETE, COPY_DATA, COPY_IN_RESPONSE, DATA_ROW, ERROR_RESPONSE, IDLE, PARAMETER_STATUS, READY_FOR_QUERY
 cdef int BINDING, CALLING, CLOSING, COPY_END, DESCRIBING, EXECUTING, FAKE, KIND, PARSING, QUERYING, SWALLOW, SYNCING
 cdef bytes ANSWERS, LONG_KINDS
 cdef Py_ssize_t SHORT
@@ -44,9 +44,15 @@ cdef class Server:
     @cython.locals(pos=Py_ssize_t, step=Py_ssize_t, whole=bytes)
     cdef int take(self, const unsigned char* buf, Py_ssize_t end, Outbox out) except? -2
 
+    @cython.locals(at=Py_ssize_t, size=Py_ssize_t)
+    cdef Py_ssize_t _rows(self, const unsigned char* buf, Py_ssize_t pos, Py_ssize_t end, Outbox out) except -1
+
+    @cython.locals(client=ClientState)
+    cdef bint _drops(self, int kind, int head) except -1
+
     cdef void _hold(self, bytes data, Py_ssize_t goal) except *
 
-    @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, head=int, drop=bint, looked=bint, body=bytes, client=ClientState)
+    @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, head=int, drop=bint, looked=bint, body=bytes)
     cdef Py_ssize_t _message(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(answers=int, head=int)

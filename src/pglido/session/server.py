@@ -11,7 +11,9 @@ Rules:
 from ..wire import messages
 from ..wire.codes import (
     COMMAND_COMPLETE,
+    COPY_DATA,
     COPY_IN_RESPONSE,
+    DATA_ROW,
     ERROR_RESPONSE,
     IDLE,
     PARAMETER_STATUS,
@@ -165,7 +167,9 @@ class Server:
                 self._hold(buf[pos:end], 5)
                 pos = end
             else:
-                step = self._message(buf, pos, end - pos, out, buf)
+                step = self._rows(buf, pos, end, out)
+                if not step:
+                    step = self._message(buf, pos, end - pos, out, buf)
                 if not step:
                     self._hold(buf[pos:end], self._goal)
                     step = end - pos
@@ -177,6 +181,32 @@ class Server:
     def _hold(self, data: bytes, goal: int) -> None:
         self._held = bytearray(data)
         self._goal = goal
+
+    def _rows(self, buf: bytes, pos: int, end: int, out: Outbox) -> int:
+        """Take what of `buf[pos:end]` is whole DataRow and CopyData messages: all go the same way. Returns how much.
+
+        Looking at nothing but their lengths makes a result of 1000 rows cost the pooler a third.
+        """
+        at = pos
+        while end - at >= 5 and (buf[at] == DATA_ROW or buf[at] == COPY_DATA):
+            # Widened step by step, as in `_message`.
+            size = buf[at + 1]
+            size = size << 8 | buf[at + 2]
+            size = size << 8 | buf[at + 3]
+            size = size << 8 | buf[at + 4]
+            if size < 4 or size >= end - at:
+                break
+            at += size + 1
+        if at > pos and not self._drops(buf[pos], self.replies.head()):
+            out.run(buf, pos, at)
+        return at - pos
+
+    def _drops(self, kind: int, head: int) -> bool:
+        """Does a message of this kind end here, `head` being the entry that it belongs to?"""
+        client = self.client
+        if client is None or (not head and not client.rules.keep and self._at_rest()):
+            return True
+        return head & SWALLOW != 0 and (head & KIND == QUERYING or head & KIND == ANSWERS[kind])
 
     def _message(self, src: bytes, at: int, have: int, out: Outbox, buf: bytes) -> int:
         """One message that starts at `src[at]`, of which `have` bytes or more are there.
@@ -198,10 +228,7 @@ class Server:
             return have
         total = size + 1
         head = self.replies.head()
-        client = self.client
-        drop = client is None or (not head and not client.rules.keep and self._at_rest())
-        if head & SWALLOW:
-            drop = drop or head & KIND == QUERYING or head & KIND == ANSWERS[kind]
+        drop = self._drops(kind, head)
         looked = kind in (READY_FOR_QUERY, PARAMETER_STATUS)
         if kind == ERROR_RESPONSE:
             looked = size <= LARGE_ERROR
@@ -300,7 +327,8 @@ class Server:
             self.skipping = self.open = False
         self.status = body[0]
         self.copying = False
-        self._learn_reports(drop, out, buf)
+        if self._reports or self.resetting:
+            self._learn_reports(drop, out, buf)
         if self._coming is not None and head & SWALLOW:
             self._queries -= 1
             if not self._queries:

@@ -12,6 +12,7 @@ cdef class Exchange:
     cdef public Pump pump
     cdef public object outside
     cdef public list freed
+    cdef bint giving
     cdef dict __dict__
 
     @cython.locals(pool=Pool, session=Client, slot=Slot, now=double, birth=object, ticket=Ticket)

@@ -31,6 +31,7 @@ class Exchange:
         self.pump: Pump = Pump(self)
         self.outside: Any = None
         self.freed: list[Backend] = []
+        self.giving = False
 
     if TYPE_CHECKING:
 
@@ -70,14 +71,16 @@ class Exchange:
 
         Serving one client may free the server for the next at once: a loop, for the line may be long.
         """
-        self.freed.append(backend)
-        if len(self.freed) > 1:
+        if self.giving:
+            self.freed.append(backend)
             return
-        while self.freed:
-            try:
-                self._give(self.freed[0])
-            finally:
-                self.freed.pop(0)
+        self.giving = True
+        try:
+            self._give(backend)
+            while self.freed:
+                self._give(self.freed.pop(0))
+        finally:
+            self.giving = False
 
     def _give(self, backend: Backend) -> None:
         slot = backend.slot
