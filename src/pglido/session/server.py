@@ -488,7 +488,8 @@ class Server:
         if self.open:
             # A Sync alone would commit what was done since the last one.
             if not self.skipping:
-                self.prepared.unnamed = None
+                # Not what any client has made it: None would say that there is none.
+                self.prepared.unnamed = messages.ROLL_BACK
                 self.prepared.owe(PARSING, NOTHING)
                 self.replies.push(BINDING)
                 self.replies.push(EXECUTING)

@@ -31,7 +31,7 @@ async def test_a_dead_worker_is_replaced_and_its_clients_alone_are_dropped(it: R
 async def test_connections_in_the_queue_outlive_their_worker(it: Running):
     victim = await it.line_to(0)
     await victim.say("crash")
-    waiting = [await it.line() for _ in range(8)]  # some go to the socket of the dead worker
+    waiting = [await it.line() for _ in range(32)]  # some go to the socket of the dead worker
     answers = [await line.say("index") for line in waiting]
     assert set(answers) == {"0", "1"}
 
