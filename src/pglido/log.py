@@ -12,6 +12,7 @@ import logging
 import logging.handlers
 import os
 import sys
+import time
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,12 +35,21 @@ class Text(logging.Formatter):
     def __init__(self, process: str) -> None:
         super().__init__()
         self.process = process
+        self._second = 0
+        self._stamp = ""
 
     def format(self, record: logging.LogRecord) -> str:
-        when = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-        message = record.getMessage().translate(CONTROL)
-        line = f"{when} UTC {record.levelname.lower()} {self.process}: {message}"
-        line += "".join(f" {name}={_word(value)}" for name, value in connection(record).items())
+        second = int(record.created)
+        if second != self._second:
+            self._second = second
+            self._stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(second))
+        milliseconds = int((record.created - second) * 1000)
+        message = record.getMessage()
+        if not message.isprintable():
+            message = message.translate(CONTROL)
+        line = f"{self._stamp}.{milliseconds:03d} UTC {record.levelname.lower()} {self.process}: {message}"
+        for name, value in connection(record).items():
+            line += f" {name}={_word(value)}"
         if record.exc_info and record.exc_info[0]:
             line += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
         return line
@@ -70,13 +80,14 @@ FORMATS: dict[str, type[Text] | type[Json]] = {"text": Text, "json": Json}
 
 def connection(record: logging.LogRecord) -> dict[str, str]:
     """What the record says of its connection; fields not given are left out."""
-    given = ((name, getattr(record, name, None)) for name in FIELDS)
-    return {name: str(value) for name, value in given if value not in (None, "")}
+    given = record.__dict__
+    return {name: str(given[name]) for name in FIELDS if given.get(name) not in (None, "")}
 
 
 def _word(value: str) -> str:
-    plain = value.translate(CONTROL)
-    return '"' + plain.replace('"', '\\"') + '"' if " " in plain or '"' in plain else plain
+    if not value.isprintable():
+        value = value.translate(CONTROL)
+    return '"' + value.replace('"', '\\"') + '"' if " " in value or '"' in value else value
 
 
 def setup(
@@ -115,6 +126,9 @@ def setup(
     root.setLevel(max(LEVELS[level], logging.WARNING))  # other libraries' chatter stays out
     logging.getLogger("pglido").setLevel(LEVELS[level])
     logging.raiseExceptions = False  # a full disk must not end the pooler
+    # Nobody prints what these would find out for each line (logging's documentation, "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
 
 
 def _syslog(ident: str, facility: str) -> logging.Handler:

@@ -1,8 +1,8 @@
 # cython: annotation_typing=True
 """The connections as the pump knows them: a descriptor, what waits on either side of it, and how it is used."""
 
-import asyncio
 import ssl
+from collections.abc import Callable
 from typing import Any
 
 from ..pool.stats import Stats
@@ -29,7 +29,7 @@ class Link:
         self.tls: ssl.SSLSocket | None = None
         self.out: bytearray | None = None
         self.inbox: bytes | None = None
-        self.waiter: asyncio.Future[None] | None = None
+        self.waiter: Callable[[], None] | None = None
         self.eof = False
         self.closed = False
         self.broken = False
@@ -77,5 +77,4 @@ def wake(link: Link) -> None:
     waiter = link.waiter
     if waiter is not None:
         link.waiter = None
-        if not waiter.done():
-            waiter.set_result(None)
+        waiter()

@@ -3,10 +3,12 @@
 import asyncio
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 
 from ..wire import codes
 from .links import HANDSHAKE, Link
 from .pump import Pump
+from .visit import news
 
 
 class Gone(ConnectionError):
@@ -17,26 +19,38 @@ class Unsafe(ConnectionError):
     """The peer sent bytes where none may come, e.g. before TLS was up (CVE-2021-23214, CVE-2021-23222)."""
 
 
+async def _news_for_task(link: Link) -> None:
+    """Wait until something happens on `link`."""
+    future = asyncio.get_running_loop().create_future()
+
+    def wake() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    link.waiter = wake
+    try:
+        await future
+    finally:
+        link.waiter = None
+
+
 class Stream:
-    """A link in collecting mode, read by one coroutine."""
+    """A link in collecting mode, read by one coroutine: a task's, or (`visit`) one stepped by the pump."""
 
-    __slots__ = ("_had", "link", "pump")
+    __slots__ = ("_had", "_news", "link", "pump")
 
-    def __init__(self, pump: Pump, link: Link) -> None:
+    def __init__(self, pump: Pump, link: Link, visit: bool = False) -> None:
         self.pump = pump
         self.link = link
         self._had = b""
+        self._news: Callable[[Link], Awaitable[None]] = news if visit else _news_for_task
 
     async def _more(self) -> None:
         link = self.link
         if link.inbox is None:
             if link.eof:
                 raise Gone("the connection was closed")
-            link.waiter = asyncio.get_running_loop().create_future()
-            try:
-                await link.waiter
-            finally:
-                link.waiter = None
+            await self._news(link)
         if link.inbox is not None:
             self._had += link.inbox
             link.inbox = None
@@ -85,12 +99,8 @@ class Stream:
         link = self.link
         if link.eof:
             raise Gone("the connection was closed")
-        link.waiter = asyncio.get_running_loop().create_future()
         self.pump.handshake(link, writing)
-        try:
-            await link.waiter
-        finally:
-            link.waiter = None
+        await self._news(link)
         if link.closed:
             raise Gone("the connection was closed")
 

@@ -1,6 +1,6 @@
 """Read the first packets of a connection: StartupMessage, CancelRequest, and the `options` string inside."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from . import codes
 from .messages import cstrings
@@ -16,7 +16,7 @@ class StartupError(Exception):
         self.sqlstate = sqlstate
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Startup:
     """What a StartupMessage asks for.
 
@@ -28,9 +28,9 @@ class Startup:
     user: str
     database: str
     replication: str = ""
-    settings: list[tuple[str, str]] = field(default_factory=list)
-    extensions: list[str] = field(default_factory=list)
-    raw: list[tuple[str, str]] = field(default_factory=list)
+    settings: tuple[tuple[str, str], ...] = ()
+    extensions: tuple[str, ...] = ()
+    raw: tuple[tuple[str, str], ...] = ()
 
     @property
     def wants_replication(self) -> bool:
@@ -53,21 +53,23 @@ def parse_startup(code: int, body: bytes, ignored: frozenset[str] = frozenset())
     user = named.get("user", "")
     if not user:
         raise StartupError("28000", "no PostgreSQL user name specified in startup packet")
-    start = Startup(minor, user, named.get("database") or user, named.get("replication", ""), raw=pairs)
     options = named.get("options")
-    if options and "options" not in ignored:
-        start.settings += split_options(options)
-    for name, value in pairs:
-        if name.startswith("_pq_."):
-            start.extensions.append(name)
-        elif name not in ("user", "database", "replication", "options"):
-            start.settings.append((name, value))
-    start.settings = [pair for pair in start.settings if pair[0].lower() not in ignored]
-    for name, _ in start.settings:
+    settings = split_options(options) if options and "options" not in ignored else []
+    settings += [pair for pair in pairs if pair[0] not in RESERVED and not pair[0].startswith("_pq_.")]
+    settings = [pair for pair in settings if pair[0].lower() not in ignored]
+    for name, _ in settings:
         # They say who is let in where, and were checked: no second one, by whatever way, reaches a server.
         if name.lower() in RESERVED or name.startswith("_pq_."):
             raise StartupError("42704", f'unrecognized configuration parameter "{name}"')
-    return start
+    return Startup(
+        minor,
+        user,
+        named.get("database") or user,
+        named.get("replication", ""),
+        tuple(settings),
+        tuple([name for name, _ in pairs if name.startswith("_pq_.")]),
+        tuple(pairs),
+    )
 
 
 def _pairs(body: bytes) -> list[tuple[str, str]]:

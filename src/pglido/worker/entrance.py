@@ -6,6 +6,7 @@ import os
 import ssl
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..auth import client as auth
 from ..auth.errors import AuthError
@@ -31,6 +32,8 @@ MINOR = 2
 SHORT_KEY, LONG_KEY = 4, 32
 # A password message longer than this is refused (PG_MAX_AUTH_TOKEN_LENGTH in PostgreSQL, and its header).
 PASSWORD_LIMIT = 65535 + 4
+# Bytes of a StartupMessage that is remembered.
+STARTUP_KEPT = 512
 
 _ENCRYPTED_MODES = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 
@@ -57,9 +60,18 @@ class Door:
     binding: bytes | None
 
 
+# What one application's clients send first is always the same.
+_known_startup = lru_cache(1024)(parse_startup)
+
+
+def _startup(code: int, body: bytes, ignored: frozenset[str]) -> Startup:
+    parse = _known_startup if len(body) <= STARTUP_KEPT else parse_startup
+    return parse(code, body, ignored)
+
+
 async def enter(host: Host, guest: Guest, door: Door) -> None:
     """Serve one new connection until it is relayed, handed over, or closed."""
-    stream = Stream(host.pump, guest)
+    stream = Stream(host.pump, guest, visit=True)
     try:
         await _enter(host, guest, stream, door)
     except Leave:
@@ -97,7 +109,7 @@ async def _enter(host: Host, guest: Guest, stream: Stream, door: Door) -> None:
     if code == codes.CANCEL_REQUEST:
         host.outside.cancel_request(int.from_bytes(body[:4], "big", signed=True), body[4:])
         raise Leave
-    start = parse_startup(code, body, host.outside.ignored)
+    start = _startup(code, body, host.outside.ignored)
     guest.user = start.user
     guest.minor = min(start.minor, MINOR)
     if start.minor > MINOR or start.extensions:
@@ -112,7 +124,7 @@ async def _enter(host: Host, guest: Guest, stream: Stream, door: Door) -> None:
     if start.database in ADMIN_DATABASES:
         await _console(host, guest, stream, door, start)
         return
-    pool = host.outside.config.pool(start.database, start.user)
+    pool = host.outside.pool_of(start.database, start.user)
     proof = await _prove(host, guest, stream, door, start, pool)
     if pool is None:
         raise Refused("3D000", f"no such database: {start.database}")

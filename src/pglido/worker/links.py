@@ -1,6 +1,5 @@
 """The two kinds of connection as a worker knows them, and how they are named."""
 
-import asyncio
 import os
 import socket
 import time
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..io.dial import Address
 from ..io.links import UNSET, ClientLink, ServerLink
+from ..io.visit import Visit
 from ..pool.pool import Pool, Slot, Ticket
 from ..pool.stats import Stats
 
@@ -20,8 +20,9 @@ SERIAL_BITS = 23
 SERIAL_MASK = (1 << SERIAL_BITS) - 1
 
 _EPOCH = time.time() - time.monotonic()
-# Version 8 and variant 10 of RFC 9562, 58 random bits, and 62 for the serial.
-_BASE = (int.from_bytes(os.urandom(16), "big") >> 64 << 64) & ~(0xF << 76) | 8 << 76 | 2 << 62
+# Version 8 and variant 10 of RFC 9562, 60 random bits, and 62 for the serial.
+_HIGH = "-".join([os.urandom(4).hex(), os.urandom(2).hex(), "8" + os.urandom(2).hex()[:3]])
+_LOW = 2 << 62
 _SECRET = os.urandom(32)
 
 
@@ -32,9 +33,8 @@ def epoch(monotonic: float) -> float:
 
 def uuid_of(serial: int) -> str:
     """The UUID of this worker's connection number `serial`: version 8 (RFC 9562), random per process."""
-    number = _BASE + serial
-    text = f"{number:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    text = f"{_LOW | serial:016x}"
+    return f"{_HIGH}-{text[:4]}-{text[4:]}"
 
 
 def cancel_key(serial: int, size: int) -> bytes:
@@ -64,7 +64,7 @@ class Guest(ClientLink):
         self.live: LivePool | None = None
         self.pool: Pool = UNSET
         self.ticket: Ticket | None = None
-        self.login: asyncio.Task[None] | None = None
+        self.login: Visit | None = None
         self.claims: tuple[int, ...] = ()
         self.cancel_wanted = False
 

@@ -65,7 +65,7 @@ class People:
         """Run auth_query as auth_user, on a connection that no client's settings have touched."""
         database, user = key
         host: Any = self.host
-        found = host.outside.config.pool(database, pool.auth_user)
+        found = host.outside.pool_of(database, pool.auth_user)
         if found is None:
             raise PoolRefused("08P01", f'auth_dbname "{database}" is not configured')
         live = host.outside.live(found)

@@ -20,6 +20,11 @@ async def profile_of(host: Host, live: LivePool, home: Settings) -> Profile:
     if known is not None:
         live.profiles.move_to_end(home)
         return known
+    return await asyncio.get_running_loop().create_task(_learn(host, live, home))
+
+
+async def _learn(host: Host, live: LivePool, home: Settings) -> Profile:
+    """Try `home` on a server, and remember what it comes to."""
     backend = await host.borrow(live, birth_of(live.settings, home), home)
     try:
         async with asyncio.timeout(live.settings.server_connect_timeout or None):

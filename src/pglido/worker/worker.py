@@ -6,6 +6,8 @@ import os
 import socket
 import ssl
 import time
+from collections.abc import Callable
+from functools import lru_cache
 from hmac import compare_digest
 from typing import Any
 
@@ -16,6 +18,7 @@ from ..io.dial import Names
 from ..io.links import HANDSHAKE, Link
 from ..io.stream import Stream
 from ..io.tls import TlsFiles, accepting
+from ..io.visit import Visit
 from ..ipc import messages as ipc
 from ..ipc.board import Board, Column
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
@@ -41,6 +44,9 @@ CANCEL_PAUSE = 0.01
 # Seconds of rest when no connection can be taken.
 ACCEPT_PAUSE = 1
 
+
+# For so many pairs of database and user is it remembered what the configuration says.
+POOLS_KNOWN = 4096
 
 # What every client counts as from accept on.
 COUNTED = (int(Column.CLIENTS),)
@@ -68,6 +74,7 @@ class Worker:
         self.host = host
         host.outside = self
         self.config = Config()
+        self.pool_of: Callable[[str, str], PoolSettings | None] = self.config.pool
         self.ignored: frozenset[str] = frozenset()
         self.workers = 1
         self.budget = Budget(0)
@@ -171,6 +178,7 @@ class Worker:
             raise OSError(f"client_tls_* can't be used ({used}): {error}") from error
         self.doors = {False: Door(False, context, binding), True: Door(True, None, None)}
         self.config = message.config
+        self.pool_of = lru_cache(POOLS_KNOWN)(message.config.pool)
         self.ignored = frozenset(name.lower() for name in settings.ignore_startup_parameters)
         self.workers = message.workers
         self.budget.limit = settings.max_held_bytes
@@ -258,7 +266,8 @@ class Worker:
             # Its first byte tells TLS from plain, and must be there for TLS to read.
             guest.mode = HANDSHAKE
         host.pump.add(guest)
-        guest.login = host.spawn(enter(host, guest, door))
+        guest.login = Visit(enter(host, guest, door), _login_failed)
+        guest.login.step()
 
     def crowded(self) -> bool:
         """Are there more clients than may be? The newest of them must go."""
@@ -395,6 +404,10 @@ class Worker:
         self.wait_for_clients = message.clients
         self.leaving = time.monotonic() + message.timeout if message.timeout else float("inf")
         self.clock.hurry()
+
+
+def _login_failed(error: BaseException) -> None:
+    log.error("bug: a login failed", exc_info=error)
 
 
 def certificate_of(path: str) -> bytes:

@@ -19,7 +19,7 @@ def body(*pairs: tuple[str, str]) -> bytes:
 def test_who_and_where() -> None:
     start = parse_startup(V3, body(("user", "me"), ("database", "db"), ("TimeZone", "UTC")))
     assert (start.user, start.database, start.minor) == ("me", "db", 0)
-    assert start.settings == [("TimeZone", "UTC")]
+    assert start.settings == (("TimeZone", "UTC"),)
     assert not start.wants_replication
 
 
@@ -31,8 +31,8 @@ def test_the_database_is_the_users_by_default() -> None:
 def test_minor_versions_and_unknown_extensions() -> None:
     start = parse_startup(V3 + 9, body(("user", "me"), ("_pq_.new", "1"), ("_pq_.other", "2")))
     assert start.minor == 9
-    assert start.extensions == ["_pq_.new", "_pq_.other"]
-    assert start.settings == []
+    assert start.extensions == ("_pq_.new", "_pq_.other")
+    assert start.settings == ()
 
 
 @pytest.mark.parametrize("code", [0x00020000, 0x00040000, 0, 0x7FFFFFFF, 80877105])
@@ -67,7 +67,7 @@ def test_replication(value: str, wanted: bool) -> None:
 def test_options_come_first_and_can_be_ignored() -> None:
     packet = body(("user", "me"), ("work_mem", "2MB"), ("options", "-c work_mem=1MB -c x.y=1"))
     start = parse_startup(V3, packet)
-    assert start.settings == [("work_mem", "1MB"), ("x.y", "1"), ("work_mem", "2MB")]
+    assert start.settings == (("work_mem", "1MB"), ("x.y", "1"), ("work_mem", "2MB"))
     assert parse_startup(V3, packet, frozenset({"options"})).settings == [("work_mem", "2MB")]
     assert parse_startup(V3, packet, frozenset({"work_mem"})).settings == [("x.y", "1")]
 
@@ -99,8 +99,8 @@ def test_whatever_comes_it_is_read_or_refused(packet: bytes, code: int) -> None:
 def test_what_is_asked_for_is_read(pairs: list[tuple[str, str]]) -> None:
     named = [("_" + name, value) for name, value in pairs if not name.startswith("pq_.")]
     start = parse_startup(V3, body(("user", "me"), *named))
-    assert start.settings == named
-    assert start.raw == [("user", "me"), *named]
+    assert start.settings == tuple(named)
+    assert start.raw == (("user", "me"), *named)
 
 
 # options
