@@ -9,7 +9,10 @@ import ssl
 import struct
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from ..wire import codes
 from .links import Link
@@ -80,7 +83,7 @@ class Names:
         until, addresses, problem = self._known.get((host, port), (0.0, [], ""))
         if time.monotonic() >= until:
             try:
-                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                found = await _look_up(host, port)
                 addresses = [Address(item[0], (str(item[4][0]), port), host, port) for item in found]
                 problem = ""
             except OSError as error:
@@ -97,6 +100,21 @@ class Names:
     def forget(self) -> None:
         """Ask anew from now on."""
         self._known.clear()
+
+
+async def _look_up(host: str, port: int) -> list[Any]:
+    """What getaddrinfo says. A number needs no thread, and a name has one that ends:
+
+    in a process with one thread the kernel looks up descriptors without atomic operations, 2 % of a transaction.
+    """
+    with contextlib.suppress(socket.gaierror):
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    job = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    executor = ThreadPoolExecutor(1, "names")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(executor, job)
+    finally:
+        executor.shutdown(wait=False)
 
 
 async def connect(pump: Pump, address: Address, keepalive: Keepalive, make: Callable[[int], Link]) -> Stream:

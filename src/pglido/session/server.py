@@ -277,8 +277,7 @@ class Server:
                 self._answered()
             elif answers in (PARSING, BINDING, CLOSING):
                 self.fault = f"server sent message type {self._kind:#04x} out of turn"
-                return
-        if self.replies.count:
+        if self.replies.count and not self.fault:
             self.settle(buf, out)
 
     def _answered(self) -> None:
@@ -291,9 +290,7 @@ class Server:
 
     def settle(self, buf: bytes, out: Outbox) -> None:
         """Make the answers that are due and that the server wasn't asked for."""
-        if self._need or self._held is not None:
-            return
-        while self.replies.head() & FAKE:
+        while not self._need and self._held is None and self.replies.head() & FAKE:
             answer = messages.PARSE_COMPLETE if self.replies.head() & KIND == PARSING else messages.CLOSE_COMPLETE
             self._answered()
             if self.client is not None:

@@ -18,12 +18,12 @@ cdef class Exchange:
     @cython.locals(pool=Pool, session=Client, slot=Slot, now=double, birth=object, ticket=Ticket)
     cpdef bint attach(self, Guest guest) except -1
 
-    cpdef void released(self, Backend backend) except *
+    cpdef int released(self, Backend backend) except -1
 
-    cpdef void give(self, Backend backend) except *
+    cpdef int give(self, Backend backend) except -1
 
     @cython.locals(slot=Slot, pool=Pool, ticket=Ticket)
-    cdef void _give(self, Backend backend) except *
+    cdef int _give(self, Backend backend) except -1
 
     @cython.locals(guest=Guest, stats=Stats)
     cpdef void serve(self, Ticket ticket, Backend backend) except *

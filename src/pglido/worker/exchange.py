@@ -73,14 +73,14 @@ class Exchange:
         """
         if self.giving:
             self.freed.append(backend)
-            return
-        self.giving = True
-        try:
-            self._give(backend)
-            while self.freed:
-                self._give(self.freed.pop(0))
-        finally:
-            self.giving = False
+        else:
+            self.giving = True
+            try:
+                self._give(backend)
+                while self.freed:
+                    self._give(self.freed.pop(0))
+            finally:
+                self.giving = False
 
     def _give(self, backend: Backend) -> None:
         slot = backend.slot
