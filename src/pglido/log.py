@@ -7,6 +7,7 @@ in one write.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import logging.handlers
@@ -16,6 +17,7 @@ import time
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
 FIELDS = ("uuid", "user", "database", "address")
 LEVELS = {
@@ -39,19 +41,23 @@ class Text(logging.Formatter):
         self._stamp = ""
 
     def format(self, record: logging.LogRecord) -> str:
-        second = int(record.created)
+        line = self.line(record.created, record.levelname.lower(), record.getMessage(), connection(record))
+        if record.exc_info and record.exc_info[0]:
+            line += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
+        return line
+
+    def line(self, when: float, level: str, message: str, fields: dict[str, str]) -> str:
+        """The line of an event at `when`, in seconds since 1970."""
+        second = int(when)
         if second != self._second:
             self._second = second
             self._stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(second))
-        milliseconds = int((record.created - second) * 1000)
-        message = record.getMessage()
         if not message.isprintable():
             message = message.translate(CONTROL)
-        line = f"{self._stamp}.{milliseconds:03d} UTC {record.levelname.lower()} {self.process}: {message}"
-        for name, value in connection(record).items():
-            line += f" {name}={_word(value)}"
-        if record.exc_info and record.exc_info[0]:
-            line += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
+        line = f"{self._stamp}.{int((when - second) * 1000):03d} UTC {level} {self.process}: {message}"
+        for name, value in fields.items():
+            if value:
+                line += f" {name}={_word(value)}"
         return line
 
 
@@ -90,6 +96,24 @@ def _word(value: str) -> str:
     return '"' + value.replace('"', '\\"') + '"' if " " in value or '"' in value else value
 
 
+# Where lines of connections go without a record: the stream's handler and its formatter.
+_shortcut: tuple[logging.StreamHandler[TextIO], Text] | None = None
+
+
+def connection_event(log: logging.Logger, text: str, fields: dict[str, str]) -> None:
+    """What `log.info(text, extra=fields)` does, at a quarter of its cost: each connection has two such lines."""
+    if not log.isEnabledFor(logging.INFO):
+        return
+    if _shortcut is None:
+        log.info("%s", text, extra=fields)
+        return
+    handler, formatter = _shortcut
+    line = formatter.line(time.time(), "info", text, fields) + "\n"
+    # A full disk must not end the pooler.
+    with contextlib.suppress(OSError, ValueError):
+        os.write(handler.stream.fileno(), line.encode("utf-8", "backslashreplace"))
+
+
 def setup(
     process: str,
     *,
@@ -119,6 +143,11 @@ def setup(
         handlers.append(logging.StreamHandler(sys.stderr))
     for handler in handlers:
         handler.setFormatter(formatter)
+    global _shortcut
+    first = handlers[0]
+    _shortcut = None
+    if len(handlers) == 1 and isinstance(first, logging.StreamHandler) and isinstance(formatter, Text):
+        _shortcut = (first, formatter)
     root = logging.getLogger()
     old, root.handlers = root.handlers, handlers
     for handler in old:
@@ -126,7 +155,7 @@ def setup(
     root.setLevel(max(LEVELS[level], logging.WARNING))  # other libraries' chatter stays out
     logging.getLogger("pglido").setLevel(LEVELS[level])
     logging.raiseExceptions = False  # a full disk must not end the pooler
-    # Nobody prints what these would find out for each line (logging's documentation, "Optimization").
+    # Nobody prints what would be found out for each line (logging's documentation, "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None
 

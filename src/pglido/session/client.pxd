@@ -11,6 +11,8 @@ cdef int ATTACH, CLOSE_IT, GO_ON, GOODBYE, WAIT
 cdef Py_ssize_t SMALL, NAMES_FIRST, NAME_LIMIT, SHORT_LIMIT
 cdef bytes SIZES
 
+cdef bint _begins_with_d(const unsigned char* src, Py_ssize_t at, Py_ssize_t stop) noexcept
+
 cdef class Client(ClientState):
     cdef public Budget budget
     cdef public Server server

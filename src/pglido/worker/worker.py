@@ -282,12 +282,13 @@ class Worker:
     def log_login(self, guest: Guest, start: Startup) -> None:
         """A client is in."""
         if self.config.settings.log_connections:
-            log.info("login: protocol 3.%d", guest.minor, extra=guest.extra())
+            logs.connection_event(log, f"login: protocol 3.{guest.minor}", guest.extra())
 
     def log_end(self, guest: Guest, why: str) -> None:
         """A client's connection ends; those that never were in are told of only where something was wrong."""
         if why and self.config.settings.log_disconnections and (guest.live is not None or guest.user):
-            log.info("closing because: %s (age %ds)", why, time.monotonic() - guest.born, extra=guest.extra())
+            age = int(time.monotonic() - guest.born)
+            logs.connection_event(log, f"closing because: {why} (age {age}s)", guest.extra())
 
     def open_console(self, guest: Guest, start: Startup, admin: bool) -> None:
         """Relay a client of the admin database to the control process."""
