@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import random
 import socket
@@ -80,6 +81,9 @@ class Names:
         if host.startswith(("/", "@")):
             path = f"{host.rstrip('/')}/.s.PGSQL.{port}" if host[0] == "/" else f"\0{host[1:]}/.s.PGSQL.{port}"
             return [Address(socket.AF_UNIX, path, host, port)]
+        with contextlib.suppress(ValueError):
+            version = ipaddress.ip_address(host).version
+            return [Address(socket.AF_INET if version == 4 else socket.AF_INET6, (host, port), host, port)]
         until, addresses, problem = self._known.get((host, port), (0.0, [], ""))
         if time.monotonic() >= until:
             try:
@@ -103,12 +107,10 @@ class Names:
 
 
 async def _look_up(host: str, port: int) -> list[Any]:
-    """What getaddrinfo says. A number needs no thread, and a name has one that ends:
+    """What getaddrinfo says; in a thread that ends.
 
-    in a process with one thread the kernel looks up descriptors without atomic operations, 2 % of a transaction.
+    In a process with one thread the kernel looks up descriptors without atomic operations: 2 % of a transaction.
     """
-    with contextlib.suppress(socket.gaierror):
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     job = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     executor = ThreadPoolExecutor(1, "names")
     try:

@@ -43,3 +43,35 @@ cdef extern from "time.h" nogil:
 
     int clock_gettime(int clock, timespec* now)
     int CLOCK_MONOTONIC
+
+cdef extern from "sys/socket.h" nogil:
+    ctypedef unsigned int socklen_t
+
+    struct sockaddr:
+        unsigned short sa_family
+
+    struct sockaddr_storage:
+        unsigned short ss_family
+
+    int accept4(int fd, sockaddr* peer, socklen_t* size, int flags)
+    int AF_INET, AF_INET6, SOCK_CLOEXEC, SOCK_NONBLOCK
+
+cdef extern from "netinet/in.h" nogil:
+    struct in_addr:
+        uint32_t s_addr
+
+    struct in6_addr:
+        unsigned char s6_addr[16]
+
+    struct sockaddr_in:
+        unsigned short sin_port
+        in_addr sin_addr
+
+    struct sockaddr_in6:
+        unsigned short sin6_port
+        in6_addr sin6_addr
+
+    unsigned short ntohs(unsigned short port)
+
+cdef extern from "arpa/inet.h" nogil:
+    const char* inet_ntop(int family, const void* address, char* text, socklen_t size)

@@ -9,6 +9,11 @@ from pglido.worker.links cimport Backend, Guest
 cdef int CLOSING
 
 cdef class Exchange:
+    cdef public int index
+    cdef public long long serial
+    cdef public bint draining
+    cdef public dict guests
+    cdef public dict lingering
     cdef public Pump pump
     cdef public object outside
     cdef public list freed
@@ -17,6 +22,9 @@ cdef class Exchange:
 
     @cython.locals(pool=Pool, session=Client, slot=Slot, now=double, birth=object, ticket=Ticket)
     cpdef bint attach(self, Guest guest) except -1
+
+    @cython.locals(ticket=Ticket)
+    cpdef void end(self, Guest guest, str why, bytes last=*) except *
 
     cpdef int released(self, Backend backend) except -1
 

@@ -15,7 +15,8 @@ from .. import log as logs
 from ..auth.binding import end_point
 from ..config.model import Config, PoolSettings
 from ..io.dial import Names
-from ..io.links import HANDSHAKE, Link
+from ..io.doors import accept
+from ..io.links import Link
 from ..io.stream import Stream
 from ..io.tls import TlsFiles, accepting
 from ..io.visit import Visit
@@ -33,6 +34,7 @@ from .links import SERIAL_BITS, SERIAL_MASK, Backend, Guest, cancel_key
 from .live import LivePool, new_live
 from .opening import open_server, send_cancel
 from .people import People
+from .porch import Porch
 from .replication import replicate
 
 log = logging.getLogger("pglido.worker")
@@ -47,10 +49,6 @@ ACCEPT_PAUSE = 1
 
 # For so many pairs of database and user is it remembered what the configuration says.
 POOLS_KNOWN = 4096
-
-# What every client counts as from accept on.
-COUNTED = (int(Column.CLIENTS),)
-
 
 class CannotBoot(Exception):
     """This configuration can't run, and no restart would help."""
@@ -82,6 +80,7 @@ class Worker:
         self.people = People(host)
         self.doors: dict[bool, Door] = {}
         self.clock = Clock(self)
+        self.porch = Porch(host, board)
         self.leaving: float | None = None
         self.wait_for_clients = False
         self.ended = asyncio.Event()
@@ -178,6 +177,7 @@ class Worker:
             raise OSError(f"client_tls_* can't be used ({used}): {error}") from error
         self.doors = {False: Door(False, context, binding), True: Door(True, None, None)}
         self.config = message.config
+        self.porch.forget()
         self.pool_of = lru_cache(POOLS_KNOWN)(message.config.pool)
         self.ignored = frozenset(name.lower() for name in settings.ignore_startup_parameters)
         self.workers = message.workers
@@ -235,12 +235,11 @@ class Worker:
 
     def accept(self, sock: socket.socket) -> None:
         """Take what stands at a door, up to a batch. TCP options are those of the listening socket."""
-        unix = sock.family == socket.AF_UNIX
+        door = self.doors[sock.family == socket.AF_UNIX]
+        self.host.pump.now = time.monotonic()
         for _ in range(ACCEPT_BATCH):
             try:
-                client, address = sock.accept()
-            except BlockingIOError:
-                return
+                taken = accept(sock.fileno())
             except OSError as error:
                 # Mostly too many open files: without a pause this would be tried all the time.
                 log.error("can't accept, will try again in %d s: %s", ACCEPT_PAUSE, error)
@@ -248,25 +247,14 @@ class Worker:
                 loop.remove_reader(sock)
                 loop.call_later(ACCEPT_PAUSE, self.listen, sock)
                 return
-            client.setblocking(False)
-            self.admit(client.detach(), "unix" if unix else f"{address[0]}:{address[1]}", self.doors[unix])
+            if taken is None:
+                return
+            fd, address = taken
+            self.porch.arrive(fd, address, door)
 
-    def admit(self, fd: int, address: str, door: Door) -> None:
-        """A new connection: count it, and let it come in."""
-        host, board = self.host, self.board
-        serial = host.next_serial()
-        while serial & SERIAL_MASK == 0:
-            serial = host.next_serial()
-        board.add(Column.CLIENTS, 1)
-        board.add(Column.ACCEPTED, 1)
-        guest = Guest(fd, serial, address, time.monotonic())
-        guest.claims = COUNTED
-        host.guests[serial] = guest
-        if door.context is not None:
-            # Its first byte tells TLS from plain, and must be there for TLS to read.
-            guest.mode = HANDSHAKE
-        host.pump.add(guest)
-        guest.login = Visit(enter(host, guest, door), _login_failed)
+    def visit(self, guest: Guest, door: Door) -> None:
+        """A connection comes in the long way."""
+        guest.login = Visit(enter(self.host, guest, door), _login_failed)
         guest.login.step()
 
     def crowded(self) -> bool:
@@ -279,16 +267,15 @@ class Worker:
         self.board.release(guest.claims)
         guest.claims = ()
 
-    def log_login(self, guest: Guest, start: Startup) -> None:
+    def log_login(self, guest: Guest) -> None:
         """A client is in."""
         if self.config.settings.log_connections:
-            logs.connection_event(log, f"login: protocol 3.{guest.minor}", guest.extra())
+            guest.event(log, f"login: protocol 3.{guest.minor}")
 
     def log_end(self, guest: Guest, why: str) -> None:
         """A client's connection ends; those that never were in are told of only where something was wrong."""
         if why and self.config.settings.log_disconnections and (guest.live is not None or guest.user):
-            age = int(time.monotonic() - guest.born)
-            logs.connection_event(log, f"closing because: {why} (age {age}s)", guest.extra())
+            guest.event(log, f"closing because: {why} (age {int(self.host.pump.now - guest.born)}s)")
 
     def open_console(self, guest: Guest, start: Startup, admin: bool) -> None:
         """Relay a client of the admin database to the control process."""
