@@ -1,0 +1,7 @@
+"""placeholder"""
+
+from .results import Results
+
+
+def draw(results: Results) -> str:
+    return ""
