@@ -19,7 +19,7 @@ from pglido.cli.pgbench import percentile
 from .contestants import Instance
 from .database import LINE, NAME, Database
 from .measure import Watch, cpu_ns, family, pss, used
-from .results import Measurement
+from .results import Latency, Measurement
 from .scenarios import Copy, Scenario, Transactions
 
 TOP = Path(__file__).resolve().parent.parent  # where `bench` is imported from
@@ -74,11 +74,29 @@ def latencies(lines: Iterable[str]) -> list[int]:
     return sorted(int(word[0]) for word in words if word and word[0].isdigit())
 
 
-def percentiles(ordered: list[int]) -> tuple[float, float, float] | None:
-    """The 50th, 99th and 99.9th in milliseconds, of sorted microseconds."""
+def cycles(lines: Iterable[str]) -> list[int]:
+    """Microseconds from the end of a client's transaction to the end of its next, sorted.
+
+    With a connection per transaction this is what a client waits: what pgbench logs as latency begins after
+    connecting. A line is client, number, latency, script, and the end in seconds and microseconds.
+    """
+    before: dict[str, int] = {}
+    found = []
+    for line in lines:
+        client, _, _, _, seconds, micros = line.split()[:6]
+        end = int(seconds) * 1_000_000 + int(micros)
+        if client in before:
+            found.append(end - before[client])
+        before[client] = end
+    return sorted(found)
+
+
+def percentiles(ordered: list[int]) -> Latency | None:
+    """The 50th, 99th and 99.9th in milliseconds, of sorted microseconds; None where there are too few values."""
     if not ordered:
         return None
-    return percentile(ordered, 0.5) / 1000, percentile(ordered, 0.99) / 1000, percentile(ordered, 0.999) / 1000
+    p99 = percentile(ordered, 0.99) / 1000 if len(ordered) >= 100 else None
+    return percentile(ordered, 0.5) / 1000, p99, percentile(ordered, 0.999) / 1000 if len(ordered) >= 1000 else None
 
 
 def measure(scenario: Scenario, instance: Instance, database: Database, size: Size) -> Measurement:
@@ -112,7 +130,7 @@ def _transactions(
             arguments = [f"--time={size.seconds}", *logged]
             printed = _pgbench(database, instance, scenario, load, arguments, size.seconds + GRACE_SECONDS)
         report = parse(printed)
-        ordered = latencies(_lines(Path(name)))
+        ordered = (cycles if load.reconnect else latencies)(_lines(Path(name)))
     first, last = watch.samples[0], watch.samples[-1]
     if load.reconnect:
         spent = last.cpu - first.cpu
@@ -150,7 +168,8 @@ def _pgbench(
         script = Path(name) / "script.sql"
         script.write_text(load.script)
         command = [
-            *(str(program), "--no-vacuum", f"--protocol={load.mode}", f"--client={load.clients}", "--jobs=1"),
+            *(str(program), "--no-vacuum", f"--protocol={load.mode}", f"--client={load.clients}"),
+            f"--jobs={load.threads}",
             *((f"--file={script}",) if load.script else ("--select-only",)),
             *(("--connect",) if load.reconnect else ()),
             *arguments,

@@ -46,11 +46,15 @@ def _figures(results: Results, scenario: Scenario, entry: Entry) -> list[str]:
     return [
         f"{one.rate:,.0f}{f' {unit}' if unit else ''}",
         f"{one.cpu:,.1f} µs{f'/{unit}' if unit else ''}",
-        *([f"{value:,.2f} ms" for value in one.latency] if one.latency else ["", "", ""]),
-        "" if one.connecting is None else f"{one.connecting:.2f} ms",
+        *map(_ms, one.latency or (None, None, None)),
+        _ms(one.connecting),
         f"{one.memory / 1e6:,.1f} MB",
         "" if one.per_idle is None else f"{one.per_idle:,.0f} B",
     ]
+
+
+def _ms(value: float | None) -> str:
+    return "" if value is None else f"{value:,.2f} ms"
 
 
 def ratios(results: Results) -> list[list[str]]:

@@ -9,20 +9,23 @@ from typing import Literal
 
 from .scenarios import Scenario
 
+Latency = tuple[float, float | None, float | None]
+
 
 @dataclass(frozen=True)
 class Measurement:
     """One contestant in one scenario in one round.
 
     `rate` is in units of the scenario per second, `cpu` the contestant's processor time per unit in
-    microseconds, `latency` the 50th, 99th and 99.9th percentile in milliseconds (none for COPY), `memory` the
-    bytes of its processes afterwards, `per_idle` bytes for each of the idle clients if there are any.
-    `connecting` is the mean time to connect in milliseconds, where each transaction has its own connection.
+    microseconds, `latency` the 50th, 99th and 99.9th percentile in milliseconds (none for COPY, and none of so few
+    values that it would be their largest), `memory` the bytes of its processes afterwards, `per_idle` bytes for
+    each of the idle clients if there are any. `connecting` is the mean time to connect in milliseconds, where each
+    transaction has its own connection; its latency then includes that.
     """
 
     rate: float
     cpu: float
-    latency: tuple[float, float, float] | None = None
+    latency: Latency | None = None
     memory: int = 0
     per_idle: float | None = None
     connecting: float | None = None
@@ -131,8 +134,8 @@ class Results:
             median(one.cpu for one in rounds),
             (
                 median(each[0] for each in latencies),
-                median(each[1] for each in latencies),
-                median(each[2] for each in latencies),
+                _median_of([each[1] for each in latencies]),
+                _median_of([each[2] for each in latencies]),
             )
             if latencies
             else None,

@@ -32,8 +32,9 @@ class Door:
 class Transactions:
     """pgbench in protocol `mode` with `clients`; SELECT by primary key unless `script` says otherwise.
 
-    `reconnect` opens a connection per transaction. `sampled` is the share of latencies that is logged.
-    `idle` clients are connected to the same pooler and do nothing.
+    `reconnect` opens a connection per transaction; pgbench waits for each, so every client then has a thread.
+    `sampled` is the share of latencies that is logged. `idle` clients are connected to the same pooler and do
+    nothing.
     """
 
     mode: Mode = "simple"
@@ -42,6 +43,11 @@ class Transactions:
     reconnect: bool = False
     sampled: float = FAST
     idle: int = 0
+
+    @property
+    def threads(self) -> int:
+        """Of pgbench."""
+        return self.clients if self.reconnect else 1
 
 
 @dataclass(frozen=True)
