@@ -39,7 +39,10 @@ def family(root: int) -> tuple[int, ...]:
 
 
 def cpu_ns(pids: Sequence[int]) -> int:
-    """Processor time these processes have used with all their threads, in nanoseconds; 0 for one that is gone."""
+    """Processor time these processes have used, in nanoseconds; 0 for one that is gone.
+
+    It is that of the threads they have: what a thread that has ended used is not in it.
+    """
     return sum(_cpu_of(PROC / str(pid)) for pid in pids)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+from .report import stood_in
 from .results import BY_METRIC, Metric, Ratio, Results
 
 WIDTH = 1060
@@ -28,25 +29,59 @@ PANELS = (
     (BY_METRIC["rate"], "transactions per second", "right of 1: pglido does more"),
 )
 
-STYLE = """
-svg { --back: #ffffff; --band: #f3f5f8; --ink: #1c2430; --soft: #566070; --grid: #d5dae1; --behind: #c9362e;
-      --s0: #0067a8; --s1: #c65200; --s2: #00805c; --s3: #a3478a; --s4: #7a6200; --s5: #4a55c4;
-      font-family: system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
-@media (prefers-color-scheme: dark) {
-  svg { --back: #10151d; --band: #19202b; --ink: #e8ecf2; --soft: #a3aebd; --grid: #364050; --behind: #ff7a70;
-        --s0: #5ab8f5; --s1: #ff9d57; --s2: #3fd6a5; --s3: #eb9fd6; --s4: #e0c341; --s5: #a3abff; }
+LIGHT = {
+    "back": "#ffffff",
+    "band": "#f3f5f8",
+    "ink": "#1c2430",
+    "soft": "#566070",
+    "grid": "#d5dae1",
+    "behind": "#c9362e",
+    "series": "#0067a8 #c65200 #00805c #a3478a #7a6200 #4a55c4",
 }
-text { fill: var(--ink); }
-.hint, .tick, .foot { fill: var(--soft); }
+DARK = {
+    "back": "#10151d",
+    "band": "#19202b",
+    "ink": "#e8ecf2",
+    "soft": "#a3aebd",
+    "grid": "#364050",
+    "behind": "#ff7a70",
+    "series": "#5ab8f5 #ff9d57 #3fd6a5 #eb9fd6 #e0c341 #a3abff",
+}
+COLOURS = len(LIGHT["series"].split())
+SHAPES = """\
+svg { font-family: system-ui, -apple-system, "Segoe UI", "Helvetica Neue", Arial, sans-serif; }
 .head, .title { font-weight: 600; }
-.behind { fill: var(--behind); opacity: 0.07; }
-.grid { stroke: var(--grid); stroke-width: 1; }
-.one { stroke: var(--ink); stroke-width: 1.5; }
-.median { stroke: var(--back); stroke-width: 1.5; }
-.round { opacity: 0.35; }
+.behind { opacity: 0.07; }
+.grid { stroke-width: 1; }
+.one, .median { stroke-width: 1.5; }
+.round { opacity: 0.35; stroke: none; }
 .spread { stroke-width: 2; opacity: 0.35; }
 """
-COLOURS = 6
+
+
+def _colours(palette: dict[str, str]) -> str:
+    """The rules that differ between light and dark."""
+    rules = [
+        f"text {{ fill: {palette['ink']}; }}",
+        f".hint, .tick, .foot {{ fill: {palette['soft']}; }}",
+        f".back {{ fill: {palette['back']}; }}",
+        f".band {{ fill: {palette['band']}; }}",
+        f".behind {{ fill: {palette['behind']}; }}",
+        f".grid {{ stroke: {palette['grid']}; }}",
+        f".one {{ stroke: {palette['ink']}; }}",
+    ]
+    for number, colour in enumerate(palette["series"].split()):
+        rules.append(f".c{number} {{ fill: {colour}; stroke: {colour}; }}")
+        rules.append(f"text.c{number} {{ stroke: none; }}")
+    return "\n".join([*rules, f".median {{ stroke: {palette['back']}; }}"])
+
+
+STYLE = f"""
+{_colours(LIGHT)}
+@media (prefers-color-scheme: dark) {{
+{_colours(DARK)}
+}}
+{SHAPES}"""
 
 
 @dataclass(frozen=True)
@@ -59,7 +94,8 @@ class Series:
 
     @property
     def colour(self) -> str:
-        return f"var(--s{self.number % COLOURS})"
+        """The class that paints it."""
+        return f"c{self.number % COLOURS}"
 
     @property
     def name(self) -> str:
@@ -95,21 +131,23 @@ class Canvas:
     elements: list[str] = field(default_factory=list)
 
     def text(self, kind: str, x: float, y: float, words: str, anchor: str = "start", colour: str = "") -> None:
-        paint = f' style="fill: {colour}"' if colour else ""
+        painted = f"{kind} {colour}".rstrip()
         self.elements.append(
-            f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" font-size="{SIZES[kind]}" text-anchor="{anchor}"{paint}>'
+            f'<text class="{painted}" x="{x:.1f}" y="{y:.1f}" font-size="{SIZES[kind]}" text-anchor="{anchor}">'
             f"{escape(words)}</text>"
         )
 
-    def box(self, x: float, y: float, width: float, height: float, paint: str) -> None:
-        self.elements.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" {paint}/>')
+    def box(self, x: float, y: float, width: float, height: float, kind: str) -> None:
+        self.elements.append(
+            f'<rect class="{kind}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
+        )
 
     def line(self, x1: float, y1: float, x2: float, y2: float, kind: str, colour: str = "") -> None:
-        paint = f' style="stroke: {colour}"' if colour else ""
-        self.elements.append(f'<line class="{kind}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"{paint}/>')
+        painted = f"{kind} {colour}".rstrip()
+        self.elements.append(f'<line class="{painted}" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>')
 
     def dot(self, x: float, y: float, radius: float, kind: str, colour: str) -> None:
-        self.elements.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}" style="fill: {colour}"/>')
+        self.elements.append(f'<circle class="{kind} {colour}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>')
 
     def svg(self, height: float, title: str) -> str:
         return "\n".join(
@@ -139,11 +177,11 @@ def draw(results: Results) -> str:
     top = _heading(canvas, title, series)
     bottom = top + tall * len(results.scenarios)
     height = bottom + 58
-    canvas.elements.insert(0, f'<rect width="{WIDTH}" height="{height:.0f}" style="fill: var(--back)"/>')
+    canvas.elements.insert(0, f'<rect class="back" width="{WIDTH}" height="{height:.0f}"/>')
     for number, scenario in enumerate(results.scenarios):
         y = top + number * tall
         if number % 2 == 0:
-            canvas.box(MARGIN, y, WIDTH - 2 * MARGIN, tall, 'style="fill: var(--band)"')
+            canvas.box(MARGIN, y, WIDTH - 2 * MARGIN, tall, "band")
         canvas.text("label", MARGIN + 8, y + tall / 2 + 4.5, scenario.title)
     for number, (metric, head, hint) in enumerate(PANELS):
         left = MARGIN + LABELS + number * (PANEL + NUMBERS + GAP)
@@ -170,7 +208,7 @@ def _heading(canvas: Canvas, title: str, series: Sequence[Series]) -> float:
         canvas.text("hint", x + 18, y, one.name)
         x += wide
     y += 20
-    words = "ratio of both in the same round: faint each round, strong the median"
+    words = "ratio of both in the same round: faint each round, strong the median; tinted where pglido is behind"
     canvas.text("hint", MARGIN + 8, y, words if series else "there was no peer to compare to")
     return y + 62
 
@@ -185,7 +223,7 @@ def _scale(canvas: Canvas, axis: Axis, metric: Metric, top: float, bottom: float
     """Lines and labels of the axis; the side where pglido is behind is tinted."""
     one = axis.x(1)
     begin, end = (one, axis.right) if metric.better == "lower" else (axis.left, one)
-    canvas.box(begin, top, end - begin, bottom - top, 'class="behind"')
+    canvas.box(begin, top, end - begin, bottom - top, "behind")
     for value in axis.ticks():
         canvas.line(axis.x(value), top, axis.x(value), bottom + 4, "one" if value == 1 else "grid")
         canvas.text("tick", axis.x(value), bottom + 18, f"{value:g}", "middle")
@@ -210,5 +248,6 @@ def _foot(results: Results) -> str:
     machine, plan = results.machine, results.plan
     words = [machine.get("date", ""), machine.get("processor", ""), f"{machine.get('cores', '?')} cores"]
     words += [machine.get("kernel", ""), f"{plan.get('rounds', '?')} rounds of {plan.get('seconds', '?')} s"]
-    words.append("* to the peer's simple queries")
+    if stood_in(results):
+        words.append("* to the peer's simple queries")
     return " · ".join(word for word in words if word)
