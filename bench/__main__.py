@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
 
 from pglido import embedded
 from pglido.cli.progress import Progress
@@ -17,6 +18,7 @@ from . import contestants, database, document, machine, plot, report, rounds, sc
 from .load import Size, idle_clients
 from .results import Results
 
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FILES = 65_536  # that a process may open: 10,000 idle clients and room
 DOORS = 5  # that a contestant may have open at once, each with a pool, and some to spare
 COPIED, COPIED_QUICK = 1_000_000_000, 100_000_000
@@ -71,8 +73,8 @@ def main(words: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0, 1 when it can't run or nothing was measured, 130 when interrupted."""
     asked = arguments(words)
     # SIGINT too: what a shell starts in the background begins with it ignored.
-    for end in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(end, signal.default_int_handler)
+    for end in ENDS:
+        signal.signal(end, _interrupt)
     results = Results([], asked.scenarios)
     interrupted = False
     try:
@@ -89,6 +91,13 @@ def main(words: Sequence[str] | None = None) -> int:
     if interrupted:
         return 130
     return 0 if results.rounds else 1
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End in order; a second signal changes nothing, for all that is stopped then has its deadline."""
+    for end in ENDS:
+        signal.signal(end, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _run(asked: argparse.Namespace, results: Results, progress: Progress) -> None:

@@ -61,15 +61,15 @@ def section(results: Results, picture: str = "") -> str:
 
 
 def _behind(results: Results) -> str:
-    """Where pglido loses, in words."""
-    lines = [
-        f"- {scenario.name}: {ours.name} to {peer.name}, {metric.title} {report.ratio(found)}"
-        for scenario in results.scenarios
-        for ours in results.ours
-        for peer in results.peers
-        for metric in report.COMPARED
-        if (found := results.ratio(scenario, ours.name, peer.name, metric)) and found.mark
-    ]
+    """Where pglido loses, a line for each figure of each pair."""
+    lines = []
+    for ours in results.ours:
+        for peer in results.peers:
+            for metric in report.COMPARED:
+                found = [(each.name, results.ratio(each, ours.name, peer.name, metric)) for each in results.scenarios]
+                lost = [f"{name} {one.median:.2f}{one.mark}" for name, one in found if one and one.mark]
+                if lost:
+                    lines.append(f"- {ours.name} to {peer.name}, {metric.title}: {', '.join(lost)}")
     return "\n".join(["Where pglido is behind:", "", *lines]) if lines else "pglido is behind nowhere in this run."
 
 

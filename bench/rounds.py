@@ -6,6 +6,7 @@ same of it. Who begins changes from round to round.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -20,6 +21,8 @@ from .results import Measurement, Results
 from .scenarios import Door, Scenario
 
 T = TypeVar("T")
+NAME_ROOM = 17  # characters for the name of a scenario
+AROUND = 24  # characters that the line of a step has besides
 
 
 def rotated(contestants: Sequence[T], number: int) -> list[T]:
@@ -74,8 +77,17 @@ def run(
     with Instances(database) as instances:
         for number in range(1, rounds + 1):
             for scenario in results.scenarios:
-                with progress.step(f"{number}/{rounds} {scenario.name:<17}") as show:
-                    _round(results, rotated(contestants, number), scenario, number, instances, size, show)
+                with progress.step(f"{number}/{rounds} {scenario.name:<{NAME_ROOM}}") as show:
+                    order = rotated(contestants, number)
+                    _round(results, order, scenario, number, instances, size, fitting(show, live=progress.live))
+
+
+def fitting(show: Callable[[str], None], *, live: bool) -> Callable[[str], None]:
+    """`show`, on a terminal with what fits into a line: a longer one could not be rewritten."""
+    if not live:
+        return show
+    room = max(0, shutil.get_terminal_size().columns - NAME_ROOM - AROUND)
+    return lambda text: show(text[:room])
 
 
 def _round(

@@ -115,7 +115,7 @@ def test_a_document_keeps_all_but_what_is_between_the_marks(tmp_path: Path) -> N
     assert "of last year" not in text
     assert "](plots/run.svg)" in text
     assert "2026-01-02 03:04 UTC" in text
-    assert "- simple-16: pglido-all to other, CPU 1.20 (0.80 to 1.20) !" in text
+    assert "- pglido-all to other, CPU: simple-16 1.20!, prepared-16 1.20!\n" in text
 
 
 def test_a_document_without_marks_is_refused_before_a_run(tmp_path: Path) -> None:
