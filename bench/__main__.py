@@ -87,7 +87,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 1
     if results.rounds or results.failures:
         print(f"\n{report.terminal(results)}\n")
-        _write(asked, results)
+        _write(asked, results, complete=not interrupted)
     if interrupted:
         return 130
     return 0 if results.rounds else 1
@@ -145,16 +145,20 @@ def _allow_files() -> None:
         return
 
 
-def _write(asked: argparse.Namespace, results: Results) -> None:
+def _write(asked: argparse.Namespace, results: Results, *, complete: bool) -> None:
+    """The files that were asked for; of a run that was interrupted only the JSON, which says so."""
+    files: list[Path] = []
     if asked.json:
         asked.json.write_text(report.as_json(results))
-    if asked.svg:
+        files.append(asked.json)
+    if asked.svg and complete:
         asked.svg.write_text(plot.draw(results))
-    if asked.markdown:
+        files.append(asked.svg)
+    if asked.markdown and complete:
         document.write(asked.markdown, results, asked.svg)
-    for file in (asked.json, asked.svg, asked.markdown):
-        if file:
-            print(f"Written: {file}")
+        files.append(asked.markdown)
+    for file in files:
+        print(f"Written: {file}")
 
 
 if __name__ == "__main__":
