@@ -24,7 +24,7 @@ from cython.cimports.pglido.io.kernel import (
 TEXT = 46
 
 
-def accept(fd: cython.int) -> "tuple[int, str] | None":
+def accept(fd: cython.int) -> tuple[int, str] | None:
     """A connection that waits at `fd`: its descriptor, non-blocking, and where it comes from, as "host:port" or "unix".
 
     None when nobody waits any more. Raises OSError as accept(2) says, where too many files are open for instance.
