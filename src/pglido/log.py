@@ -37,7 +37,7 @@ class Text(logging.Formatter):
     def __init__(self, process: str) -> None:
         super().__init__()
         self.process = process
-        self._second = 0
+        self._moment = 0
         self._stamp = ""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -56,13 +56,14 @@ class Text(logging.Formatter):
 
     def begin(self, when: float, level: str, message: str) -> str:
         """The line without the fields of a connection."""
-        second = int(when)
-        if second != self._second:
-            self._second = second
-            self._stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(second))
+        moment = int(when * 1000)
+        if moment != self._moment:
+            second, millisecond = divmod(moment, 1000)
+            self._moment = moment
+            self._stamp = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(second))}.{millisecond:03d}"
         if not message.isprintable():
             message = message.translate(CONTROL)
-        return f"{self._stamp}.{int((when - second) * 1000):03d} UTC {level} {self.process}: {message}"
+        return f"{self._stamp} UTC {level} {self.process}: {message}"
 
 
 class Json(logging.Formatter):

@@ -34,5 +34,6 @@ cdef class ClientLink(Link):
 
 cdef class Watched:
     cdef public object key
+    cdef public object call
 
 cpdef void wake(Link link) except *

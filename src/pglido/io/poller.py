@@ -215,6 +215,9 @@ class Poller:
                     self.guard(link, bits)
             else:
                 watched = cython.cast(Watched, thing)
+                if watched.call is not None:
+                    watched.call()
+                    continue
                 # An error is both, so that whoever waits for either finds out.
                 bits = (
                     (3 if bits & (EPOLLHUP | EPOLLERR) else 0)

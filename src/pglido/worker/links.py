@@ -22,9 +22,8 @@ SERIAL_BITS = 23
 SERIAL_MASK = (1 << SERIAL_BITS) - 1
 
 _EPOCH = time.time() - time.monotonic()
-# Version 8 and variant 10 of RFC 9562, 60 random bits, and 62 for the serial.
-_HIGH = "-".join([os.urandom(4).hex(), os.urandom(2).hex(), "8" + os.urandom(2).hex()[:3]])
-_LOW = 2 << 62
+# Version 8 and variant 10 of RFC 9562: 60 random bits, and 62 for the serial, of which 48 are ever used.
+_SAME = "-".join([os.urandom(4).hex(), os.urandom(2).hex(), "8" + os.urandom(2).hex()[:3], "8000", ""])
 _SECRET = os.urandom(32)
 
 
@@ -35,8 +34,7 @@ def epoch(monotonic: float) -> float:
 
 def uuid_of(serial: int) -> str:
     """The UUID of this worker's connection number `serial`: version 8 (RFC 9562), random per process."""
-    text = (_LOW | serial).to_bytes(8, "big").hex()
-    return f"{_HIGH}-{text[:4]}-{text[4:]}"
+    return f"{_SAME}{serial:012x}"
 
 
 def cancel_key(serial: int, size: int) -> bytes:

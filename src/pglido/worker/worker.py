@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import os
+import selectors
 import socket
 import ssl
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from hmac import compare_digest
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..auth.binding import end_point
 from ..config.model import Config, PoolSettings
 from ..io.dial import Names
 from ..io.doors import accept
-from ..io.links import Link
+from ..io.links import Link, Watched
 from ..io.stream import Stream
 from ..io.tls import TlsFiles, accepting
 from ..io.visit import Visit
@@ -79,6 +80,8 @@ class Worker:
         self.names = Names(0, 0)
         self.people = People(host)
         self.doors: dict[bool, Door] = {}
+        self.batch = 1
+        self.listening: dict[socket.socket, Watched] = {}
         self.clock = Clock(self)
         self.porch = Porch(host, board)
         self.leaving: float | None = None
@@ -229,28 +232,38 @@ class Worker:
     # Clients.
 
     def listen(self, sock: socket.socket) -> None:
-        """Begin to take connections from a listening socket."""
+        """Begin to take connections from a listening socket, past asyncio: in the pump's own round."""
         if not self.host.draining:
-            asyncio.get_running_loop().add_reader(sock, self.accept, sock)
+            watched = self.listening[sock] = Watched(None)
+            watched.call = partial(self.accept, sock)
+            self.host.pump.watch_descriptor(watched, sock.fileno(), selectors.EVENT_READ, False)
+
+    def close_door(self, sock: socket.socket) -> None:
+        """Take no more connections from it for now."""
+        watched = self.listening.pop(sock, None)
+        if watched is not None:
+            self.host.pump.unwatch_descriptor(watched, sock.fileno())
 
     def accept(self, sock: socket.socket) -> None:
         """Take what stands at a door, up to a batch. TCP options are those of the listening socket."""
         door = self.doors[sock.family == socket.AF_UNIX]
-        self.host.pump.now = time.monotonic()
-        for _ in range(ACCEPT_BATCH):
+        for count in range(self.batch):
             try:
                 taken = accept(sock.fileno())
+                if taken is None:
+                    self.batch = max(1, count)
+                    return
+                self.porch.arrive(*taken, door)
             except OSError as error:
                 # Mostly too many open files: without a pause this would be tried all the time.
                 log.error("can't accept, will try again in %d s: %s", ACCEPT_PAUSE, error)
-                loop = asyncio.get_running_loop()
-                loop.remove_reader(sock)
-                loop.call_later(ACCEPT_PAUSE, self.listen, sock)
+                self.close_door(sock)
+                asyncio.get_running_loop().call_later(ACCEPT_PAUSE, self.listen, sock)
                 return
-            if taken is None:
-                return
-            fd, address = taken
-            self.porch.arrive(fd, address, door)
+            except Exception:
+                log.exception("bug: a connection was not taken")
+        # As many as there were, or more: one that comes alone costs one call.
+        self.batch = min(2 * self.batch, ACCEPT_BATCH)
 
     def visit(self, guest: Guest, door: Door) -> None:
         """A connection comes in the long way."""
@@ -385,9 +398,8 @@ class Worker:
 
     def on_drain(self, message: ipc.Drain) -> None:
         """Take no more clients; go when the last transaction is done, or the last client has left."""
-        loop = asyncio.get_running_loop()
         for sock in self.sockets:
-            loop.remove_reader(sock)
+            self.close_door(sock)
         self.host.draining = True
         self.wait_for_clients = message.clients
         self.leaving = time.monotonic() + message.timeout if message.timeout else float("inf")
