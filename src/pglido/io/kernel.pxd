@@ -23,10 +23,10 @@ cdef extern from *:
     #include <sys/socket.h>
     #include <sys/syscall.h>
     #include <unistd.h>
-    static ssize_t pglido_recv(int fd, void *buf, size_t size, int flags) {
+    static inline ssize_t pglido_recv(int fd, void *buf, size_t size, int flags) {
         return syscall(SYS_recvfrom, fd, buf, size, flags, NULL, NULL);
     }
-    static ssize_t pglido_send(int fd, const void *buf, size_t size, int flags) {
+    static inline ssize_t pglido_send(int fd, const void *buf, size_t size, int flags) {
         return syscall(SYS_sendto, fd, buf, size, flags, NULL, 0);
     }
     """
