@@ -52,7 +52,7 @@ cdef class Server:
 
     cdef int _hold(self, bytes data, Py_ssize_t goal) except -1
 
-    @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, head=int, drop=bint, looked=bint, body=bytes)
+    @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, head=int, drop=bint, looked=bint)
     cdef Py_ssize_t _message(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(answers=int, head=int)
@@ -65,7 +65,7 @@ cdef class Server:
     cdef bint _look(self, int kind, bytes body, int head, bint drop, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(kind=int)
-    cdef bint _ready(self, bytes body, int head, bint drop, Outbox out, const unsigned char* buf) except -1
+    cdef bint _ready(self, int status, int head, bint drop, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(client=ClientState)
     cdef void _learn_reports(self, bint drop, Outbox out, const unsigned char* buf) except *
