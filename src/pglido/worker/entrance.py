@@ -152,7 +152,7 @@ async def _enter(host: Host, guest: Guest, stream: Stream, door: Door) -> None:
 
 async def _first_packets(guest: Guest, stream: Stream, door: Door) -> tuple[int, bytes]:
     """The code and the rest of the StartupMessage or CancelRequest; TLS is on then, if the client asked for it."""
-    asked = {guest.asked}
+    asked = {guest.declined}
     if door.context is not None and await stream.begins_with_tls():
         await stream.start_tls(door.context, serving=True)
         if guest.tls is None or guest.tls.selected_alpn_protocol() != ALPN:

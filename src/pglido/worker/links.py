@@ -48,7 +48,7 @@ def cancel_pid(worker: int, serial: int) -> int:
 
 
 class Guest(ClientLink):
-    """A client connection of this worker; `asked` is the kind of encryption that it was refused, 0 for none."""
+    """A client connection of this worker; `declined` is the kind of encryption that it was refused, 0 for none."""
 
     if TYPE_CHECKING:
         server: "Backend | None"
@@ -67,7 +67,7 @@ class Guest(ClientLink):
         self.login: Visit | None = None
         self.claims: tuple[int, ...] = ()
         self.cancel_wanted = False
-        self.asked = 0
+        self.declined = 0
 
     @property
     def uuid(self) -> str:

@@ -94,8 +94,8 @@ class Porch:
     def knock(self, guest: Guest, door: Any) -> None:
         """A client has said something, or is gone already."""
         said = guest.inbox
-        if said is not None and said[:8] == SSL_PACKET and not guest.asked:
-            guest.asked = SSL_REQUEST
+        if said is not None and said[:8] == SSL_PACKET and not guest.declined:
+            guest.declined = SSL_REQUEST
             self.host.pump.send(guest, NO)
             said = guest.inbox = said[8:] or None
         if said is None and not guest.eof:

@@ -68,8 +68,8 @@ def test_options_come_first_and_can_be_ignored() -> None:
     packet = body(("user", "me"), ("work_mem", "2MB"), ("options", "-c work_mem=1MB -c x.y=1"))
     start = parse_startup(V3, packet)
     assert start.settings == (("work_mem", "1MB"), ("x.y", "1"), ("work_mem", "2MB"))
-    assert parse_startup(V3, packet, frozenset({"options"})).settings == [("work_mem", "2MB")]
-    assert parse_startup(V3, packet, frozenset({"work_mem"})).settings == [("x.y", "1")]
+    assert parse_startup(V3, packet, frozenset({"options"})).settings == (("work_mem", "2MB"),)
+    assert parse_startup(V3, packet, frozenset({"work_mem"})).settings == (("x.y", "1"),)
 
 
 def test_names_that_are_not_ascii() -> None:
