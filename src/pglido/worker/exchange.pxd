@@ -10,6 +10,7 @@ cdef int CLOSING
 
 cdef class Exchange:
     cdef public Pump pump
+    cdef public str no_ring
     cdef public object outside
     cdef public list freed
     cdef bint giving

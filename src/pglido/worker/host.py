@@ -28,8 +28,8 @@ LINGER = 10.0
 class Host(Exchange):
     """All connections of one worker."""
 
-    def __init__(self, index: int) -> None:
-        super().__init__()
+    def __init__(self, index: int, event_backend: str = "auto") -> None:
+        super().__init__(event_backend)
         self.index = index
         self.guests: dict[int, Guest] = {}
         self.backends: dict[Backend, None] = {}
