@@ -37,6 +37,13 @@ class Link:
         self.peer: Link | None = None
         self.watched = False
         self.parked = False
+        self.queue: bytearray | None = None
+        self.flight: bytearray | None = None
+        self.early: bytes | None = None
+        self.coming = self.going = self.much = 0
+        self.coming_mask = 0
+        self.coming_ends = self.going_ends = False
+        self.changed = self.ended = False
 
 
 class ClientLink(Link):
@@ -70,6 +77,9 @@ class Watched:
 
     def __init__(self, key: Any) -> None:
         self.key = key
+        self.fd = -1
+        self.mask = self.polled_mask = 0
+        self.polled = False
 
 
 def wake(link: Link) -> None:
