@@ -117,7 +117,10 @@ class Poller:
         wake(link)
 
     def release(self, link: Link) -> int:
-        """Stop watching, and hand the descriptor (a plain one) to the caller, who owns it from here on."""
+        """Stop watching, and hand the descriptor (a plain one) to the caller, who owns it from here on.
+
+        Bytes that came and were not dealt with are in `inbox`, those that could not be sent in `out`.
+        """
         self.forget(link)
         link.closed = link.eof = True
         return link.fd

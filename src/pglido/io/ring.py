@@ -83,12 +83,12 @@ ENTRIES = 512
 # Results the kernel can keep for us: a receive of each buffer, and a send of each of many links.
 RESULTS = 4096
 # Buffers lent to the kernel, a power of two, and their size: a message or two. What fills one is much.
-LENT = 256
-LENT_SIZE = 4096
+LENT = 128
+LENT_SIZE = 16384
 # Polled receives in a row that would have fit a buffer, after which a link that carried much goes on by the ring.
 CALM = 8
 # From here on bytes are sent by a call, and `queue` takes no more than QUEUE_LIMIT.
-MUCH = 16384
+MUCH = 32768
 QUEUE_LIMIT = 65536
 # Of `early`, at most this much at once goes to the pump.
 SLICE = 65536
@@ -325,12 +325,11 @@ class RingPump(Pump):
     def say_out(self, link: Link) -> None:
         sqe: cython.pointer(io_uring_sqe)
         if link.going != NOTHING:
-            unwanted: cython.bint = link.closed or (link.going == POLL and (not link.watched or link.queue is not None))
-            if unwanted and not link.going_ends:
+            if not link.going_ends and (not link.watched or (link.going == POLL and link.queue is not None)):
                 link.going_ends = True
                 self.cancel(cython.cast(uint64_t, cython.cast(cython.p_void, link)) | GOING)
             return
-        if link.closed:
+        if not link.watched:
             return
         if link.queue is not None:
             link.flight = link.queue
@@ -340,7 +339,7 @@ class RingPump(Pump):
                 sqe, link.fd, PyByteArray_AS_STRING(link.flight), len(link.flight), MSG_NOSIGNAL | MSG_WAITALL
             )
             link.going = SEND
-        elif link.watched and link.mask & EPOLLOUT:
+        elif link.mask & EPOLLOUT:
             sqe = self.entry()
             io_uring_prep_poll_add(sqe, link.fd, EPOLLOUT)
             link.going = POLL
@@ -557,7 +556,6 @@ class RingPump(Pump):
         Pump.close(self, link)
         link.queue = None
         link.early = None
-        self.change(link)
 
     def release(self, link: Link) -> int:
         out: list[Any] = []
@@ -574,7 +572,11 @@ class RingPump(Pump):
                     self.done(found[0], found[1], found[2], out)
                 else:
                     self.aside.append(found)
-            if link.coming == NOTHING and link.going != SEND:
+            if link.coming == NOTHING and link.going == NOTHING:
                 break
+        if link.queue is not None:
+            link.out = link.queue if link.out is None else link.queue + link.out
+        if link.early is not None:
+            link.inbox = link.early if link.inbox is None else link.inbox + link.early
         link.closed = link.eof = True
         return link.fd
