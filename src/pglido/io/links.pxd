@@ -18,11 +18,11 @@ cdef class Link:
     cdef public object waiter
     # Of the ring.
     cdef bytearray queue
-    cdef bytearray flight
     cdef bytes early
     cdef unsigned int coming_mask
     cdef char coming
-    cdef char going
+    cdef bint going
+    cdef bint full
     cdef bint coming_ends
     cdef bint going_ends
     cdef bint changed

@@ -38,12 +38,11 @@ class Link:
         self.watched = False
         self.parked = False
         self.queue: bytearray | None = None
-        self.flight: bytearray | None = None
         self.early: bytes | None = None
-        self.coming = self.going = self.much = 0
+        self.coming = self.much = 0
         self.coming_mask = 0
-        self.coming_ends = self.going_ends = False
-        self.changed = self.ended = False
+        self.going = self.coming_ends = self.going_ends = False
+        self.full = self.changed = self.ended = False
 
 
 class ClientLink(Link):

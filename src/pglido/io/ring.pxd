@@ -6,8 +6,8 @@ from pglido.io.uring cimport io_uring, io_uring_buf_ring, io_uring_sqe
 
 cdef int RAW, RELAY
 cdef int ENTRIES, RESULTS, LENT, LENT_SIZE, CALM, MUCH, QUEUE_LIMIT, SLICE
-cdef int NOTHING, POLL, RECEIVE, SEND
-cdef int COMING, GOING, OTHER, WHICH
+cdef int NOTHING, POLL, RECEIVE
+cdef int OTHER, COMING, GOING, SENT, WHICH
 
 cdef class RingPump(Pump):
     cdef io_uring ring
@@ -18,6 +18,7 @@ cdef class RingPump(Pump):
     cdef list changed
     cdef list ripe
     cdef list aside
+    cdef list flights
 
     cdef void lend(self, int number, int offset) noexcept
     cdef io_uring_sqe* entry(self) except NULL
@@ -29,6 +30,8 @@ cdef class RingPump(Pump):
     cdef void say_out(self, Link link) except *
     cdef void say_watched(self, Watched watched) except *
     cdef void enter(self, int timeout) except *
+    cdef void land(self) except *
+    cdef void fell_short(self, Link link, int result) except *
     cdef void reap(self, list out) except *
     cdef void done(self, uint64_t name, int result, unsigned int flags, list out) except *
     cdef void done_in(self, Link link, int result, unsigned int flags) except *

@@ -4,15 +4,16 @@
 Compiled only (Cython), and only where liburing is.
 
 Rules:
-1. A link has up to two requests with the kernel: `coming` (a receive that goes on and on, or a poll) and `going` (a
-   send, or a poll). What is wanted of a link is changed at any time, and told to the kernel before the next wait
+1. A link has up to two requests that wait with the kernel: `coming` (a receive that goes on and on, or a poll) and
+   `going` (a poll). What is wanted of a link is changed at any time, and told to the kernel before the next wait
    (`say`): a request that no longer fits is cancelled, and a new one is made when its end has been heard.
-2. A request holds a reference to its link, until its end.
+2. A request that waits holds a reference to its link, until its end.
 3. Relayed and raw links are received and sent by the ring. All others are polled, and read and written by calls, as are
    TLS links (OpenSSL calls by itself) and those that carry much: a call per 64 KiB costs less than a copy of it, and
    what a peer sends ahead stays with the kernel.
-4. What is to be sent is copied: to `queue`, and from there goes as `flight`, one at a time, so that order holds.
-   `queue` is bounded; what it does not take is the pump's `out`, as with a socket that is full.
+4. What is to be sent is copied to `queue`, and goes with the next wait. A send never waits with the kernel: it is over
+   when that call returns, and has a result only if not all was taken; then the link is `full` until a poll says
+   otherwise. `queue` is bounded; what it does not take is the pump's `out`, as with a socket that is full.
 5. What was received after the pump wanted no more is kept in `early`, and is told of before anything else when it does.
    It is bounded by what one round can bring, for then the receive is cancelled.
 """
@@ -45,6 +46,7 @@ from cython.cimports.pglido.io.uring import (
     IORING_SETUP_SUBMIT_ALL,
     IOSQE_BUFFER_SELECT,
     IOSQE_CQE_SKIP_SUCCESS,
+    MSG_DONTWAIT,
     MSG_WAITALL,
     __kernel_timespec,
     io_uring_buf_reg,
@@ -67,6 +69,7 @@ from cython.cimports.pglido.io.uring import (
     io_uring_queue_exit,
     io_uring_queue_init_params,
     io_uring_register_buf_ring,
+    io_uring_sq_ready,
     io_uring_sqe,
     io_uring_sqe_set_data64,
     io_uring_submit,
@@ -97,12 +100,12 @@ SLICE = 65536
 NOTHING = 0
 POLL = 1
 RECEIVE = 2
-SEND = 3
 
 # The name of a request: the address of what it is for, and in its lowest bits which of its requests it is.
+OTHER = 0
 COMING = 1
 GOING = 2
-OTHER = 3
+SENT = 3
 WHICH = 3
 
 
@@ -119,6 +122,8 @@ class RingPump(Pump):
         self.changed: list[Any] = []
         self.ripe: list[Any] = []
         self.aside: list[Any] = []
+        # Links whose `queue` goes with this call to the kernel.
+        self.flights: list[Any] = []
         self.got = 0
         params = cython.declare(io_uring_params)
         reg = cython.declare(io_uring_buf_reg)
@@ -213,15 +218,14 @@ class RingPump(Pump):
 
     def send_some(self, link: Link, data: cython.p_char, size: cython.Py_ssize_t) -> cython.Py_ssize_t:
         held: cython.Py_ssize_t = 0
-        if link.queue is None:
-            if link.flight is None and (size >= MUCH or not self.ours(link)):
-                return self.send_now(link, data, size)
-        else:
+        if link.queue is not None and (len(link.queue) + size >= MUCH or not self.ours(link)):
+            self.settled(link)
+        if link.broken:
+            return -1
+        if link.queue is not None:
             held = len(link.queue)
-            if held + size >= MUCH and link.flight is None:
-                if self.settled(link):
-                    return self.send_now(link, data, size) if not link.broken else -1
-                held = len(link.queue)
+        elif size >= MUCH or not self.ours(link):
+            return self.send_now(link, data, size)
         size = min(size, QUEUE_LIMIT - held)
         if size <= 0:
             return 0
@@ -235,8 +239,6 @@ class RingPump(Pump):
 
     def settled(self, link: Link) -> bool:
         sent: cython.Py_ssize_t
-        if link.flight is not None:
-            return False
         if link.queue is None:
             return True
         size: cython.Py_ssize_t = len(link.queue)
@@ -324,30 +326,25 @@ class RingPump(Pump):
 
     def say_out(self, link: Link) -> None:
         sqe: cython.pointer(io_uring_sqe)
-        if link.going != NOTHING:
-            if not link.going_ends and (not link.watched or (link.going == POLL and link.queue is not None)):
+        if not link.watched:
+            if link.going and not link.going_ends:
                 link.going_ends = True
                 self.cancel(cython.cast(uint64_t, cython.cast(cython.p_void, link)) | GOING)
-            return
-        if not link.watched:
-            return
-        if link.queue is not None:
-            link.flight = link.queue
-            link.queue = None
+        elif link.queue is not None and not link.full:
             sqe = self.entry()
             io_uring_prep_send(
-                sqe, link.fd, PyByteArray_AS_STRING(link.flight), len(link.flight), MSG_NOSIGNAL | MSG_WAITALL
+                sqe, link.fd, PyByteArray_AS_STRING(link.queue), len(link.queue), MSG_NOSIGNAL | MSG_WAITALL | MSG_DONTWAIT
             )
-            link.going = SEND
-        elif link.mask & EPOLLOUT:
+            sqe.flags |= IOSQE_CQE_SKIP_SUCCESS
+            io_uring_sqe_set_data64(sqe, cython.cast(uint64_t, cython.cast(cython.p_void, link)) | SENT)
+            self.flights.append(link)
+        elif not link.going and (link.full or link.mask & EPOLLOUT):
             sqe = self.entry()
             io_uring_prep_poll_add(sqe, link.fd, EPOLLOUT)
-            link.going = POLL
-        else:
-            return
-        io_uring_sqe_set_data64(sqe, cython.cast(uint64_t, cython.cast(cython.p_void, link)) | GOING)
-        link.going_ends = False
-        Py_INCREF(link)
+            io_uring_sqe_set_data64(sqe, cython.cast(uint64_t, cython.cast(cython.p_void, link)) | GOING)
+            link.going = True
+            link.going_ends = False
+            Py_INCREF(link)
 
     def say_watched(self, watched: Watched) -> None:
         sqe: cython.pointer(io_uring_sqe)
@@ -392,6 +389,8 @@ class RingPump(Pump):
                 result = io_uring_submit_and_wait_timeout(
                     cython.address(self.ring), cython.address(first), 1, cython.address(time), cython.NULL
                 )
+        if self.flights:
+            self.land()
         if result < 0 and result != -ETIME and result != -EINTR and result != -EAGAIN and result != -EBUSY:
             raise OSError(-result, os.strerror(-result))
 
@@ -414,6 +413,37 @@ class RingPump(Pump):
         while self.gone:
             self.guard(self.gone.pop(), 0)
         return out
+
+    def land(self) -> None:
+        """What the sends of this call came to: their results, if any, are the first."""
+        link: Link
+        which: cython.int
+        cqe: cython.pointer(io_uring_cqe) = cython.NULL
+        while io_uring_sq_ready(cython.address(self.ring)):
+            io_uring_submit(cython.address(self.ring))
+        while io_uring_peek_cqe(cython.address(self.ring), cython.address(cqe)) == 0:
+            which = cqe.user_data & WHICH
+            if which != SENT:
+                break
+            link = cython.cast(Link, cython.cast(cython.p_void, cqe.user_data & ~cython.cast(uint64_t, WHICH)))
+            self.fell_short(link, cqe.res)
+            io_uring_cqe_seen(cython.address(self.ring), cqe)
+        for link in self.flights:
+            if not link.full:
+                link.queue = None
+                if link.mask & EPOLLOUT:
+                    self.change(link)
+        self.flights.clear()
+
+    def fell_short(self, link: Link, result: cython.int) -> None:
+        """The kernel took `result` bytes of what is queued, or refused with an error (below 0)."""
+        if result >= 0 or result == -EAGAIN or result == -EINTR:
+            del link.queue[: max(result, 0)]
+            link.full = True
+            self.change(link)
+        else:
+            link.broken = True
+            self.gone.append(link)
 
     def reap(self, out: list[Any]) -> None:
         """Deal with the results that are there."""
@@ -505,36 +535,20 @@ class RingPump(Pump):
         self.got = 0
 
     def done_out(self, link: Link, result: cython.int) -> None:
-        kind: cython.int = link.going
-        flight: bytearray | None = link.flight
         bits: cython.uint
-        link.going = NOTHING
-        link.flight = None
-        if link.closed:
-            link.queue = None
+        link.going = False
+        if not link.watched:
             return
-        if kind == POLL:
-            bits = EPOLLERR if result < 0 and result != -ECANCELED else max(result, 0)
-            bits &= link.mask | EPOLLHUP | EPOLLERR
-            self.change(link)
-            if bits and link.watched:
-                self.guard(link, bits)
+        self.change(link)
+        if result == -ECANCELED:
             return
-        if result < 0 and result not in (-EAGAIN, -EINTR, -ECANCELED):
-            link.queue = None
-            link.broken = True
-            self.gone.append(link)
-            return
-        if flight is not None and max(result, 0) < len(flight):
-            del flight[: max(result, 0)]
-            if link.queue is not None:
-                flight += link.queue
-            link.queue = flight
         if link.queue is not None:
-            self.change(link)
-        elif link.watched and link.mask & EPOLLOUT:
-            self.guard(link, EPOLLOUT)
-            self.change(link)
+            link.full = False
+            return
+        bits = EPOLLERR if result < 0 else result
+        bits &= link.mask | EPOLLHUP | EPOLLERR
+        if bits:
+            self.guard(link, bits)
 
     def done_watched(self, watched: Watched, result: cython.int, out: list[Any]) -> None:
         watched.polled = False
@@ -572,7 +586,7 @@ class RingPump(Pump):
                     self.done(found[0], found[1], found[2], out)
                 else:
                     self.aside.append(found)
-            if link.coming == NOTHING and link.going == NOTHING:
+            if link.coming == NOTHING and not link.going:
                 break
         if link.queue is not None:
             link.out = link.queue if link.out is None else link.queue + link.out

@@ -53,6 +53,7 @@ cdef extern from "liburing.h" nogil:
     void io_uring_prep_poll_add(io_uring_sqe* sqe, int fd, unsigned mask)
     void io_uring_prep_cancel64(io_uring_sqe* sqe, uint64_t data, int flags)
 
+    unsigned io_uring_sq_ready(io_uring* ring)
     int io_uring_submit(io_uring* ring)
     int io_uring_submit_and_get_events(io_uring* ring)
     int io_uring_submit_and_wait_timeout(
@@ -72,4 +73,4 @@ cdef extern from "errno.h" nogil:
     int ECANCELED
 
 cdef extern from "sys/socket.h" nogil:
-    int MSG_WAITALL
+    int MSG_DONTWAIT, MSG_WAITALL
