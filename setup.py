@@ -81,5 +81,5 @@ setup(
         extensions,
         compiler_directives=DIRECTIVES,
         annotate=False,
-    )
+    ),
 )

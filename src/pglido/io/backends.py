@@ -24,9 +24,9 @@ def ring_pump(host: Any) -> Pump:
 
 
 def new_pump(host: Any, wanted: str) -> tuple[Pump, str]:
-    """A pump for `wanted` (a value of the setting event_backend), and why it is not on io_uring, empty if it need not be.
+    """A pump for `wanted`, a value of the setting event_backend; and why it is not on io_uring, if it could be.
 
-    `auto` is io_uring where it can be: see docs/operations.md for what it gains.
+    `auto` is io_uring wherever it can be: a transaction costs a seventh to a quarter less CPU than on epoll.
     """
     if wanted == "epoll":
         return EpollPump(host), ""

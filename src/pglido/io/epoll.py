@@ -1,5 +1,5 @@
 # cython: annotation_typing=True
-"""The pump on epoll: a wait for all sockets, and a call to the kernel for each receive and send. Compiled only (Cython).
+"""The pump on epoll: one wait for all sockets, a call for each receive and send. Compiled only (Cython).
 
 Rule: the kernel holds a pointer to each link that is watched; so a link is kept alive until it is forgotten, and after
 that until the round is over, for the kernel may still name it.

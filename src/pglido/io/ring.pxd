@@ -9,9 +9,11 @@ cdef int ENTRIES, RESULTS, LENT, LENT_SIZE, CALM, MUCH, QUEUE_LIMIT, SLICE
 cdef int NOTHING, POLL, RECEIVE
 cdef int OTHER, COMING, GOING, SENT, WHICH
 
+cdef uint64_t named(object thing, int which) noexcept
+cdef object whose(uint64_t name)
+
 cdef class RingPump(Pump):
-    cdef io_uring ring
-    cdef bint open
+    cdef io_uring* ring
     cdef io_uring_buf_ring* lent
     cdef char* memory
     cdef Py_ssize_t got

@@ -26,7 +26,7 @@ from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING, PyByteArray
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.errno import EAGAIN, EBUSY, EINTR, ENOBUFS, ENOSYS, ETIME
 from cython.cimports.libc.stdint import uint64_t
-from cython.cimports.libc.stdlib import free
+from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.pglido.io.kernel import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, MSG_NOSIGNAL
 from cython.cimports.pglido.io.poller import monotonic, told, wanted
@@ -49,7 +49,9 @@ from cython.cimports.pglido.io.uring import (
     MSG_DONTWAIT,
     MSG_WAITALL,
     __kernel_timespec,
+    io_uring,
     io_uring_buf_reg,
+    io_uring_buf_ring,
     io_uring_buf_ring_add,
     io_uring_buf_ring_advance,
     io_uring_buf_ring_init,
@@ -109,13 +111,18 @@ SENT = 3
 WHICH = 3
 
 
+def named(thing: object, which: cython.int) -> uint64_t:
+    """The name of a request."""
+    return cython.cast(uint64_t, cython.cast(cython.p_void, thing)) | which
+
+
+def whose(name: uint64_t) -> object:
+    """What a request is for."""
+    return cython.cast(object, cython.cast(cython.p_void, name & ~cython.cast(uint64_t, WHICH)))
+
+
 class RingPump(Pump):
     """The pump on an io_uring of its own. Raises OSError where the kernel does not allow it, or is too old."""
-
-    def __cinit__(self) -> None:
-        self.open = False
-        self.memory = cython.NULL
-        self.lent = cython.NULL
 
     def __init__(self, host: Any) -> None:
         super().__init__(host)
@@ -139,11 +146,15 @@ class RingPump(Pump):
             | IORING_SETUP_CQSIZE
         )
         params.cq_entries = RESULTS
-        result = io_uring_queue_init_params(ENTRIES, cython.address(self.ring), cython.address(params))
+        ring = cython.cast(cython.pointer[io_uring], malloc(cython.sizeof(io_uring)))
+        if ring == cython.NULL:
+            raise MemoryError
+        result = io_uring_queue_init_params(ENTRIES, ring, cython.address(params))
         if result < 0:
+            free(ring)
             raise OSError(-result, os.strerror(-result))
-        self.open = True
-        probe: cython.pointer(io_uring_probe) = io_uring_get_probe_ring(cython.address(self.ring))
+        self.ring = ring
+        probe: cython.pointer[io_uring_probe] = io_uring_get_probe_ring(self.ring)
         for op in (IORING_OP_RECV, IORING_OP_SEND, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL):
             if probe == cython.NULL or not io_uring_opcode_supported(probe, op):
                 result = -ENOSYS
@@ -152,14 +163,16 @@ class RingPump(Pump):
         if result < 0:
             raise OSError(-result, os.strerror(-result))
         # 16 bytes for each buffer's place in the ring, then the buffers.
-        if posix_memalign(cython.cast(cython.pp_void, cython.address(self.memory)), 4096, LENT * (16 + LENT_SIZE)):
+        memory: cython.p_void = cython.NULL
+        if posix_memalign(cython.address(memory), 4096, LENT * (16 + LENT_SIZE)):
             raise MemoryError
-        self.lent = cython.cast(cython.pointer(io_uring_buf_ring), self.memory + LENT * LENT_SIZE)
+        self.memory = cython.cast(cython.p_char, memory)
+        self.lent = cython.cast(cython.pointer[io_uring_buf_ring], self.memory + LENT * LENT_SIZE)
         memset(cython.address(reg), 0, cython.sizeof(io_uring_buf_reg))
         reg.ring_addr = cython.cast(uint64_t, self.lent)
         reg.ring_entries = LENT
         reg.bgid = 0
-        result = io_uring_register_buf_ring(cython.address(self.ring), cython.address(reg), 0)
+        result = io_uring_register_buf_ring(self.ring, cython.address(reg), 0)
         if result < 0:
             raise OSError(-result, os.strerror(-result))
         io_uring_buf_ring_init(self.lent)
@@ -168,15 +181,15 @@ class RingPump(Pump):
         io_uring_buf_ring_advance(self.lent, LENT)
 
     def __dealloc__(self) -> None:
-        if self.open:
-            io_uring_queue_exit(cython.address(self.ring))
+        # Both are null until they are made.
+        if self.ring != cython.NULL:
+            io_uring_queue_exit(self.ring)
+        free(self.ring)
         free(self.memory)
 
     def lend(self, number: cython.int, offset: cython.int) -> None:
         """Give a buffer to the kernel, which may take it when the ring is advanced."""
-        io_uring_buf_ring_add(
-            self.lent, self.memory + number * LENT_SIZE, LENT_SIZE, number, LENT - 1, offset
-        )
+        io_uring_buf_ring_add(self.lent, self.memory + number * LENT_SIZE, LENT_SIZE, number, LENT - 1, offset)
 
     # What is wanted.
 
@@ -264,19 +277,19 @@ class RingPump(Pump):
 
     # Saying it.
 
-    def entry(self) -> cython.pointer(io_uring_sqe):
+    def entry(self) -> cython.pointer[io_uring_sqe]:
         """A request to fill in."""
-        sqe: cython.pointer(io_uring_sqe) = io_uring_get_sqe(cython.address(self.ring))
+        sqe: cython.pointer[io_uring_sqe] = io_uring_get_sqe(self.ring)
         if sqe == cython.NULL:
-            io_uring_submit(cython.address(self.ring))
-            sqe = io_uring_get_sqe(cython.address(self.ring))
+            io_uring_submit(self.ring)
+            sqe = io_uring_get_sqe(self.ring)
             if sqe == cython.NULL:
                 raise OSError(EAGAIN, "io_uring takes no requests")
         return sqe
 
     def cancel(self, name: uint64_t) -> None:
         """End a request. It may have ended by itself; only its own end counts."""
-        sqe: cython.pointer(io_uring_sqe) = self.entry()
+        sqe: cython.pointer[io_uring_sqe] = self.entry()
         io_uring_prep_cancel64(sqe, name, 0)
         sqe.flags |= IOSQE_CQE_SKIP_SUCCESS
         io_uring_sqe_set_data64(sqe, 0)
@@ -290,7 +303,7 @@ class RingPump(Pump):
     def say_in(self, link: Link) -> None:
         want: cython.int = NOTHING
         mask: cython.uint = link.mask & ~EPOLLOUT
-        sqe: cython.pointer(io_uring_sqe)
+        sqe: cython.pointer[io_uring_sqe]
         if link.watched:
             if mask & EPOLLIN and (link.early is not None or link.ended):
                 self.ripe.append(link)
@@ -307,7 +320,7 @@ class RingPump(Pump):
                 return
             if not link.coming_ends:
                 link.coming_ends = True
-                self.cancel(cython.cast(uint64_t, cython.cast(cython.p_void, link)) | COMING)
+                self.cancel(named(link, COMING))
             return
         if want == NOTHING:
             return
@@ -318,46 +331,50 @@ class RingPump(Pump):
             sqe.buf_group = 0
         else:
             io_uring_prep_poll_add(sqe, link.fd, mask)
-        io_uring_sqe_set_data64(sqe, cython.cast(uint64_t, cython.cast(cython.p_void, link)) | COMING)
+        io_uring_sqe_set_data64(sqe, named(link, COMING))
         link.coming = want
         link.coming_mask = mask
         link.coming_ends = False
         Py_INCREF(link)
 
     def say_out(self, link: Link) -> None:
-        sqe: cython.pointer(io_uring_sqe)
+        sqe: cython.pointer[io_uring_sqe]
         if not link.watched:
             if link.going and not link.going_ends:
                 link.going_ends = True
-                self.cancel(cython.cast(uint64_t, cython.cast(cython.p_void, link)) | GOING)
+                self.cancel(named(link, GOING))
         elif link.queue is not None and not link.full:
             sqe = self.entry()
             io_uring_prep_send(
-                sqe, link.fd, PyByteArray_AS_STRING(link.queue), len(link.queue), MSG_NOSIGNAL | MSG_WAITALL | MSG_DONTWAIT
+                sqe,
+                link.fd,
+                PyByteArray_AS_STRING(link.queue),
+                len(link.queue),
+                MSG_NOSIGNAL | MSG_WAITALL | MSG_DONTWAIT,
             )
             sqe.flags |= IOSQE_CQE_SKIP_SUCCESS
-            io_uring_sqe_set_data64(sqe, cython.cast(uint64_t, cython.cast(cython.p_void, link)) | SENT)
+            io_uring_sqe_set_data64(sqe, named(link, SENT))
             self.flights.append(link)
         elif not link.going and (link.full or link.mask & EPOLLOUT):
             sqe = self.entry()
             io_uring_prep_poll_add(sqe, link.fd, EPOLLOUT)
-            io_uring_sqe_set_data64(sqe, cython.cast(uint64_t, cython.cast(cython.p_void, link)) | GOING)
+            io_uring_sqe_set_data64(sqe, named(link, GOING))
             link.going = True
             link.going_ends = False
             Py_INCREF(link)
 
     def say_watched(self, watched: Watched) -> None:
-        sqe: cython.pointer(io_uring_sqe)
+        sqe: cython.pointer[io_uring_sqe]
         if watched.polled:
             # Another mask is told when the end of the first has been heard.
             if watched.fd < 0 or watched.mask & ~watched.polled_mask:
-                self.cancel(cython.cast(uint64_t, cython.cast(cython.p_void, watched)) | OTHER)
+                self.cancel(named(watched, OTHER))
             return
         if watched.fd < 0:
             return
         sqe = self.entry()
         io_uring_prep_poll_add(sqe, watched.fd, watched.mask)
-        io_uring_sqe_set_data64(sqe, cython.cast(uint64_t, cython.cast(cython.p_void, watched)) | OTHER)
+        io_uring_sqe_set_data64(sqe, named(watched, OTHER))
         watched.polled = True
         watched.polled_mask = watched.mask
         Py_INCREF(watched)
@@ -365,7 +382,7 @@ class RingPump(Pump):
     def enter(self, timeout: cython.int) -> None:
         """Say all that is new, then wait up to `timeout` ms (-1: for ever) for a result."""
         thing: object
-        first: cython.pointer(io_uring_cqe) = cython.NULL
+        first: cython.pointer[io_uring_cqe] = cython.NULL
         time = cython.declare(__kernel_timespec)
         result: cython.int
         for thing in self.changed:
@@ -376,18 +393,16 @@ class RingPump(Pump):
         self.changed.clear()
         if timeout == 0 or self.ripe or self.gone or self.aside:
             with cython.nogil:
-                result = io_uring_submit_and_get_events(cython.address(self.ring))
+                result = io_uring_submit_and_get_events(self.ring)
         elif timeout < 0:
             with cython.nogil:
-                result = io_uring_submit_and_wait_timeout(
-                    cython.address(self.ring), cython.address(first), 1, cython.NULL, cython.NULL
-                )
+                result = io_uring_submit_and_wait_timeout(self.ring, cython.address(first), 1, cython.NULL, cython.NULL)
         else:
             time.tv_sec = timeout // 1000
             time.tv_nsec = (timeout % 1000) * 1000000
             with cython.nogil:
                 result = io_uring_submit_and_wait_timeout(
-                    cython.address(self.ring), cython.address(first), 1, cython.address(time), cython.NULL
+                    self.ring, cython.address(first), 1, cython.address(time), cython.NULL
                 )
         if self.flights:
             self.land()
@@ -418,16 +433,15 @@ class RingPump(Pump):
         """What the sends of this call came to: their results, if any, are the first."""
         link: Link
         which: cython.int
-        cqe: cython.pointer(io_uring_cqe) = cython.NULL
-        while io_uring_sq_ready(cython.address(self.ring)):
-            io_uring_submit(cython.address(self.ring))
-        while io_uring_peek_cqe(cython.address(self.ring), cython.address(cqe)) == 0:
+        cqe: cython.pointer[io_uring_cqe] = cython.NULL
+        while io_uring_sq_ready(self.ring):
+            io_uring_submit(self.ring)
+        while io_uring_peek_cqe(self.ring, cython.address(cqe)) == 0:
             which = cqe.user_data & WHICH
             if which != SENT:
                 break
-            link = cython.cast(Link, cython.cast(cython.p_void, cqe.user_data & ~cython.cast(uint64_t, WHICH)))
-            self.fell_short(link, cqe.res)
-            io_uring_cqe_seen(cython.address(self.ring), cqe)
+            self.fell_short(cython.cast(Link, whose(cqe.user_data)), cqe.res)
+            io_uring_cqe_seen(self.ring, cqe)
         for link in self.flights:
             if not link.full:
                 link.queue = None
@@ -438,7 +452,8 @@ class RingPump(Pump):
     def fell_short(self, link: Link, result: cython.int) -> None:
         """The kernel took `result` bytes of what is queued, or refused with an error (below 0)."""
         if result >= 0 or result == -EAGAIN or result == -EINTR:
-            del link.queue[: max(result, 0)]
+            if link.queue is not None:
+                del link.queue[: max(result, 0)]
             link.full = True
             self.change(link)
         else:
@@ -447,15 +462,15 @@ class RingPump(Pump):
 
     def reap(self, out: list[Any]) -> None:
         """Deal with the results that are there."""
-        cqe: cython.pointer(io_uring_cqe) = cython.NULL
+        cqe: cython.pointer[io_uring_cqe] = cython.NULL
         name: uint64_t
         result: cython.int
         flags: cython.uint
-        while io_uring_peek_cqe(cython.address(self.ring), cython.address(cqe)) == 0:
+        while io_uring_peek_cqe(self.ring, cython.address(cqe)) == 0:
             name = cqe.user_data
             result = cqe.res
             flags = cqe.flags
-            io_uring_cqe_seen(cython.address(self.ring), cqe)
+            io_uring_cqe_seen(self.ring, cqe)
             self.done(name, result, flags, out)
 
     def done(self, name: uint64_t, result: cython.int, flags: cython.uint, out: list[Any]) -> None:
@@ -463,7 +478,7 @@ class RingPump(Pump):
         which: cython.int = name & WHICH
         if name == 0:
             return
-        thing: object = cython.cast(object, cython.cast(cython.p_void, name & ~cython.cast(uint64_t, WHICH)))
+        thing: object = whose(name)
         if which == COMING:
             self.done_in(cython.cast(Link, thing), result, flags)
         elif which == GOING:
@@ -573,16 +588,16 @@ class RingPump(Pump):
 
     def release(self, link: Link) -> int:
         out: list[Any] = []
-        cqe: cython.pointer(io_uring_cqe) = cython.NULL
+        cqe: cython.pointer[io_uring_cqe] = cython.NULL
         self.settled(link)
         self.forget(link)
         while True:
             self.enter(0)
             # What is meant for others waits for the next round.
-            while io_uring_peek_cqe(cython.address(self.ring), cython.address(cqe)) == 0:
+            while io_uring_peek_cqe(self.ring, cython.address(cqe)) == 0:
                 found = (cqe.user_data, cqe.res, cqe.flags)
-                io_uring_cqe_seen(cython.address(self.ring), cqe)
-                if found[0] & ~WHICH == cython.cast(uint64_t, cython.cast(cython.p_void, link)):
+                io_uring_cqe_seen(self.ring, cqe)
+                if found[0] and whose(found[0]) is link:
                     self.done(found[0], found[1], found[2], out)
                 else:
                     self.aside.append(found)

@@ -157,6 +157,10 @@ class Far:
         except ConnectionResetError:
             return True
 
+    def link_socket(self) -> socket.socket:
+        """The near end, once the pump has let it go."""
+        return socket.socket(fileno=self.link.fd)
+
     def close(self) -> None:
         """Hang up."""
         self.sock.close()
@@ -166,9 +170,7 @@ class Far:
 class Switchboard:
     """The pump, its host, and the far ends of all links."""
 
-    def __init__(
-        self, pump: Callable[[Any], Pump], servers: int = 1, block: bool = True, keep: bool = False
-    ) -> None:
+    def __init__(self, pump: Callable[[Any], Pump], servers: int = 1, block: bool = True, keep: bool = False) -> None:
         self.host = Host(pump)
         self.pump = self.host.pump
         self.rules = Rules(True, 100, 1 << 30, block, keep, Good(), Counts())
