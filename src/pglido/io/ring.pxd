@@ -2,7 +2,7 @@ from libc.stdint cimport uint64_t
 
 from pglido.io.links cimport Link, Watched
 from pglido.io.pump cimport Pump
-from pglido.io.uring cimport io_uring, io_uring_buf_ring, io_uring_sqe
+from pglido.io.uring cimport io_uring, io_uring_buf_ring, io_uring_cqe, io_uring_sqe
 
 cdef int RAW, RELAY
 cdef int ENTRIES, RESULTS, LENT, LENT_SIZE, CALM, MUCH, QUEUE_LIMIT, SLICE
@@ -10,12 +10,14 @@ cdef int NOTHING, POLL, RECEIVE
 cdef int OTHER, COMING, GOING, SENT, WHICH
 
 cdef uint64_t named(object thing, int which) noexcept
+cdef int which(uint64_t name) noexcept
 cdef object whose(uint64_t name)
 
 cdef class RingPump(Pump):
     cdef io_uring* ring
     cdef io_uring_buf_ring* lent
     cdef char* memory
+    cdef io_uring_cqe** results
     cdef Py_ssize_t got
     cdef list changed
     cdef list ripe

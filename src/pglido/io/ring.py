@@ -62,6 +62,7 @@ from cython.cimports.pglido.io.uring import (
     io_uring_get_sqe,
     io_uring_opcode_supported,
     io_uring_params,
+    io_uring_peek_batch_cqe,
     io_uring_peek_cqe,
     io_uring_prep_cancel64,
     io_uring_prep_poll_add,
@@ -116,6 +117,11 @@ def named(thing: object, which: cython.int) -> uint64_t:
     return cython.cast(uint64_t, cython.cast(cython.p_void, thing)) | which
 
 
+def which(name: uint64_t) -> cython.int:
+    """Which request of its link it is."""
+    return name & WHICH
+
+
 def whose(name: uint64_t) -> object:
     """What a request is for."""
     return cython.cast(object, cython.cast(cython.p_void, name & ~cython.cast(uint64_t, WHICH)))
@@ -154,6 +160,11 @@ class RingPump(Pump):
             free(ring)
             raise OSError(-result, os.strerror(-result))
         self.ring = ring
+        self.results = cython.cast(
+            cython.pointer[cython.pointer[io_uring_cqe]], malloc(RESULTS * cython.sizeof(cython.p_void))
+        )
+        if self.results == cython.NULL:
+            raise MemoryError
         probe: cython.pointer[io_uring_probe] = io_uring_get_probe_ring(self.ring)
         for op in (IORING_OP_RECV, IORING_OP_SEND, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL):
             if probe == cython.NULL or not io_uring_opcode_supported(probe, op):
@@ -181,10 +192,11 @@ class RingPump(Pump):
         io_uring_buf_ring_advance(self.lent, LENT)
 
     def __dealloc__(self) -> None:
-        # Both are null until they are made.
+        # All are null until they are made.
         if self.ring != cython.NULL:
             io_uring_queue_exit(self.ring)
         free(self.ring)
+        free(self.results)
         free(self.memory)
 
     def lend(self, number: cython.int, offset: cython.int) -> None:
@@ -430,18 +442,18 @@ class RingPump(Pump):
         return out
 
     def land(self) -> None:
-        """What the sends of this call came to: their results, if any, are the first."""
+        """What the sends of this call came to: each has a result by now, or has gone out."""
         link: Link
-        which: cython.int
-        cqe: cython.pointer[io_uring_cqe] = cython.NULL
+        number: cython.uint
+        cqe: cython.pointer[io_uring_cqe]
         while io_uring_sq_ready(self.ring):
             io_uring_submit(self.ring)
-        while io_uring_peek_cqe(self.ring, cython.address(cqe)) == 0:
-            which = cqe.user_data & WHICH
-            if which != SENT:
-                break
-            self.fell_short(cython.cast(Link, whose(cqe.user_data)), cqe.res)
-            io_uring_cqe_seen(self.ring, cqe)
+        for number in range(io_uring_peek_batch_cqe(self.ring, self.results, RESULTS)):
+            cqe = self.results[number]
+            if which(cqe.user_data) == SENT:
+                self.fell_short(cython.cast(Link, whose(cqe.user_data)), cqe.res)
+                # The rest of the round passes it by.
+                cqe.user_data = 0
         for link in self.flights:
             if not link.full:
                 link.queue = None
@@ -475,14 +487,18 @@ class RingPump(Pump):
 
     def done(self, name: uint64_t, result: cython.int, flags: cython.uint, out: list[Any]) -> None:
         """A request ended, or has more (IORING_CQE_F_MORE)."""
-        which: cython.int = name & WHICH
+        kind: cython.int = which(name)
         if name == 0:
             return
         thing: object = whose(name)
-        if which == COMING:
+        if kind == COMING:
             self.done_in(cython.cast(Link, thing), result, flags)
-        elif which == GOING:
+        elif kind == GOING:
             self.done_out(cython.cast(Link, thing), result)
+        elif kind == SENT:
+            # Too many results for one call: it can't be told any more what of this link has gone out.
+            self.fell_short(cython.cast(Link, thing), -ENOBUFS)
+            return
         else:
             self.done_watched(cython.cast(Watched, thing), result, out)
         if not flags & IORING_CQE_F_MORE:

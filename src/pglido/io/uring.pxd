@@ -59,6 +59,7 @@ cdef extern from "liburing.h" nogil:
     int io_uring_submit_and_wait_timeout(
         io_uring* ring, io_uring_cqe** cqe, unsigned count, __kernel_timespec* timeout, void* signals
     )
+    unsigned io_uring_peek_batch_cqe(io_uring* ring, io_uring_cqe** cqes, unsigned count)
     int io_uring_peek_cqe(io_uring* ring, io_uring_cqe** cqe)
     void io_uring_cqe_seen(io_uring* ring, io_uring_cqe* cqe)
 

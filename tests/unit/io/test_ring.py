@@ -63,6 +63,20 @@ def test_what_could_not_be_sent_before_a_link_was_let_go_is_not_lost(board: Swit
     two.link_socket().close()
 
 
+def test_a_send_that_falls_short_while_others_are_heard(board: Switchboard) -> None:
+    busy, one, two = board.link(), board.link(), board.link()
+    board.pump.join_raw(one.link, two.link)
+    data = bytes(range(256)) * 8192
+    for at in range(0, len(data), 10_000):
+        busy.sock.send(b"x")
+        board.pump.send(two.link, data[at : at + 10_000])
+        board.pump.turn(0)
+    heard = two.hear()
+    while len(heard) < len(data):
+        heard += two.hear()
+    assert heard == data
+
+
 def test_a_link_that_is_not_read_brings_little_more(board: Switchboard) -> None:
     client, (server,) = board.client(), board.servers
     client.say(query("select everything"))
