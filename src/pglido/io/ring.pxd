@@ -9,7 +9,7 @@ cdef int ENTRIES, RESULTS, LENT, LENT_SIZE, CALM, MUCH, QUEUE_LIMIT, SLICE
 cdef int NOTHING, POLL, RECEIVE
 cdef int OTHER, COMING, GOING, SENT, WHICH
 
-cdef uint64_t named(object thing, int which) noexcept
+cdef uint64_t named(object thing, int kind) noexcept
 cdef int which(uint64_t name) noexcept
 cdef object whose(uint64_t name)
 

@@ -13,7 +13,8 @@ Rules:
    what a peer sends ahead stays with the kernel.
 4. What is to be sent is copied to `queue`, and goes with the next wait. A send never waits with the kernel: it is over
    when that call returns, and has a result only if not all was taken; then the link is `full` until a poll says
-   otherwise. `queue` is bounded; what it does not take is the pump's `out`, as with a socket that is full.
+   otherwise. `queue` is bounded; what it does not take is the pump's `out`, as with a socket that is full. (Sends that
+   wait are heard of in a second call per round: a 1,000-row result cost a quarter more.)
 5. What was received after the pump wanted no more is kept in `early`, and is told of before anything else when it does.
    It is bounded by what one round can bring, for then the receive is cancelled.
 """
@@ -88,7 +89,8 @@ from .pump import Pump
 ENTRIES = 512
 # Results the kernel can keep for us: a receive of each buffer, and a send of each of many links.
 RESULTS = 4096
-# Buffers lent to the kernel, a power of two, and their size: a message or two. What fills one is much.
+# Buffers lent to the kernel, a power of two, and their size: two of the pieces that PostgreSQL sends. What fills one is
+# much. (With 4 KiB each piece was much, and results cost more than by epoll.)
 LENT = 128
 LENT_SIZE = 16384
 # Polled receives in a row that would have fit a buffer, after which a link that carried much goes on by the ring.
@@ -112,9 +114,9 @@ SENT = 3
 WHICH = 3
 
 
-def named(thing: object, which: cython.int) -> uint64_t:
+def named(thing: object, kind: cython.int) -> uint64_t:
     """The name of a request."""
-    return cython.cast(uint64_t, cython.cast(cython.p_void, thing)) | which
+    return cython.cast(uint64_t, cython.cast(cython.p_void, thing)) | kind
 
 
 def which(name: uint64_t) -> cython.int:
