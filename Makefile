@@ -1,11 +1,12 @@
 # make demo    see pglido at work          make test   run all tests
 # make check   lint, types, layers, build  make docs   write docs/settings.md anew
+# make bench   measure it against its peers
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test check build docs clean
+.PHONY: help venv demo bench test check build docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,6 +16,7 @@ CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
 
 help:
 	@echo 'make demo    pglido in front of an embedded PostgreSQL, under load; STAY=1 keeps it up'
+	@echo 'make bench   pglido side by side with other poolers, half an hour; ARGS="--quick" is shorter'
 	@echo 'make test    all tests; they bring their own PostgreSQL. ARGS="-k name" runs some'
 	@echo 'make check   ruff, mypy, import-linter, the build with warnings as errors'
 	@echo 'make build   compile the core in place'
@@ -57,6 +59,9 @@ build: | $(VENV)/.tools
 
 demo: $(VENV)/.demo build
 	@$(BIN)/pglido demo $(if $(STAY),--stay)
+
+bench: venv build
+	@$(BIN)/python -m bench $(ARGS)
 
 # Most run on the backend that `auto` is here; what depends on it most, on epoll once more.
 test: venv build

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 
 # Below `pglido`: each is a plain typed .py with a .pxd beside it, or compiled-only Cython in Python's syntax.
 COMPILED = (
+    "io.doors",
     "io.epoll",
     "io.links",
     "io.poller",
@@ -27,6 +28,7 @@ COMPILED = (
     "session.state",
     "worker.exchange",
     "worker.links",
+    "worker.porch",
 )
 # Compiled where setup.py finds what it needs: liburing.
 OPTIONAL = ("io.ring",)

@@ -140,10 +140,11 @@ class Pooler:
 
     def reload(self, config: str) -> None:
         """Replace the configuration file, send SIGHUP and wait until the log says that it was read."""
-        seen = len(re.findall("(?i)reload", self.log))
+        ended = "reload: done|reload failed"
+        seen = len(re.findall(ended, self.log))
         self.path.write_text(config)
         self.signal(signal.SIGHUP)
-        eventually(lambda: len(re.findall("(?i)reload", self.log)) > seen, what="log line about the reload")
+        eventually(lambda: len(re.findall(ended, self.log)) > seen, what="log line about the reload")
 
     def ended(self, within: float = 15.0) -> int:
         """Wait for the end and return the exit status."""

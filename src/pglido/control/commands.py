@@ -215,7 +215,7 @@ def _reload(words: str, argument: str) -> Command:
 
     async def run(pooler: Pooler) -> Result:
         try:
-            pooler.reload()
+            await pooler.reload()
         except ConfigError as error:
             # As PgBouncer, but the client need not go and read the log.
             raise CommandError(

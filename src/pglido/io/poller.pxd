@@ -33,4 +33,4 @@ cdef class Poller:
     cpdef list serve(self, double timeout, object ready)
 
 cdef unsigned int wanted(int events) noexcept
-cdef tuple told(Watched watched, unsigned int bits)
+cdef void tell(Watched watched, unsigned int bits, list out) except *

@@ -194,9 +194,13 @@ def wanted(events: cython.int) -> cython.uint:
     return (EPOLLIN if events & 1 else 0) | (EPOLLOUT if events & 2 else 0)
 
 
-def told(watched: Watched, bits: cython.uint) -> tuple[Any, int]:
-    """What a selector says of the bits of epoll. An error is both, so that whoever waits for either finds out."""
+def tell(watched: Watched, bits: cython.uint, out: list[Any]) -> None:
+    """Have `call` done, or put what a selector says of the bits of epoll into `out`."""
+    if watched.call is not None:
+        watched.call()
+        return
+    # An error is both, so that whoever waits for either finds out.
     found: cython.int = (
         (3 if bits & (EPOLLHUP | EPOLLERR) else 0) | (1 if bits & EPOLLIN else 0) | (2 if bits & EPOLLOUT else 0)
     )
-    return (watched.key, found & watched.key.events)
+    out.append((watched.key, found & watched.key.events))

@@ -30,7 +30,7 @@ from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.stdlib import free, malloc
 from cython.cimports.libc.string import memcpy, memset
 from cython.cimports.pglido.io.kernel import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, MSG_NOSIGNAL
-from cython.cimports.pglido.io.poller import monotonic, told, wanted
+from cython.cimports.pglido.io.poller import monotonic, tell, wanted
 from cython.cimports.pglido.io.uring import (
     ECANCELED,
     IORING_CQE_BUFFER_SHIFT,
@@ -593,7 +593,7 @@ class RingPump(Pump):
         bits: cython.uint = EPOLLERR if result < 0 else result
         bits &= watched.mask | EPOLLHUP | EPOLLERR
         if bits:
-            out.append(told(watched, bits))
+            tell(watched, bits, out)
 
     # The end of a link.
 

@@ -11,6 +11,8 @@ cdef int ATTACH, CLOSE_IT, GO_ON, GOODBYE, WAIT
 cdef Py_ssize_t SMALL, NAMES_FIRST, NAME_LIMIT, SHORT_LIMIT
 cdef bytes SIZES
 
+cdef bint _begins_with_d(const unsigned char* src, Py_ssize_t at, Py_ssize_t stop) noexcept
+
 cdef class Client(ClientState):
     cdef public Budget budget
     cdef public Server server
@@ -24,12 +26,12 @@ cdef class Client(ClientState):
     @cython.locals(step=Py_ssize_t, whole=bytes)
     cdef Py_ssize_t take(self, const unsigned char* buf, Py_ssize_t pos, Py_ssize_t end, Outbox to_server, Outbox to_client) except -1
 
-    cpdef void link(self, Server server) except *
-    cpdef void unlink(self) except *
+    cpdef int link(self, Server server) except -1
+    cpdef int unlink(self) except -1
     cpdef bint half_sent(self)
     cpdef bint waits_for_more(self)
-    cdef void _release(self) except *
-    cpdef void drop(self) except *
+    cdef int _release(self) except -1
+    cpdef int drop(self) except -1
     cdef Py_ssize_t _close(self, str sqlstate, str text) except -1
     cdef Py_ssize_t _whole(self, Py_ssize_t total) except -1
 

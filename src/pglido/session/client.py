@@ -66,6 +66,13 @@ for _kind in "SHXcDCE":
 SIZES = bytes(_SIZES)
 
 
+def _begins_with_d(src: bytes, at: int, stop: int) -> bool:
+    """May this query be a DEALLOCATE or DISCARD? Asked of each Parse, and so without a regular expression."""
+    while at < stop and (src[at] == 0x20 or 9 <= src[at] <= 13):
+        at += 1
+    return at < stop and (src[at] | 0x20) == 0x64
+
+
 class Client(ClientState):
     """The session of one client."""
 
@@ -351,7 +358,7 @@ class Client(ClientState):
             return 0
         self.rules.counts.client_parses += 1
         server.open = True
-        if _statements.purges(rest):
+        if _begins_with_d(src, rest_at, stop) and _statements.purges(rest):
             prepared.purge_next = True
         if statement is None:
             prepared.name_unnamed(self, rest)

@@ -23,16 +23,16 @@ class Outbox:
 
     def run(self, buf: bytes, start: int, stop: int) -> None:
         """Add `buf[start:stop]`, where `buf` is the receive buffer of this round."""
-        if self.parts is None:
-            if self.start == self.stop:
-                self.start = start
-                self.stop = stop
-                return
-            if self.stop == start:
-                self.stop = stop
-                return
+        if self.parts is not None:
+            self.parts += buf[start:stop]
+        elif self.start == self.stop:
+            self.start = start
+            self.stop = stop
+        elif self.stop == start:
+            self.stop = stop
+        else:
             self.parts = bytearray(buf[self.start : self.stop])
-        self.parts += buf[start:stop]
+            self.parts += buf[start:stop]
 
     def put(self, buf: bytes, data: bytes) -> None:
         """Add `data`, which lies elsewhere; `buf` is the receive buffer of this round."""

@@ -15,17 +15,17 @@ cdef class Prepared:
     cdef public set purging
     cdef public dict former
 
-    cdef void owe(self, int entry, tuple note) except *
-    cdef void name_unnamed(self, ClientState client, bytes rest) except *
+    cdef int owe(self, int entry, tuple note) except -1
+    cdef int name_unnamed(self, ClientState client, bytes rest) except -1
     cdef bytes renew_unnamed(self, bytes rest)
     cdef bint has(self, object statement, Py_ssize_t limit) except -1
     cdef bytes learn(self, bytes name, object statement, Py_ssize_t limit, int entry)
     cdef bytes unlearn(self, object statement)
     cdef bytes collide(self, bytes name)
     cdef bytes give_back(self)
-    cdef void executed(self) except *
+    cdef int executed(self) except -1
     cdef bint stays(self, object statement) except -1
-    cdef void batch_begins(self) except *
+    cdef int batch_begins(self) except -1
 
     @cython.locals(kind=int, entry=int, owed=bint)
     cdef bint undecided(self, bytes name, object statement) except -1
@@ -36,4 +36,4 @@ cdef class Prepared:
     cdef bint skipped(self, ClientState client) except -1
 
     cdef void _undo(self, int entry, tuple note, ClientState client) except *
-    cdef void purged(self, ClientState client) except *
+    cdef int purged(self, ClientState client) except -1

@@ -144,9 +144,9 @@ class Prepared:
 
     def answered(self, entry: int) -> Statement | None:
         """A Parse or Close was answered; returns the statement that a server has taken with it, if one has."""
-        name, promised = self.notes.popleft()
-        if entry & KIND == PARSING and not entry & FAKE and name != b"":
-            return promised  # type: ignore[return-value]
+        promised = self.notes.popleft()[1]
+        if entry & KIND == PARSING and not entry & FAKE and isinstance(promised, Statement):
+            return promised
         return None
 
     def skipped(self, client: ClientState | None) -> bool:

@@ -9,7 +9,7 @@ cdef class Replies:
     cdef bytearray _ring
 
     @cython.locals(size=Py_ssize_t)
-    cpdef void push(self, int entry) except *
+    cpdef int push(self, int entry) except -1
 
     @cython.locals(entry=int)
     cpdef int head(self) except -1

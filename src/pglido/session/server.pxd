@@ -50,28 +50,28 @@ cdef class Server:
     @cython.locals(client=ClientState)
     cdef bint _drops(self, int kind, int head) except -1
 
-    cdef void _hold(self, bytes data, Py_ssize_t goal) except *
+    cdef int _hold(self, bytes data, Py_ssize_t goal) except -1
 
-    @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, head=int, drop=bint, looked=bint, body=bytes)
+    @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, head=int, drop=bint, looked=bint)
     cdef Py_ssize_t _message(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(answers=int, head=int)
-    cdef void _passed(self, const unsigned char* buf, Outbox out) except *
+    cdef int _passed(self, const unsigned char* buf, Outbox out) except -1
 
     @cython.locals(kind=int, entry=int)
-    cdef void _answered(self) except *
+    cdef int _answered(self) except -1
 
-    cdef void settle(self, const unsigned char* buf, Outbox out) except *
+    cdef int settle(self, const unsigned char* buf, Outbox out) except -1
     cdef bint _look(self, int kind, bytes body, int head, bint drop, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(kind=int)
-    cdef bint _ready(self, bytes body, int head, bint drop, Outbox out, const unsigned char* buf) except -1
+    cdef bint _ready(self, int status, int head, bint drop, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(client=ClientState)
     cdef void _learn_reports(self, bint drop, Outbox out, const unsigned char* buf) except *
 
     cdef bint _parameter(self, bytes body, bint drop, Outbox out, const unsigned char* buf) except -1
-    cdef void _error(self, bytes body, int head) except *
+    cdef int _error(self, bytes body, int head) except -1
 
     cdef bytes _own_names(self, bytes body)
 
@@ -79,7 +79,7 @@ cdef class Server:
     cdef void _failed(self, int head) except *
 
     cdef void _command_done(self, bytes tag, bint drop) except *
-    cdef void _settle_reset(self, bint drop) except *
+    cdef int _settle_reset(self, bint drop) except -1
 
     cdef bint _at_rest(self) except -1
     cpdef bint free(self) except -1
@@ -87,7 +87,7 @@ cdef class Server:
     cpdef bint answering(self) except -1
 
     cpdef bint between_messages(self) except -1
-    cdef void owe(self, int kind) except *
+    cdef int owe(self, int kind) except -1
     cpdef bytes ask(self, str sql)
     cpdef bytes adopt(self, object wanted)
 

@@ -226,6 +226,9 @@ class Server:
         if size < 4 or size > MAX_MESSAGE or ANSWERS[kind] == 255:
             self.fault = f"server sent garbage: message type {kind:#04x}, length {size}"
             return have
+        if kind == READY_FOR_QUERY and size != 5:
+            self.fault = "server sent a ReadyForQuery of wrong size"
+            return have
         total = size + 1
         head = self.replies.head()
         drop = self._drops(kind, head)
@@ -240,14 +243,10 @@ class Server:
             if have < total:
                 self._goal = total
                 return 0
-            body = src[at + 5 : at + total]
-            drop = self._look(kind, body, head, drop, out, buf)
-            if kind == ERROR_RESPONSE and body is self.last_error:
-                self.told = not drop
-                self.worn = True
-            if kind == ERROR_RESPONSE and not drop and PREFIX in body:
-                out.put(buf, messages.message(ERROR_RESPONSE, self._own_names(body)))
-                drop = True
+            if kind == READY_FOR_QUERY:
+                drop = self._ready(src[at + 5], head, drop, out, buf)
+            else:
+                drop = self._look(kind, src[at + 5 : at + total], head, drop, out, buf)
         elif kind == COPY_IN_RESPONSE:
             self.copying = not self.replies.copy_begins()
             # A Sync sent early is ignored, so that another one must come.
@@ -277,8 +276,7 @@ class Server:
                 self._answered()
             elif answers in (PARSING, BINDING, CLOSING):
                 self.fault = f"server sent message type {self._kind:#04x} out of turn"
-                return
-        if self.replies.count:
+        if self.replies.count and not self.fault:
             self.settle(buf, out)
 
     def _answered(self) -> None:
@@ -291,9 +289,7 @@ class Server:
 
     def settle(self, buf: bytes, out: Outbox) -> None:
         """Make the answers that are due and that the server wasn't asked for."""
-        if self._need or self._held is not None:
-            return
-        while self.replies.head() & FAKE:
+        while not self._need and self._held is None and self.replies.head() & FAKE:
             answer = messages.PARSE_COMPLETE if self.replies.head() & KIND == PARSING else messages.CLOSE_COMPLETE
             self._answered()
             if self.client is not None:
@@ -303,21 +299,22 @@ class Server:
 
     def _look(self, kind: int, body: bytes, head: int, drop: bool, out: Outbox, buf: bytes) -> bool:
         """Learn from a whole message; returns whether it ends here."""
-        if kind == READY_FOR_QUERY:
-            return self._ready(body, head, drop, out, buf)
         if kind == PARAMETER_STATUS:
             return self._parameter(body, drop, out, buf)
         if kind == ERROR_RESPONSE:
             self._error(body, head)
+            if body is self.last_error:
+                self.told = not drop
+                self.worn = True
+            if not drop and PREFIX in body:
+                out.put(buf, messages.message(ERROR_RESPONSE, self._own_names(body)))
+                return True
         elif body in (RESET, DISCARD_ALL, DEALLOCATE_ALL) or body.startswith(b"DROP "):
             self._command_done(body, drop)
         return drop
 
-    def _ready(self, body: bytes, head: int, drop: bool, out: Outbox, buf: bytes) -> bool:
+    def _ready(self, status: int, head: int, drop: bool, out: Outbox, buf: bytes) -> bool:
         kind = head & KIND
-        if len(body) != 1:
-            self.fault = "server sent a ReadyForQuery of wrong size"
-            return True
         if kind in (SYNCING, QUERYING, CALLING):
             self.replies.pop()
         elif head:
@@ -325,7 +322,7 @@ class Server:
             return True
         else:
             self.skipping = self.open = False
-        self.status = body[0]
+        self.status = status
         self.copying = False
         if self._reports or self.resetting:
             self._learn_reports(drop, out, buf)

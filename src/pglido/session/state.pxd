@@ -24,4 +24,4 @@ cdef class ClientState:
     cdef public bytes unnamed
     cdef public Py_ssize_t need
 
-    cpdef void put_statement(self, bytes name, object statement) except *
+    cpdef int put_statement(self, bytes name, object statement) except -1

@@ -21,7 +21,8 @@ from ..wire import codes, messages
 from ..wire.startup import Startup, StartupError, packet_problem, parse_startup
 from .host import Host, PoolRefused
 from .links import Guest, cancel_key, cancel_pid
-from .live import LivePool
+from .live import LivePool, Profile
+from .porch import COUNTED, Regular
 from .profiles import profile_of
 
 log = logging.getLogger("pglido.worker")
@@ -141,12 +142,17 @@ async def _enter(host: Host, guest: Guest, stream: Stream, door: Door) -> None:
     if start.wants_replication:
         await host.outside.replicate(guest, stream, live, start, proof.last)
         return
-    await _admit(host, guest, stream, live, start, proof.last)
+    profile = await _admit(host, guest, stream, live, start, proof.last)
+    if profile is not None and _regular(host, guest, pool, start):
+        size = len(body) + 8
+        packet = struct.pack("!II", size, code) + body
+        regular = Regular(start.user, guest.minor, _key_size(guest), live, *profile)
+        host.outside.porch.remember(packet, regular)
 
 
 async def _first_packets(guest: Guest, stream: Stream, door: Door) -> tuple[int, bytes]:
     """The code and the rest of the StartupMessage or CancelRequest; TLS is on then, if the client asked for it."""
-    asked: set[int] = set()
+    asked = {guest.asked}
     if door.context is not None and await stream.begins_with_tls():
         await stream.start_tls(door.context, serving=True)
         if guest.tls is None or guest.tls.selected_alpn_protocol() != ALPN:
@@ -232,18 +238,38 @@ async def _console(host: Host, guest: Guest, stream: Stream, door: Door, start: 
     host.outside.open_console(guest, start, admin)
 
 
-async def _admit(host: Host, guest: Guest, stream: Stream, live: LivePool, start: Startup, last: bytes) -> None:
-    """Startup parameters, welcome, and from then on the byte path."""
+def _key_size(guest: Guest) -> int:
+    return LONG_KEY if guest.minor >= 2 else SHORT_KEY
+
+
+def _regular(host: Host, guest: Guest, pool: PoolSettings, start: Startup) -> bool:
+    """Was the first packet all that it took to let this client in, and will it be for the next?"""
+    return (
+        host.outside.config.settings.auth_type == AuthType.TRUST
+        and guest.tls is None
+        and not pool.auth_user
+        and not pool.application_name_add_host
+        and guest.claims == COUNTED
+        and start.minor == guest.minor
+        and not start.extensions
+    )
+
+
+async def _admit(
+    host: Host, guest: Guest, stream: Stream, live: LivePool, start: Startup, last: bytes
+) -> tuple[_settings.Settings, Profile] | None:
+    """Startup parameters, welcome, and from then on the byte path; what was asked for and what it came to."""
     wanted = {name.lower(): value for name, value in start.settings}
     if live.settings.application_name_add_host:
         wanted["application_name"] = f"{wanted.get('application_name', 'app')} - {guest.address}"
     wanted = {**{k.lower(): v for k, v in live.settings.startup_parameters.items()}, **wanted}
-    profile = await profile_of(host, live, _settings.intern(wanted))
+    home = _settings.intern(wanted)
+    profile = await profile_of(host, live, home)
     if guest.closed or guest.serial not in host.guests:
-        return
+        return None
     guest.session = Client(profile.settings, live.rules, host.outside.budget)
     guest.stats = live.stats
-    key = cancel_key(guest.serial, LONG_KEY if guest.minor >= 2 else SHORT_KEY)
+    key = cancel_key(guest.serial, _key_size(guest))
     stream.send(
         last
         + messages.AUTHENTICATION_OK
@@ -252,7 +278,7 @@ async def _admit(host: Host, guest: Guest, stream: Stream, live: LivePool, start
         + messages.READY_IDLE
     )
     stream.settle()
-    host.outside.log_login(guest, start)
+    host.outside.log_login(guest)
     guest.rested = host.pump.now
     guest.login = None
     guest.mode = RELAY
@@ -261,3 +287,4 @@ async def _admit(host: Host, guest: Guest, stream: Stream, live: LivePool, start
     host.pump.watch(guest)
     if guest.eof and guest.serial in host.guests:
         host.client_gone(guest, "client unexpected eof")
+    return home, profile

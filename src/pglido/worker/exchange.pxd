@@ -9,6 +9,11 @@ from pglido.worker.links cimport Backend, Guest
 cdef int CLOSING
 
 cdef class Exchange:
+    cdef public int index
+    cdef public long long serial
+    cdef public bint draining
+    cdef public dict guests
+    cdef public dict lingering
     cdef public Pump pump
     cdef public str no_ring
     cdef public object outside
@@ -19,12 +24,15 @@ cdef class Exchange:
     @cython.locals(pool=Pool, session=Client, slot=Slot, now=double, birth=object, ticket=Ticket)
     cpdef bint attach(self, Guest guest) except -1
 
-    cpdef void released(self, Backend backend) except *
+    @cython.locals(ticket=Ticket)
+    cpdef void end(self, Guest guest, str why, bytes last=*) except *
 
-    cpdef void give(self, Backend backend) except *
+    cpdef int released(self, Backend backend) except -1
+
+    cpdef int give(self, Backend backend) except -1
 
     @cython.locals(slot=Slot, pool=Pool, ticket=Ticket)
-    cdef void _give(self, Backend backend) except *
+    cdef int _give(self, Backend backend) except -1
 
     @cython.locals(guest=Guest, stats=Stats)
     cpdef void serve(self, Ticket ticket, Backend backend) except *

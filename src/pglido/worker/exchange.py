@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from .live import LivePool
 
 
+# Seconds that a client which must go has for taking what is still to be sent to it.
+LINGER = 10.0
+
+
 class Errand:
     """A coroutine of the worker's own that stands in line for a server as clients do."""
 
@@ -31,7 +35,12 @@ class Exchange:
     `no_ring` says why io_uring is not used, empty when it is or is not wanted.
     """
 
-    def __init__(self, event_backend: str) -> None:
+    def __init__(self, index: int, event_backend: str) -> None:
+        self.index = index
+        self.serial = 0
+        self.draining = False
+        self.guests: dict[int, Guest] = {}
+        self.lingering: dict[Guest, float] = {}
         made = new_pump(self, event_backend)
         self.pump: Pump = made[0]
         self.no_ring: str = made[1]
@@ -42,6 +51,8 @@ class Exchange:
     if TYPE_CHECKING:
 
         def birth_for(self, guest: Guest) -> "Settings": ...
+        def abandon(self, guest: Guest, backend: Backend) -> None: ...
+        def part_raw(self, guest: Guest) -> None: ...
         def plan_soon(self, live: "LivePool") -> None: ...
         def rested(self, backend: Backend) -> None: ...
         def worn_out(self, backend: Backend) -> None: ...
@@ -79,14 +90,14 @@ class Exchange:
         """
         if self.giving:
             self.freed.append(backend)
-            return
-        self.giving = True
-        try:
-            self._give(backend)
-            while self.freed:
-                self._give(self.freed.pop(0))
-        finally:
-            self.giving = False
+        else:
+            self.giving = True
+            try:
+                self._give(backend)
+                while self.freed:
+                    self._give(self.freed.pop(0))
+            finally:
+                self.giving = False
 
     def _give(self, backend: Backend) -> None:
         slot = backend.slot
@@ -116,3 +127,29 @@ class Exchange:
         if guest.cancel_wanted:
             guest.cancel_wanted = False
             self.outside.cancel_soon(guest)
+
+    def end(self, guest: Guest, why: str, last: bytes = b"") -> None:
+        """Close a client's connection after sending `last`."""
+        if guest.serial not in self.guests:
+            return
+        del self.guests[guest.serial]
+        self.outside.log_end(guest, why)
+        ticket = guest.ticket
+        if ticket is not None:
+            guest.pool.leave(ticket)
+            guest.ticket = None
+        if guest.server is not None:
+            self.abandon(guest, guest.server)
+        if guest.session is not None:
+            guest.session.drop()
+        if guest.peer is not None:
+            self.part_raw(guest)
+        if guest.live is not None:
+            guest.live.clients -= 1
+        self.outside.uncount(guest)
+        if guest.eof or guest.broken:
+            self.pump.close(guest)
+        else:
+            self.pump.send_and_close(guest, last)
+            if not guest.closed:
+                self.lingering[guest] = self.pump.now + LINGER

@@ -21,23 +21,15 @@ from .live import LivePool, birth_of
 log = logging.getLogger("pglido.worker")
 
 EMPTY_CHECK = "<empty>"
-# Seconds that a client which must go has for taking what is still to be sent to it.
-LINGER = 10.0
-
 
 class Host(Exchange):
     """All connections of one worker."""
 
     def __init__(self, index: int, event_backend: str = "auto") -> None:
-        super().__init__(event_backend)
-        self.index = index
-        self.guests: dict[int, Guest] = {}
+        super().__init__(index, event_backend)
         self.backends: dict[Backend, None] = {}
         self.pools: dict[tuple[str, str], LivePool] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
-        self.serial = 0
-        self.draining = False
-        self.lingering: dict[Guest, float] = {}
 
     def next_serial(self) -> int:
         """A number for a new connection."""
@@ -151,32 +143,6 @@ class Host(Exchange):
         whole = backend is None or backend.session.between_messages()
         data = messages.error(severity, sqlstate, text, f"client {guest.uuid}") if whole else b""
         self.end(guest, text, data)
-
-    def end(self, guest: Guest, why: str, last: bytes = b"") -> None:
-        """Close a client's connection after sending `last`."""
-        if guest.serial not in self.guests:
-            return
-        del self.guests[guest.serial]
-        self.outside.log_end(guest, why)
-        ticket, backend, live = guest.ticket, guest.server, guest.live
-        if ticket is not None and live is not None:
-            live.policy.leave(ticket)
-            guest.ticket = None
-        if backend is not None:
-            self.abandon(guest, backend)
-        if guest.session is not None:
-            guest.session.drop()
-        if guest.peer is not None:
-            self.part_raw(guest)
-        if live is not None:
-            live.clients -= 1
-        self.outside.uncount(guest)
-        if guest.eof or guest.broken:
-            self.pump.close(guest)
-        else:
-            self.pump.send_and_close(guest, last)
-            if not guest.closed:
-                self.lingering[guest] = self.pump.now + LINGER
 
     def server_gone(self, backend: Backend, why: str) -> None:
         """A server closed its connection, died, or can't be trusted any more."""

@@ -14,6 +14,7 @@ cdef class Guest(ClientLink):
     cdef public object login
     cdef public tuple claims
     cdef public bint cancel_wanted
+    cdef public int asked
 
 cdef class Backend(ServerLink):
     cdef public long long serial

@@ -1,11 +1,13 @@
 """The two kinds of connection as a worker knows them, and how they are named."""
 
+import logging
 import os
 import socket
 import time
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
+from .. import log as logs
 from ..io.dial import Address
 from ..io.links import UNSET, ClientLink, ServerLink
 from ..io.visit import Visit
@@ -20,9 +22,8 @@ SERIAL_BITS = 23
 SERIAL_MASK = (1 << SERIAL_BITS) - 1
 
 _EPOCH = time.time() - time.monotonic()
-# Version 8 and variant 10 of RFC 9562, 60 random bits, and 62 for the serial.
-_HIGH = "-".join([os.urandom(4).hex(), os.urandom(2).hex(), "8" + os.urandom(2).hex()[:3]])
-_LOW = 2 << 62
+# Version 8 and variant 10 of RFC 9562: 60 random bits, and 62 for the serial, of which 48 are ever used.
+_SAME = "-".join([os.urandom(4).hex(), os.urandom(2).hex(), "8" + os.urandom(2).hex()[:3], "8000", ""])
 _SECRET = os.urandom(32)
 
 
@@ -33,8 +34,7 @@ def epoch(monotonic: float) -> float:
 
 def uuid_of(serial: int) -> str:
     """The UUID of this worker's connection number `serial`: version 8 (RFC 9562), random per process."""
-    text = f"{_LOW | serial:016x}"
-    return f"{_HIGH}-{text[:4]}-{text[4:]}"
+    return f"{_SAME}{serial:012x}"
 
 
 def cancel_key(serial: int, size: int) -> bytes:
@@ -48,7 +48,7 @@ def cancel_pid(worker: int, serial: int) -> int:
 
 
 class Guest(ClientLink):
-    """A client connection of this worker."""
+    """A client connection of this worker; `asked` is the kind of encryption that it was refused, 0 for none."""
 
     if TYPE_CHECKING:
         server: "Backend | None"
@@ -67,6 +67,7 @@ class Guest(ClientLink):
         self.login: Visit | None = None
         self.claims: tuple[int, ...] = ()
         self.cancel_wanted = False
+        self.asked = 0
 
     @property
     def uuid(self) -> str:
@@ -81,6 +82,10 @@ class Guest(ClientLink):
     def extra(self) -> dict[str, str]:
         """What log lines about this connection carry."""
         return {"uuid": self.uuid, "user": self.user, "database": self.database, "address": self.address}
+
+    def event(self, log: logging.Logger, text: str) -> None:
+        """Log that this connection came or went."""
+        logs.connection_event(log, text, uuid_of(self.serial), self.user, self.database, self.address)
 
 
 class Backend(ServerLink):

@@ -30,5 +30,5 @@ async def replicate(host: Host, guest: Guest, stream: Stream, live: LivePool, st
         + messages.READY_IDLE
     )
     stream.settle()
-    host.outside.log_login(guest, start)
+    host.outside.log_login(guest)
     host.pump.join_raw(guest, backend)

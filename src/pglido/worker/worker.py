@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import os
+import selectors
 import socket
 import ssl
 import time
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from hmac import compare_digest
 from typing import Any
 
@@ -16,7 +17,8 @@ from ..auth.binding import end_point
 from ..config.choices import EventBackend
 from ..config.model import Config, PoolSettings
 from ..io.dial import Names
-from ..io.links import HANDSHAKE, Link
+from ..io.doors import accept
+from ..io.links import Link, Watched
 from ..io.stream import Stream
 from ..io.tls import TlsFiles, accepting
 from ..io.visit import Visit
@@ -34,6 +36,7 @@ from .links import SERIAL_BITS, SERIAL_MASK, Backend, Guest, cancel_key
 from .live import LivePool, new_live
 from .opening import open_server, send_cancel
 from .people import People
+from .porch import Porch
 from .replication import replicate
 
 log = logging.getLogger("pglido.worker")
@@ -48,10 +51,6 @@ ACCEPT_PAUSE = 1
 
 # For so many pairs of database and user is it remembered what the configuration says.
 POOLS_KNOWN = 4096
-
-# What every client counts as from accept on.
-COUNTED = (int(Column.CLIENTS),)
-
 
 class CannotBoot(Exception):
     """This configuration can't run, and no restart would help."""
@@ -82,7 +81,10 @@ class Worker:
         self.names = Names(0, 0)
         self.people = People(host)
         self.doors: dict[bool, Door] = {}
+        self.batch = 1
+        self.listening: dict[socket.socket, Watched] = {}
         self.clock = Clock(self)
+        self.porch = Porch(host, board)
         self.leaving: float | None = None
         self.wait_for_clients = False
         self.ended = asyncio.Event()
@@ -183,6 +185,7 @@ class Worker:
             raise OSError(f"client_tls_* can't be used ({used}): {error}") from error
         self.doors = {False: Door(False, context, binding), True: Door(True, None, None)}
         self.config = message.config
+        self.porch.forget()
         self.pool_of = lru_cache(POOLS_KNOWN)(message.config.pool)
         self.ignored = frozenset(name.lower() for name in settings.ignore_startup_parameters)
         self.workers = message.workers
@@ -234,44 +237,42 @@ class Worker:
     # Clients.
 
     def listen(self, sock: socket.socket) -> None:
-        """Begin to take connections from a listening socket."""
+        """Begin to take connections from a listening socket, past asyncio: in the pump's own round."""
         if not self.host.draining:
-            asyncio.get_running_loop().add_reader(sock, self.accept, sock)
+            watched = self.listening[sock] = Watched(None)
+            watched.call = partial(self.accept, sock)
+            self.host.pump.watch_descriptor(watched, sock.fileno(), selectors.EVENT_READ, False)
+
+    def close_door(self, sock: socket.socket) -> None:
+        """Take no more connections from it for now."""
+        watched = self.listening.pop(sock, None)
+        if watched is not None:
+            self.host.pump.unwatch_descriptor(watched, sock.fileno())
 
     def accept(self, sock: socket.socket) -> None:
         """Take what stands at a door, up to a batch. TCP options are those of the listening socket."""
-        unix = sock.family == socket.AF_UNIX
-        for _ in range(ACCEPT_BATCH):
+        door = self.doors[sock.family == socket.AF_UNIX]
+        for count in range(self.batch):
             try:
-                client, address = sock.accept()
-            except BlockingIOError:
-                return
+                taken = accept(sock.fileno())
+                if taken is None:
+                    self.batch = max(1, count)
+                    return
+                self.porch.arrive(*taken, door)
             except OSError as error:
                 # Mostly too many open files: without a pause this would be tried all the time.
                 log.error("can't accept, will try again in %d s: %s", ACCEPT_PAUSE, error)
-                loop = asyncio.get_running_loop()
-                loop.remove_reader(sock)
-                loop.call_later(ACCEPT_PAUSE, self.listen, sock)
+                self.close_door(sock)
+                asyncio.get_running_loop().call_later(ACCEPT_PAUSE, self.listen, sock)
                 return
-            client.setblocking(False)
-            self.admit(client.detach(), "unix" if unix else f"{address[0]}:{address[1]}", self.doors[unix])
+            except Exception:
+                log.exception("bug: a connection was not taken")
+        # As many as there were, or more: one that comes alone costs one call.
+        self.batch = min(2 * self.batch, ACCEPT_BATCH)
 
-    def admit(self, fd: int, address: str, door: Door) -> None:
-        """A new connection: count it, and let it come in."""
-        host, board = self.host, self.board
-        serial = host.next_serial()
-        while serial & SERIAL_MASK == 0:
-            serial = host.next_serial()
-        board.add(Column.CLIENTS, 1)
-        board.add(Column.ACCEPTED, 1)
-        guest = Guest(fd, serial, address, time.monotonic())
-        guest.claims = COUNTED
-        host.guests[serial] = guest
-        if door.context is not None:
-            # Its first byte tells TLS from plain, and must be there for TLS to read.
-            guest.mode = HANDSHAKE
-        host.pump.add(guest)
-        guest.login = Visit(enter(host, guest, door), _login_failed)
+    def visit(self, guest: Guest, door: Door) -> None:
+        """A connection comes in the long way."""
+        guest.login = Visit(enter(self.host, guest, door), _login_failed)
         guest.login.step()
 
     def crowded(self) -> bool:
@@ -284,15 +285,15 @@ class Worker:
         self.board.release(guest.claims)
         guest.claims = ()
 
-    def log_login(self, guest: Guest, start: Startup) -> None:
+    def log_login(self, guest: Guest) -> None:
         """A client is in."""
         if self.config.settings.log_connections:
-            log.info("login: protocol 3.%d", guest.minor, extra=guest.extra())
+            guest.event(log, f"login: protocol 3.{guest.minor}")
 
     def log_end(self, guest: Guest, why: str) -> None:
         """A client's connection ends; those that never were in are told of only where something was wrong."""
         if why and self.config.settings.log_disconnections and (guest.live is not None or guest.user):
-            log.info("closing because: %s (age %ds)", why, time.monotonic() - guest.born, extra=guest.extra())
+            guest.event(log, f"closing because: {why} (age {int(self.host.pump.now - guest.born)}s)")
 
     def open_console(self, guest: Guest, start: Startup, admin: bool) -> None:
         """Relay a client of the admin database to the control process."""
@@ -402,9 +403,8 @@ class Worker:
 
     def on_drain(self, message: ipc.Drain) -> None:
         """Take no more clients; go when the last transaction is done, or the last client has left."""
-        loop = asyncio.get_running_loop()
         for sock in self.sockets:
-            loop.remove_reader(sock)
+            self.close_door(sock)
         self.host.draining = True
         self.wait_for_clients = message.clients
         self.leaving = time.monotonic() + message.timeout if message.timeout else float("inf")

@@ -105,6 +105,7 @@ async def test_workers_that_crash_before_any_was_ready_make_no_crash_loop(tmp_pa
 
 
 async def test_the_pause_grows_from_crash_to_crash(it: Running, monkeypatch, caplog):
+    monkeypatch.setattr(supervisor_module, "LONGEST_PAUSE_READY", 0.3)
     for number in range(1, 4):
         line = await it.line_to(0)
         await line.say("crash")
@@ -114,7 +115,7 @@ async def test_the_pause_grows_from_crash_to_crash(it: Running, monkeypatch, cap
             )
         )
     pauses = [record.args[-1] for record in caplog.records if "restart in" in record.msg]
-    assert pauses == [0.1, 0.2, 0.4]
+    assert pauses == [0.1, 0.2, 0.3]
 
 
 async def test_a_worker_that_does_not_stop_is_killed(tmp_path, fake_mode, monkeypatch):

@@ -1,0 +1,1 @@
+cpdef tuple accept(int fd)

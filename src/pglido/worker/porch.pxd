@@ -1,0 +1,36 @@
+cimport cython
+
+from pglido.io.pump cimport Pump
+from pglido.worker.exchange cimport Exchange
+from pglido.worker.links cimport Guest
+
+cdef int CLIENTS, ACCEPTED, LONGEST, REGULARS
+cdef int HANDSHAKE, RELAY, SSL_REQUEST
+cdef long long SERIAL_MASK
+cdef bytes NO, SSL_PACKET
+
+cdef class Regular:
+    cdef public str user
+    cdef public int minor
+    cdef public int key_size
+    cdef public object live
+    cdef public object home
+    cdef public object profile
+    cdef public bytes greeting
+
+cdef class Porch:
+    cdef public Exchange host
+    cdef public object board
+    cdef public object regulars
+
+    cpdef void forget(self) except *
+    cpdef void remember(self, bytes packet, Regular regular) except *
+
+    @cython.locals(host=Exchange, guest=Guest, serial="long long")
+    cpdef void arrive(self, int fd, str address, object door) except *
+
+    @cython.locals(said=bytes, regular=Regular)
+    cpdef void knock(self, Guest guest, object door) except *
+
+    @cython.locals(host=Exchange, key=bytes, data=bytes)
+    cdef bint _greet(self, Guest guest, Regular regular) except -1
