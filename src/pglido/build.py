@@ -13,6 +13,7 @@ from importlib.util import find_spec
 # Below `pglido`: each is a plain typed .py with a .pxd beside it, or compiled-only Cython in Python's syntax.
 COMPILED = (
     "io.doors",
+    "io.epoll",
     "io.links",
     "io.poller",
     "io.pump",
@@ -29,15 +30,18 @@ COMPILED = (
     "worker.links",
     "worker.porch",
 )
+# Compiled where setup.py finds what it needs: liburing.
+OPTIONAL = ("io.ring",)
 
 
 @cache
 def interpreted() -> tuple[str, ...]:
     """Modules that should be extensions and are not, by full name; empty for the compiled build."""
-    return tuple(name for name in (f"pglido.{module}" for module in COMPILED) if not _is_extension(name))
+    return tuple(name for name in (f"pglido.{module}" for module in COMPILED) if not is_extension(name))
 
 
-def _is_extension(name: str) -> bool:
+def is_extension(name: str) -> bool:
+    """Is this module, by its full name, there as an extension?"""
     spec = sys.modules[name].__spec__ if name in sys.modules else find_spec(name)
     return spec is not None and spec.origin is not None and spec.origin.endswith(tuple(EXTENSION_SUFFIXES))
 

@@ -22,7 +22,11 @@ Settings = Mapping[str, Any]
 # What starts a pooler, the configuration's path following. Another build can be tried with the environment variable.
 SERVE = shlex.split(os.environ.get("PGLIDO_TEST_SERVE", "")) or [sys.executable, "-m", "pglido.cli.main", "serve"]
 
+# The other backend can be tried with the environment variable.
+EVENT_BACKEND = os.environ.get("PGLIDO_TEST_EVENT_BACKEND", "auto")
+
 DEFAULTS: dict[str, Any] = {
+    "event_backend": EVENT_BACKEND,
     "listen_addr": "127.0.0.1",
     "unix_socket_dir": "",
     "auth_type": "trust",

@@ -17,7 +17,7 @@ def asked_anew() -> None:
     build.interpreted.cache_clear()
 
 
-@pytest.mark.parametrize("module", build.COMPILED)
+@pytest.mark.parametrize("module", build.COMPILED + build.OPTIONAL)
 def test_each_compiled_module_has_its_source_and_its_types(module: str) -> None:
     path = ROOT / module.replace(".", "/")
     assert path.with_suffix(".py").exists()

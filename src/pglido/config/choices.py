@@ -24,6 +24,14 @@ class SslMode(StrEnum):
     VERIFY_FULL = "verify-full"
 
 
+class EventBackend(StrEnum):
+    """How a worker waits for its sockets, receives and sends."""
+
+    AUTO = "auto"
+    EPOLL = "epoll"
+    IO_URING = "io_uring"
+
+
 class AuthType(StrEnum):
     """How a client proves who it is."""
 

@@ -14,6 +14,7 @@ from .choices import (
     SYSLOG_FACILITIES,
     TLS_PROTOCOL_WORDS,
     AuthType,
+    EventBackend,
     LogFormat,
     LogLevel,
     PoolMode,
@@ -93,6 +94,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             own=True,
         ),
     ] = 0
+    event_backend: Annotated[
+        EventBackend,
+        Row(
+            "How workers wait for their sockets, receive and send. `auto` is `io_uring` where the kernel allows"
+            " it (Linux 6.1 or newer) and pglido was built with liburing, else `epoll`.",
+            reload=False,
+            own=True,
+        ),
+    ] = EventBackend.AUTO
     user: Annotated[str, Row("System user to become after start, when started as root.", reload=False)] = ""
     pidfile: Annotated[
         str, Row("File that holds the number of the control process.", Kind.PATH, reload=False)

@@ -74,7 +74,10 @@ class Pooler:
         self.listeners = listeners
         self.started = time.time()
         self.broker = Broker(self._limits)
-        self.supervisor = Supervisor(workers, board, listeners.of, self, command)
+        backend = loaded.config.settings.event_backend
+        self.supervisor = Supervisor(
+            workers, board, listeners.of, self, [*command, "--event-backend", backend]
+        )
         self.averages = Averages(time.monotonic())
         self.state = "starting"  # running, draining, stopping
         self.up = asyncio.Event()

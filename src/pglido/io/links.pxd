@@ -16,6 +16,18 @@ cdef class Link:
     cdef public bytearray out
     cdef public bytes inbox
     cdef public object waiter
+    # Of the ring.
+    cdef bytearray queue
+    cdef bytes early
+    cdef unsigned int coming_mask
+    cdef char coming
+    cdef bint going
+    cdef bint full
+    cdef bint coming_ends
+    cdef bint going_ends
+    cdef bint changed
+    cdef bint ended
+    cdef char much
     cdef public Link peer
 
 cdef class ServerLink(Link):
@@ -35,5 +47,10 @@ cdef class ClientLink(Link):
 cdef class Watched:
     cdef public object key
     cdef public object call
+    # Of the ring.
+    cdef int fd
+    cdef unsigned int mask
+    cdef bint polled
+    cdef unsigned int polled_mask
 
 cpdef void wake(Link link) except *

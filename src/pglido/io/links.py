@@ -37,6 +37,12 @@ class Link:
         self.peer: Link | None = None
         self.watched = False
         self.parked = False
+        self.queue: bytearray | None = None
+        self.early: bytes | None = None
+        self.coming = self.much = 0
+        self.coming_mask = 0
+        self.going = self.coming_ends = self.going_ends = False
+        self.full = self.changed = self.ended = False
 
 
 class ClientLink(Link):
@@ -71,6 +77,9 @@ class Watched:
     def __init__(self, key: Any) -> None:
         self.key = key
         self.call: Callable[[], None] | None = None
+        self.fd = -1
+        self.mask = self.polled_mask = 0
+        self.polled = False
 
 
 def wake(link: Link) -> None:

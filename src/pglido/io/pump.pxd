@@ -29,11 +29,11 @@ cdef class Pump(Poller):
     cdef void deliver(self, Link link, Outbox outbox, char* buf) except *
     cdef void push(self, ClientLink client, char* buf, Py_ssize_t pos, Py_ssize_t end) except *
     cdef void goodbye(self, ClientLink client) except *
-    cdef void on_client(self, ClientLink client, Py_ssize_t got) except *
-    cdef void on_server(self, ServerLink server, Py_ssize_t got) except *
+    cdef void on_client(self, ClientLink client, char* buf, Py_ssize_t got) except *
+    cdef void on_server(self, ServerLink server, char* buf, Py_ssize_t got) except *
     cdef void count(self, ClientLink client, Server session) except *
     cdef bint let_go(self, ClientLink client) except -1
     cdef void on_event(self, Link link, unsigned int events) except *
-    cdef void store(self, Link link, Py_ssize_t got) except *
+    cdef void store(self, Link link, char* buf, Py_ssize_t got) except *
     cdef void lost(self, Link link) except *
     cdef void guard(self, Link link, unsigned int events) except *

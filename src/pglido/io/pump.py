@@ -2,12 +2,13 @@
 """The byte path: receives from one peer, asks the session, sends to the other. Compiled only (Cython).
 
 Rules:
-1. One receive buffer for all connections. What could not be sent at once is copied to the link it is for
-   (`out`); the link that it came from isn't read until that is gone. So a connection at rest owns no buffer, and
+1. What is received is dealt with at once. What the backend does not take is copied to the link it is for (`out`);
+   the link that it came from isn't read until that is gone. So a connection at rest owns no buffer, and
    one at work holds at most about one buffer's worth.
 2. A link is relayed (clients and servers), raw (bytes go to `peer` unseen), or it collects what comes in `inbox`
    for a coroutine that reads it (`Stream`).
 3. Nothing here decides who is served: the host does, in `attach`, `released`, `client_gone`, `server_gone`.
+4. Nothing here calls the kernel: the backend does, which is a class below this one (`Poller` has what is asked of it).
 """
 
 from typing import Any
@@ -47,7 +48,7 @@ class Pump(Poller):
         server: ServerLink
         if not link.watched and not link.parked:
             return
-        if link.out is not None:
+        if link.out is not None or link.after_close:
             mask |= EPOLLOUT
         if link.after_close:
             pass
@@ -92,7 +93,7 @@ class Pump(Poller):
         self.send(link, data)
         if link.closed:
             return
-        if link.out is None or link.broken:
+        if link.broken or (link.out is None and self.settled(link)):
             self.close(link)
         else:
             link.after_close = True
@@ -191,7 +192,10 @@ class Pump(Poller):
         size: cython.Py_ssize_t
         sent: cython.Py_ssize_t
         if link.out is None:
-            self.watch(link)
+            if link.after_close and self.settled(link):
+                self.close(link)
+            else:
+                self.watch(link)
             return
         size = len(link.out)
         sent = self.send_some(link, PyByteArray_AS_STRING(link.out), size)
@@ -205,7 +209,8 @@ class Pump(Poller):
             return
         link.out = None
         if link.after_close:
-            self.close(link)
+            if self.settled(link):
+                self.close(link)
             return
         self.out_changed(link)
         if link.mode == COLLECT and link.waiter is not None:
@@ -275,17 +280,16 @@ class Pump(Poller):
         else:
             self.host.client_gone(client, "")
 
-    def on_client(self, client: ClientLink, got: cython.Py_ssize_t) -> None:
-        """`got` bytes of a relayed client are in the buffer."""
+    def on_client(self, client: ClientLink, buf: cython.p_char, got: cython.Py_ssize_t) -> None:
+        """`got` bytes came from a relayed client."""
         client.stats.received += got
         if client.waiting:
-            self.store(client, got)
+            self.store(client, buf, got)
             return
-        self.push(client, PyByteArray_AS_STRING(self.buffer), 0, got)
+        self.push(client, buf, 0, got)
 
-    def on_server(self, server: ServerLink, got: cython.Py_ssize_t) -> None:
-        """`got` bytes of a relayed server are in the buffer."""
-        buf: cython.p_char = PyByteArray_AS_STRING(self.buffer)
+    def on_server(self, server: ServerLink, buf: cython.p_char, got: cython.Py_ssize_t) -> None:
+        """`got` bytes came from a relayed server."""
         blocked: cython.bint
         session: Server = server.session
         client: ClientLink | None = server.client
@@ -381,20 +385,20 @@ class Pump(Poller):
             self.lost(link)
         elif link.mode == RELAY:
             if isinstance(link, ClientLink):
-                self.on_client(cython.cast(ClientLink, link), got)
+                self.on_client(cython.cast(ClientLink, link), self.data, got)
             else:
-                self.on_server(cython.cast(ServerLink, link), got)
+                self.on_server(cython.cast(ServerLink, link), self.data, got)
         elif link.mode == RAW:
             peer: Link | None = link.peer
             if peer is not None:
-                self.transmit(peer, PyByteArray_AS_STRING(self.buffer), got)
+                self.transmit(peer, self.data, got)
         else:
-            self.store(link, got)
+            self.store(link, self.data, got)
             wake(link)
 
-    def store(self, link: Link, got: cython.Py_ssize_t) -> None:
+    def store(self, link: Link, buf: cython.p_char, got: cython.Py_ssize_t) -> None:
         """Keep what came for later; beyond a limit, leave it with the kernel."""
-        data: bytes = PyByteArray_AS_STRING(self.buffer)[:got]
+        data: bytes = buf[:got]
         link.inbox = data if link.inbox is None else link.inbox + data
         if len(link.inbox) >= INBOX_LIMIT:
             self.watch(link)
@@ -417,5 +421,3 @@ class Pump(Poller):
             self.host.client_gone(link, "client unexpected eof")
         else:
             self.host.server_gone(link, "server conn crashed?")
-
-    # asyncio's own descriptors.

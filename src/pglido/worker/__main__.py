@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("--channel", type=int, required=True)
     parser.add_argument("--board", type=int, required=True)
     parser.add_argument("--listen", default="")
+    parser.add_argument("--event-backend", default="auto")
     args = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -37,7 +38,7 @@ def main() -> int:
         os.set_inheritable(fd, False)
     setproctitle(f"pglido: worker {args.index}")
     logs.setup(f"worker {args.index}")
-    host = Host(args.index)
+    host = Host(args.index, args.event_backend)
     loop = new_loop(host.pump)
     asyncio.set_event_loop(loop)
     # What lives this long is no garbage: the collector needn't look at it again.

@@ -15,6 +15,7 @@ cdef class Exchange:
     cdef public dict guests
     cdef public dict lingering
     cdef public Pump pump
+    cdef public str no_ring
     cdef public object outside
     cdef public list freed
     cdef bint giving

@@ -6,6 +6,7 @@ The pump calls `attach` and `released`; what is rare is left to the `Host`, whic
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from ..io.backends import new_pump
 from ..io.pump import Pump
 from ..pool.pool import CLOSING, Ticket
 from .links import Backend, Guest
@@ -29,15 +30,20 @@ class Errand:
 
 
 class Exchange:
-    """The part of the `Host` that every transaction passes through; `outside` is the Worker."""
+    """The part of the `Host` that every transaction passes through; `outside` is the Worker.
 
-    def __init__(self, index: int) -> None:
+    `no_ring` says why io_uring is not used, empty when it is or is not wanted.
+    """
+
+    def __init__(self, index: int, event_backend: str) -> None:
         self.index = index
         self.serial = 0
         self.draining = False
         self.guests: dict[int, Guest] = {}
         self.lingering: dict[Guest, float] = {}
-        self.pump: Pump = Pump(self)
+        made = new_pump(self, event_backend)
+        self.pump: Pump = made[0]
+        self.no_ring: str = made[1]
         self.outside: Any = None
         self.freed: list[Backend] = []
         self.giving = False

@@ -25,8 +25,8 @@ EMPTY_CHECK = "<empty>"
 class Host(Exchange):
     """All connections of one worker."""
 
-    def __init__(self, index: int) -> None:
-        super().__init__(index)
+    def __init__(self, index: int, event_backend: str = "auto") -> None:
+        super().__init__(index, event_backend)
         self.backends: dict[Backend, None] = {}
         self.pools: dict[tuple[str, str], LivePool] = {}
         self.tasks: set[asyncio.Task[Any]] = set()

@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import log as logs
 from ..auth.binding import end_point
+from ..config.choices import EventBackend
 from ..config.model import Config, PoolSettings
 from ..io.dial import Names
 from ..io.doors import accept
@@ -99,6 +100,10 @@ class Worker:
             self.configure(first)
         except (OSError, ValueError) as error:
             raise CannotBoot(str(error)) from error
+        if self.host.no_ring:
+            asked = self.config.settings.event_backend == EventBackend.IO_URING
+            level = logging.WARNING if asked else logging.INFO
+            log.log(level, "epoll is used instead of io_uring: %s", self.host.no_ring)
         for sock in self.sockets:
             self.listen(sock)
         self.channel.post(ipc.Ready(os.getpid()))

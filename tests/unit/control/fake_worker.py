@@ -202,6 +202,7 @@ async def main() -> None:
     parser.add_argument("--channel", type=int, required=True)
     parser.add_argument("--board", type=int, required=True)
     parser.add_argument("--listen", default="")
+    parser.add_argument("--event-backend", default="")
     options = parser.parse_args()
     if MODE == "crash":
         sys.exit(9)

@@ -1,4 +1,4 @@
-"""A switchboard for each test."""
+"""A switchboard for each test, on each backend."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -6,14 +6,30 @@ from typing import Any
 import pytest
 from switchboard import Switchboard
 
+from pglido.io.backends import Unavailable, ring_pump
+from pglido.io.epoll import EpollPump
+from pglido.io.pump import Pump
+
+
+@pytest.fixture(params=["epoll", "io_uring"])
+def pump(request: pytest.FixtureRequest) -> Callable[[Any], Pump]:
+    """Makes the pump of a host."""
+    if request.param == "epoll":
+        return EpollPump
+    try:
+        ring_pump(None)
+    except Unavailable as why:
+        pytest.skip(f"no io_uring: {why}")
+    return ring_pump
+
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., Switchboard]]:
+def make(pump: Callable[[Any], Pump]) -> Iterator[Callable[..., Switchboard]]:
     """Make switchboards, that are closed with the test."""
     made: list[Switchboard] = []
 
     def one(**options: Any) -> Switchboard:
-        made.append(Switchboard(**options))
+        made.append(Switchboard(pump, **options))
         return made[-1]
 
     yield one

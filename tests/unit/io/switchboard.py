@@ -22,8 +22,8 @@ MOST_TURNS = 20_000
 class Host:
     """What the pump asks of its host; `log` has what happened."""
 
-    def __init__(self) -> None:
-        self.pump = Pump(self)
+    def __init__(self, pump: Callable[[Any], Pump]) -> None:
+        self.pump = pump(self)
         self.idle: deque[ServerLink] = deque()
         self.line: deque[ClientLink] = deque()
         self.log: list[tuple[Any, ...]] = []
@@ -157,6 +157,10 @@ class Far:
         except ConnectionResetError:
             return True
 
+    def link_socket(self) -> socket.socket:
+        """The near end, once the pump has let it go."""
+        return socket.socket(fileno=self.link.fd)
+
     def close(self) -> None:
         """Hang up."""
         self.sock.close()
@@ -166,8 +170,8 @@ class Far:
 class Switchboard:
     """The pump, its host, and the far ends of all links."""
 
-    def __init__(self, servers: int = 1, block: bool = True, keep: bool = False) -> None:
-        self.host = Host()
+    def __init__(self, pump: Callable[[Any], Pump], servers: int = 1, block: bool = True, keep: bool = False) -> None:
+        self.host = Host(pump)
         self.pump = self.host.pump
         self.rules = Rules(True, 100, 1 << 30, block, keep, Good(), Counts())
         self.budget = Budget(1 << 24)

@@ -1,0 +1,629 @@
+# cython: annotation_typing=True
+"""The pump on io_uring: one call to the kernel per round says all that is new and takes all that happened.
+
+Compiled only (Cython), and only where liburing is.
+
+Rules:
+1. A link has up to two requests that wait with the kernel: `coming` (a receive that goes on and on, or a poll) and
+   `going` (a poll). What is wanted of a link is changed at any time, and told to the kernel before the next wait
+   (`say`): a request that no longer fits is cancelled, and a new one is made when its end has been heard.
+2. A request that waits holds a reference to its link, until its end.
+3. Relayed and raw links are received and sent by the ring. All others are polled, and read and written by calls, as are
+   TLS links (OpenSSL calls by itself) and those that carry much: a call per 64 KiB costs less than a copy of it, and
+   what a peer sends ahead stays with the kernel.
+4. What is to be sent is copied to `queue`, and goes with the next wait. A send never waits with the kernel: it is over
+   when that call returns, and has a result only if not all was taken; then the link is `full` until a poll says
+   otherwise. `queue` is bounded; what it does not take is the pump's `out`, as with a socket that is full. (Sends that
+   wait are heard of in a second call per round: a 1,000-row result cost a quarter more.)
+5. What was received after the pump wanted no more is kept in `early`, and is told of before anything else when it does.
+   It is bounded by what one round can bring, for then the receive is cancelled.
+"""
+
+import os
+from typing import Any
+
+import cython
+from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING, PyByteArray_FromStringAndSize, PyByteArray_Resize
+from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
+from cython.cimports.libc.errno import EAGAIN, EBUSY, EINTR, ENOBUFS, ENOSYS, ETIME
+from cython.cimports.libc.stdint import uint64_t
+from cython.cimports.libc.stdlib import free, malloc
+from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.pglido.io.kernel import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, MSG_NOSIGNAL
+from cython.cimports.pglido.io.poller import monotonic, tell, wanted
+from cython.cimports.pglido.io.uring import (
+    ECANCELED,
+    IORING_CQE_BUFFER_SHIFT,
+    IORING_CQE_F_BUFFER,
+    IORING_CQE_F_MORE,
+    IORING_OP_ASYNC_CANCEL,
+    IORING_OP_POLL_ADD,
+    IORING_OP_RECV,
+    IORING_OP_SEND,
+    IORING_SETUP_CLAMP,
+    IORING_SETUP_CQSIZE,
+    IORING_SETUP_DEFER_TASKRUN,
+    IORING_SETUP_SINGLE_ISSUER,
+    IORING_SETUP_SUBMIT_ALL,
+    IOSQE_BUFFER_SELECT,
+    IOSQE_CQE_SKIP_SUCCESS,
+    MSG_DONTWAIT,
+    MSG_WAITALL,
+    __kernel_timespec,
+    io_uring,
+    io_uring_buf_reg,
+    io_uring_buf_ring,
+    io_uring_buf_ring_add,
+    io_uring_buf_ring_advance,
+    io_uring_buf_ring_init,
+    io_uring_cqe,
+    io_uring_cqe_seen,
+    io_uring_free_probe,
+    io_uring_get_probe_ring,
+    io_uring_get_sqe,
+    io_uring_opcode_supported,
+    io_uring_params,
+    io_uring_peek_batch_cqe,
+    io_uring_peek_cqe,
+    io_uring_prep_cancel64,
+    io_uring_prep_poll_add,
+    io_uring_prep_recv_multishot,
+    io_uring_prep_send,
+    io_uring_probe,
+    io_uring_queue_exit,
+    io_uring_queue_init_params,
+    io_uring_register_buf_ring,
+    io_uring_sq_ready,
+    io_uring_sqe,
+    io_uring_sqe_set_data64,
+    io_uring_submit,
+    io_uring_submit_and_get_events,
+    io_uring_submit_and_wait_timeout,
+)
+from cython.cimports.posix.stdlib import posix_memalign
+
+from .links import RAW, RELAY, Link, Watched
+from .pump import Pump
+
+# Requests told to the kernel in one call; with more, there are more calls.
+ENTRIES = 512
+# Results the kernel can keep for us: a receive of each buffer, and a send of each of many links.
+RESULTS = 4096
+# Buffers lent to the kernel, a power of two, and their size: two of the pieces that PostgreSQL sends. What fills one is
+# much. (With 4 KiB each piece was much, and results cost more than by epoll.)
+LENT = 128
+LENT_SIZE = 16384
+# Polled receives in a row that would have fit a buffer, after which a link that carried much goes on by the ring.
+CALM = 8
+# From here on bytes are sent by a call, and `queue` takes no more than QUEUE_LIMIT.
+MUCH = 32768
+QUEUE_LIMIT = 65536
+# Of `early`, at most this much at once goes to the pump.
+SLICE = 65536
+
+# What is with the kernel.
+NOTHING = 0
+POLL = 1
+RECEIVE = 2
+
+# The name of a request: the address of what it is for, and in its lowest bits which of its requests it is.
+OTHER = 0
+COMING = 1
+GOING = 2
+SENT = 3
+WHICH = 3
+
+
+def named(thing: object, kind: cython.int) -> uint64_t:
+    """The name of a request."""
+    return cython.cast(uint64_t, cython.cast(cython.p_void, thing)) | kind
+
+
+def which(name: uint64_t) -> cython.int:
+    """Which request of its link it is."""
+    return name & WHICH
+
+
+def whose(name: uint64_t) -> object:
+    """What a request is for."""
+    return cython.cast(object, cython.cast(cython.p_void, name & ~cython.cast(uint64_t, WHICH)))
+
+
+class RingPump(Pump):
+    """The pump on an io_uring of its own. Raises OSError where the kernel does not allow it, or is too old."""
+
+    def __init__(self, host: Any) -> None:
+        super().__init__(host)
+        self.changed: list[Any] = []
+        self.ripe: list[Any] = []
+        self.aside: list[Any] = []
+        # Links whose `queue` goes with this call to the kernel.
+        self.flights: list[Any] = []
+        self.got = 0
+        params = cython.declare(io_uring_params)
+        reg = cython.declare(io_uring_buf_reg)
+        result: cython.int
+        number: cython.int
+        op: cython.int
+        memset(cython.address(params), 0, cython.sizeof(io_uring_params))
+        params.flags = (
+            IORING_SETUP_SINGLE_ISSUER
+            | IORING_SETUP_DEFER_TASKRUN
+            | IORING_SETUP_SUBMIT_ALL
+            | IORING_SETUP_CLAMP
+            | IORING_SETUP_CQSIZE
+        )
+        params.cq_entries = RESULTS
+        ring = cython.cast(cython.pointer[io_uring], malloc(cython.sizeof(io_uring)))
+        if ring == cython.NULL:
+            raise MemoryError
+        result = io_uring_queue_init_params(ENTRIES, ring, cython.address(params))
+        if result < 0:
+            free(ring)
+            raise OSError(-result, os.strerror(-result))
+        self.ring = ring
+        self.results = cython.cast(
+            cython.pointer[cython.pointer[io_uring_cqe]], malloc(RESULTS * cython.sizeof(cython.p_void))
+        )
+        if self.results == cython.NULL:
+            raise MemoryError
+        probe: cython.pointer[io_uring_probe] = io_uring_get_probe_ring(self.ring)
+        for op in (IORING_OP_RECV, IORING_OP_SEND, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL):
+            if probe == cython.NULL or not io_uring_opcode_supported(probe, op):
+                result = -ENOSYS
+        if probe != cython.NULL:
+            io_uring_free_probe(probe)
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+        # 16 bytes for each buffer's place in the ring, then the buffers.
+        memory: cython.p_void = cython.NULL
+        if posix_memalign(cython.address(memory), 4096, LENT * (16 + LENT_SIZE)):
+            raise MemoryError
+        self.memory = cython.cast(cython.p_char, memory)
+        self.lent = cython.cast(cython.pointer[io_uring_buf_ring], self.memory + LENT * LENT_SIZE)
+        memset(cython.address(reg), 0, cython.sizeof(io_uring_buf_reg))
+        reg.ring_addr = cython.cast(uint64_t, self.lent)
+        reg.ring_entries = LENT
+        reg.bgid = 0
+        result = io_uring_register_buf_ring(self.ring, cython.address(reg), 0)
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+        io_uring_buf_ring_init(self.lent)
+        for number in range(LENT):
+            self.lend(number, number)
+        io_uring_buf_ring_advance(self.lent, LENT)
+
+    def __dealloc__(self) -> None:
+        # All are null until they are made.
+        if self.ring != cython.NULL:
+            io_uring_queue_exit(self.ring)
+        free(self.ring)
+        free(self.results)
+        free(self.memory)
+
+    def lend(self, number: cython.int, offset: cython.int) -> None:
+        """Give a buffer to the kernel, which may take it when the ring is advanced."""
+        io_uring_buf_ring_add(self.lent, self.memory + number * LENT_SIZE, LENT_SIZE, number, LENT - 1, offset)
+
+    # What is wanted.
+
+    def add(self, link: Link) -> None:
+        link.mask = EPOLLIN
+        link.watched = True
+        self.change(link)
+
+    def forget(self, link: Link) -> None:
+        if link.watched:
+            link.watched = False
+            self.change(link)
+
+    def ask_for(self, link: Link, mask: cython.uint) -> None:
+        if mask != link.mask and link.watched:
+            link.mask = mask
+            self.change(link)
+
+    def change(self, link: Link) -> None:
+        """Something about this link is to be told to the kernel before the next wait."""
+        if not link.changed:
+            link.changed = True
+            self.changed.append(link)
+
+    def watch_descriptor(self, watched: Watched, fd: cython.int, events: cython.int, known: cython.bint) -> None:
+        watched.fd = fd
+        watched.mask = wanted(events)
+        self.changed.append(watched)
+
+    def unwatch_descriptor(self, watched: Watched, fd: cython.int) -> None:
+        watched.fd = -1
+        self.changed.append(watched)
+
+    def ours(self, link: Link) -> bool:
+        """Is this link received and sent by the ring, as long as it carries little?"""
+        return (link.mode == RELAY or link.mode == RAW) and link.tls is None
+
+    # Bytes.
+
+    def send_some(self, link: Link, data: cython.p_char, size: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        held: cython.Py_ssize_t = 0
+        if link.queue is not None and (len(link.queue) + size >= MUCH or not self.ours(link)):
+            self.settled(link)
+        if link.broken:
+            return -1
+        if link.queue is not None:
+            held = len(link.queue)
+        elif size >= MUCH or not self.ours(link):
+            return self.send_now(link, data, size)
+        size = min(size, QUEUE_LIMIT - held)
+        if size <= 0:
+            return 0
+        if held:
+            PyByteArray_Resize(link.queue, held + size)
+            memcpy(PyByteArray_AS_STRING(link.queue) + held, data, size)
+        else:
+            link.queue = PyByteArray_FromStringAndSize(data, size)
+            self.change(link)
+        return size
+
+    def settled(self, link: Link) -> bool:
+        sent: cython.Py_ssize_t
+        if link.queue is None:
+            return True
+        size: cython.Py_ssize_t = len(link.queue)
+        sent = self.send_now(link, PyByteArray_AS_STRING(link.queue), size)
+        if 0 <= sent < size:
+            del link.queue[:sent]
+            return False
+        link.queue = None
+        if sent < 0:
+            link.broken = True
+            self.gone.append(link)
+        return True
+
+    def receive(self, link: Link) -> cython.Py_ssize_t:
+        got: cython.Py_ssize_t = self.got
+        if got:
+            self.got = 0
+            return got
+        got = self.receive_now(link)
+        if link.much:
+            link.much = link.much - 1 if got < LENT_SIZE else CALM
+        return got
+
+    # Saying it.
+
+    def entry(self) -> cython.pointer[io_uring_sqe]:
+        """A request to fill in."""
+        sqe: cython.pointer[io_uring_sqe] = io_uring_get_sqe(self.ring)
+        if sqe == cython.NULL:
+            io_uring_submit(self.ring)
+            sqe = io_uring_get_sqe(self.ring)
+            if sqe == cython.NULL:
+                raise OSError(EAGAIN, "io_uring takes no requests")
+        return sqe
+
+    def cancel(self, name: uint64_t) -> None:
+        """End a request. It may have ended by itself; only its own end counts."""
+        sqe: cython.pointer[io_uring_sqe] = self.entry()
+        io_uring_prep_cancel64(sqe, name, 0)
+        sqe.flags |= IOSQE_CQE_SKIP_SUCCESS
+        io_uring_sqe_set_data64(sqe, 0)
+
+    def say(self, link: Link) -> None:
+        """Tell the kernel what is new about a link."""
+        link.changed = False
+        self.say_out(link)
+        self.say_in(link)
+
+    def say_in(self, link: Link) -> None:
+        want: cython.int = NOTHING
+        mask: cython.uint = link.mask & ~EPOLLOUT
+        sqe: cython.pointer[io_uring_sqe]
+        if link.watched:
+            if mask & EPOLLIN and (link.early is not None or link.ended):
+                self.ripe.append(link)
+            elif mask & EPOLLIN and not link.much and self.ours(link):
+                want = RECEIVE
+            else:
+                want = POLL
+        if link.coming != NOTHING:
+            # A poll that tells of more than is wanted does no harm, once; nor does one that tells of what is to be
+            # received by the ring from then on.
+            if want == link.coming and (want == RECEIVE or not mask & ~link.coming_mask):
+                return
+            if want == RECEIVE and link.coming == POLL and link.coming_mask & EPOLLIN:
+                return
+            if not link.coming_ends:
+                link.coming_ends = True
+                self.cancel(named(link, COMING))
+            return
+        if want == NOTHING:
+            return
+        sqe = self.entry()
+        if want == RECEIVE:
+            io_uring_prep_recv_multishot(sqe, link.fd, cython.NULL, 0, 0)
+            sqe.flags |= IOSQE_BUFFER_SELECT
+            sqe.buf_group = 0
+        else:
+            io_uring_prep_poll_add(sqe, link.fd, mask)
+        io_uring_sqe_set_data64(sqe, named(link, COMING))
+        link.coming = want
+        link.coming_mask = mask
+        link.coming_ends = False
+        Py_INCREF(link)
+
+    def say_out(self, link: Link) -> None:
+        sqe: cython.pointer[io_uring_sqe]
+        if not link.watched:
+            if link.going and not link.going_ends:
+                link.going_ends = True
+                self.cancel(named(link, GOING))
+        elif link.queue is not None and not link.full:
+            sqe = self.entry()
+            io_uring_prep_send(
+                sqe,
+                link.fd,
+                PyByteArray_AS_STRING(link.queue),
+                len(link.queue),
+                MSG_NOSIGNAL | MSG_WAITALL | MSG_DONTWAIT,
+            )
+            sqe.flags |= IOSQE_CQE_SKIP_SUCCESS
+            io_uring_sqe_set_data64(sqe, named(link, SENT))
+            self.flights.append(link)
+        elif not link.going and (link.full or link.mask & EPOLLOUT):
+            sqe = self.entry()
+            io_uring_prep_poll_add(sqe, link.fd, EPOLLOUT)
+            io_uring_sqe_set_data64(sqe, named(link, GOING))
+            link.going = True
+            link.going_ends = False
+            Py_INCREF(link)
+
+    def say_watched(self, watched: Watched) -> None:
+        sqe: cython.pointer[io_uring_sqe]
+        if watched.polled:
+            # Another mask is told when the end of the first has been heard.
+            if watched.fd < 0 or watched.mask & ~watched.polled_mask:
+                self.cancel(named(watched, OTHER))
+            return
+        if watched.fd < 0:
+            return
+        sqe = self.entry()
+        io_uring_prep_poll_add(sqe, watched.fd, watched.mask)
+        io_uring_sqe_set_data64(sqe, named(watched, OTHER))
+        watched.polled = True
+        watched.polled_mask = watched.mask
+        Py_INCREF(watched)
+
+    def enter(self, timeout: cython.int) -> None:
+        """Say all that is new, then wait up to `timeout` ms (-1: for ever) for a result."""
+        thing: object
+        first: cython.pointer[io_uring_cqe] = cython.NULL
+        time = cython.declare(__kernel_timespec)
+        result: cython.int
+        for thing in self.changed:
+            if isinstance(thing, Link):
+                self.say(cython.cast(Link, thing))
+            else:
+                self.say_watched(cython.cast(Watched, thing))
+        self.changed.clear()
+        if timeout == 0 or self.ripe or self.gone or self.aside:
+            with cython.nogil:
+                result = io_uring_submit_and_get_events(self.ring)
+        elif timeout < 0:
+            with cython.nogil:
+                result = io_uring_submit_and_wait_timeout(self.ring, cython.address(first), 1, cython.NULL, cython.NULL)
+        else:
+            time.tv_sec = timeout // 1000
+            time.tv_nsec = (timeout % 1000) * 1000000
+            with cython.nogil:
+                result = io_uring_submit_and_wait_timeout(
+                    self.ring, cython.address(first), 1, cython.address(time), cython.NULL
+                )
+        if self.flights:
+            self.land()
+        if result < 0 and result != -ETIME and result != -EINTR and result != -EAGAIN and result != -EBUSY:
+            raise OSError(-result, os.strerror(-result))
+
+    # What happened.
+
+    def turn(self, timeout: cython.int) -> list[Any]:
+        link: Link
+        out: list[Any] = []
+        self.enter(timeout)
+        self.now = monotonic()
+        while self.aside:
+            name, result, flags = self.aside.pop(0)
+            self.done(name, result, flags, out)
+        self.reap(out)
+        if self.ripe:
+            ripe = self.ripe
+            self.ripe = []
+            for link in ripe:
+                self.ripen(link)
+        while self.gone:
+            self.guard(self.gone.pop(), 0)
+        return out
+
+    def land(self) -> None:
+        """What the sends of this call came to: each has a result by now, or has gone out."""
+        link: Link
+        number: cython.uint
+        cqe: cython.pointer[io_uring_cqe]
+        while io_uring_sq_ready(self.ring):
+            io_uring_submit(self.ring)
+        for number in range(io_uring_peek_batch_cqe(self.ring, self.results, RESULTS)):
+            cqe = self.results[number]
+            if which(cqe.user_data) == SENT:
+                self.fell_short(cython.cast(Link, whose(cqe.user_data)), cqe.res)
+                # The rest of the round passes it by.
+                cqe.user_data = 0
+        for link in self.flights:
+            if not link.full:
+                link.queue = None
+                if link.mask & EPOLLOUT:
+                    self.change(link)
+        self.flights.clear()
+
+    def fell_short(self, link: Link, result: cython.int) -> None:
+        """The kernel took `result` bytes of what is queued, or refused with an error (below 0)."""
+        if result >= 0 or result == -EAGAIN or result == -EINTR:
+            if link.queue is not None:
+                del link.queue[: max(result, 0)]
+            link.full = True
+            self.change(link)
+        else:
+            link.broken = True
+            self.gone.append(link)
+
+    def reap(self, out: list[Any]) -> None:
+        """Deal with the results that are there."""
+        cqe: cython.pointer[io_uring_cqe] = cython.NULL
+        name: uint64_t
+        result: cython.int
+        flags: cython.uint
+        while io_uring_peek_cqe(self.ring, cython.address(cqe)) == 0:
+            name = cqe.user_data
+            result = cqe.res
+            flags = cqe.flags
+            io_uring_cqe_seen(self.ring, cqe)
+            self.done(name, result, flags, out)
+
+    def done(self, name: uint64_t, result: cython.int, flags: cython.uint, out: list[Any]) -> None:
+        """A request ended, or has more (IORING_CQE_F_MORE)."""
+        kind: cython.int = which(name)
+        if name == 0:
+            return
+        thing: object = whose(name)
+        if kind == COMING:
+            self.done_in(cython.cast(Link, thing), result, flags)
+        elif kind == GOING:
+            self.done_out(cython.cast(Link, thing), result)
+        elif kind == SENT:
+            # Too many results for one call: it can't be told any more what of this link has gone out.
+            self.fell_short(cython.cast(Link, thing), -ENOBUFS)
+            return
+        else:
+            self.done_watched(cython.cast(Watched, thing), result, out)
+        if not flags & IORING_CQE_F_MORE:
+            Py_DECREF(thing)
+
+    def done_in(self, link: Link, result: cython.int, flags: cython.uint) -> None:
+        number: cython.int
+        kind: cython.int = link.coming
+        if not flags & IORING_CQE_F_MORE:
+            link.coming = NOTHING
+            if link.watched:
+                self.change(link)
+        if flags & IORING_CQE_F_BUFFER:
+            number = flags >> IORING_CQE_BUFFER_SHIFT
+            if result > 0 and not link.closed:
+                self.received(link, self.memory + number * LENT_SIZE, result)
+            self.lend(number, 0)
+            io_uring_buf_ring_advance(self.lent, 1)
+        elif link.closed or result in (-ECANCELED, -ENOBUFS, -EAGAIN, -EINTR):
+            return
+        elif kind == POLL:
+            bits: cython.uint = EPOLLERR if result < 0 else result
+            bits &= link.mask | EPOLLHUP | EPOLLERR
+            if bits and link.watched:
+                self.guard(link, bits)
+        else:
+            link.ended = True
+            if link.watched and link.mask & EPOLLIN and link.early is None:
+                self.got = -1
+                self.guard(link, EPOLLIN)
+                self.got = 0
+
+    def received(self, link: Link, data: cython.p_char, size: cython.Py_ssize_t) -> None:
+        """Bytes of a link are in a buffer, that goes back to the kernel afterwards."""
+        if size == LENT_SIZE and not link.much:
+            self.change(link)
+        if size == LENT_SIZE:
+            link.much = CALM
+        if link.early is not None or not link.watched or not link.mask & EPOLLIN:
+            link.early = data[:size] if link.early is None else link.early + data[:size]
+            return
+        self.data = data
+        self.got = size
+        self.guard(link, EPOLLIN)
+        self.got = 0
+
+    def ripen(self, link: Link) -> None:
+        """Tell of what was received earlier, now that it is wanted."""
+        data: bytes | None = link.early
+        if link.closed or not link.watched or not link.mask & EPOLLIN:
+            return
+        self.change(link)
+        if data is None:
+            self.got = -1
+        elif len(data) > SLICE:
+            link.early = data[SLICE:]
+            data = data[:SLICE]
+            self.got = SLICE
+        else:
+            link.early = None
+            self.got = len(data)
+        if data is not None:
+            self.data = cython.cast(cython.p_char, data)
+        self.guard(link, EPOLLIN)
+        self.got = 0
+
+    def done_out(self, link: Link, result: cython.int) -> None:
+        bits: cython.uint
+        link.going = False
+        if not link.watched:
+            return
+        self.change(link)
+        if result == -ECANCELED:
+            return
+        if link.queue is not None:
+            link.full = False
+            return
+        bits = EPOLLERR if result < 0 else result
+        bits &= link.mask | EPOLLHUP | EPOLLERR
+        if bits:
+            self.guard(link, bits)
+
+    def done_watched(self, watched: Watched, result: cython.int, out: list[Any]) -> None:
+        watched.polled = False
+        if watched.fd < 0:
+            return
+        self.changed.append(watched)
+        if result == -ECANCELED:
+            return
+        bits: cython.uint = EPOLLERR if result < 0 else result
+        bits &= watched.mask | EPOLLHUP | EPOLLERR
+        if bits:
+            tell(watched, bits, out)
+
+    # The end of a link.
+
+    def close(self, link: Link) -> None:
+        if link.closed:
+            return
+        Pump.close(self, link)
+        link.queue = None
+        link.early = None
+
+    def release(self, link: Link) -> int:
+        out: list[Any] = []
+        cqe: cython.pointer[io_uring_cqe] = cython.NULL
+        self.settled(link)
+        self.forget(link)
+        while True:
+            self.enter(0)
+            # What is meant for others waits for the next round.
+            while io_uring_peek_cqe(self.ring, cython.address(cqe)) == 0:
+                found = (cqe.user_data, cqe.res, cqe.flags)
+                io_uring_cqe_seen(self.ring, cqe)
+                if found[0] and whose(found[0]) is link:
+                    self.done(found[0], found[1], found[2], out)
+                else:
+                    self.aside.append(found)
+            if link.coming == NOTHING and not link.going:
+                break
+        if link.queue is not None:
+            link.out = link.queue if link.out is None else link.queue + link.out
+        if link.early is not None:
+            link.inbox = link.early if link.inbox is None else link.inbox + link.early
+        link.closed = link.eof = True
+        return link.fd
