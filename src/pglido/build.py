@@ -14,6 +14,7 @@ from importlib.util import find_spec
 COMPILED = (
     "io.doors",
     "io.epoll",
+    "io.keeper",
     "io.links",
     "io.poller",
     "io.pump",

@@ -1,9 +1,8 @@
 """Which backend carries the pump: what was asked for, what the build has, what the kernel allows."""
 
-from typing import Any
-
 from ..build import is_extension
 from .epoll import EpollPump
+from .keeper import Keeper
 from .pump import Pump
 
 
@@ -11,7 +10,7 @@ class Unavailable(Exception):
     """io_uring can't be used; the text says why."""
 
 
-def ring_pump(host: Any) -> Pump:
+def ring_pump(host: Keeper) -> Pump:
     """A pump on io_uring. Raises Unavailable."""
     if not is_extension("pglido.io.ring"):
         raise Unavailable("pglido was built without liburing")
@@ -23,7 +22,7 @@ def ring_pump(host: Any) -> Pump:
         raise Unavailable(f"the kernel does not allow it: {error.strerror}") from error
 
 
-def new_pump(host: Any, wanted: str) -> tuple[Pump, str]:
+def new_pump(host: Keeper, wanted: str) -> tuple[Pump, str]:
     """A pump for `wanted`, a value of the setting event_backend; and why it is not on io_uring, if it could be.
 
     `auto` is io_uring wherever it can be: a transaction costs a seventh to a quarter less CPU than on epoll.

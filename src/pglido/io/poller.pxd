@@ -11,22 +11,22 @@ cdef class Poller:
     cdef char* data
     cdef list gone
 
-    cdef void guard(self, Link link, unsigned int events) except *
+    cdef int guard(self, Link link, unsigned int events) except -1
 
-    cpdef void add(self, Link link) except *
-    cpdef void forget(self, Link link) except *
-    cdef void ask_for(self, Link link, unsigned int mask) except *
+    cpdef int add(self, Link link) except -1
+    cpdef int forget(self, Link link) except -1
+    cdef int ask_for(self, Link link, unsigned int mask) except -1
     cdef Py_ssize_t send_some(self, Link link, char* data, Py_ssize_t size) except -2
     cdef bint settled(self, Link link) except -1
     cdef Py_ssize_t receive(self, Link link) except -2
-    cpdef void watch_descriptor(self, Watched watched, int fd, int events, bint known) except *
-    cpdef void unwatch_descriptor(self, Watched watched, int fd) except *
+    cpdef int watch_descriptor(self, Watched watched, int fd, int events, bint known) except -1
+    cpdef int unwatch_descriptor(self, Watched watched, int fd) except -1
     cpdef list turn(self, int timeout)
 
     cpdef void close(self, Link link) except *
     cpdef int release(self, Link link) except -1
-    cpdef void handshake(self, Link link, bint writing) except *
-    cdef void unmask(self, Link link) except *
+    cpdef int handshake(self, Link link, bint writing) except -1
+    cdef int unmask(self, Link link) except -1
     cpdef int peek(self, Link link) except? -2
     cdef Py_ssize_t send_now(self, Link link, char* data, Py_ssize_t size) except -2
     cdef Py_ssize_t receive_now(self, Link link) except -2

@@ -1,3 +1,4 @@
+from pglido.io.keeper cimport Keeper
 from pglido.io.links cimport ClientLink, Link, ServerLink
 from pglido.io.poller cimport Poller
 from pglido.session.client cimport Client
@@ -10,30 +11,31 @@ cdef int COLLECT, HANDSHAKE, RAW, RELAY
 
 cdef class Pump(Poller):
     cdef public object host
+    cdef Keeper keeper
     cdef Outbox to_client
     cdef Outbox to_server
 
     cpdef void watch(self, Link link) except *
-    cpdef void send(self, Link link, bytes data) except *
+    cpdef int send(self, Link link, bytes data) except -1
     cpdef void send_and_close(self, Link link, bytes data) except *
-    cpdef void collect(self, Link link) except *
-    cdef void take_inbox(self, ServerLink server) except *
-    cpdef void relay(self, Link link) except *
-    cpdef void join_raw(self, Link one, Link other) except *
-    cpdef void pair(self, ClientLink client, ServerLink server) except *
-    cpdef void part(self, ClientLink client, ServerLink server) except *
-    cpdef void resume(self, ClientLink client) except *
+    cpdef int collect(self, Link link) except -1
+    cdef int take_inbox(self, ServerLink server) except -1
+    cpdef int relay(self, Link link) except -1
+    cpdef int join_raw(self, Link one, Link other) except -1
+    cpdef int pair(self, ClientLink client, ServerLink server) except -1
+    cpdef int part(self, ClientLink client, ServerLink server) except -1
+    cpdef int resume(self, ClientLink client) except -1
     cdef void transmit(self, Link link, char* data, Py_ssize_t size) except *
     cdef void drain(self, Link link) except *
-    cdef void out_changed(self, Link link) except *
-    cdef void deliver(self, Link link, Outbox outbox, char* buf) except *
-    cdef void push(self, ClientLink client, char* buf, Py_ssize_t pos, Py_ssize_t end) except *
-    cdef void goodbye(self, ClientLink client) except *
+    cdef int out_changed(self, Link link) except -1
+    cdef int deliver(self, Link link, Outbox outbox, char* buf) except -1
+    cdef int push(self, ClientLink client, char* buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cdef int goodbye(self, ClientLink client) except -1
     cdef void on_client(self, ClientLink client, char* buf, Py_ssize_t got) except *
     cdef void on_server(self, ServerLink server, char* buf, Py_ssize_t got) except *
-    cdef void count(self, ClientLink client, Server session) except *
+    cdef int count(self, ClientLink client, Server session) except -1
     cdef bint let_go(self, ClientLink client) except -1
     cdef void on_event(self, Link link, unsigned int events) except *
-    cdef void store(self, Link link, char* buf, Py_ssize_t got) except *
+    cdef int store(self, Link link, char* buf, Py_ssize_t got) except -1
     cdef void lost(self, Link link) except *
-    cdef void guard(self, Link link, unsigned int events) except *
+    cdef int guard(self, Link link, unsigned int events) except -1

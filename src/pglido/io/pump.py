@@ -23,6 +23,7 @@ from ..session.outbox import Outbox
 from ..session.server import Server
 from ..session.verdicts import ATTACH, GO_ON, GOODBYE, WAIT
 from ..wire.codes import IDLE
+from .keeper import Keeper
 from .links import COLLECT, HANDSHAKE, RAW, RELAY, ClientLink, Link, ServerLink, wake
 from .poller import Poller
 
@@ -33,9 +34,10 @@ INBOX_LIMIT = 65536
 class Pump(Poller):
     """All sockets of one worker, and the loop that serves them; asyncio's selector is made of it."""
 
-    def __init__(self, host: Any) -> None:
+    def __init__(self, host: Keeper) -> None:
         super().__init__()
-        self.host = host
+        self.host: Any = host
+        self.keeper = host
         self.to_client = Outbox()
         self.to_server = Outbox()
 
@@ -252,7 +254,7 @@ class Pump(Poller):
         while True:
             pos = session.take(cython.cast(cython.p_const_uchar, buf), pos, end, self.to_server, self.to_client)
             verdict = session.verdict
-            if verdict != ATTACH or not self.host.attach(client):
+            if verdict != ATTACH or not self.keeper.attach(client):
                 break
         if client.server is not None:
             if client.asked == 0:
@@ -327,7 +329,7 @@ class Pump(Poller):
         if server is None or client.session.rules.keep or not server.session.free():
             return False
         self.part(client, server)
-        self.host.released(server)
+        self.keeper.released(server)
         return True
 
     def count(self, client: ClientLink, session: Server) -> None:

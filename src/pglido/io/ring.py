@@ -82,6 +82,7 @@ from cython.cimports.pglido.io.uring import (
 )
 from cython.cimports.posix.stdlib import posix_memalign
 
+from .keeper import Keeper
 from .links import RAW, RELAY, Link, Watched
 from .pump import Pump
 
@@ -132,7 +133,7 @@ def whose(name: uint64_t) -> object:
 class RingPump(Pump):
     """The pump on an io_uring of its own. Raises OSError where the kernel does not allow it, or is too old."""
 
-    def __init__(self, host: Any) -> None:
+    def __init__(self, host: Keeper) -> None:
         super().__init__(host)
         self.changed: list[Any] = []
         self.ripe: list[Any] = []

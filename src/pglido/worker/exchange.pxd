@@ -1,5 +1,7 @@
 cimport cython
 
+from pglido.io.keeper cimport Keeper
+from pglido.io.links cimport ClientLink, ServerLink
 from pglido.io.pump cimport Pump
 from pglido.pool.pool cimport Pool, Slot, Ticket
 from pglido.pool.stats cimport Stats
@@ -8,7 +10,7 @@ from pglido.worker.links cimport Backend, Guest
 
 cdef int CLOSING
 
-cdef class Exchange:
+cdef class Exchange(Keeper):
     cdef public int index
     cdef public long long serial
     cdef public bint draining
@@ -21,13 +23,14 @@ cdef class Exchange:
     cdef bint giving
     cdef dict __dict__
 
-    @cython.locals(pool=Pool, session=Client, slot=Slot, now=double, birth=object, ticket=Ticket)
-    cpdef bint attach(self, Guest guest) except -1
+    @cython.locals(pool=Pool, guest=Guest, session=Client, slot=Slot, now=double, birth=object, ticket=Ticket)
+    cpdef bint attach(self, ClientLink client) except -1
 
     @cython.locals(ticket=Ticket)
     cpdef void end(self, Guest guest, str why, bytes last=*) except *
 
-    cpdef int released(self, Backend backend) except -1
+    @cython.locals(backend=Backend)
+    cpdef void released(self, ServerLink server) except *
 
     cpdef int give(self, Backend backend) except -1
 

@@ -7,6 +7,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from ..io.backends import new_pump
+from ..io.keeper import Keeper
+from ..io.links import ClientLink, ServerLink
 from ..io.pump import Pump
 from ..pool.pool import CLOSING, Ticket
 from .links import Backend, Guest
@@ -29,7 +31,7 @@ class Errand:
         self.backend: asyncio.Future[Backend] = asyncio.get_running_loop().create_future()
 
 
-class Exchange:
+class Exchange(Keeper):
     """The part of the `Host` that every transaction passes through; `outside` is the Worker.
 
     `no_ring` says why io_uring is not used, empty when it is or is not wanted.
@@ -58,8 +60,9 @@ class Exchange:
         def worn_out(self, backend: Backend) -> None: ...
         def serve_errand(self, errand: Errand, backend: Backend) -> None: ...
 
-    def attach(self, guest: Guest) -> bool:
+    def attach(self, client: ClientLink) -> bool:
         """A client needs a server: give it one at once, or put it in line."""
+        guest: Guest = client  # type: ignore[assignment]
         pool = guest.pool
         session = guest.session
         birth = self.birth_for(guest) if session.rules.keep else pool.birth
@@ -75,8 +78,9 @@ class Exchange:
             self.plan_soon(guest.live)
         return False
 
-    def released(self, backend: Backend) -> None:
+    def released(self, server: ServerLink) -> None:
         """A server is free of its client."""
+        backend: Backend = server  # type: ignore[assignment]
         if backend.cancels or backend.always_reset:
             backend.reset_due = backend.always_reset
             self.rested(backend)

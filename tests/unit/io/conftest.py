@@ -8,6 +8,7 @@ from switchboard import Switchboard
 
 from pglido.io.backends import Unavailable, ring_pump
 from pglido.io.epoll import EpollPump
+from pglido.io.keeper import Keeper
 from pglido.io.pump import Pump
 
 
@@ -17,7 +18,7 @@ def pump(request: pytest.FixtureRequest) -> Callable[[Any], Pump]:
     if request.param == "epoll":
         return EpollPump
     try:
-        ring_pump(None)
+        ring_pump(Keeper())
     except Unavailable as why:
         pytest.skip(f"no io_uring: {why}")
     return ring_pump

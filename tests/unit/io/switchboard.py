@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from pglido.io.keeper import Keeper
 from pglido.io.links import RELAY, ClientLink, Link, ServerLink
 from pglido.io.pump import Pump
 from pglido.pool.stats import Stats
@@ -19,7 +20,7 @@ ROUNDS = 12
 MOST_TURNS = 20_000
 
 
-class Host:
+class Host(Keeper):
     """What the pump asks of its host; `log` has what happened."""
 
     def __init__(self, pump: Callable[[Any], Pump]) -> None:

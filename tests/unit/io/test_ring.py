@@ -12,6 +12,7 @@ from harness import sandbox
 from parity.frontend import message, query
 from pglido.io import backends
 from pglido.io.backends import Unavailable, new_pump, ring_pump
+from pglido.io.keeper import Keeper
 
 READY = message("Z", b"I")
 IN_BLOCK = message("Z", b"T")
@@ -20,7 +21,7 @@ IN_BLOCK = message("Z", b"T")
 @pytest.fixture
 def pump() -> Callable[..., object]:
     try:
-        ring_pump(None)
+        ring_pump(Keeper())
     except Unavailable as why:
         pytest.skip(f"no io_uring: {why}")
     return ring_pump
@@ -106,16 +107,17 @@ def test_a_client_that_hangs_up_with_a_request_under_way(board: Switchboard) -> 
 
 
 def test_why_there_is_no_ring(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert new_pump(None, "epoll")[1] == ""
+    assert new_pump(Keeper(), "epoll")[1] == ""
     monkeypatch.setattr(backends, "is_extension", lambda name: False)
     for wanted in ("auto", "io_uring"):
-        made, why = new_pump(None, wanted)
+        made, why = new_pump(Keeper(), wanted)
         assert type(made).__name__ == "EpollPump"
         assert why == "pglido was built without liburing"
 
 
 def test_a_sandbox_that_forbids_it(pump: object) -> None:
-    script = "from pglido.io.backends import new_pump; print(new_pump(None, 'auto')[1])"
+    imports = "from pglido.io.backends import new_pump; from pglido.io.keeper import Keeper"
+    script = f"{imports}; print(new_pump(Keeper(), 'auto')[1])"
     command = [sys.executable, str(Path(sandbox.__file__)), sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "the kernel does not allow it: Operation not permitted\n"

@@ -1,0 +1,5 @@
+from pglido.io.links cimport ClientLink, ServerLink
+
+cdef class Keeper:
+    cpdef bint attach(self, ClientLink client) except -1
+    cpdef void released(self, ServerLink server) except *
