@@ -243,11 +243,15 @@ async def send_cancel(host: Host, backend: Backend) -> None:
     cancel can't hit another's query: PostgreSQL closes the connection after it has sent the signal.
     """
     live = backend.live
+    client = backend.client
+    asked = client.asked if client is not None else 0.0
     try:
         async with asyncio.timeout(live.settings.cancel_wait_timeout or 10.0):
             context = live.context if backend.tls is not None else None
             stream, link = await reach(host, live, backend.slot, backend.place, context)
             try:
+                if backend.client is not client or (client is not None and client.asked != asked):
+                    return  # over meanwhile: a cancel would meet what was asked next
                 stream.send(messages.cancel_request(backend.pid, backend.key))
                 with contextlib.suppress(Gone):
                     await stream.exactly(1)

@@ -354,10 +354,15 @@ class Worker:
 
     def cancel_soon(self, guest: Guest) -> None:
         """Cancel what a client has asked for once the server has surely read it: what comes before is ignored."""
-        asyncio.get_running_loop().call_later(CANCEL_PAUSE, self.cancel_guest, guest)
+        asyncio.get_running_loop().call_later(CANCEL_PAUSE, self._cancel_late, guest, guest.asked)
+
+    def _cancel_late(self, guest: Guest, asked: float) -> None:
+        # What it asks now may be something else.
+        if guest.asked == asked:
+            self.cancel_guest(guest)
 
     def cancel(self, backend: Backend) -> None:
-        """Cancel what a server is doing."""
+        """Cancel what a server is doing, if it still does it when it can be told."""
         if not backend.pid:
             return
         # From now on, not from when the task starts, nobody else gets this server.
