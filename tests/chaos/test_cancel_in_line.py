@@ -30,3 +30,19 @@ def test_cancel_of_a_query_in_line(pooler: MakePooler) -> None:
                 raise AssertionError(f"turn {turn}: still not cancelled") from None
             assert error_in(read)["C"] == "57014", kinds(read)
             assert client.one("SELECT 'goes on'") == "goes on"
+
+
+def test_cancel_in_line_is_not_for_the_next_query(pooler: MakePooler) -> None:
+    """The query that waited is over before it can be cancelled: what its client asks next goes on."""
+    pool = pooler(default_pool_size=1, workers=1)
+    with pool.wire() as holder, pool.wire() as client:
+        for _ in range(TURNS // 2):
+            holder.run("BEGIN")
+            client.send(m.query("SELECT 1"))
+            eventually(lambda: pool.pool()["cl_waiting"] == 1, what="the client in line")
+            with Wire.dial(pool.address) as cancel:
+                cancel.send(m.cancel_request(client.pid, client.key))
+                assert cancel.ends()
+            holder.run("COMMIT")
+            client.until("Z")
+            assert kinds(client.ask("SELECT pg_sleep(0.05)")) == "TDCZ"
