@@ -1,11 +1,11 @@
 from libc.stdint cimport uint64_t
 
-from pglido.io.links cimport Link, Watched
+from pglido.io.links cimport ClientLink, Link, Watched
 from pglido.io.pump cimport Pump
 from pglido.io.uring cimport io_uring, io_uring_buf_ring, io_uring_cqe, io_uring_sqe
 
 cdef int RAW, RELAY
-cdef int ENTRIES, RESULTS, LENT, LENT_SIZE, CALM, MUCH, QUEUE_LIMIT, SLICE
+cdef int ENTRIES, RESULTS, LENT, LENT_SIZE, CLIENT_BULK, CALM, MUCH, QUEUE_LIMIT, SLICE
 cdef int NOTHING, POLL, RECEIVE
 cdef int OTHER, COMING, GOING, SENT, WHICH
 
@@ -29,6 +29,7 @@ cdef class RingPump(Pump):
     cdef void cancel(self, uint64_t name) except *
     cdef void change(self, Link link) except *
     cdef bint ours(self, Link link) noexcept
+    cdef int bulk(self, Link link) noexcept
     cdef void say(self, Link link) except *
     cdef void say_in(self, Link link) except *
     cdef void say_out(self, Link link) except *

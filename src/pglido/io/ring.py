@@ -83,7 +83,7 @@ from cython.cimports.pglido.io.uring import (
 from cython.cimports.posix.stdlib import posix_memalign
 
 from .keeper import Keeper
-from .links import RAW, RELAY, Link, Watched
+from .links import RAW, RELAY, ClientLink, Link, Watched
 from .pump import Pump
 
 # Requests told to the kernel in one call; with more, there are more calls.
@@ -94,6 +94,8 @@ RESULTS = 4096
 # much. (With 4 KiB each piece was much, and results cost more than by epoll.)
 LENT = 128
 LENT_SIZE = 16384
+# What a client sends with so much at once is COPY: piece by piece as it comes, that took twice as long.
+CLIENT_BULK = 4096
 # Polled receives in a row that would have fit a buffer, after which a link that carried much goes on by the ring.
 CALM = 8
 # From here on bytes are sent by a call, and `queue` takes no more than QUEUE_LIMIT.
@@ -287,8 +289,12 @@ class RingPump(Pump):
             return got
         got = self.receive_now(link)
         if link.much:
-            link.much = link.much - 1 if got < LENT_SIZE else CALM
+            link.much = link.much - 1 if got < self.bulk(link) else CALM
         return got
+
+    def bulk(self, link: Link) -> cython.int:
+        """From how many bytes at once does a link carry much?"""
+        return CLIENT_BULK if isinstance(link, ClientLink) else LENT_SIZE
 
     # Saying it.
 
@@ -536,9 +542,9 @@ class RingPump(Pump):
 
     def received(self, link: Link, data: cython.p_char, size: cython.Py_ssize_t) -> None:
         """Bytes of a link are in a buffer, that goes back to the kernel afterwards."""
-        if size == LENT_SIZE and not link.much:
-            self.change(link)
-        if size == LENT_SIZE:
+        if size >= self.bulk(link):
+            if not link.much:
+                self.change(link)
             link.much = CALM
         if link.early is not None or not link.watched or not link.mask & EPOLLIN:
             link.early = data[:size] if link.early is None else link.early + data[:size]
