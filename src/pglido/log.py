@@ -38,7 +38,7 @@ class Text(logging.Formatter):
         super().__init__()
         self.process = process
         self._moment = 0
-        self._stamp = ""
+        self._stamp = self._day = ""
 
     def format(self, record: logging.LogRecord) -> str:
         line = self.line(record.created, record.levelname.lower(), record.getMessage(), connection(record))
@@ -59,8 +59,10 @@ class Text(logging.Formatter):
         moment = int(when * 1000)
         if moment != self._moment:
             second, millisecond = divmod(moment, 1000)
+            if second != self._moment // 1000:
+                self._day = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(second))
             self._moment = moment
-            self._stamp = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(second))}.{millisecond:03d}"
+            self._stamp = f"{self._day}.{millisecond:03d}"
         if not message.isprintable():
             message = message.translate(CONTROL)
         return f"{self._stamp} UTC {level} {self.process}: {message}"

@@ -240,7 +240,7 @@ class Worker:
         """Begin to take connections from a listening socket, past asyncio: in the pump's own round."""
         if not self.host.draining:
             watched = self.listening[sock] = Watched(None)
-            watched.call = partial(self.accept, sock)
+            watched.call = partial(self.accept, sock, sock.fileno(), sock.family == socket.AF_UNIX)
             self.host.pump.watch_descriptor(watched, sock.fileno(), selectors.EVENT_READ, False)
 
     def close_door(self, sock: socket.socket) -> None:
@@ -249,12 +249,12 @@ class Worker:
         if watched is not None:
             self.host.pump.unwatch_descriptor(watched, sock.fileno())
 
-    def accept(self, sock: socket.socket) -> None:
+    def accept(self, sock: socket.socket, fd: int, unix: bool) -> None:
         """Take what stands at a door, up to a batch. TCP options are those of the listening socket."""
-        door = self.doors[sock.family == socket.AF_UNIX]
+        door = self.doors[unix]
         for count in range(self.batch):
             try:
-                taken = accept(sock.fileno())
+                taken = accept(fd)
                 if taken is None:
                     self.batch = max(1, count)
                     return
