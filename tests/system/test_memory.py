@@ -234,3 +234,20 @@ def go_on(crowd: "subprocess.Popen[str]") -> None:
     assert crowd.stdin is not None
     crowd.stdin.write("\n")
     crowd.stdin.flush()
+
+
+def test_show_mem_tells_what_things_cost(pooler: MakePooler) -> None:
+    pool = pooler(workers=1)
+    wires = [pool.wire() for _ in range(20)]
+    wires[0].send(m.parse("s", "SELECT 'a statement', $1::int"), m.SYNC)
+    wires[0].until()
+    numbers = ("size", "used", "memtotal")
+    rows = {row["name"]: {key: int(row[key] or 0) for key in numbers} for row in pool.console("SHOW MEM")}
+    assert rows["client"]["used"] >= 20
+    assert 200 < rows["client"]["size"] < 4096
+    assert rows["server"]["used"] == 1
+    assert rows["prepared_statement"]["used"] == 1
+    assert rows["prepared_statement"]["size"] > len("SELECT 'a statement', $1::int")
+    assert rows["process"]["memtotal"] > rows["client"]["memtotal"]
+    for row in rows.values():
+        assert row["size"] == row["memtotal"] // max(1, row["used"])

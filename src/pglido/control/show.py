@@ -345,10 +345,11 @@ def _mem(pooler: Pooler, answers: Answers) -> Rows:
     for row in _flat(answers):
         sums = merged.setdefault(
             row["name"],
-            {"name": row["name"], "size": row.get("size", 0), "used": 0, "free": 0, "memtotal": 0},
+            {"name": row["name"], "size": 0, "used": 0, "free": 0, "memtotal": 0},
         )
-        for name in ("used", "free", "memtotal"):
-            sums[name] += row.get(name, 0)
+        for name in ("used", "memtotal"):
+            sums[name] += row[name]
+        sums["size"] = sums["memtotal"] // max(1, sums["used"])
     return _pick(MEM, merged.values())
 
 

@@ -65,6 +65,11 @@ def stale(body: bytes) -> bool:
     return b"\0RRevalidateCachedQuery\0" in body or b"\0Mcache lookup failed for " in body
 
 
+def alive() -> list[Statement]:
+    """All statements that a client or a server holds."""
+    return list(_known.values())
+
+
 def count() -> int:
     """How many different statements are alive."""
     return len(_known)

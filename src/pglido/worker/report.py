@@ -8,6 +8,7 @@ from ..pool.pool import BUSY, CHECKING, IDLE, OPENING
 from ..session import statements
 from .links import Backend, Guest, epoch, peer_of
 from .live import LivePool
+from .memory import memory
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -200,16 +201,6 @@ def databases(worker: "Worker") -> list[Row]:
         row["current_connections"] += len(live.policy.slots)
         row["current_client_connections"] += live.clients
     return list(sums.values())
-
-
-def memory(worker: "Worker") -> list[Row]:
-    """What is held, name and number."""
-    return [
-        {"name": "held_bytes", "value": worker.budget.used},
-        {"name": "clients", "value": len(worker.host.guests)},
-        {"name": "servers", "value": len(worker.host.backends)},
-        {"name": "prepared_statements", "value": statements.count()},
-    ]
 
 
 def tls_of(guest: Guest) -> str:

@@ -121,7 +121,7 @@ class FakeWorker:
         if what == "lists":
             return [{"list": "dns_names", "items": 2}]
         if what == "mem":
-            return [{"name": "client", "size": 100, "used": 2, "free": 1, "memtotal": 300}]
+            return [{"name": "client", "used": 2, "memtotal": 300}]
         return []
 
     async def client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

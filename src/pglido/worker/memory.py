@@ -1,0 +1,58 @@
+"""What things cost, for SHOW MEM: bytes of the objects that there are now, of each kind."""
+
+import os
+from collections.abc import Iterable
+from sys import getsizeof
+from typing import TYPE_CHECKING, Any
+
+from ..io.poller import BUFFER
+from ..session import statements
+from .links import Backend, Guest
+
+if TYPE_CHECKING:
+    from .worker import Worker
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def memory(worker: "Worker") -> list[dict[str, Any]]:
+    """Rows of name, `used` (how many) and `memtotal` (bytes). `process` is all that the worker has in memory."""
+    host = worker.host
+    return [
+        _row("client", [client_size(guest) for guest in host.guests.values()]),
+        _row("server", [server_size(backend) for backend in host.backends]),
+        _row("prepared_statement", [getsizeof(one) + len(one.rest) + len(one.name) for one in statements.alive()]),
+        {"name": "held_message_bytes", "used": int(worker.budget.used > 0), "memtotal": worker.budget.used},
+        {"name": "receive_buffer", "used": 1, "memtotal": BUFFER},
+        {"name": "process", "used": 1, "memtotal": resident()},
+    ]
+
+
+def _row(name: str, sizes: Iterable[int]) -> dict[str, Any]:
+    found = list(sizes)
+    return {"name": name, "used": len(found), "memtotal": sum(found)}
+
+
+def client_size(guest: Guest) -> int:
+    """Bytes of one client: the connection, its session, its own names of statements, and what waits on either side."""
+    return _sum(guest, guest.address, guest.inbox, guest.out) + (
+        _sum(guest.session, guest.session.statements) if guest.session is not None else 0
+    )
+
+
+def server_size(backend: Backend) -> int:
+    """Bytes of one server connection, without the statements, which others share."""
+    session = backend.session
+    return _sum(backend, backend.slot, backend.inbox, backend.out, session, session.replies, session.prepared) + _sum(
+        session.prepared.known, session.prepared.notes, backend.reported
+    )
+
+
+def _sum(*things: object) -> int:
+    return sum(getsizeof(thing) for thing in things if thing is not None)
+
+
+def resident() -> int:
+    """Bytes of this process in memory, shared ones included."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * PAGE
