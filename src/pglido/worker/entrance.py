@@ -11,26 +11,22 @@ from functools import lru_cache
 from ..auth import client as auth
 from ..auth.errors import AuthError
 from ..config.model import ADMIN_DATABASES, AuthType, PoolSettings, SslMode
-from ..io.links import RELAY
 from ..io.stream import Gone, Stream, Unsafe
 from ..io.tls import ALPN
 from ..ipc.board import Column, Full
 from ..session import settings as _settings
-from ..session.client import Client
 from ..wire import codes, messages
 from ..wire.startup import Startup, StartupError, packet_problem, parse_startup
 from .host import Host, PoolRefused
-from .links import Guest, cancel_key, cancel_pid
+from .links import Guest
 from .live import LivePool, Profile
-from .porch import COUNTED, Regular
+from .porch import COUNTED, Regular, greet
 from .profiles import profile_of
 
 log = logging.getLogger("pglido.worker")
 
 # The newest minor version of the protocol that is served.
 MINOR = 2
-# Sizes of the cancel key: protocol 3.0 has four bytes, 3.2 any; PostgreSQL 18 sends 32.
-SHORT_KEY, LONG_KEY = 4, 32
 # A password message longer than this is refused (PG_MAX_AUTH_TOKEN_LENGTH in PostgreSQL, and its header).
 PASSWORD_LIMIT = 65535 + 4
 # Bytes of a StartupMessage that is remembered.
@@ -146,7 +142,7 @@ async def _enter(host: Host, guest: Guest, stream: Stream, door: Door) -> None:
     if profile is not None and _regular(host, guest, pool, start):
         size = len(body) + 8
         packet = struct.pack("!II", size, code) + body
-        regular = Regular(start.user, guest.minor, _key_size(guest), live, *profile)
+        regular = Regular(start.user, guest.minor, live, *profile)
         host.outside.porch.remember(packet, regular)
 
 
@@ -238,10 +234,6 @@ async def _console(host: Host, guest: Guest, stream: Stream, door: Door, start: 
     host.outside.open_console(guest, start, admin)
 
 
-def _key_size(guest: Guest) -> int:
-    return LONG_KEY if guest.minor >= 2 else SHORT_KEY
-
-
 def _regular(host: Host, guest: Guest, pool: PoolSettings, start: Startup) -> bool:
     """Was the first packet all that it took to let this client in, and will it be for the next?"""
     return (
@@ -267,21 +259,9 @@ async def _admit(
     profile = await profile_of(host, live, home)
     if guest.closed or guest.serial not in host.guests:
         return None
-    guest.session = Client(profile.settings, live.rules, host.outside.budget)
-    guest.stats = live.stats
-    key = cancel_key(guest.serial, _key_size(guest))
-    stream.send(
-        last
-        + messages.AUTHENTICATION_OK
-        + profile.welcome
-        + messages.backend_key_data(cancel_pid(host.index, guest.serial), key)
-        + messages.READY_IDLE
-    )
     stream.settle()
-    host.outside.log_login(guest)
-    guest.rested = host.pump.now
+    greet(host, guest, profile, last + messages.AUTHENTICATION_OK)
     guest.login = None
-    guest.mode = RELAY
     if guest.inbox is not None:
         host.pump.resume(guest)
     host.pump.watch(guest)

@@ -32,6 +32,8 @@ cdef class Exchange(Keeper):
     @cython.locals(backend=Backend)
     cpdef void released(self, ServerLink server) except *
 
+    cpdef long long next_serial(self) except -1
+
     cpdef int give(self, Backend backend) except -1
 
     @cython.locals(slot=Slot, pool=Pool, ticket=Ticket)

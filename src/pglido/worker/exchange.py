@@ -11,7 +11,7 @@ from ..io.keeper import Keeper
 from ..io.links import ClientLink, ServerLink
 from ..io.pump import Pump
 from ..pool.pool import CLOSING, Ticket
-from .links import Backend, Guest
+from .links import SERIAL_MASK, Backend, Guest
 
 if TYPE_CHECKING:
     from ..session.settings import Settings
@@ -59,6 +59,13 @@ class Exchange(Keeper):
         def rested(self, backend: Backend) -> None: ...
         def worn_out(self, backend: Backend) -> None: ...
         def serve_errand(self, errand: Errand, backend: Backend) -> None: ...
+
+    def next_serial(self) -> int:
+        """A number for a new connection; never one whose process id for cancels would be that of none."""
+        self.serial += 1
+        if self.serial & SERIAL_MASK == 0:
+            self.serial += 1
+        return self.serial
 
     def attach(self, client: ClientLink) -> bool:
         """A client needs a server: give it one at once, or put it in line."""

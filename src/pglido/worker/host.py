@@ -31,11 +31,6 @@ class Host(Exchange):
         self.pools: dict[tuple[str, str], LivePool] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
 
-    def next_serial(self) -> int:
-        """A number for a new connection."""
-        self.serial += 1
-        return self.serial
-
     def spawn(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine that reports its own errors."""
         task = asyncio.get_running_loop().create_task(job)

@@ -13,6 +13,7 @@ from ..io.links import UNSET, ClientLink, ServerLink
 from ..io.visit import Visit
 from ..pool.pool import Pool, Slot, Ticket
 from ..pool.stats import Stats
+from ..wire import messages
 
 if TYPE_CHECKING:
     from .live import LivePool
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 # In BackendKeyData's process id, below the sign bit: the worker's index + 1, then the serial.
 SERIAL_BITS = 23
 SERIAL_MASK = (1 << SERIAL_BITS) - 1
+# Sizes of the cancel key: protocol 3.0 has four bytes, 3.2 any; PostgreSQL 18 sends 32.
+SHORT_KEY, LONG_KEY = 4, 32
 
 _EPOCH = time.time() - time.monotonic()
 # Version 8 and variant 10 of RFC 9562: 60 random bits, and 62 for the serial, of which 48 are ever used.
@@ -82,6 +85,11 @@ class Guest(ClientLink):
     def extra(self) -> dict[str, str]:
         """What log lines about this connection carry."""
         return {"uuid": self.uuid, "user": self.user, "database": self.database, "address": self.address}
+
+    def key_data(self, worker: int) -> bytes:
+        """The BackendKeyData by which this client can have its queries cancelled."""
+        key = cancel_key(self.serial, LONG_KEY if self.minor >= 2 else SHORT_KEY)
+        return messages.backend_key_data(cancel_pid(worker, self.serial), key)
 
     def event(self, log: logging.Logger, text: str) -> None:
         """Log that this connection came or went."""

@@ -6,17 +6,16 @@ from pglido.worker.links cimport Guest
 
 cdef int CLIENTS, ACCEPTED, LONGEST, REGULARS
 cdef int HANDSHAKE, RELAY, SSL_REQUEST
-cdef long long SERIAL_MASK
 cdef bytes NO, SSL_PACKET
 
 cdef class Regular:
     cdef public str user
     cdef public int minor
-    cdef public int key_size
     cdef public object live
     cdef public object home
     cdef public object profile
-    cdef public bytes greeting
+
+cpdef void greet(Exchange host, Guest guest, object profile, bytes last) except *
 
 cdef class Porch:
     cdef public Exchange host
@@ -32,5 +31,5 @@ cdef class Porch:
     @cython.locals(said=bytes, regular=Regular)
     cpdef void knock(self, Guest guest, object door) except *
 
-    @cython.locals(host=Exchange, key=bytes, data=bytes)
+    @cython.locals(host=Exchange)
     cdef bint _greet(self, Guest guest, Regular regular) except -1

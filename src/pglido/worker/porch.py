@@ -15,7 +15,7 @@ from ..session.client import Client
 from ..wire import messages
 from ..wire.codes import SSL_REQUEST
 from .exchange import Exchange
-from .links import SERIAL_MASK, Guest, cancel_key, cancel_pid
+from .links import Guest
 
 if TYPE_CHECKING:
     from ..session.settings import Settings
@@ -36,20 +36,28 @@ LONGEST = 512
 
 
 class Regular:
-    """A first packet's meaning: the client's name, its pool, and what it is greeted with (the key comes after that)."""
+    """A first packet's meaning: the client's name, its pool, and what it is greeted with."""
 
-    __slots__ = ("greeting", "home", "key_size", "live", "minor", "profile", "user")
+    __slots__ = ("home", "live", "minor", "profile", "user")
 
-    def __init__(
-        self, user: str, minor: int, key_size: int, live: "LivePool", home: "Settings", profile: "Profile"
-    ) -> None:
+    def __init__(self, user: str, minor: int, live: "LivePool", home: "Settings", profile: "Profile") -> None:
         self.user = user
         self.minor = minor
-        self.key_size = key_size
         self.live = live
         self.home = home
         self.profile = profile
-        self.greeting = messages.AUTHENTICATION_OK + profile.welcome
+
+
+def greet(host: Exchange, guest: Guest, profile: "Profile", last: bytes) -> None:
+    """The end of a login: a session, the welcome after `last`, and from then on the byte path."""
+    live = guest.live
+    assert live is not None
+    guest.stats = live.stats
+    guest.session = Client(profile.settings, live.rules, host.outside.budget)
+    host.pump.send(guest, last + profile.welcome + guest.key_data(host.index) + messages.READY_IDLE)
+    host.outside.log_login(guest)
+    guest.rested = host.pump.now
+    guest.mode = RELAY
 
 
 class Porch:
@@ -74,10 +82,7 @@ class Porch:
     def arrive(self, fd: int, address: str, door: Any) -> None:
         """A new connection: count it, and wait for what it says."""
         host = self.host
-        serial = host.serial + 1
-        if serial & SERIAL_MASK == 0:
-            serial += 1
-        host.serial = serial
+        serial = host.next_serial()
         self.board.add(CLIENTS, 1)
         self.board.add(ACCEPTED, 1)
         guest = Guest(fd, serial, address, host.pump.now)
@@ -118,14 +123,7 @@ class Porch:
         guest.minor = regular.minor
         guest.live = live
         guest.pool = live.policy
-        guest.stats = live.stats
-        guest.session = Client(regular.profile.settings, live.rules, host.outside.budget)
         live.clients += 1
         live.stats.logins += 1
-        key = cancel_key(guest.serial, regular.key_size)
-        data = messages.backend_key_data(cancel_pid(host.index, guest.serial), key)
-        host.pump.send(guest, regular.greeting + data + messages.READY_IDLE)
-        host.outside.log_login(guest)
-        guest.rested = host.pump.now
-        guest.mode = RELAY
+        greet(host, guest, regular.profile, messages.AUTHENTICATION_OK)
         return True

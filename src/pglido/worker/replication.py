@@ -1,13 +1,11 @@
 """Replication connections: each client gets a server connection of its own, and bytes pass unseen."""
 
-from typing import Any
-
 from ..io.stream import Stream
 from ..session import settings as _settings
 from ..wire import messages
 from ..wire.startup import Startup
 from .host import Host
-from .links import Guest, cancel_key, cancel_pid
+from .links import Guest
 from .live import LivePool
 
 
@@ -21,12 +19,11 @@ async def replicate(host: Host, guest: Guest, stream: Stream, live: LivePool, st
     if guest.eof or guest.serial not in host.guests:
         host.close_server(backend, "its client is gone")
         return
-    key: Any = cancel_key(guest.serial, 32 if guest.minor >= 2 else 4)
     stream.send(
         last
         + messages.AUTHENTICATION_OK
         + b"".join(messages.parameter_status(name, value) for name, value in backend.reported.items())
-        + messages.backend_key_data(cancel_pid(host.index, guest.serial), key)
+        + guest.key_data(host.index)
         + messages.READY_IDLE
     )
     stream.settle()

@@ -1,5 +1,6 @@
 """A switchboard for each test, on each backend."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ from pglido.io.backends import Unavailable, ring_pump
 from pglido.io.epoll import EpollPump
 from pglido.io.keeper import Keeper
 from pglido.io.pump import Pump
+from pglido.io.reactor import new_loop
 
 
 @pytest.fixture(params=["epoll", "io_uring"])
@@ -42,3 +44,10 @@ def make(pump: Callable[[Any], Pump]) -> Iterator[Callable[..., Switchboard]]:
 def board(make: Callable[..., Switchboard]) -> Switchboard:
     """One server, no client."""
     return make()
+
+
+@pytest.fixture
+def runner(board: Switchboard) -> Iterator[asyncio.Runner]:
+    """Runs coroutines on the board's pump."""
+    with asyncio.Runner(loop_factory=lambda: new_loop(board.pump)) as made:
+        yield made

@@ -1,8 +1,9 @@
 """A pump with socket pairs on it, and a host that does the least there is to do: first come, first served."""
 
+import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from pglido.io.keeper import Keeper
@@ -222,3 +223,9 @@ class Switchboard:
         for far in self.far:
             far.sock.close()
             self.pump.close(far.link)
+
+
+async def within(job: Coroutine[Any, Any, Any]) -> Any:
+    """The result of `job`, which must not take long."""
+    async with asyncio.timeout(20):
+        return await job

@@ -2,29 +2,14 @@
 
 import asyncio
 import socket
-from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from switchboard import Switchboard
+from switchboard import Switchboard, within
 
 from pglido.io.dial import Address, DialError, Keepalive, Names, connect
 from pglido.io.links import Link
-from pglido.io.reactor import new_loop
-
-
-@pytest.fixture
-def runner(board: Switchboard) -> Iterator[asyncio.Runner]:
-    """Runs coroutines on the board's pump."""
-    with asyncio.Runner(loop_factory=lambda: new_loop(board.pump)) as made:
-        yield made
-
-
-async def within(job: Coroutine[Any, Any, Any]) -> Any:
-    """The result of `job`, which must not take long."""
-    async with asyncio.timeout(20):
-        return await job
 
 
 async def hello(board: Switchboard, listener: socket.socket, address: Address) -> bytes:

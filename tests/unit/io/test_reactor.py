@@ -5,27 +5,12 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Coroutine, Iterator
-from typing import Any
 
 import pytest
-from switchboard import Switchboard
+from switchboard import Switchboard, within
 
 from parity.frontend import message, query
-from pglido.io.reactor import Reactor, new_loop
-
-
-@pytest.fixture
-def runner(board: Switchboard) -> Iterator[asyncio.Runner]:
-    """Runs coroutines on the board's pump."""
-    with asyncio.Runner(loop_factory=lambda: new_loop(board.pump)) as made:
-        yield made
-
-
-async def within(job: Coroutine[Any, Any, Any]) -> Any:
-    """The result of `job`, which must not take long."""
-    async with asyncio.timeout(20):
-        return await job
+from pglido.io.reactor import Reactor
 
 
 def test_timers_fire_in_order(runner: asyncio.Runner) -> None:

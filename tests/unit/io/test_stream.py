@@ -2,7 +2,6 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +10,11 @@ from switchboard import Far, Switchboard
 
 from harness.tls import Certificates
 from parity.frontend import message, query
-from pglido.io.reactor import new_loop
 from pglido.io.stream import Gone, Stream, Unsafe
 from pglido.io.tls import TlsFiles, accepting, describe, dialling
 
 READY = message("Z", b"I")
 MEGABYTE = 1 << 20
-
-
-@pytest.fixture
-def runner(board: Switchboard) -> Iterator[asyncio.Runner]:
-    """Runs coroutines on the board's pump."""
-    with asyncio.Runner(loop_factory=lambda: new_loop(board.pump)) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
