@@ -1,0 +1,118 @@
+"""`python -m tests.regress`: replay PostgreSQL's tests directly and through pglido, and compare what they print."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+from pglido import embedded
+from pglido.cli.child import ChildError
+from pglido.cli.progress import Progress
+
+from . import lanes, report
+from .judge import Kind, Known, KnownError, Verdict, judge, read_known
+
+KNOWN = lanes.HERE / "known.toml"
+FLOOR = 100 * 210 / 217  # percent of the tests that are stable without pglido
+
+
+def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
+    """What the person asked for; ends the program where that is not understood."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.regress",
+        description="Replay PostgreSQL's SQL regression tests directly and through pglido, and compare.",
+    )
+    parser.add_argument("--server", type=int, choices=sorted(embedded.WHEELS), default=16, help="PostgreSQL (16)")
+    parser.add_argument(
+        "--event-backend", choices=("auto", "epoll", "io_uring"), default="auto", help="pglido's (auto)"
+    )
+    parser.add_argument("--pool", type=_positive, default=8, help="pglido's default_pool_size (8)")
+    parser.add_argument("--jobs", type=_positive, default=4, help="tests at a time (4)")
+    parser.add_argument("--only", default="", metavar="NAME,...", help="these tests, without a floor; many need others")
+    parser.add_argument("--thorough", action="store_true", help="each lane twice, whatever the first two print")
+    parser.add_argument("--floor", type=float, default=FLOOR, metavar="PERCENT", help=f"fail below ({FLOOR:.1f})")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="leave what all tests printed in this new directory")
+    asked = parser.parse_args(words)
+    if asked.keep and asked.keep.exists():
+        parser.error(f"{asked.keep} is there already")
+    asked.only = [name for name in asked.only.split(",") if name]
+    if asked.only:
+        asked.floor = 0.0
+    return asked
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0, 1 when pglido is seen or the tests can't be replayed, 130 when interrupted."""
+    asked = arguments(words)
+    # SIGINT too: what a shell starts in the background begins with it ignored.
+    for end in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(end, _interrupt)
+    try:
+        with tempfile.TemporaryDirectory(prefix="pglido-regress-") as folder:
+            verdicts = compare(asked, asked.keep or Path(folder))
+    except KeyboardInterrupt:
+        return 130
+    except (lanes.RegressError, KnownError, embedded.EmbeddedError, ChildError) as error:
+        print(f"\nregress: {error}", file=sys.stderr)
+        return 1
+    print(f"\n{report.terminal(verdicts, asked.floor)}")
+    return int(bool(report.names(verdicts, Kind.WRONG)) or report.share(verdicts) < asked.floor)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def compare(asked: argparse.Namespace, folder: Path) -> list[Verdict]:
+    """Run the lanes and judge all tests.
+
+    If a test differs in a way that is not known, both lanes are run once more: not it alone, for the tests build on
+    one another. It may then turn out to be unstable without pglido, or to have differed only once: that doesn't fail
+    the run, but the test has not passed either, for a fault that depends on timing looks just so.
+    """
+    plan = lanes.Plan(asked.server, asked.event_backend, asked.pool, asked.jobs, lanes.schedule(asked.only))
+    known = read_known(KNOWN)
+    progress = Progress()
+    progress.say(
+        f"{len(plan.tests)} tests on PostgreSQL {plan.version}, {plan.jobs} at a time, event_backend {plan.backend}\n"
+    )
+    ran: list[lanes.Lane] = []
+    for number in (1, 2):
+        ran += [_lane(plan, way, folder / f"{way}{number}", progress) for way in ("direct", "pooled")]
+        verdicts = _verdicts(plan, ran, known)
+        if not asked.thorough and not report.names(verdicts, Kind.WRONG):
+            break
+    return verdicts
+
+
+def _lane(plan: lanes.Plan, way: lanes.Way, folder: Path, progress: Progress) -> lanes.Lane:
+    with progress.step(way) as show:
+        lane = lanes.run(plan, way, folder)
+        if way == "pooled":
+            show(f"{lane.clients} clients on {lane.servers} server connections")
+    return lane
+
+
+def _verdicts(plan: lanes.Plan, ran: Sequence[lanes.Lane], known: dict[str, Known]) -> list[Verdict]:
+    direct = [lane.outputs for lane in ran if lane.way == "direct"]
+    pooled = [lane.outputs for lane in ran if lane.way == "pooled"]
+    return [
+        judge(test, [out[test] for out in direct], [out[test] for out in pooled], known.get(test), plan.version)
+        for test in plan.tests
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
