@@ -150,7 +150,10 @@ class _Connection:
     def _exactly(self, count: int) -> bytes:
         """The next `count` bytes; fewer only at the end."""
         while len(self._had) < count:
-            data = self.socket.recv(8192)
+            try:
+                data = self.socket.recv(8192)
+            except ConnectionResetError:
+                data = b""
             if not data:
                 break
             self._had += data

@@ -164,6 +164,9 @@ def _databases(config: Config, draft: Draft) -> None:
         if not database.host and not config.settings.unix_socket_dir:
             text = "has no host, and unix_socket_dir, where its socket would be, is empty"
             _blame(draft, "databases", name, "", text)
+        for entry in database.listen_announce:
+            if not entry.partition("=")[0].strip() or "=" not in entry:
+                _blame(draft, "databases", name, "listen_announce", f'found "{entry}"', "name=value")
         if database.password and not database.user:
             _doubt(draft, "databases", name, "password", "password is used only together with user")
 

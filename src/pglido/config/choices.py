@@ -6,11 +6,27 @@ from enum import StrEnum
 
 
 class PoolMode(StrEnum):
-    """When a server goes back to the pool: at disconnect, after a transaction, after a statement."""
+    """When a server goes back to the pool: at disconnect, after a transaction, after a statement; or LISTEN only."""
 
     SESSION = "session"
     TRANSACTION = "transaction"
     STATEMENT = "statement"
+    LISTEN = "listen"
+
+
+class OnLoss(StrEnum):
+    """What listening clients get when the connection was lost that their notifications come by."""
+
+    NOTICE = "notice"
+    DISCONNECT = "disconnect"
+
+
+class SessionState(StrEnum):
+    """What to do with a client whose session keeps, beyond a transaction, what no other server can be given."""
+
+    PIN = "pin"
+    REJECT = "reject"
+    IGNORE = "ignore"
 
 
 class SslMode(StrEnum):

@@ -11,7 +11,16 @@ from typing import Annotated, Any
 
 import msgspec
 
-from .choices import AuthType, LoadBalance, LogFormat, LogLevel, PoolMode, SslMode
+from .choices import (
+    AuthType,
+    LoadBalance,
+    LogFormat,
+    LogLevel,
+    OnLoss,
+    PoolMode,
+    SessionState,
+    SslMode,
+)
 from .row import Dialect, Field, Kind, Override, Row, Scope, fields
 from .settings import Settings
 
@@ -25,6 +34,7 @@ __all__ = [
     "LoadBalance",
     "LogFormat",
     "LogLevel",
+    "OnLoss",
     "PoolMode",
     "PoolSettings",
     "Settings",
@@ -84,6 +94,21 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
     server_round_robin: Annotated[bool | None, Override()] = None
     server_reset_query: Annotated[str | None, Override()] = None
     server_reset_query_always: Annotated[bool | None, Override()] = None
+    defer_begin: Annotated[bool | None, Override()] = None
+    on_session_state: Annotated[SessionState | None, Override()] = None
+    max_pinned_share: Annotated[float | None, Override()] = None
+    pin_timeout: Annotated[float | None, Override()] = None
+
+    listen_on_loss: Annotated[OnLoss | None, Override()] = None
+    listen_buffer_size: Annotated[int | None, Override()] = None
+    listen_announce: Annotated[
+        tuple[str, ...],
+        Row(
+            "Parameters that clients are told at login, as `name=value`, where the mode is `listen`. What is not"
+            " named is told as the server reports it.",
+            own=True,
+        ),
+    ] = ()
 
     query_timeout: Annotated[float | None, Override()] = None
     query_wait_timeout: Annotated[float | None, Override()] = None
@@ -179,8 +204,16 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     server_round_robin: bool
     server_reset_query: str
     server_reset_query_always: bool
+    defer_begin: bool
+    on_session_state: SessionState
+    max_pinned_share: float
+    pin_timeout: float
     load_balance_hosts: LoadBalance
     connect_query: str
+
+    listen_on_loss: OnLoss
+    listen_buffer_size: int
+    listen_announce: tuple[str, ...]
 
     query_timeout: float
     query_wait_timeout: float
@@ -223,6 +256,12 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> tuple[str, str]:
         """The pool's key, (database, user); `Config.pool(*key)` gives the same limits to everyone."""
         return self.database, self.pool_user
+
+    @property
+    def announced(self) -> dict[str, str]:
+        """The parameters of `listen_announce` by name."""
+        pairs = [entry.partition("=") for entry in self.listen_announce]
+        return {name.strip(): value.strip() for name, _, value in pairs}
 
     @property
     def startup_parameters(self) -> dict[str, str]:

@@ -17,7 +17,9 @@ from .choices import (
     EventBackend,
     LogFormat,
     LogLevel,
+    OnLoss,
     PoolMode,
+    SessionState,
     SslMode,
 )
 from .row import Kind, Row
@@ -33,6 +35,7 @@ CHAPTERS = {
     "listen_addr": "Where clients come in",
     "workers": "Processes",
     "pool_mode": "Pools",
+    "listen_on_loss": "Notifications",
     "max_client_conn": "Limits",
     "query_timeout": "Timeouts",
     "server_lifetime": "Server connections",
@@ -120,8 +123,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         PoolMode,
         Row(
             "When a server goes back to the pool: `session` at disconnect, `transaction` after each"
-            " transaction, `statement` after each statement. PgBouncer's default is `session`; pglido exists"
-            " for `transaction`.",
+            " transaction, `statement` after each statement. `listen` is for clients that only LISTEN: they share"
+            " one server connection per worker ([LISTEN](listen.md)). PgBouncer's default is `session`; pglido"
+            " exists for `transaction`.",
             ini_default=PoolMode.SESSION,
         ),
     ] = PoolMode.TRANSACTION
@@ -160,6 +164,38 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     server_reset_query_always: Annotated[
         bool, Row("Run `server_reset_query` whenever a server is given back, in every pool mode.")
     ] = False
+    defer_begin: Annotated[
+        bool,
+        Row(
+            "In transaction mode: a bare BEGIN takes no server until the next statement comes; the transaction, its"
+            " now() and its snapshot begin only then.",
+            own=True,
+        ),
+    ] = False
+    on_session_state: Annotated[
+        SessionState,
+        Row(
+            "In transaction and statement mode: what becomes of a client that keeps a temporary table, a cursor WITH"
+            " HOLD, a session advisory lock and the like beyond its transaction. `pin`: it keeps its server until that"
+            " is gone; `reject`: it is disconnected with an error; `ignore`: nobody looks, and the next client meets"
+            " it, as with other poolers. Settings, roles and prepared statements follow the client in any case.",
+            own=True,
+        ),
+    ] = SessionState.PIN
+    max_pinned_share: Annotated[
+        float,
+        Row(
+            "The share of a pool's size that may be pinned, over all workers, one server at least; who would need one"
+            " more is disconnected with an error.",
+            Kind.FRACTION,
+            high=1,
+            own=True,
+        ),
+    ] = 0.9
+    pin_timeout: Annotated[
+        float,
+        Row("A client that keeps its server pinned and is idle for longer is disconnected.", zero="never", own=True),
+    ] = 0.0
     ignore_startup_parameters: Annotated[
         tuple[str, ...],
         Row("Startup parameters of clients that are dropped instead of being set on the server."),
@@ -167,6 +203,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     application_name_add_host: Annotated[
         bool, Row("Append the client's address and port to `application_name` at login.")
     ] = False
+
+    listen_on_loss: Annotated[
+        OnLoss,
+        Row(
+            "What a listening client gets when the connection was lost that notifications come by: a `notice`"
+            " once they come again, or a `disconnect` at once, so that it looks anew at what it is interested in.",
+            own=True,
+        ),
+    ] = OnLoss.NOTICE
+    listen_buffer_size: Annotated[
+        int,
+        Row(
+            "Bytes of notifications kept for a client that does not take them; beyond that it is disconnected.",
+            Kind.SIZE,
+            low=16384,
+            own=True,
+        ),
+    ] = 1024 * 1024
 
     max_client_conn: Annotated[
         int,

@@ -103,6 +103,7 @@ CONNECTIONS = (
     + int4("prepared_statements")
     + int8("id")
     + int4("worker")
+    + text("pinned")
 )
 _TIMES = ("connect_time", "request_time")
 
@@ -125,6 +126,27 @@ def _connection(worker: int, row: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(wait, float):
         shown["wait"], shown["wait_us"] = divmod(int(wait * 1_000_000), 1_000_000)
     return shown
+
+
+_LISTEN_COUNTS = (
+    *("connections", "clients", "waiting", "received", "delivered"),
+    *("listens", "unlistens", "slow_clients", "reconnects"),
+)
+LISTEN = text("database", "user") + int4("channels") + int8(*_LISTEN_COUNTS)
+
+
+def _listen(pooler: Pooler, answers: Answers) -> Rows:
+    merged: dict[tuple[str, str], dict[str, Any]] = {}
+    channels: dict[tuple[str, str], set[str]] = {}
+    for row in _flat(answers):
+        key = (row["database"], row["user"])
+        sums = merged.setdefault(key, {**row, **dict.fromkeys(_LISTEN_COUNTS, 0)})
+        for name in _LISTEN_COUNTS:
+            sums[name] += row[name]
+        # Several workers may listen to the same.
+        channels.setdefault(key, set()).update(row["channels"])
+        sums["channels"] = len(channels[key])
+    return _pick(LISTEN, (merged[key] for key in sorted(merged)))
 
 
 # ---- databases, users, settings: what the configuration says
@@ -353,6 +375,20 @@ def _mem(pooler: Pooler, answers: Answers) -> Rows:
     return _pick(MEM, merged.values())
 
 
+PINS = (
+    text("database", "user", "client", "server")
+    + int4("remote_pid")
+    + text("since")
+    + int4("idle")
+    + text("reason", "statement")
+)
+
+
+def _pins(pooler: Pooler, answers: Answers) -> Rows:
+    rows = sorted(_flat(answers), key=lambda row: row["since"])
+    return _pick(PINS, [{**row, "since": timestamp(row["since"])} for row in rows])
+
+
 WORKERS = (
     int4("worker", "pid")
     + text("state", "started")
@@ -407,8 +443,10 @@ SHOWS: dict[str, Show] = {
     "CONFIG": Show(text("key", "value", "default", "changeable"), _config),
     "DATABASES": Show(DATABASES, _databases, "pools"),
     "LEASES": Show(LEASES, _leases),
+    "LISTEN": Show(LISTEN, _listen, "listen"),
     "LISTS": Show(text("list") + int4("items"), _lists, "lists"),
     "MEM": Show(MEM, _mem, "mem"),
+    "PINS": Show(PINS, _pins, "pins"),
     "POOLS": Show(POOLS, _pools, "pools"),
     "SERVERS": Show(CONNECTIONS, _connections, "servers"),
     "STATE": Show(text("key", "value"), _state),

@@ -40,6 +40,8 @@ cdef class ClientLink(Link):
     cdef public Stats stats
     cdef public bint waiting
     cdef public bint leaving
+    cdef public bint holds
+    cdef public bytearray notes
     cdef public double started
     cdef public double asked
     cdef public double rested

@@ -48,6 +48,9 @@ class Link:
 class ClientLink(Link):
     """A client; `waiting` while it stands in line for a server.
 
+    `notes` are messages that it did not ask for, and gets between two transactions; not while `holds`, for it is still
+    to be told which of them are its own.
+
     Times are those of the monotonic clock: `started` the transaction, `asked` the query being answered (0: none),
     `rested` the last answer.
     """
@@ -59,6 +62,8 @@ class ClientLink(Link):
         self.server: ServerLink | None = None
         self.waiting = False
         self.leaving = False
+        self.holds = False
+        self.notes: bytearray | None = None
         self.started = self.asked = self.rested = 0.0
 
 

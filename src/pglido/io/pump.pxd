@@ -4,9 +4,10 @@ from pglido.io.poller cimport Poller
 from pglido.session.client cimport Client
 from pglido.session.outbox cimport Outbox
 from pglido.session.server cimport Server
+from pglido.session.setup cimport Setup
 from pglido.session.state cimport Rules
 
-cdef int ATTACH, GO_ON, GOODBYE, IDLE, WAIT
+cdef int ATTACH, GO_ON, GOODBYE, HEAR, IDLE, WAIT
 cdef int COLLECT, HANDSHAKE, RAW, RELAY
 
 cdef class Pump(Poller):
@@ -35,6 +36,11 @@ cdef class Pump(Poller):
     cdef void on_server(self, ServerLink server, char* buf, Py_ssize_t got) except *
     cdef int count(self, ClientLink client, Server session) except -1
     cdef bint let_go(self, ClientLink client) except -1
+    cdef bint settle(self, ClientLink client, ServerLink server) except -1
+    cdef int now_hears(self, ClientLink client, Setup setup) except -1
+    cdef bint open_to_notes(self, ClientLink client) except -1
+    cpdef Py_ssize_t notify(self, ClientLink client, bytes data) except -1
+    cpdef int flush_notes(self, ClientLink client) except -1
     cdef void on_event(self, Link link, unsigned int events) except *
     cdef int store(self, Link link, char* buf, Py_ssize_t got) except -1
     cdef void lost(self, Link link) except *

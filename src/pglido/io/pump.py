@@ -21,7 +21,8 @@ from cython.cimports.pglido.io.kernel import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLO
 from ..session.client import Client
 from ..session.outbox import Outbox
 from ..session.server import Server
-from ..session.verdicts import ATTACH, GO_ON, GOODBYE, WAIT
+from ..session.setup import Setup
+from ..session.verdicts import ATTACH, GO_ON, GOODBYE, HEAR, WAIT
 from ..wire.codes import IDLE
 from .keeper import Keeper
 from .links import COLLECT, HANDSHAKE, RAW, RELAY, ClientLink, Link, ServerLink, wake
@@ -254,14 +255,17 @@ class Pump(Poller):
         while True:
             pos = session.take(cython.cast(cython.p_const_uchar, buf), pos, end, self.to_server, self.to_client)
             verdict = session.verdict
-            if verdict != ATTACH or not self.keeper.attach(client):
+            if verdict == ATTACH:
+                if not self.keeper.attach(client):
+                    break
+            elif verdict != HEAR or not self.host.hear(client):
                 break
         if client.server is not None:
             if client.asked == 0:
                 client.asked = self.now
             self.deliver(client.server, self.to_server, buf)
         self.deliver(client, self.to_client, buf)
-        if verdict in (ATTACH, WAIT):
+        if verdict in (ATTACH, WAIT, HEAR):
             if not client.closed:
                 client.waiting = True
                 client.inbox = buf[pos:end]
@@ -295,7 +299,14 @@ class Pump(Poller):
         blocked: cython.bint
         session: Server = server.session
         client: ClientLink | None = server.client
-        result: cython.int = session.take(cython.cast(cython.p_const_uchar, buf), got, self.to_client)
+        result: cython.int
+        if client is not None and client.notes is not None and not client.holds:
+            session.notes = client.notes
+            result = session.take(cython.cast(cython.p_const_uchar, buf), got, self.to_client)
+            # Either it has been sent, or it is still kept.
+            client.notes, session.notes = session.notes, None
+        else:
+            result = session.take(cython.cast(cython.p_const_uchar, buf), got, self.to_client)
         if client is None:
             self.to_client.clear()
             if result < 0:
@@ -309,11 +320,15 @@ class Pump(Poller):
         if result < 0:
             self.host.server_gone(server, session.fault)
             return
+        if session.unsent:
+            self.send(server, session.unsent)
+            session.unsent = b""
         if session.turns:
             self.count(client, session)
         if client.waiting:
             # What it sent meanwhile depended on an answer: maybe this one.
             client.waiting = False
+            self.now_hears(client, session.setup)
             self.resume(client)
             return
         if client.leaving and not session.answering():
@@ -327,10 +342,60 @@ class Pump(Poller):
         """Give the client's server back if it is free; returns whether it was."""
         server: ServerLink | None = client.server
         if server is None or client.session.rules.keep or not server.session.free():
+            if client.notes is not None:
+                self.flush_notes(client)
+            return False
+        setup: Setup = server.session.setup
+        if (setup.suspect or setup.pins or setup.heard) and not self.settle(client, server):
             return False
         self.part(client, server)
+        if client.notes is not None:
+            self.flush_notes(client)
         self.keeper.released(server)
         return True
+
+    def settle(self, client: ClientLink, server: ServerLink) -> bool:
+        """A transaction has ended that may have left its traces; returns whether the server may go."""
+        session: Server = server.session
+        if session.setup.suspect:
+            # What has become of the session is asked before another client meets it.
+            self.send(server, session.own(session.setup.question()))
+            return False
+        self.now_hears(client, session.setup)
+        if not session.setup.pins:
+            return True
+        self.host.pinned(client)
+        if client.notes is not None:
+            self.flush_notes(client)
+        return False
+
+    def now_hears(self, client: ClientLink, setup: Setup) -> None:
+        """A transaction has ended, and what the client listens to may be another now."""
+        if setup.heard:
+            setup.heard = False
+            self.host.heard(client)
+
+    def open_to_notes(self, client: ClientLink) -> bool:
+        """Is the client between two transactions, and known what it listens to?"""
+        return not client.holds and (client.server is None or client.server.session.free())
+
+    def notify(self, client: ClientLink, data: bytes) -> int:
+        """Send whole messages now, or when the transaction has ended; returns how many bytes are still to be sent."""
+        if client.closed or (client.notes is None and self.open_to_notes(client)):
+            self.send(client, data)
+        else:
+            if client.notes is None:
+                client.notes = bytearray()
+            client.notes += data
+            self.flush_notes(client)
+        return (0 if client.notes is None else len(client.notes)) + (0 if client.out is None else len(client.out))
+
+    def flush_notes(self, client: ClientLink) -> None:
+        """Send what a client did not ask for, if now is the time."""
+        notes: bytearray | None = client.notes
+        if notes is not None and self.open_to_notes(client):
+            client.notes = None
+            self.transmit(client, PyByteArray_AS_STRING(notes), len(notes))
 
     def count(self, client: ClientLink, session: Server) -> None:
         """A query of this client was answered."""

@@ -2,11 +2,15 @@
 
 
 class Stats:
-    """Cumulative since start; times in seconds, `received` and `sent` as the clients sent and received bytes."""
+    """Cumulative since start; times in seconds, `received` and `sent` as the clients sent and received bytes.
+
+    `pins` counts how often a client could not give its server back between two transactions.
+    """
 
     __slots__ = (
         "assignments",
         "logins",
+        "pins",
         "queries",
         "query_time",
         "received",
@@ -26,3 +30,4 @@ class Stats:
         self.query_time = 0.0
         self.wait_time = 0.0
         self.logins = 0
+        self.pins = 0

@@ -17,12 +17,15 @@ SYNCING = 6
 QUERYING = 7
 CALLING = 8
 COPY_END = 9
+# pglido's own queries that may fail: asking what became of the session, and trying what need not work.
+ASKING = 10
+TRYING = 11
 
 KIND = 0x0F
 SWALLOW = 0x10
 FAKE = 0x20
 
-NAMES = "?", "parse", "bind", "describe", "execute", "close", "sync", "query", "call", "copy_end"
+NAMES = "?", "parse", "bind", "describe", "execute", "close", "sync", "query", "call", "copy_end", "ask", "try"
 
 # A pipeline longer than this is no pipeline but an attack on our memory; real ones stay below thousands.
 MAX_OWED = 1 << 20

@@ -37,6 +37,9 @@ class Outbox:
     def put(self, buf: bytes, data: bytes) -> None:
         """Add `data`, which lies elsewhere; `buf` is the receive buffer of this round."""
         if self.parts is None:
+            if self.start == self.stop:
+                self.parts = bytearray(data)
+                return
             self.parts = bytearray(buf[self.start : self.stop])
         self.parts += data
 

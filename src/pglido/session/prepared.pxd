@@ -19,10 +19,14 @@ cdef class Prepared:
     cdef int name_unnamed(self, ClientState client, bytes rest) except -1
     cdef bytes renew_unnamed(self, bytes rest)
     cdef bint has(self, object statement, Py_ssize_t limit) except -1
+
+    @cython.locals(head=bytes)
+    cdef bytes bind_head(self, object statement, Py_ssize_t size)
+
     cdef bytes learn(self, bytes name, object statement, Py_ssize_t limit, int entry)
     cdef bytes unlearn(self, object statement)
     cdef bytes collide(self, bytes name)
-    cdef bytes give_back(self)
+    cdef bytes give_back(self, bint in_batch)
     cdef int executed(self) except -1
     cdef bint stays(self, object statement) except -1
     cdef int batch_begins(self) except -1

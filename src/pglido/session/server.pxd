@@ -3,10 +3,12 @@ cimport cython
 from pglido.session.outbox cimport Outbox
 from pglido.session.prepared cimport Prepared
 from pglido.session.replies cimport Replies
+from pglido.session.retry cimport Retry
+from pglido.session.setup cimport Setup
 from pglido.session.state cimport ClientState
 
-cdef int COMMAND_COMPLETE, COPY_DATA, COPY_IN_RESPONSE, DATA_ROW, ERROR_RESPONSE, IDLE, PARAMETER_STATUS, READY_FOR_QUERY
-cdef int BINDING, CALLING, CLOSING, COPY_END, DESCRIBING, EXECUTING, FAKE, KIND, PARSING, QUERYING, SWALLOW, SYNCING
+cdef int COMMAND_COMPLETE, COPY_DATA, COPY_IN_RESPONSE, DATA_ROW, ERROR_RESPONSE, IDLE, IN_TRANSACTION, NOTIFICATION_RESPONSE, PARAMETER_STATUS, READY_FOR_QUERY
+cdef int ASKING, BINDING, CALLING, CLOSING, COPY_END, DESCRIBING, EXECUTING, FAKE, KIND, PARSING, QUERYING, SWALLOW, SYNCING
 cdef bytes ANSWERS, LONG_KINDS
 cdef Py_ssize_t SHORT
 cdef int D, R
@@ -21,20 +23,16 @@ cdef class Server:
     cdef public bint copying
     cdef public bint open
     cdef public bint worn
-    cdef public bint resetting
     cdef public int turns
     cdef public object good
-    cdef public object home
-    cdef public object settings
-    cdef public bint discarding
+    cdef public Setup setup
+    cdef public Retry retry
+    cdef public bytes unsent
+    cdef public bytearray notes
     cdef public bint purge_query
     cdef public str fault
     cdef public bytes last_error
     cdef public bint told
-    cdef object _coming
-    cdef int _queries
-    cdef list _reports
-    cdef public str encoding
     cdef Py_ssize_t _need
     cdef int _kind
     cdef bint _dropping
@@ -44,7 +42,7 @@ cdef class Server:
     @cython.locals(pos=Py_ssize_t, step=Py_ssize_t, whole=bytes)
     cdef int take(self, const unsigned char* buf, Py_ssize_t end, Outbox out) except? -2
 
-    @cython.locals(at=Py_ssize_t, size=Py_ssize_t)
+    @cython.locals(at=Py_ssize_t, size=Py_ssize_t, head=int)
     cdef Py_ssize_t _rows(self, const unsigned char* buf, Py_ssize_t pos, Py_ssize_t end, Outbox out) except -1
 
     @cython.locals(client=ClientState)
@@ -67,8 +65,7 @@ cdef class Server:
     @cython.locals(kind=int)
     cdef bint _ready(self, int status, int head, bint drop, Outbox out, const unsigned char* buf) except -1
 
-    @cython.locals(client=ClientState)
-    cdef void _learn_reports(self, bint drop, Outbox out, const unsigned char* buf) except *
+    cdef int _learn(self, bint drop, Outbox out, const unsigned char* buf) except -1
 
     cdef bint _parameter(self, bytes body, bint drop, Outbox out, const unsigned char* buf) except -1
     cdef int _error(self, bytes body, int head) except -1
@@ -79,8 +76,6 @@ cdef class Server:
     cdef void _failed(self, int head) except *
 
     cdef void _command_done(self, bytes tag, bint drop) except *
-    cdef int _settle_reset(self, bint drop) except -1
-
     cdef bint _at_rest(self) except -1
     cpdef bint free(self) except -1
     cpdef bint adopting(self) except -1
@@ -89,6 +84,7 @@ cdef class Server:
     cpdef bint between_messages(self) except -1
     cdef int owe(self, int kind) except -1
     cpdef bytes ask(self, str sql)
-    cpdef bytes adopt(self, object wanted)
+    cpdef bytes begin(self, bytes query)
+    cpdef bytes own(self, bytes sent)
 
     cpdef bytes abandon(self)

@@ -16,12 +16,15 @@ from ..wire.codes import (
     DATA_ROW,
     ERROR_RESPONSE,
     IDLE,
+    IN_TRANSACTION,
+    NOTIFICATION_RESPONSE,
     PARAMETER_STATUS,
     READY_FOR_QUERY,
 )
 from . import settings as _settings
 from . import statements as _statements
 from .entries import (
+    ASKING,
     BINDING,
     CALLING,
     CLOSING,
@@ -38,7 +41,8 @@ from .entries import (
 from .outbox import Outbox
 from .prepared import NOTHING, Prepared
 from .replies import Replies
-from .settings import Settings
+from .retry import Retry
+from .setup import Setup
 from .state import ClientState
 from .statements import PREFIX, Good
 
@@ -74,35 +78,36 @@ LARGE_ERROR = 65536
 
 
 class Server:
-    """The session on one server connection; `home` is what it was opened with, where RESET ALL leads."""
+    """The session on one server connection: what is owed (`replies`), `prepared` and `setup` there.
+
+    `unsent` is what it must be sent next, which nobody asked for; `notes` are notifications that the client is to have
+    ahead of the ReadyForQuery that ends a transaction, as from PostgreSQL: libraries look for them there, and may not
+    look for what came right behind before more does.
+    """
 
     __slots__ = (
-        "_coming",
         "_dropping",
         "_goal",
         "_held",
         "_kind",
         "_need",
-        "_queries",
-        "_reports",
         "client",
         "copying",
-        "discarding",
-        "encoding",
         "fault",
         "good",
-        "home",
         "last_error",
+        "notes",
         "open",
         "prepared",
         "purge_query",
         "replies",
-        "resetting",
-        "settings",
+        "retry",
+        "setup",
         "skipping",
         "status",
         "told",
         "turns",
+        "unsent",
         "worn",
     )
 
@@ -110,25 +115,21 @@ class Server:
         self.client: ClientState | None = None
         self.replies = Replies()
         self.prepared = Prepared(self.replies)
+        self.setup = Setup(self.replies)
+        self.retry = Retry()
+        self.unsent = b""
+        self.notes: bytearray | None = None
         self.status = IDLE
         self.skipping = False
         self.copying = False
         self.open = False
         self.worn = False
         self.turns = 0
-        self.home: Settings = _settings.EMPTY
-        self.settings: Settings = _settings.EMPTY
         self.good: Good | None = None
-        self.discarding = False
-        self.resetting = False
         self.purge_query = False
         self.fault = ""
         self.last_error = b""
         self.told = False
-        self._coming: Settings | None = None
-        self._queries = 0
-        self._reports: list[tuple[str, bytes]] = []
-        self.encoding = "UTF8"
         self._need = 0
         self._kind = 0
         self._dropping = False
@@ -188,6 +189,11 @@ class Server:
         Looking at nothing but their lengths makes a result of 1000 rows cost the pooler a third.
         """
         at = pos
+        if buf[at] != DATA_ROW and buf[at] != COPY_DATA:
+            return 0
+        head = self.replies.head()
+        if head == ASKING | SWALLOW:
+            return 0
         while end - at >= 5 and (buf[at] == DATA_ROW or buf[at] == COPY_DATA):
             # Widened step by step, as in `_message`.
             size = buf[at + 1]
@@ -197,7 +203,7 @@ class Server:
             if size < 4 or size >= end - at:
                 break
             at += size + 1
-        if at > pos and not self._drops(buf[pos], self.replies.head()):
+        if at > pos and not self._drops(buf[pos], head):
             out.run(buf, pos, at)
         return at - pos
 
@@ -206,7 +212,10 @@ class Server:
         client = self.client
         if client is None or (not head and not client.rules.keep and self._at_rest()):
             return True
-        return head & SWALLOW != 0 and (head & KIND == QUERYING or head & KIND == ANSWERS[kind])
+        if kind == NOTIFICATION_RESPONSE and client.rules.heeded:
+            # Of these the client has a connection of its own.
+            return True
+        return head & SWALLOW != 0 and (head & KIND >= SYNCING or head & KIND == ANSWERS[kind])
 
     def _message(self, src: bytes, at: int, have: int, out: Outbox, buf: bytes) -> int:
         """One message that starts at `src[at]`, of which `have` bytes or more are there.
@@ -239,6 +248,8 @@ class Server:
             looked = size in (RESET_SIZE, DISCARD_SIZE, DEALLOCATE_SIZE)
             if have > 6 and src[at + 5] == D and src[at + 6] == R:
                 looked = True
+        elif kind == DATA_ROW:
+            looked = head == ASKING | SWALLOW
         if looked:
             if have < total:
                 self._goal = total
@@ -303,19 +314,32 @@ class Server:
             return self._parameter(body, drop, out, buf)
         if kind == ERROR_RESPONSE:
             self._error(body, head)
+            if self.retry.due:
+                # Its Sync is on its way, and what that answers isn't the client's either.
+                self.replies.pop()
+                self.replies.push(SYNCING | SWALLOW)
+                return True
             if body is self.last_error:
                 self.told = not drop
                 self.worn = True
             if not drop and PREFIX in body:
                 out.put(buf, messages.message(ERROR_RESPONSE, self._own_names(body)))
                 return True
+        elif kind == DATA_ROW:
+            try:
+                self.setup.answered(body, self.client, out, buf)
+            except UnicodeDecodeError:
+                # Of some encodings Python knows fewer characters than PostgreSQL: the state is unknown.
+                return drop
+            except ValueError as problem:
+                self.fault = f"server answered with garbage: {problem}"
         elif body in (RESET, DISCARD_ALL, DEALLOCATE_ALL) or body.startswith(b"DROP "):
             self._command_done(body, drop)
         return drop
 
     def _ready(self, status: int, head: int, drop: bool, out: Outbox, buf: bytes) -> bool:
         kind = head & KIND
-        if kind in (SYNCING, QUERYING, CALLING):
+        if kind >= SYNCING:
             self.replies.pop()
         elif head:
             self.fault = "server sent ReadyForQuery out of turn"
@@ -324,15 +348,20 @@ class Server:
             self.skipping = self.open = False
         self.status = status
         self.copying = False
-        if self._reports or self.resetting:
-            self._learn_reports(drop, out, buf)
-        if self._coming is not None and head & SWALLOW:
-            self._queries -= 1
-            if not self._queries:
-                self.settings = self._coming
-                self._coming = None
+        if self.setup.unread():
+            self._learn(drop, out, buf)
+        if head & SWALLOW:
+            if kind == ASKING:
+                self.setup.over()
+            else:
+                self.setup.swallowed()
+            if self.retry.due:
+                self.unsent = self.retry.again(self.prepared, self.client)
         if not drop:
             self.turns += 1
+            if self.notes is not None and status == IDLE:
+                out.put(buf, bytes(self.notes))
+                self.notes = None
         return drop
 
     def _parameter(self, body: bytes, drop: bool, out: Outbox, buf: bytes) -> bool:
@@ -343,37 +372,15 @@ class Server:
         name = words[0].decode("utf-8", "replace").lower()
         if name in _settings.FACTS:
             return drop
-        if name == "client_encoding":
-            self.encoding = words[1].decode("ascii", "replace")
-        # All come in the encoding that holds at the end, in any order: so they are read at the end.
-        self._reports.append((name, words[1]))
+        self.setup.reported(name, words[1])
         if not self.replies.head():
-            self._learn_reports(drop, out, buf)
-        return drop or (self.resetting and self.client is not None and name in self.client.home.values)
+            self._learn(drop, out, buf)
+        return drop or (self.setup.resetting and self.client is not None and name in self.client.home.values)
 
-    def _learn_reports(self, drop: bool, out: Outbox, buf: bytes) -> None:
-        """Take in what the server reported since the last time, and what a RESET or DISCARD ALL took back."""
-        reports, self._reports = self._reports, []
-        client = None if drop else self.client
-        codec = _settings.codec(self.encoding)
-        for name, raw in reports:
-            if self._coming is not None:
-                break
-            try:
-                value = raw.decode(codec)
-            except UnicodeDecodeError:
-                self.fault = f'server reported a value of "{name}" that is no {self.encoding}'
-                return
-            self.settings = self.settings.with_value(name, value)
-            if client is None:
-                continue
-            if self.resetting and name in client.home.values:
-                # For this client the default is what it asked for at its start.
-                value = client.home.values[name]
-                out.put(buf, messages.parameter_status(_settings.REPORTED.get(name, name), value, codec))
-            client.settings = client.settings.with_value(name, value)
-        if self.resetting:
-            self._settle_reset(drop)
+    def _learn(self, drop: bool, out: Outbox, buf: bytes) -> None:
+        wrong = self.setup.learn(None if drop else self.client, out, buf)
+        if wrong:
+            self.fault = wrong
 
     def _error(self, body: bytes, head: int) -> None:
         if b"\0VFATAL\0" in body or b"\0VPANIC\0" in body or not self.replies.count:
@@ -383,6 +390,8 @@ class Server:
             self.worn = True
         if _statements.stale(body):
             _statements.renew()
+            if self.status == IDLE:
+                self.retry.refused(self.prepared)
         if head == QUERYING | SWALLOW:
             fields = messages.report_fields(body)
             self.fault = f"server refused: {fields.get('M', 'no message')} (SQLSTATE {fields.get('C', '?')})"
@@ -399,8 +408,11 @@ class Server:
     def _failed(self, head: int) -> None:
         """An error: in the extended protocol the server reads on to the next Sync."""
         self.copying = False
+        if self.setup.suspect and not head & SWALLOW:
+            # A SET that was refused did not make the setting the session's.
+            self.setup.exact = False
         kind = head & KIND
-        if not head or kind in (QUERYING, CALLING, SYNCING):
+        if not head or kind >= SYNCING:
             return
         self.skipping = self.prepared.skipped(self.client)
 
@@ -411,21 +423,11 @@ class Server:
                 # A type made anew under the same name is another type; of tables PostgreSQL takes care itself.
                 _statements.renew()
             return
-        self.resetting = tag in (RESET, DISCARD_ALL) or self.resetting
+        self.setup.resetting = tag in (RESET, DISCARD_ALL) or self.setup.resetting
         if tag == RESET:
             return
-        self.discarding = tag == DISCARD_ALL or self.discarding
+        self.setup.discarding = tag == DISCARD_ALL or self.setup.discarding
         self.prepared.purged(None if drop else self.client)
-
-    def _settle_reset(self, drop: bool) -> None:
-        """The turn of a RESET or DISCARD ALL ends: which settings are back at the server's defaults is not known."""
-        if self.discarding:
-            self.settings = self.home
-            if not drop and self.client is not None:
-                self.client.settings = self.client.home
-        elif self.settings.values:
-            self.settings = _settings.doubted(self.settings)
-        self.resetting = self.discarding = False
 
     # Asking.
 
@@ -440,8 +442,8 @@ class Server:
         return self._at_rest() and not self._need and self._held is None
 
     def adopting(self) -> bool:
-        """Is it still being brought to the settings of its client?"""
-        return self._coming is not None
+        """Is it still at something of pglido's own, before what its client has asked for?"""
+        return self.setup.coming is not None or self.replies.head() == ASKING | SWALLOW
 
     def answering(self) -> bool:
         """Will the server answer what it was sent, without being sent more?"""
@@ -465,14 +467,16 @@ class Server:
         self.replies.push(QUERYING | SWALLOW)
         return messages.query(sql)
 
-    def adopt(self, wanted: Settings) -> bytes:
-        """The message that brings the server to `wanted`; its answers end here."""
+    def begin(self, query: bytes) -> bytes:
+        """The client's BEGIN, which was answered before; its answer ends here."""
         self.prepared.unnamed = None
-        sent, queries = _settings.path(self.settings, wanted)
-        for _ in range(queries):
-            self.replies.push(QUERYING | SWALLOW)
-        self._coming = wanted
-        self._queries = queries
+        self.replies.push(QUERYING | SWALLOW)
+        self.status = IN_TRANSACTION
+        return query
+
+    def own(self, sent: bytes) -> bytes:
+        """Queries of pglido's own, made by `setup`: they leave no unnamed statement behind."""
+        self.prepared.unnamed = None
         return sent
 
     def abandon(self) -> bytes:

@@ -13,8 +13,11 @@ from ..wire import messages
 
 # PostgreSQL's encodings that Python knows by another name (PostgreSQL manual, "Character Set Support").
 CODECS = {
-    "SQLASCII": "latin-1",
+    # Not converted: the database's own, which mostly is this.
+    "SQLASCII": "utf-8",
     "UNICODE": "utf-8",
+    "KOI8R": "koi8-r",
+    "KOI8U": "koi8-u",
     "EUCJIS2004": "euc_jis_2004",
     "EUCTW": "latin-1",
     "MULEINTERNAL": "latin-1",
@@ -62,38 +65,75 @@ DIALECT = (
     "xmloption",
 )
 
-# Applied last, for it changes what the others are allowed to do.
-LAST = "session_authorization"
+# Who the session is: they change what it may set besides, and the first takes the second back.
+IDENTITY = ("session_authorization", "role")
+# No server lists these among its settings.
+UNLISTED = frozenset(IDENTITY)
+
+# What ends with the transaction although SET takes it for the session's, or can't be read.
+PASSING = frozenset({"transaction_isolation", "transaction_read_only", "transaction_deferrable", "seed"})
+
+# What could keep the way from one to the other from being gone: a query in time, without waiting for others.
+HINDERING = {"statement_timeout": "0", "transaction_timeout": "0", "default_transaction_deferrable": "off"}
+
+# Settings with more characters than this are not worth keeping; so at most some 32 MiB are kept.
+LARGE = 8192
+KEPT = 1024
+
+# How many columns one SELECT asks for; PostgreSQL takes up to 1664 (MaxTupleAttributeNumber).
+COLUMNS = 1000
+
+# Encodings in which a byte of a character may look like a quote, a backslash or a letter.
+ODD_ENCODINGS = frozenset({"SJIS", "SHIFTJIS2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"})
 
 
 class Settings:
-    """What a session has set: lower-case name to value. Compare with `is`."""
+    """What a session has set: `values` by lower-case name, and what it has `prepared` by SQL. Compare with `is`.
 
-    __slots__ = ("__weakref__", "dialect", "values")
+    `odd`: text must be read with care, for bytes may not be what they seem; `own_temp`: new objects may be temporary
+    without a word; `large`: what leads to or from them is not worth keeping; `hasty`: a server that rests with
+    these ends by itself.
+    """
 
-    def __init__(self, values: dict[str, str]) -> None:
+    __slots__ = ("__weakref__", "dialect", "hasty", "large", "odd", "own_temp", "prepared", "prepared_names", "values")
+
+    def __init__(self, values: dict[str, str], prepared: dict[str, str]) -> None:
         self.values = values
+        self.prepared = prepared
+        self.prepared_names = frozenset([name.encode() for name in prepared])
         self.dialect = tuple([(name, values[name]) for name in DIALECT if name in values])
+        encoding = plain_name(values.get("client_encoding", ""))
+        self.odd = values.get("standard_conforming_strings", "on") != "on" or encoding in ODD_ENCODINGS
+        self.own_temp = "pg_temp" in values.get("search_path", "")
+        self.hasty = values.get("idle_session_timeout", "0") != "0"
+        self.large = sum(map(len, values.values())) + sum(map(len, prepared.values())) > LARGE
 
     def with_value(self, name: str, value: str) -> "Settings":
         """These settings with one more, or with another value of one."""
         if self.values.get(name) == value:
             return self
-        return intern({**self.values, name: value})
+        return intern({**self.values, name: value}, self.prepared)
+
+    def without(self, statement: bytes) -> "Settings":
+        """The same where a statement is not prepared."""
+        prepared = {name: text for name, text in self.prepared.items() if name.encode() != statement}
+        return intern(self.values, prepared)
 
     def __repr__(self) -> str:
         return f"<Settings {self.values}>"
 
 
-_alive: "weakref.WeakValueDictionary[frozenset[tuple[str, str]], Settings]" = weakref.WeakValueDictionary()
+Key = tuple[frozenset[tuple[str, str]], frozenset[tuple[str, str]]]
+_alive: "weakref.WeakValueDictionary[Key, Settings]" = weakref.WeakValueDictionary()
+NO_STATEMENTS: dict[str, str] = {}
 
 
-def intern(values: dict[str, str]) -> Settings:
-    """The one Settings object of these values; names are lower-case."""
-    key = frozenset(values.items())
+def intern(values: dict[str, str], prepared: dict[str, str] = NO_STATEMENTS) -> Settings:
+    """The one Settings object of these values, by lower-case name, and of texts of PREPARE by name."""
+    key = frozenset(values.items()), frozenset(prepared.items())
     settings = _alive.get(key)
     if settings is None:
-        settings = _alive[key] = Settings(dict(values))
+        settings = _alive[key] = Settings(dict(values), dict(prepared))
     return settings
 
 
@@ -111,42 +151,80 @@ def literal(text: str) -> str:
 
 
 def path_sql(now: Settings, wanted: Settings) -> str:
-    """SQL that brings a server from `now` to `wanted`; what `wanted` doesn't name goes back to its default."""
+    """SQL that brings a server from `now` to `wanted`, maybe none; what `wanted` doesn't name goes to its default."""
     changes: dict[str, str | None] = {name: None for name in now.values if name not in wanted.values}
     changes |= {name: value for name, value in wanted.values.items() if now.values.get(name) != value}
-    names = sorted(changes, key=lambda name: (name == LAST and changes[name] is not None, name != LAST, name))
+    if not changes:
+        return ""
+    # As who the server logged in it may set whatever this client could.
+    steps: list[tuple[str, str | None]] = [(name, None) for name in reversed(IDENTITY) if name in now.values]
+    steps += [(name, changes[name]) for name in sorted(changes) if name not in UNLISTED]
+    steps += [(name, wanted.values[name]) for name in IDENTITY if name in wanted.values]
     calls = []
-    for name in names:
-        value = changes[name]
+    for name, value in steps:
         shown = "NULL" if value is None else literal(value)
         calls.append(f"pg_catalog.set_config({literal(name)},{shown},false)")
-    return "SELECT " + ",".join(calls)
+    parts = [calls[at : at + COLUMNS] for at in range(0, len(calls), COLUMNS)]
+    return ";".join(["SELECT " + ",".join(part) for part in parts])
 
 
-@lru_cache(maxsize=1024)
-def path(now: Settings, wanted: Settings) -> tuple[bytes, int]:
-    """The messages that bring a server from `now` to `wanted`, and how many Query messages they are.
+def path(now: Settings, wanted: Settings) -> tuple[bytes, int, int]:
+    """The way from `now` to `wanted` (see `_path`); lately used ones are remembered."""
+    return _path(now, wanted) if now.large or wanted.large else _remembered(now, wanted)
 
-    The server reads a Query in the encoding of its session, so that text beyond ASCII needs one in front.
+
+def _path(now: Settings, wanted: Settings) -> tuple[bytes, int, int]:
+    """The messages that bring a server from `now` to `wanted`; how many Query messages must work, and how many may not.
+
+    The server reads a Query in the encoding of its session, so that text beyond ASCII needs one in front; so does what
+    was set there to cut queries short. A statement that can't be prepared any more is missed where it is executed.
     """
+    sent = b""
+    count = 0
+    eased = {name: value for name, value in HINDERING.items() if now.values.get(name, value) != value}
     sql = path_sql(now, wanted)
-    if sql.isascii():
-        return messages.query(sql), 1
-    if "client_encoding" not in wanted.values:
-        sql += ",pg_catalog.set_config('client_encoding',NULL,false)"
-    elif now.values.get("client_encoding") == wanted.values["client_encoding"]:
-        sql += f",pg_catalog.set_config('client_encoding',{literal(wanted.values['client_encoding'])},false)"
-    return messages.query("SET client_encoding TO 'UTF8'") + messages.query(sql), 2
+    if sql and eased:
+        sql = path_sql(Settings({**now.values, **eased}, now.prepared), wanted)
+        sent = messages.query(";".join([f"SET {name} TO {value}" for name, value in eased.items()]))
+        count = 1
+    if sql and not sql.isascii():
+        if "client_encoding" not in wanted.values:
+            sql += ",pg_catalog.set_config('client_encoding',NULL,false)"
+        elif now.values.get("client_encoding") == wanted.values["client_encoding"]:
+            sql += f",pg_catalog.set_config('client_encoding',{literal(wanted.values['client_encoding'])},false)"
+        sent += messages.query("SET client_encoding TO 'UTF8'")
+        count += 1
+    if sql:
+        sent += messages.query(sql)
+        count += 1
+    gone = [name for name, text in now.prepared.items() if wanted.prepared.get(name) != text]
+    new = [name for name, text in wanted.prepared.items() if now.prepared.get(name) != text]
+    tries = [f"DEALLOCATE {quoted(name)}" for name in gone] + [wanted.prepared[name] for name in new]
+    return sent + b"".join([messages.query(text) for text in tries]), count, len(tries)
+
+
+_remembered = lru_cache(KEPT)(_path)
+
+
+def quoted(name: str) -> str:
+    """`name` as an identifier."""
+    return '"' + name.replace('"', '""') + '"'
 
 
 def doubted(settings: Settings) -> Settings:
     """Settings of a session in which any of these may be back at its default: what isn't reported will be set again."""
-    return Settings({name: value if name in ALWAYS_REPORTED else "\0" for name, value in settings.values.items()})
+    values = {name: value if name in ALWAYS_REPORTED else "\0" for name, value in settings.values.items()}
+    return Settings(values, settings.prepared)
+
+
+def plain_name(client_encoding: str) -> str:
+    """The name of an encoding without what may be written in several ways."""
+    return client_encoding.upper().replace("-", "").replace("_", "")
 
 
 def codec(client_encoding: str) -> str:
     """Python's name of a PostgreSQL encoding; bytes without a meaning of their own are read as Latin-1."""
-    name = client_encoding.upper().replace("-", "").replace("_", "")
+    name = plain_name(client_encoding)
     found = CODECS.get(name, name.lower())
     try:
         return codecs.lookup(found).name

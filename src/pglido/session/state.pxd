@@ -3,10 +3,22 @@ cdef class Counts:
     cdef public long long server_parses
     cdef public long long binds
 
+cdef class Functions:
+    cdef public bint known
+    cdef public frozenset touchy
+    cdef public bint triggers
+    cdef public tuple settings
+    cdef public frozenset vague
+
+    cpdef int learn(self, object found) except -1
+
 cdef class Rules:
     cdef public bint rewrite
     cdef public bint block
     cdef public bint keep
+    cdef public int heeded
+    cdef public bint defer
+    cdef public Functions functions
     cdef public object good
     cdef public Counts counts
     cdef public Py_ssize_t max_statements
@@ -22,6 +34,8 @@ cdef class ClientState:
     cdef public object settings
     cdef public dict statements
     cdef public bytes unnamed
+    cdef public dict marks
+    cdef public frozenset channels
     cdef public Py_ssize_t need
 
     cpdef int put_statement(self, bytes name, object statement) except -1

@@ -1,7 +1,14 @@
 """What pglido knows of one client's session: the part that both directions of the relay read and change."""
 
+from itertools import count
+from typing import Any
+
 from .settings import Settings
 from .statements import Good, Statement
+
+# Clients and servers are known to each other by number where neither shall keep the other alive.
+NUMBERS = count(1)
+NO_CHANNELS: frozenset[bytes] = frozenset()
 
 
 class Counts:
@@ -15,16 +22,54 @@ class Counts:
         self.binds = 0
 
 
+class Functions:
+    """What is `known` of a database's own functions: names of those that may change a session's state, None for none.
+
+    `triggers`: is one of them a trigger's? `settings` are the custom settings that they name; `vague` are the names of
+    functions that put names of settings together.
+    """
+
+    __slots__ = ("known", "settings", "touchy", "triggers", "vague")
+
+    def __init__(self) -> None:
+        self.known = False
+        self.touchy: frozenset[bytes] | None = None
+        self.triggers = False
+        self.settings: tuple[str, ...] = ()
+        self.vague: frozenset[bytes] = frozenset()
+
+    def learn(self, found: Any) -> None:
+        """Take in what a server said (see `question`)."""
+        self.known = True
+        self.touchy = frozenset([name.encode() for name in found["names"] or ()]) or None
+        self.triggers = found["triggers"]
+        self.settings = tuple(found["settings"] or ())
+        self.vague = frozenset([name.encode() for name in found["vague"] or ()])
+
+
 class Rules:
     """What holds for all clients of one pool; replaced as a whole on reload.
 
     `rewrite`: prepared statements are shared and follow the client from server to server. `max_statements`: per
     server; `max_packet`: bytes in one client message; `block`: may a transaction stay open between two queries (not
-    in statement mode); `keep`: does the client keep its server till it leaves; `good`: statements that servers of
-    this pool have taken.
+    in statement mode); `defer`: does a bare BEGIN wait for what follows it, without a server;
+    `keep`: does the client keep its server till it leaves; `heeded`: flags of `wire.sql` of which the pool takes care,
+    so that a session's state follows its client from server to server (0 where it keeps its server); `good`:
+    statements that servers of this pool have taken.
     """
 
-    __slots__ = ("block", "counts", "good", "keep", "max_packet", "max_statements", "rewrite")
+    __slots__ = (
+        "block",
+        "counts",
+        "defer",
+        "functions",
+        "good",
+        "heeded",
+        "keep",
+        "max_packet",
+        "max_statements",
+        "rewrite",
+    )
 
     def __init__(
         self,
@@ -35,6 +80,9 @@ class Rules:
         keep: bool,
         good: Good,
         counts: Counts,
+        heeded: int = 0,
+        defer: bool = False,
+        functions: Functions | None = None,
     ) -> None:
         self.rewrite = rewrite
         self.max_statements = max_statements
@@ -43,6 +91,9 @@ class Rules:
         self.keep = keep
         self.good = good
         self.counts = counts
+        self.heeded = heeded
+        self.defer = defer
+        self.functions = functions or Functions()
 
 
 class Budget:
@@ -59,10 +110,11 @@ class ClientState:
     """The client's session: `home` is what it asked for at its start, `settings` what it has now.
 
     `statements` maps its own names to shared statements (None until the first), `unnamed` is the rest of its
-    last unnamed Parse. `need` counts the bytes of a message of which the beginning is already with the server.
+    last unnamed Parse; `marks` has the flags of those that may touch the session's state. `need` counts the bytes of a
+    message of which the beginning is already with the server. `channels` is what it listens to.
     """
 
-    __slots__ = ("home", "need", "rules", "settings", "statements", "unnamed")
+    __slots__ = ("channels", "home", "marks", "need", "rules", "settings", "statements", "unnamed")
 
     def __init__(self, home: Settings, rules: Rules) -> None:
         self.rules = rules
@@ -70,6 +122,8 @@ class ClientState:
         self.settings = home
         self.statements: dict[bytes, Statement] | None = None
         self.unnamed: bytes | None = None
+        self.marks: dict[bytes, int] | None = None
+        self.channels: frozenset[bytes] = NO_CHANNELS
         self.need = 0
 
     def put_statement(self, name: bytes, statement: Statement) -> None:

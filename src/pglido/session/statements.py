@@ -8,10 +8,16 @@ import hashlib
 import re
 import weakref
 
+from ..wire.look import look
+
 Dialect = tuple[tuple[str, str], ...]
 
 # So long that no application's own name meets it by chance.
 PREFIX = b"_pglido_"
+
+
+# Bytes in a statement's name: the prefix, and a digest of 12 bytes in hex.
+NAME_SIZE = len(PREFIX) + 24
 
 
 class Statement:
@@ -20,10 +26,11 @@ class Statement:
     `dialect` has the settings that decide what the text means: '1 May 2024'::timestamptz is read when it is parsed.
     """
 
-    __slots__ = ("__weakref__", "name", "rest")
+    __slots__ = ("__weakref__", "dialect", "name", "rest")
 
     def __init__(self, rest: bytes, dialect: Dialect) -> None:
         self.rest = rest
+        self.dialect = dialect
         digest = hashlib.blake2b(repr((_generation, dialect)).encode() + b"\0" + rest, digest_size=12)
         self.name = PREFIX + digest.hexdigest().encode()
 
@@ -81,6 +88,20 @@ _PURGE = re.compile(rb"\s*(?:deallocate|discard)\s+(?:prepare\s+)?all\b", re.IGN
 def purges(rest: bytes) -> bool:
     """Will executing this statement deallocate all prepared statements of the session?"""
     return _PURGE.match(rest) is not None
+
+
+def prepare_of(name: str, said: str) -> str | None:
+    """The PREPARE of `name` alone, from the text in which it came; None where that can't be told."""
+    if not said.isascii():
+        return None
+    statements = look(said.encode()).statements
+    if len(statements) == 1:
+        return said
+    found = []
+    for statement in statements:
+        if look(statement).prepares == (name.encode(),):
+            found.append(statement.decode())
+    return found[0] if len(found) == 1 else None
 
 
 # A text larger than this is not worth keeping for the next client's sake.

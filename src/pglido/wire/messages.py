@@ -77,6 +77,11 @@ def notice(text: str, detail: str = "", hint: str = "") -> bytes:
     return message(codes.NOTICE_RESPONSE, _report("NOTICE", "00000", text, detail, hint))
 
 
+def remark(severity: str, sqlstate: str, text: str, detail: str = "") -> bytes:
+    """A NoticeResponse of another severity."""
+    return message(codes.NOTICE_RESPONSE, _report(severity, sqlstate, text, detail, ""))
+
+
 def _report(severity: str, sqlstate: str, text: str, detail: str, hint: str) -> bytes:
     fields = (("S", severity), ("V", severity), ("C", sqlstate), ("M", text), ("D", detail), ("H", hint))
     return b"".join(f"{code}{value}\0".encode() for code, value in fields if value) + b"\0"

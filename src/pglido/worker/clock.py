@@ -5,7 +5,10 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from ..pool.pool import BUSY
+from ..pool.pool import IDLE as IDLE_SLOT
 from ..wire.codes import IDLE
+from ..wire.sql import DEFINES
 from .links import Guest
 
 if TYPE_CHECKING:
@@ -15,6 +18,8 @@ log = logging.getLogger("pglido.worker")
 
 # Seconds between two looks; PgBouncer's housekeeping has the same grain.
 TICK = 0.333
+# Seconds between two looks at what functions a database has; those made by way of pglido are noticed at once.
+STUDY = 300.0
 # While a drain is under way, and while something asked of the broker is held back.
 FAST_TICK = 0.05
 
@@ -25,6 +30,7 @@ class Clock:
     def __init__(self, worker: "Worker") -> None:
         self.worker = worker
         self._timer: asyncio.TimerHandle | None = None
+        self._study_at = time.monotonic() + STUDY
 
     def start(self) -> None:
         """Begin to tick."""
@@ -54,8 +60,11 @@ class Clock:
         for live in list(host.pools.values()):
             pressed = pressed or live.policy.waiting > live.policy.opening
             host.carry_out(live)
+            if live.hub is not None:
+                live.hub.tick(now)
             if live.policy.closed and live.policy.unused() and not live.clients:
                 del host.pools[live.key]
+        self._look_at_functions(now)
         for backend in list(host.backends):
             if backend.deadline and now > backend.deadline:
                 host.server_gone(backend, "no answer in time while being cleaned or checked")
@@ -68,11 +77,20 @@ class Clock:
             self._drain(now)
         return pressed
 
+    def _look_at_functions(self, now: float) -> None:
+        """Now and then one server of each pool is asked what functions there are."""
+        if now < self._study_at:
+            return
+        self._study_at = now + STUDY
+        for backend in {backend.live: backend for backend in self.worker.host.backends}.values():
+            if backend.live.rules.heeded and backend.slot.state in (IDLE_SLOT, BUSY):
+                backend.session.setup.suspect |= DEFINES
+
     def _look_at_guests(self, now: float) -> None:
         login_timeout = self.worker.config.settings.client_login_timeout
         overdue = []
         for guest in self.worker.host.guests.values():
-            if guest.session is None:
+            if guest.session is None and guest.listener is None:
                 if guest.peer is None and login_timeout and now - guest.born > login_timeout:
                     overdue.append((guest, "client_login_timeout"))
                 continue
@@ -95,15 +113,16 @@ class Clock:
 
 
 def resting(guest: Guest) -> bool:
-    """Is the client outside of any transaction and query, with nothing on its way? One not yet let in is."""
+    """Is the client outside of any transaction and query, with nothing on its way? One that only listens is."""
     if guest.session is None:
         return True
     if guest.ticket is not None or guest.out is not None or guest.session.waits_for_more():
         return False
     if guest.server is None:
-        return True
+        return not guest.session.begun
     session = guest.server.session
-    return guest.session.rules.keep and session.status == IDLE and not session.replies.head()
+    kept = guest.session.rules.keep or session.setup.pins
+    return bool(kept) and session.status == IDLE and not session.replies.head()
 
 
 def over_time(guest: Guest, now: float) -> str | None:
@@ -117,6 +136,9 @@ def over_time(guest: Guest, now: float) -> str | None:
     if session is None or (session.status == IDLE and not session.open and not working):
         if settings.client_idle_timeout and now - guest.rested > settings.client_idle_timeout:
             return "client_idle_timeout"
+        pinned = session is not None and session.setup.pins
+        if pinned and settings.pin_timeout and now - guest.rested > settings.pin_timeout:
+            return "pin_timeout"
         return None
     if settings.query_timeout and working and guest.asked and now - guest.asked > settings.query_timeout:
         return "query timeout"

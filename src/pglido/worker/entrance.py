@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from ..auth import client as auth
 from ..auth.errors import AuthError
-from ..config.model import ADMIN_DATABASES, AuthType, PoolSettings, SslMode
+from ..config.model import ADMIN_DATABASES, AuthType, PoolMode, PoolSettings, SslMode
 from ..io.stream import Gone, Stream, Unsafe
 from ..io.tls import ALPN
 from ..ipc.board import Column, Full
@@ -19,6 +19,7 @@ from ..wire import codes, messages
 from ..wire.startup import Startup, StartupError, packet_problem, parse_startup
 from .host import Host, PoolRefused
 from .links import Guest
+from .listening import listen
 from .live import LivePool, Profile
 from .porch import COUNTED, Regular, greet
 from .profiles import profile_of
@@ -135,6 +136,11 @@ async def _enter(host: Host, guest: Guest, stream: Stream, door: Door) -> None:
         live.by_user[pool.user] = pool
     live.clients += 1
     live.stats.logins += 1
+    if pool.pool_mode == PoolMode.LISTEN:
+        if start.wants_replication:
+            raise Refused("0A000", "this database is for LISTEN only")
+        await listen(host, guest, stream, live, start, proof.last)
+        return
     if start.wants_replication:
         await host.outside.replicate(guest, stream, live, start, proof.last)
         return

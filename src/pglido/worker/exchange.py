@@ -57,6 +57,7 @@ class Exchange(Keeper):
         def part_raw(self, guest: Guest) -> None: ...
         def plan_soon(self, live: "LivePool") -> None: ...
         def rested(self, backend: Backend) -> None: ...
+        def unpinned(self, backend: Backend) -> None: ...
         def worn_out(self, backend: Backend) -> None: ...
         def serve_errand(self, errand: Errand, backend: Backend) -> None: ...
 
@@ -88,8 +89,12 @@ class Exchange(Keeper):
     def released(self, server: ServerLink) -> None:
         """A server is free of its client."""
         backend: Backend = server  # type: ignore[assignment]
+        if backend.pinned:
+            self.unpinned(backend)
         if backend.cancels or backend.always_reset:
             backend.reset_due = backend.always_reset
+            self.rested(backend)
+        elif backend.session.setup.settings.hasty:
             self.rested(backend)
         else:
             self.give(backend)
@@ -115,7 +120,7 @@ class Exchange(Keeper):
         pool = slot.pool
         if backend.session.worn:
             slot.doomed = True
-        ticket = pool.freed(slot, backend.session.settings, self.pump.now)
+        ticket = pool.freed(slot, backend.session.setup.settings, self.pump.now)
         if ticket is not None:
             self.serve(ticket, backend)
         elif slot.state == CLOSING:
@@ -149,6 +154,8 @@ class Exchange(Keeper):
         if ticket is not None:
             guest.pool.leave(ticket)
             guest.ticket = None
+        if guest.listens and guest.live is not None and guest.live.hub is not None:
+            guest.live.hub.leave(guest)
         if guest.server is not None:
             self.abandon(guest, guest.server)
         if guest.session is not None:

@@ -9,11 +9,15 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
+from ..config.choices import SessionState
 from ..io.links import RELAY, Link
+from ..ipc.board import Full
 from ..pool.pool import CLOSING, IDLE, OPENING, Plan, Slot, Ticket, Verb
 from ..session import settings as _settings
+from ..session.question import UNDYING
 from ..wire import messages
 from ..wire.codes import IDLE as STATUS_IDLE
+from ..wire.sql import DEFINES
 from .exchange import Errand, Exchange
 from .links import Backend, Guest
 from .live import LivePool, birth_of
@@ -21,6 +25,8 @@ from .live import LivePool, birth_of
 log = logging.getLogger("pglido.worker")
 
 EMPTY_CHECK = "<empty>"
+# What takes away all that a client may have left.
+DISCARD = "DISCARD ALL"
 
 class Host(Exchange):
     """All connections of one worker."""
@@ -65,6 +71,7 @@ class Host(Exchange):
     def rested(self, backend: Backend) -> None:
         """A server without a client has said something, or was left: bring it to rest, then give it on."""
         session = backend.session
+        setup = session.setup
         slot = backend.slot
         if slot.state == IDLE or slot.state == CLOSING or backend.closed:
             return
@@ -73,14 +80,21 @@ class Host(Exchange):
         if not session.free():
             if session.status != STATUS_IDLE and not session.replies.head() and not session.skipping:
                 self.pump.send(backend, session.ask("ROLLBACK"))
-        elif backend.reset_due:
+        elif backend.cancels:
+            return
+        elif backend.reset_due or setup.stained():
             backend.reset_due = False
-            query = backend.live.settings.server_reset_query
+            query = DISCARD if setup.stained() else backend.live.settings.server_reset_query
+            setup.cleaned()
             if query:
                 self.pump.send(backend, session.ask(query))
             else:
                 self.rested(backend)
-        elif not backend.cancels:
+        elif setup.settings.hasty and setup.settings is not setup.home:
+            # It would end while it rests, or just when the next client gets it.
+            backend.deadline = self.pump.now + (backend.live.settings.cancel_wait_timeout or 10.0)
+            self.pump.send(backend, session.own(setup.adopt(setup.home)))
+        else:
             backend.deadline = 0.0
             if slot.state == OPENING:
                 slot.pool.opened(slot, self.pump.now)
@@ -94,13 +108,51 @@ class Host(Exchange):
         if half_sent:
             self.close_server(backend, "client disconnected in the middle of a message")
             return
+        if backend.pinned:
+            self.unpinned(backend)
         backend.reset_due = keep or backend.live.settings.server_reset_query_always
+        backend.session.worn = backend.session.worn or backend.session.setup.pins & UNDYING != 0
         backend.deadline = self.pump.now + (backend.live.settings.cancel_wait_timeout or 10.0)
         busy = bool(backend.session.replies.head())
         self.pump.send(backend, backend.session.abandon())
         if busy and not guest.leaving:
             self.outside.cancel(backend)
         self.rested(backend)
+
+    def pinned(self, guest: Guest) -> None:
+        """A client is between two transactions, and can't give its server back."""
+        backend = guest.server
+        assert backend is not None
+        if backend.pinned:
+            return
+        settings, why = backend.live.settings, backend.session.setup.why()
+        backend.pinned = self.pump.now
+        if settings.on_session_state == SessionState.REJECT:
+            self.kill(guest, "0A000", f"session state is not allowed here (on_session_state): {why}")
+            return
+        limit = max(1, int(settings.pool_size * settings.max_pinned_share))
+        try:
+            backend.claims = self.outside.board.claim([(f"pins:{'/'.join(backend.live.key)}", limit)])
+        except Full:
+            text = f"too many clients of this pool keep their servers (max_pinned_share), this one for: {why}"
+            self.kill(guest, "53300", text)
+            return
+        backend.stats.pins += 1
+        log.info("client keeps its server: %s", why, extra=guest.extra())
+
+    def hear(self, guest: Guest) -> bool:
+        """A client is about to LISTEN; returns whether it may at once."""
+        return self.outside.hear(guest)  # type: ignore[no-any-return]
+
+    def heard(self, guest: Guest) -> None:
+        """What a client listens to is another now."""
+        self.outside.heard(guest)
+
+    def unpinned(self, backend: Backend) -> None:
+        """What a client kept its server for is gone, or the client is."""
+        backend.pinned = 0.0
+        self.outside.board.release(backend.claims)
+        backend.claims = ()
 
     def refuse_block(self, guest: Guest) -> None:
         """A transaction block in statement mode."""
@@ -166,6 +218,8 @@ class Host(Exchange):
         if backend not in self.backends:
             return
         del self.backends[backend]
+        if backend.pinned:
+            self.unpinned(backend)
         guest = backend.client
         if guest is not None:
             self.pump.part(guest, backend)
@@ -282,6 +336,12 @@ class Host(Exchange):
         """A server has logged in."""
         self.pump.relay(backend)
         query = backend.live.settings.connect_query
+        functions = backend.live.rules.functions
+        birth = backend.slot.birth
+        replicates = isinstance(birth, _settings.Settings) and "replication" in birth.values
+        if backend.live.rules.heeded and not functions.known and not replicates:
+            backend.session.setup.suspect |= DEFINES
+            self.pump.send(backend, backend.session.own(backend.session.setup.question()))
         if query:
             backend.deadline = self.pump.now + backend.live.settings.server_connect_timeout
             self.pump.send(backend, backend.session.ask(query))

@@ -14,7 +14,10 @@ cdef class Guest(ClientLink):
     cdef public object login
     cdef public tuple claims
     cdef public bint cancel_wanted
+    cdef public bint hears
     cdef public int declined
+    cdef public bint listens
+    cdef public object listener
 
 cdef class Backend(ServerLink):
     cdef public long long serial
@@ -30,4 +33,6 @@ cdef class Backend(ServerLink):
     cdef public double deadline
     cdef public bint reset_due
     cdef public bint always_reset
+    cdef public double pinned
+    cdef public tuple claims
     cdef public dict reported

@@ -16,6 +16,7 @@ from ..pool.stats import Stats
 from ..wire import messages
 
 if TYPE_CHECKING:
+    from ..session.listener import Listener
     from .live import LivePool
 
 # In BackendKeyData's process id, below the sign bit: the worker's index + 1, then the serial.
@@ -51,7 +52,11 @@ def cancel_pid(worker: int, serial: int) -> int:
 
 
 class Guest(ClientLink):
-    """A client connection of this worker; `declined` is the kind of encryption that it was refused, 0 for none."""
+    """A client connection of this worker.
+
+    `declined` is the kind of encryption that it was refused, 0 for none; `listens`: the pool's hub knows it;
+    `listener` is its session where the database is for LISTEN only.
+    """
 
     if TYPE_CHECKING:
         server: "Backend | None"
@@ -70,7 +75,10 @@ class Guest(ClientLink):
         self.login: Visit | None = None
         self.claims: tuple[int, ...] = ()
         self.cancel_wanted = False
+        self.hears = False
         self.declined = 0
+        self.listens = False
+        self.listener: Listener | None = None
 
     @property
     def uuid(self) -> str:
@@ -100,8 +108,9 @@ class Backend(ServerLink):
     """A server connection of this worker.
 
     `cancels` counts cancel requests under way, during which nobody else may have it; `deadline` is when to give
-    up waiting for it (0: never); `resetting`: the reset query is still to be sent; `reported` is what it said
-    about its parameters at login.
+    up waiting for it (0: never); `reset_due`: the reset query is still to be sent; `pinned` is since when its client
+    can't give it back (0: it can), and `claims` is what that counts as; `reported` is what it said about its
+    parameters at login.
     """
 
     if TYPE_CHECKING:
@@ -114,6 +123,7 @@ class Backend(ServerLink):
         self.live = live
         self.stats: Stats = live.stats
         self.session.good = live.rules.good
+        self.session.setup.functions = live.rules.functions
         self.always_reset = live.settings.server_reset_query_always
         self.slot = slot
         self.address = ""
@@ -123,6 +133,8 @@ class Backend(ServerLink):
         self.cancels = 0
         self.deadline = 0.0
         self.reset_due = False
+        self.pinned = 0.0
+        self.claims: tuple[int, ...] = ()
         self.reported: dict[str, str] = {}
 
     @property

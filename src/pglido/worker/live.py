@@ -4,8 +4,10 @@ import random
 import ssl
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ..auth.secrets import Credentials
+from ..config.choices import SessionState
 from ..config.model import PoolMode, PoolSettings
 from ..io.dial import Names
 from ..io.tls import TlsFiles, dialling
@@ -13,9 +15,13 @@ from ..pool.limits import FOREVER, Limits
 from ..pool.pool import Pool
 from ..pool.stats import Stats
 from ..session import settings as _settings
+from ..session.question import HEEDED, PINNING
 from ..session.settings import Settings
-from ..session.state import Counts, Rules
+from ..session.state import Counts, Functions, Rules
 from ..session.statements import Good
+
+if TYPE_CHECKING:
+    from .hub import Hub
 
 # Different sets of startup parameters remembered per pool; an application has a handful.
 PROFILES = 1024
@@ -29,7 +35,7 @@ class Profile:
     welcome: bytes
 
 
-def rules_of(settings: PoolSettings, max_packet: int, good: Good, counts: Counts) -> Rules:
+def rules_of(settings: PoolSettings, max_packet: int, good: Good, counts: Counts, functions: Functions) -> Rules:
     """The rules for the sessions of one pool's clients."""
     mode = settings.pool_mode
     keep = mode == PoolMode.SESSION
@@ -42,6 +48,9 @@ def rules_of(settings: PoolSettings, max_packet: int, good: Good, counts: Counts
         keep=keep,
         good=good,
         counts=counts,
+        heeded=0 if keep else HEEDED & ~PINNING if settings.on_session_state == SessionState.IGNORE else HEEDED,
+        functions=functions,
+        defer=settings.defer_begin and mode == PoolMode.TRANSACTION,
     )
 
 
@@ -105,6 +114,7 @@ class LivePool:
     context: ssl.SSLContext | None = None
     secrets: dict[str, str] = field(default_factory=dict)
     by_user: dict[str, PoolSettings] = field(default_factory=dict)
+    hub: "Hub | None" = None
 
     def settings_for(self, user: str) -> PoolSettings:
         """The settings that hold for clients of this name: where the pool's user is forced, they may differ."""
@@ -112,6 +122,8 @@ class LivePool:
 
     def warm(self) -> int:
         """How many servers to keep now: min_pool_size holds where the user is forced, or while there are clients."""
+        if self.settings.pool_mode == PoolMode.LISTEN:
+            return 0
         return self.policy.limits.minimum if self.clients or self.settings.server_user else 0
 
     def adopt(self, settings: PoolSettings, minimum: int, max_packet: int) -> bool:
@@ -121,7 +133,7 @@ class LivePool:
         self.settings = settings
         self.by_user.clear()
         self.policy.adopt(limits_of(settings, minimum))
-        self.rules = rules_of(settings, max_packet, self.rules.good, self.rules.counts)
+        self.rules = rules_of(settings, max_packet, self.rules.good, self.rules.counts, self.rules.functions)
         self.profiles.clear()
         return moved
 
@@ -141,7 +153,8 @@ class LivePool:
 def new_live(settings: PoolSettings, minimum: int, max_packet: int, names: Names) -> LivePool:
     """A pool without servers. Raises OSError or ssl.SSLError for bad TLS files."""
     policy = Pool(settings.key, limits_of(settings, minimum), random.random)
-    live = LivePool(settings.key, settings, policy, names, rules_of(settings, max_packet, Good(), Counts()))
+    rules = rules_of(settings, max_packet, Good(), Counts(), Functions())
+    live = LivePool(settings.key, settings, policy, names, rules)
     live.context = dialling(tls_files(settings))
     return live
 

@@ -35,7 +35,11 @@ def _row(name: str, sizes: Iterable[int]) -> dict[str, Any]:
 
 def client_size(guest: Guest) -> int:
     """Bytes of one client: the connection, its session, its own names of statements, and what waits on either side."""
-    return _sum(guest, guest.address, guest.inbox, guest.out) + (
+    listener = guest.listener
+    if listener is not None:
+        channels = listener.channels if len(listener.channels) > 1 else None
+        return _sum(guest, guest.address, guest.inbox, guest.out, guest.notes, listener, listener.own, channels)
+    return _sum(guest, guest.address, guest.inbox, guest.out, guest.notes) + (
         _sum(guest.session, guest.session.statements) if guest.session is not None else 0
     )
 

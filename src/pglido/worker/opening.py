@@ -41,6 +41,14 @@ class LoginRefused(Exception):
         self.sqlstate = sqlstate
 
 
+class CannotOpen(Exception):
+    """No server can be had now; `sqlstate` and the text tell the last reason."""
+
+    def __init__(self, sqlstate: str, text: str) -> None:
+        super().__init__(text)
+        self.sqlstate = sqlstate
+
+
 def keepalive_of(host: Host) -> Keepalive:
     """The TCP options that all connections get."""
     settings = host.outside.config.settings
@@ -56,8 +64,27 @@ def keepalive_of(host: Host) -> Keepalive:
 
 async def open_server(host: Host, live: LivePool, slot: Slot) -> None:
     """Open the server of `slot`, and report how it went to the pool."""
+    try:
+        backend = await log_in(host, live, slot)
+    except LoginRefused as error:
+        for plan in slot.pool.refused(slot, error.sqlstate, str(error)):
+            host.do(live, plan)
+        host.plan_soon(live)
+    except CannotOpen as error:
+        log.warning("can't connect to the server of %s: %s", "/".join(live.key), error)
+        slot.pool.failed(slot, error.sqlstate, str(error), host.pump.now)
+        host.plan_soon(live)
+    else:
+        host.welcome(backend)
+
+
+async def log_in(host: Host, live: LivePool, slot: Slot) -> Backend:
+    """A server for `slot`, from the first host that has one for us.
+
+    Raises LoginRefused where the slot's own startup parameters are at fault, else CannotOpen.
+    """
     settings = live.settings
-    problem = ("08006", "no host is configured")
+    problem = CannotOpen("08006", "no host is configured")
     first = live.turn
     if settings.load_balance_hosts == LoadBalance.ROUND_ROBIN:
         live.turn += 1
@@ -70,37 +97,31 @@ async def open_server(host: Host, live: LivePool, slot: Slot) -> None:
                         backend = await _reach(host, live, slot, address)
                         break
                     except DialError as error:
-                        problem = ("08001", str(error))
+                        problem = CannotOpen("08001", str(error))
                 else:
                     continue
         except TimeoutError:
-            problem = ("08001", f"could not connect to server {place.host}:{place.port}: timeout expired")
+            problem = CannotOpen("08001", f"could not connect to server {place.host}:{place.port}: timeout expired")
         except (DialError, Gone, Unsafe, OSError, ssl.SSLError) as error:
-            problem = ("08001", str(error))
+            problem = CannotOpen("08001", str(error))
         except AuthError as error:
-            problem = (error.sqlstate, f"server login failed: {error.log_text}")
+            problem = CannotOpen(error.sqlstate, f"server login failed: {error.log_text}")
         except LoginRefused as error:
             if slot.birth is not live.policy.limits.birth and error.sqlstate[:2] in OWN_FAULTS:
-                for plan in slot.pool.refused(slot, error.sqlstate, str(error)):
-                    host.do(live, plan)
-                host.plan_soon(live)
-                return
+                raise
             text = f"server login failed: {error}" if error.sqlstate.startswith("28") else str(error)
-            problem = (error.sqlstate, text)
+            problem = CannotOpen(error.sqlstate, text)
             if error.sqlstate == "57P03" and step + 1 < len(settings.hosts):
                 continue
             break
         except Exception:
             log.exception("bug: opening a server failed")
-            problem = ("XX000", "internal error of the pooler")
+            problem = CannotOpen("XX000", "internal error of the pooler")
         else:
             if settings.load_balance_hosts == LoadBalance.DISABLE:
                 live.turn = first + step
-            host.welcome(backend)
-            return
-    log.warning("can't connect to the server of %s: %s", "/".join(live.key), problem[1])
-    slot.pool.failed(slot, *problem, host.pump.now)
-    host.plan_soon(live)
+            return backend
+    raise problem
 
 
 async def _reach(host: Host, live: LivePool, slot: Slot, address: Address) -> Backend:
@@ -108,20 +129,20 @@ async def _reach(host: Host, live: LivePool, slot: Slot, address: Address) -> Ba
     mode = live.settings.server_tls_sslmode
     if mode == SslMode.ALLOW:
         try:
-            return await _log_in(host, live, slot, address, None)
+            return await _knock(host, live, slot, address, None)
         except LoginRefused:
-            return await _log_in(host, live, slot, address, live.context)
+            return await _knock(host, live, slot, address, live.context)
     if mode == SslMode.PREFER:
         try:
-            return await _log_in(host, live, slot, address, live.context)
+            return await _knock(host, live, slot, address, live.context)
         except DialError as error:
             if not isinstance(error.__cause__, ssl.SSLError):
                 raise
-        return await _log_in(host, live, slot, address, None)
-    return await _log_in(host, live, slot, address, live.context)
+        return await _knock(host, live, slot, address, None)
+    return await _knock(host, live, slot, address, live.context)
 
 
-async def _log_in(host: Host, live: LivePool, slot: Slot, address: Address, context: ssl.SSLContext | None) -> Backend:
+async def _knock(host: Host, live: LivePool, slot: Slot, address: Address, context: ssl.SSLContext | None) -> Backend:
     stream, backend = await reach(host, live, slot, address, context)
     try:
         host.backends[backend] = None
@@ -203,11 +224,11 @@ async def _start(stream: Stream, backend: Backend, live: LivePool, slot: Slot) -
             raise DialError(f"server sent message type {kind:#04x} before authentication")
         elif _learn(backend, kind, body):
             break
-    backend.session.encoding = backend.reported.get("client_encoding", "UTF8")
-    backend.session.home = backend.session.settings = _settings.intern(
+    backend.session.setup.encoding = backend.reported.get("client_encoding", "UTF8")
+    backend.session.setup.home = backend.session.setup.settings = _settings.intern(
         {name: _spelled(backend.reported, name, value) for name, value in birth.values.items()}
     )
-    if not live.base or birth is live.policy.limits.birth:
+    if slot in live.policy.slots and (not live.base or birth is live.policy.limits.birth):
         live.learn_base(backend.reported)
 
 

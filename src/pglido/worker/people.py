@@ -73,12 +73,14 @@ class People:
         try:
             session = backend.session
             stream = Stream(self.host.pump, backend)
-            if session.settings is not session.home:
-                query, turns = _settings.path(session.settings, session.home)
-                cleaned = await ask(stream, query, {}, turns)
+            if session.setup.settings is not session.setup.home:
+                query, turns, tries = _settings.path(session.setup.settings, session.setup.home)
+                reported: dict[str, str] = {}
+                cleaned = await ask(stream, query, reported, turns + tries)
                 if isinstance(cleaned, PoolRefused):
                     raise cleaned
-                session.settings = session.home
+                session.setup.encoding = reported.get("client_encoding", session.setup.encoding)
+                session.setup.settings = session.setup.home
             session.prepared.unnamed = None
             async with asyncio.timeout(pool.server_connect_timeout or None):
                 rows = await ask(stream, _query(pool.auth_query, user), {})

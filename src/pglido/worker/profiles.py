@@ -50,25 +50,28 @@ async def _try(host: Host, live: LivePool, backend: Backend, home: Settings) -> 
     session = backend.session
     session.prepared.unnamed = None
     reported = dict(backend.reported)
-    for name, value in session.settings.values.items():
+    for name, value in session.setup.settings.values.items():
         if _settings.REPORTED.get(name) in reported:
             reported[_settings.REPORTED[name]] = value
     stream = Stream(host.pump, backend)
     encoding = _settings.codec(home.values.get("client_encoding") or backend.reported.get("client_encoding", "UTF8"))
-    for now, wanted in ((session.settings, session.home), (session.home, home)):
+    for now, wanted in ((session.setup.settings, session.setup.home), (session.setup.home, home)):
         if now is wanted:
             continue
-        query, turns = _settings.path(now, wanted)
-        rows = await ask(stream, query, reported, turns, encoding)
+        query, turns, tries = _settings.path(now, wanted)
+        rows = await ask(stream, query, reported, turns + tries, encoding)
+        session.setup.encoding = reported.get("client_encoding", session.setup.encoding)
         if isinstance(rows, PoolRefused):
             # The statement that failed set nothing; one in front of it may have.
-            session.settings = now.with_value("client_encoding", "UTF8") if turns > 1 else now
+            if turns > 1:
+                now = _settings.doubted(now).with_value("client_encoding", session.setup.encoding)
+            session.setup.settings = now
             return rows
-        session.settings = wanted
+        session.setup.settings = wanted
     spelled = {name: reported.get(_settings.REPORTED.get(name, ""), value) for name, value in home.values.items()}
-    session.settings = _settings.intern(spelled)
+    session.setup.settings = _settings.intern(spelled)
     welcome = b"".join(messages.parameter_status(name, value, encoding) for name, value in reported.items())
-    return Profile(session.settings, welcome)
+    return Profile(session.setup.settings, welcome)
 
 
 async def ask(
@@ -78,6 +81,8 @@ async def ask(
 
     Parameters that the server reports meanwhile are put into `reported`. Raises Gone.
     """
+    if not turns:
+        return []
     stream.send(query)
     rows: list[list[bytes | None]] = []
     refusal: PoolRefused | None = None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ..io.tls import describe
 from ..pool.pool import BUSY, CHECKING, IDLE, OPENING
 from ..session import statements
+from .hub import Hub
 from .links import Backend, Guest, epoch, peer_of
 from .live import LivePool
 from .memory import memory
@@ -26,6 +27,8 @@ def answer(worker: "Worker", what: str) -> list[Row]:
         "lists": lists,
         "databases": databases,
         "mem": memory,
+        "pins": pins,
+        "listen": listen,
     }
     rows = table.get(what)
     return rows(worker) if rows else []
@@ -101,10 +104,17 @@ def _client(worker: "Worker", guest: Guest) -> Row:
         "link": link.uuid if isinstance(link, Backend) else "",
         "remote_pid": 0,
         "tls": describe(guest.tls),
-        "application_name": session.settings.values.get("application_name", "") if session is not None else "",
+        "application_name": _application(guest),
         "prepared_statements": len(session.statements or ()) if session is not None else 0,
         "id": guest.serial,
+        "pinned": guest.server.session.setup.why() if guest.server is not None else "",
     }
+
+
+def _application(guest: Guest) -> str:
+    if guest.listener is not None:
+        return guest.listener.parameters().get("application_name", "")
+    return guest.session.settings.values.get("application_name", "") if guest.session is not None else ""
 
 
 def servers(worker: "Worker") -> list[Row]:
@@ -121,6 +131,9 @@ def _server(backend: Backend) -> Row:
     local, local_port = peer_of(backend.fd, local=True)
     linked = guest if isinstance(guest, Guest) else backend.peer
     state = "being_canceled" if backend.cancels else STATES.get(backend.slot.state, "closing")
+    hub = backend.live.hub
+    if hub is not None and hub.ear.backend is backend:
+        state = "listen"
     return {
         "type": "S",
         "user": backend.live.key[1],
@@ -140,9 +153,31 @@ def _server(backend: Backend) -> Row:
         "link": linked.uuid if isinstance(linked, Guest) else "",
         "remote_pid": backend.pid,
         "tls": describe(backend.tls),
-        "application_name": session.settings.values.get("application_name", ""),
+        "application_name": session.setup.settings.values.get("application_name", ""),
         "prepared_statements": len(session.prepared.known),
         "id": backend.serial,
+        "pinned": session.setup.why(),
+    }
+
+
+def pins(worker: "Worker") -> list[Row]:
+    """One row per client that keeps its server between transactions."""
+    guests = list(worker.host.guests.values())
+    return [_pin(guest, guest.server) for guest in guests if guest.server is not None and guest.server.pinned]
+
+
+def _pin(guest: Guest, backend: Backend) -> Row:
+    setup = backend.session.setup
+    return {
+        "database": guest.database,
+        "user": guest.user,
+        "client": guest.uuid,
+        "server": backend.uuid,
+        "remote_pid": backend.pid,
+        "since": epoch(backend.pinned),
+        "idle": int(time.monotonic() - guest.rested),
+        "reason": setup.why(),
+        "statement": setup.cause.split(b"\0")[0].decode("utf-8", "replace"),
     }
 
 
@@ -201,6 +236,29 @@ def databases(worker: "Worker") -> list[Row]:
         row["current_connections"] += len(live.policy.slots)
         row["current_client_connections"] += live.clients
     return list(sums.values())
+
+
+def listen(worker: "Worker") -> list[Row]:
+    """One row per pool in which clients of this worker have listened."""
+    return [_hub(live.hub) for live in worker.host.pools.values() if live.hub is not None]
+
+
+def _hub(hub: Hub) -> Row:
+    tally, backend = hub.tally, hub.ear.backend
+    return {
+        "database": hub.live.key[0],
+        "user": hub.live.key[1],
+        "clients": len(hub.guests),
+        "channels": [name.decode("utf-8", "replace") for name in hub.topics],
+        "connections": int(backend is not None),
+        "waiting": len(hub.waiting),
+        "received": tally.received,
+        "delivered": tally.delivered,
+        "listens": tally.listens,
+        "unlistens": tally.unlistens,
+        "slow_clients": tally.slow,
+        "reconnects": tally.reconnects,
+    }
 
 
 def tls_of(guest: Guest) -> str:

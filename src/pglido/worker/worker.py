@@ -33,6 +33,7 @@ from .clock import Clock
 from .entrance import Door, enter
 from .host import Host
 from .links import SERIAL_BITS, SERIAL_MASK, Backend, Guest, cancel_key
+from .listening import hear, heard
 from .live import LivePool, new_live
 from .opening import open_server, send_cancel
 from .people import People
@@ -114,6 +115,9 @@ class Worker:
 
     def close_all(self) -> None:
         """Tell everybody goodbye, without waiting."""
+        for live in self.host.pools.values():
+            if live.hub is not None:
+                live.hub.close()
         for guest in list(self.host.guests.values()):
             self.goodbye(guest)
         for backend in list(self.host.backends):
@@ -209,13 +213,19 @@ class Worker:
             live.policy.closed = True
             for guest in [guest for guest in self.host.guests.values() if guest.live is live]:
                 self.host.kill(guest, "3D000", f'database "{live.key[0]}" is no longer configured')
+            if live.hub is not None:
+                live.hub.close()
         else:
             live.names = self.names
             live.secrets = self.people.texts
             live.policy.closed = False
+            if live.hub is not None:
+                live.hub.closed = False
             if live.adopt(settings, self.minimum(settings), self.config.settings.max_packet_size):
                 for plan in live.policy.retire():
                     self.host.do(live, plan)
+                if live.hub is not None:
+                    live.hub.renew()
         self.host.plan_soon(live)
 
     def minimum(self, settings: PoolSettings) -> int:
@@ -368,6 +378,16 @@ class Worker:
         # From now on, not from when the task starts, nobody else gets this server.
         backend.cancels += 1
         self.host.spawn(send_cancel(self.host, backend))
+
+    # Channels.
+
+    def hear(self, guest: Guest) -> bool:
+        """A client of a pool with servers is about to LISTEN; returns whether it may at once."""
+        return hear(self.host, guest)
+
+    def heard(self, guest: Guest) -> None:
+        """What a client of a pool with servers listens to is another now."""
+        heard(self.host, guest)
 
     # Servers.
 

@@ -1,0 +1,21 @@
+from pglido.session.heeding cimport Heeding
+from pglido.session.outbox cimport Outbox
+from pglido.session.state cimport Budget
+
+cdef int CLOSE_IT
+
+cdef class Holding(Heeding):
+    cdef public Budget budget
+    cdef public tuple fault
+    cdef public bytearray held
+    cdef public Py_ssize_t goal
+    cdef public Py_ssize_t reserved
+    cdef public bint dropping
+
+    cpdef bint half_sent(self)
+    cpdef bint waits_for_more(self)
+    cdef int release(self) except -1
+    cpdef int drop(self) except -1
+    cdef Py_ssize_t refuse(self, str sqlstate, str text) except -1
+    cdef Py_ssize_t await_whole(self, Py_ssize_t total) except -1
+    cdef Py_ssize_t pass_on(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1

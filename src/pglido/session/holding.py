@@ -1,0 +1,76 @@
+"""What one client has sent of a message that is not all there yet: held till it is whole, or under way in pieces.
+
+A small message is held without being counted; the bytes of larger ones count against the worker's budget.
+"""
+
+from .heeding import Heeding
+from .outbox import Outbox
+from .settings import Settings
+from .state import Budget, Rules
+from .verdicts import CLOSE_IT
+
+# A message up to this size is awaited whole before a server is asked for: more than most queries have.
+SMALL = 16384
+
+
+class Holding(Heeding):
+    """A client's incomplete message: `held` till it has `goal` bytes, or `need` bytes to come that pass as they come.
+
+    Those are dropped instead while `dropping`. `reserved` is what is counted in the `budget`.
+    """
+
+    __slots__ = ("budget", "dropping", "fault", "goal", "held", "reserved")
+
+    def __init__(self, home: Settings, rules: Rules, budget: Budget) -> None:
+        super().__init__(home, rules)
+        self.budget = budget
+        self.fault: tuple[str, str] | None = None
+        self.held: bytearray | None = None
+        self.goal = 0
+        self.reserved = 0
+        self.dropping = False
+
+    def half_sent(self) -> bool:
+        """Is a message of which the beginning is with the server still incomplete?"""
+        return self.need > 0
+
+    def waits_for_more(self) -> bool:
+        """Is a message incomplete, held or half sent?"""
+        return self.need > 0 or (self.held is not None and len(self.held) < self.goal)
+
+    def release(self) -> None:
+        """What was held is dealt with."""
+        self.held = None
+        self.budget.used -= self.reserved
+        self.reserved = 0
+
+    def drop(self) -> None:
+        """The client is gone: give back what it held."""
+        self.release()
+
+    def refuse(self, sqlstate: str, text: str) -> int:
+        """The client must go, for it broke the protocol or a limit."""
+        self.verdict = CLOSE_IT
+        self.fault = (sqlstate, text)
+        return 0
+
+    def await_whole(self, total: int) -> int:
+        """The message must be held till `total` bytes are there."""
+        self.goal = total
+        if total > SMALL and not self.reserved:
+            if self.budget.used + total > self.budget.limit:
+                return self.refuse("53200", "too many bytes of incomplete messages are held (max_held_bytes)")
+            self.reserved = total
+            self.budget.used += total
+        return 0
+
+    def pass_on(self, src: bytes, at: int, have: int, total: int, out: Outbox | None, buf: bytes) -> int:
+        """The message goes through as it is, or (without `out`) nowhere."""
+        if out is not None:
+            if src is buf:
+                out.run(buf, at, at + have)
+            else:
+                out.put(buf, src[at : at + have])
+        self.dropping = out is None
+        self.need = total - have
+        return have

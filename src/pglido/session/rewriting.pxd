@@ -1,0 +1,35 @@
+cimport cython
+
+from pglido.session.holding cimport Holding
+from pglido.session.outbox cimport Outbox
+from pglido.session.prepared cimport Prepared
+from pglido.session.retry cimport Retry
+from pglido.session.server cimport Server
+
+cdef int BIND, CLOSE, DESCRIBE, FAILED_TRANSACTION, IDLE, PARSE
+cdef int BINDING, CLOSING, DESCRIBING, FAKE, PARSING, SWALLOW
+cdef int WAIT
+cdef Py_ssize_t LONGEST, NAME_SIZE, SMALL, NAMES_FIRST, NAME_LIMIT
+
+cdef bint _begins_with_d(const unsigned char* src, Py_ssize_t at, Py_ssize_t stop) noexcept
+
+cdef class Rewriting(Holding):
+    @cython.locals(first=Py_ssize_t, end=Py_ssize_t, name=bytes, taken=bint)
+    cdef bytes answer_alone(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t stop)
+
+    @cython.locals(server=Server)
+    cdef Py_ssize_t plain(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(server=Server, stop=Py_ssize_t, first=Py_ssize_t, end=Py_ssize_t, name=bytes)
+    cdef Py_ssize_t rewrite(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(server=Server, prepared=Prepared, rest=bytes, have=Py_ssize_t, sure=bint, flags=int)
+    cdef Py_ssize_t _parse(self, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t rest_at, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
+
+    cdef bint _taken(self, bytes name, Prepared prepared) except -1
+
+    @cython.locals(server=Server)
+    cdef Py_ssize_t _close_statement(self, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(server=Server, prepared=Prepared, size=Py_ssize_t, unnamed=bytes, head=bytes, tail=bytes)
+    cdef Py_ssize_t _use(self, int kind, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t first, Py_ssize_t end, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1

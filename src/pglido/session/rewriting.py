@@ -1,0 +1,224 @@
+"""Messages about prepared statements, said to the server under the names that all clients share.
+
+They are looked at whole (a large Bind: its names only), for a statement must be on whichever server this client has
+now; see `entries` for how the order of replies is kept, `prepared` for what a server has.
+"""
+
+from ..wire import messages
+from ..wire.codes import BIND, CLOSE, DESCRIBE, FAILED_TRANSACTION, IDLE, PARSE
+from . import statements as _statements
+from .entries import BINDING, CLOSING, DESCRIBING, FAKE, PARSING, SWALLOW
+from .holding import SMALL, Holding
+from .outbox import Outbox
+from .prepared import NOTHING, Prepared
+from .retry import LONGEST
+from .verdicts import WAIT
+
+# Bind and Describe: how much is awaited of a message too large to hold, for the names in front.
+NAMES_FIRST = 1024
+# PostgreSQL tells names of statements apart by this many bytes (NAMEDATALEN - 1).
+NAME_LIMIT = 63
+# Bytes in a shared name.
+NAME_SIZE = _statements.NAME_SIZE
+
+
+def _begins_with_d(src: bytes, at: int, stop: int) -> bool:
+    """May this query be a DEALLOCATE or DISCARD? Asked of each Parse, and so without a regular expression."""
+    while at < stop and (src[at] == 0x20 or 9 <= src[at] <= 13):
+        at += 1
+    return at < stop and (src[at] | 0x20) == 0x64
+
+
+class Rewriting(Holding):
+    """A client's session, as far as it speaks of prepared statements."""
+
+    __slots__ = ()
+
+    def answer_alone(self, kind: int, src: bytes, at: int, stop: int) -> bytes | None:
+        """The answer to a Parse or Close that needs no server, or None.
+
+        Clients that prepare with a round trip of its own, and block meanwhile, must not wait for the server of
+        another client that they themselves block.
+        """
+        first = at + 6 if kind == CLOSE else at + 5
+        end = first
+        while end < stop and src[end]:
+            end += 1
+        if end >= stop or end == first:
+            return None
+        name = src[first : min(end, first + NAME_LIMIT)]
+        if kind == CLOSE and src[at + 5] == 0x53 and self.statements is not None and name in self.statements:
+            del self.statements[name]
+            return messages.CLOSE_COMPLETE
+        taken = name in self.settings.prepared_names or (self.statements is not None and name in self.statements)
+        if kind == PARSE and not taken:
+            statement = _statements.find(src[end + 1 : stop], self.settings.dialect)
+            if statement is not None and statement in self.rules.good:
+                if self.rules.heeded:
+                    self.mark(name, src, end + 1, stop)
+                self.put_statement(name, statement)
+                self.rules.counts.client_parses += 1
+                return messages.PARSE_COMPLETE
+        return None
+
+    def plain(self, kind: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
+        """Prepared statements are not followed: only the replies are counted."""
+        server = self.server
+        assert server is not None
+        server.open = True
+        if kind == PARSE:
+            if not self.rules.rewrite:
+                self.heed_unknown(src[at + 5 : at + have])
+            server.prepared.owe(PARSING, NOTHING)
+        elif kind == CLOSE:
+            server.prepared.owe(CLOSING, NOTHING)
+        else:
+            server.replies.push(BINDING if kind == BIND else DESCRIBING)
+        return self.pass_on(src, at, have, total, out, buf)
+
+    def rewrite(self, kind: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
+        """Parse, Bind, Describe and Close of statements: under the name that all clients share."""
+        server = self.server
+        assert server is not None
+        if have < total and (kind != BIND or total <= SMALL):
+            return self.await_whole(total)
+        stop = at + have
+        first = at + 5
+        if kind in (DESCRIBE, CLOSE):
+            if first >= stop or src[first] != 0x53:  # not S: a portal
+                return self.plain(kind, src, at, have, total, out, buf)
+            first += 1
+        elif kind == BIND:
+            while first < stop and src[first]:
+                first += 1
+            first += 1
+        end = first
+        while end < stop and src[end]:
+            end += 1
+        if end >= stop:
+            if have < total and have < SMALL:
+                self.goal = min(total, max(NAMES_FIRST, 2 * have))
+                return 0
+            # No zero where the name should end, or none in sight: PostgreSQL has the words for that.
+            return self.plain(kind, src, at, have, total, out, buf)
+        name = src[first : min(end, first + NAME_LIMIT)]
+        if name and server.prepared.undecided(name, None):
+            self.verdict = WAIT
+            return 0
+        if kind == PARSE:
+            return self._parse(name, src, at, end + 1, stop, out, buf)
+        if kind == CLOSE:
+            return self._close_statement(name, src, at, have, out, buf)
+        return self._use(kind, name, src, at, first, end, have, total, out, buf)
+
+    def _parse(self, name: bytes, src: bytes, at: int, rest_at: int, stop: int, out: Outbox, buf: bytes) -> int:
+        server = self.server
+        assert server is not None
+        prepared = server.prepared
+        rest = src[rest_at:stop]
+        have = stop - at
+        statement = _statements.intern(rest, self.settings.dialect) if name else None
+        if statement is not None and prepared.undecided(name, statement):
+            self.verdict = WAIT
+            return 0
+        if self.rules.heeded:
+            flags = self.mark(name, src, rest_at, stop)
+            if self.heed_parsed(flags, src, rest_at, stop, out, buf):
+                return 0
+        self.rules.counts.client_parses += 1
+        server.open = True
+        if _begins_with_d(src, rest_at, stop) and _statements.purges(rest):
+            prepared.purge_next = True
+        if statement is None:
+            prepared.name_unnamed(self, rest)
+            return self.pass_on(src, at, have, have, out, buf)
+        if self._taken(name, prepared):
+            out.put(buf, prepared.collide(name))
+            if name in self.settings.prepared_names:
+                server.setup.closed(name)
+            prepared.owe(PARSING, NOTHING)
+            return self.pass_on(src, at, have, have, out, buf)
+        self.put_statement(name, statement)
+        # In a failed transaction PostgreSQL refuses to parse, but not what ends it: then it must say so itself.
+        sure = server.status != FAILED_TRANSACTION and not server.replies.turns
+        if sure and prepared.stays(statement) and prepared.has(statement, self.rules.max_statements):
+            prepared.owe(PARSING | FAKE, (name, statement))
+        else:
+            self.rules.counts.server_parses += 1
+            out.put(buf, prepared.learn(name, statement, self.rules.max_statements, PARSING))
+        return have
+
+    def _taken(self, name: bytes, prepared: Prepared) -> bool:
+        """Would PostgreSQL say that there is such a statement already?"""
+        if self.statements is not None and name in self.statements:
+            return prepared.stays(self.statements[name])
+        return name in self.settings.prepared_names
+
+    def _close_statement(self, name: bytes, src: bytes, at: int, have: int, out: Outbox, buf: bytes) -> int:
+        server = self.server
+        assert server is not None
+        server.open = True
+        if name and self.statements is not None and name in self.statements:
+            server.prepared.owe(CLOSING | FAKE, (name, self.statements.pop(name)))
+            return have
+        if name:
+            if name in self.settings.prepared_names:
+                self.closes(name)
+            server.prepared.owe(CLOSING, NOTHING)
+        else:
+            server.prepared.name_unnamed(self, None)
+        return self.pass_on(src, at, have, have, out, buf)
+
+    def _use(
+        self,
+        kind: int,
+        name: bytes,
+        src: bytes,
+        at: int,
+        first: int,
+        end: int,
+        have: int,
+        total: int,
+        out: Outbox,
+        buf: bytes,
+    ) -> int:
+        """Bind or Describe of the statement whose name is at `src[first:end]`: see that the server has it."""
+        server = self.server
+        assert server is not None
+        prepared = server.prepared
+        if not name:
+            unnamed = self.unnamed or b""
+            if kind == BIND and self.heed_marked(b"", unnamed, src, end + 1, at + have, out, buf):
+                return 0
+            if prepared.unnamed is not self.unnamed:
+                out.put(buf, prepared.renew_unnamed(self.unnamed))
+            return self.plain(kind, src, at, have, total, out, buf)
+        statement = None if self.statements is None else self.statements.get(name)
+        if statement is None:
+            # Unknown here, so unknown there: PostgreSQL itself says 26000.
+            return self.plain(kind, src, at, have, total, out, buf)
+        if kind == BIND:
+            if self.heed_marked(name, statement.rest, src, end + 1, at + have, out, buf):
+                return 0
+            self.rules.counts.binds += 1
+        if not prepared.has(statement, self.rules.max_statements):
+            self.rules.counts.server_parses += 1
+            out.put(buf, prepared.learn(None, statement, self.rules.max_statements, PARSING | SWALLOW))
+        size = total - 1 + NAME_SIZE - (end - first)
+        if kind == BIND and have == total <= LONGEST and first == at + 6 and server.status == IDLE and not server.open:
+            head = prepared.bind_head(statement, size)
+            tail = src[end : at + have]
+            server.retry.begin(head, tail, statement)
+            server.owe(BINDING)
+            out.put(buf, head)
+            out.put(buf, tail)
+            return have
+        server.owe(BINDING if kind == BIND else DESCRIBING)
+        out.put(buf, bytes((kind,)) + size.to_bytes(4, "big") + src[at + 5 : first] + statement.name)
+        if src is buf:
+            out.run(buf, end, at + have)
+        else:
+            out.put(buf, src[end : at + have])
+        self.dropping = False
+        self.need = total - have
+        return have

@@ -1,0 +1,56 @@
+from pglido.session.outbox cimport Outbox
+from pglido.session.replies cimport Replies
+from pglido.session.state cimport ClientState, Functions
+
+cdef int QUERY, ASKING, QUERYING, SWALLOW, TRYING
+
+cdef class Setup:
+    cdef public Replies replies
+    cdef public object home
+    cdef public object settings
+    cdef public str encoding
+    cdef public bint resetting
+    cdef public bint discarding
+    cdef public object coming
+    cdef public int suspect
+    cdef public bint defining
+    cdef public bint deciding
+    cdef public set names
+    cdef public bint exact
+    cdef public bytes cause
+    cdef public int pins
+    cdef public Functions functions
+    cdef public bint heard
+    cdef public bint needs_mark
+    cdef public long long counter
+    cdef public long long number
+    cdef bint _brought
+    cdef bint _marked
+    cdef int _doubt
+    cdef int _queries
+    cdef list _reports
+    cdef tuple _asked
+    cdef set _told
+    cdef bint _was_reset
+
+    cpdef bytes adopt(self, object wanted)
+    cdef int closed(self, bytes name) except -1
+    cdef int swallowed(self) except -1
+    cdef int reported(self, str name, bytes value) except -1
+    cdef bint unread(self)
+    cdef str learn(self, ClientState client, Outbox out, const unsigned char* buf)
+    cdef int _settle_reset(self, ClientState client) except -1
+    cpdef int suspicion(self, int flags, tuple names, bint exact, bytes cause) except -1
+    cpdef bytes bring(self, frozenset channels, bint in_block)
+    cdef int unlistens(self) except -1
+    cdef bytes mark_again(self)
+    cdef bytes forget_sequences(self)
+    cpdef bytes question(self)
+    cdef int _hear(self, frozenset there, ClientState client) except -1
+    cdef int answered(self, bytes row, ClientState client, Outbox out, const unsigned char* buf) except -1
+    cdef dict _own(self, dict values, ClientState client)
+    cdef int _correct(self, dict former, ClientState client, Outbox out, const unsigned char* buf) except -1
+    cdef int over(self) except -1
+    cdef int reconsider(self) except -1
+    cpdef bint stained(self)
+    cpdef int cleaned(self) except -1

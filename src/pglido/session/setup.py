@@ -1,0 +1,379 @@
+"""What one server's session is set to, and what statements may have made of it since.
+
+Rules:
+1. Settings that the server reports are followed as it reports them. Of everything else a statement only raises a
+   suspicion; before the server may go to another client it is asked itself (see `question`): its answer is the truth.
+2. What can be set again elsewhere becomes the client's (`Settings`). What can't keeps the client on this server: it
+   is pinned, until an answer says that it is gone.
+3. A question that was not answered (a cancel, a timeout) pins too, and is asked again after the next statement.
+"""
+
+from ..wire import messages
+from ..wire.codes import QUERY
+from ..wire.sql import DEFINES, HOLD, LISTENS, LOADS, LOCKS, PREPARES, SEEDS, SEQUENCES, SETS, TEMP
+from . import question as _question
+from . import settings as _settings
+from . import statements as _statements
+from .entries import ASKING, QUERYING, SWALLOW, TRYING
+from .outbox import Outbox
+from .question import LASTING, PINNING, UNNAMED
+from .replies import Replies
+from .settings import Settings
+from .state import NUMBERS, ClientState, Functions
+
+# What is asked for besides what pins.
+ASKED = SETS | PREPARES | LISTENS | DEFINES
+# A pin beyond all flags: for a question that was not answered.
+UNSURE = 1 << 20
+REASONS = {
+    TEMP: "temporary object",
+    HOLD: "cursor with hold",
+    LOCKS: "session advisory lock",
+    LOADS: "loaded library",
+    SEEDS: "random seed",
+    SEQUENCES: "values of sequences",
+    UNNAMED: "setting of unknown name",
+    PREPARES: "SQL-level prepared statement",
+    UNSURE: "state of the session unknown",
+}
+
+# More than this is not prepared anew on every server: the client is pinned for it.
+MANY_PREPARED = 64
+LONG_PREPARED = 32768
+# A channel that nobody notifies.
+MARK = b"_pglido_mark"
+# How much is kept of the statement for which a client is pinned, in bytes.
+CAUSE = 200
+
+
+class Setup:
+    """The state of the session on one server; `home` is what it was opened with, where RESET ALL leads.
+
+    `suspect` are the flags of `wire.sql` that statements have raised since the last question; of settings `names` are
+    of interest (and with `exact`, only those). `pins` are flags of what is there and can't be had elsewhere, `cause`
+    the statement that was suspected first. `defining`: functions may do other things than was known; `deciding`: the
+    client must not go on before the question is answered; `heard`: what it listens to may be another now. `coming` is
+    where the queries under way lead. `counter` is the number of the client that sequences were advanced for last.
+    `needs_mark`: what tells of a commit (see `bring`) may have been taken away.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_brought",
+        "_doubt",
+        "_marked",
+        "_queries",
+        "_reports",
+        "_told",
+        "_was_reset",
+        "cause",
+        "coming",
+        "counter",
+        "deciding",
+        "defining",
+        "discarding",
+        "encoding",
+        "exact",
+        "functions",
+        "heard",
+        "home",
+        "names",
+        "needs_mark",
+        "number",
+        "pins",
+        "replies",
+        "resetting",
+        "settings",
+        "suspect",
+    )
+
+    def __init__(self, replies: Replies) -> None:
+        self.replies = replies
+        self.home: Settings = _settings.EMPTY
+        self.settings: Settings = _settings.EMPTY
+        self.encoding = "UTF8"
+        self.resetting = False
+        self.discarding = False
+        self.coming: Settings | None = None
+        self.suspect = 0
+        self.defining = False
+        self.deciding = False
+        self.names: set[str] = set()
+        self.exact = True
+        self.cause = b""
+        self.pins = 0
+        self.functions: Functions | None = None
+        self.heard = False
+        self.needs_mark = False
+        self.counter = 0
+        self.number = next(NUMBERS)
+        self._brought = False
+        self._marked = False
+        self._doubt = 0
+        self._queries = 0
+        self._reports: list[tuple[str, bytes]] = []
+        self._asked: tuple[int, bool] = (0, True)
+        self._told: set[str] = set()
+        self._was_reset = False
+
+    # Being brought to what a client has set.
+
+    def adopt(self, wanted: Settings) -> bytes:
+        """The messages that bring the server to `wanted`; their answers end here."""
+        sent, queries, tries = _settings.path(self.settings, wanted)
+        for _ in range(queries):
+            self.replies.push(QUERYING | SWALLOW)
+        for _ in range(tries):
+            self.replies.push(TRYING | SWALLOW)
+        self._queries = queries + tries
+        if self._queries:
+            self.coming = wanted
+        else:
+            self.settings = wanted
+        return sent
+
+    def swallowed(self) -> None:
+        """A query of pglido's own is over."""
+        if self.coming is not None:
+            self._queries -= 1
+            if not self._queries:
+                self.settings = self.coming
+                self.coming = None
+
+    def closed(self, name: bytes) -> None:
+        """A statement that was prepared by SQL is closed."""
+        self.settings = self.settings.without(name)
+        if self.coming is not None:
+            self.coming = self.coming.without(name)
+
+    # What the server reports.
+
+    def reported(self, name: str, value: bytes) -> None:
+        """A ParameterStatus came. All come in the encoding that holds at the end: so they are read at the end."""
+        if name == "client_encoding":
+            self.encoding = value.decode("ascii", "replace")
+        self._reports.append((name, value))
+
+    def unread(self) -> bool:
+        """Is there something to be learnt at the end of this turn?"""
+        return self.resetting or len(self._reports) > 0
+
+    def learn(self, client: ClientState | None, out: Outbox, buf: bytes) -> str:
+        """Take in what was reported since the last time, and what a RESET or DISCARD ALL took back.
+
+        Returns what is wrong with it, mostly nothing.
+        """
+        reports, self._reports = self._reports, []
+        codec = _settings.codec(self.encoding)
+        for name, raw in reports:
+            if self.coming is not None:
+                break
+            try:
+                value = raw.decode(codec)
+            except UnicodeDecodeError:
+                return f'server reported a value of "{name}" that is no {self.encoding}'
+            self.settings = self.settings.with_value(name, value)
+            if client is None:
+                continue
+            if self.resetting and name in client.home.values:
+                # For this client the default is what it asked for at its start.
+                value = client.home.values[name]
+                out.put(buf, messages.parameter_status(_settings.REPORTED.get(name, name), value, codec))
+            client.settings = client.settings.with_value(name, value)
+            self._told.add(name)
+        if self.resetting:
+            self._settle_reset(client)
+        return ""
+
+    def _settle_reset(self, client: ClientState | None) -> None:
+        """The turn of a RESET or DISCARD ALL ends: which settings are back at the server's defaults is not known."""
+        if self.discarding:
+            self.settings = self.home
+            if client is not None:
+                client.settings = client.home
+            else:
+                self.cleaned()
+        elif self.settings.values:
+            self.settings = _settings.doubted(self.settings)
+        self.resetting = self.discarding = False
+        self._was_reset = client is not None
+
+    # What statements may have done.
+
+    def suspicion(self, flags: int, names: tuple[str, ...], exact: bool, cause: bytes) -> None:
+        """A statement with these flags was sent."""
+        if not self.suspect | self.pins:
+            self.cause = cause[:CAUSE]
+        if flags & SETS:
+            self.names.update(names)
+            self.exact = self.exact and exact
+        self.suspect |= flags & (PINNING | ASKED)
+        self.defining = self.defining or flags & DEFINES != 0
+
+    def bring(self, channels: frozenset[bytes], in_block: bool) -> bytes:
+        """The message that has the server listen to what the client listens to; its answers end here.
+
+        In a transaction block a mark besides tells later whether it was committed.
+        """
+        if self._brought:
+            return b""
+        self._brought = True
+        self._marked = in_block
+        names = [b'LISTEN "' + name.replace(b'"', b'""') + b'"' for name in sorted(channels)]
+        if in_block:
+            names.append(b"LISTEN " + MARK)
+        self.replies.push(TRYING | SWALLOW)
+        return messages.message(QUERY, b";".join(names) + b"\0")
+
+    def unlistens(self) -> None:
+        """The client ends to listen to anything: to the mark too."""
+        self.needs_mark = self._marked
+
+    def mark_again(self) -> bytes:
+        """The message that sets the mark once more; its answers end here."""
+        self.needs_mark = False
+        self.replies.push(TRYING | SWALLOW)
+        return messages.message(QUERY, b"LISTEN " + MARK + b"\0")
+
+    def forget_sequences(self) -> bytes:
+        """The message after which currval() and lastval() say that they are not defined; its answers end here."""
+        self.counter = 0
+        self.replies.push(TRYING | SWALLOW)
+        return messages.query("DISCARD SEQUENCES")
+
+    def question(self) -> bytes:
+        """The message that asks the server what has become of what is suspected; its answer ends here."""
+        names = self.names
+        if self.suspect & SETS and not self.exact:
+            own = [name for name in self.settings.values if "." in name or name in _settings.UNLISTED]
+            names = {name for name in names if "." in name} | {"role"} | set(own)
+        sql = _question.sql(self.suspect, names, self.exact)
+        self._asked = self.suspect, self.exact
+        self.deciding = self.suspect != SETS or not self.exact
+        self.suspect = 0
+        self.names = set()
+        self.exact = True
+        self.replies.push(ASKING | SWALLOW)
+        return messages.query(sql)
+
+    def answered(self, row: bytes, client: ClientState | None, out: Outbox, buf: bytes) -> None:
+        """The server's answer; where it raises ValueError there was none."""
+        answer = _question.read(messages.data_row(row), _settings.codec(self.encoding))
+        flags, exact = self._asked
+        self._asked = 0, True
+        found = answer.found
+        pins = self.pins & (LASTING | ~flags) & ~UNSURE | flags & LASTING
+        for flag in (TEMP, HOLD, LOCKS):
+            if found[flag]:
+                pins |= flag
+        values, prepared = self.settings.values, self.settings.prepared
+        if flags & SETS:
+            values = self._values(answer, exact)
+        if flags & PREPARES:
+            again = replayable(found[PREPARES] or {})
+            pins |= 0 if again is not None else PREPARES
+            prepared = again or {}
+        if flags & (SETS | PREPARES):
+            self.settings = _settings.intern(values, prepared)
+            if client is not None:
+                former = client.settings.values
+                client.settings = _settings.intern(self._own(values, client), prepared)
+                self._correct(former, client, out, buf)
+        if flags & LISTENS:
+            self._hear(frozenset([name.encode() for name in found[LISTENS] or ()]), client)
+        if flags & DEFINES and self.functions is not None:
+            self.functions.learn(found[DEFINES])
+        self.pins = pins
+        self._doubt = 0
+        self._was_reset = False
+
+    def _own(self, values: dict[str, str], client: ClientState) -> dict[str, str]:
+        """What the client has, where the server has `values`: its default is what it asked for at its start.
+
+        A custom setting that was reset is empty, and a role none. That may also have been said; it was not if there was
+        a RESET, and something else before.
+        """
+        own = {**client.home.values, **values}
+        if "role" in own and "role" not in values:
+            own["role"] = "none"
+        if self._was_reset:
+            for name, value in client.home.values.items():
+                nothing = "none" if name == "role" else ""
+                if (name == "role" or "." in name) and own[name] == nothing != client.settings.values.get(name):
+                    own[name] = value
+        return own
+
+    def _correct(self, former: dict[str, str], client: ClientState, out: Outbox, buf: bytes) -> None:
+        """Report what led back to a default (SET name TO DEFAULT): for this client that isn't the server's."""
+        codec = _settings.codec(self.encoding)
+        for name in self._told:
+            value = client.settings.values.get(name)
+            if value is not None and value != former.get(name):
+                out.put(buf, messages.parameter_status(_settings.REPORTED.get(name, name), value, codec))
+        self._told.clear()
+
+    def _hear(self, there: frozenset[bytes], client: ClientState | None) -> None:
+        """What the server listens to, for this client alone."""
+        if client is not None:
+            if not self._brought or (self._marked and MARK not in there):
+                # What it listened to before is not among it: or was, in a transaction that was rolled back.
+                there |= client.channels
+            client.channels = there - {MARK}
+            self.heard = True
+        self._brought = self._marked = self.needs_mark = False
+
+    def _values(self, answer: _question.Answer, exact: bool) -> dict[str, str]:
+        named = {name: value for name, value in answer.named.items() if value is not None}
+        said = {**(self.settings.values if exact else answer.settings), **named}
+        values = {name: value for name, value in said.items() if name not in _settings.PASSING}
+        if values.get("role") == "none":
+            del values["role"]
+        return values
+
+    def over(self) -> None:
+        """The turn of the question is over. Without an answer the client stays until there is one."""
+        self.deciding = False
+        self.defining = self.suspect & DEFINES != 0
+        flags = self._asked[0]
+        if flags:
+            self._asked = 0, True
+            self._doubt |= flags
+            self.pins |= UNSURE
+
+    def reconsider(self) -> None:
+        """The client goes on: what was not answered is suspected again."""
+        if self._doubt:
+            self.suspect |= self._doubt
+            self.exact = False
+
+    def stained(self) -> bool:
+        """Is, or may there be, something that the next client must not meet?"""
+        return self.suspect | self.pins | self._asked[0] != 0
+
+    def cleaned(self) -> None:
+        """All was discarded."""
+        self.suspect = self.pins = self._doubt = 0
+        self.heard = self._brought = self._marked = self.needs_mark = False
+        self.counter = 0
+        self.names = set()
+        self.exact = True
+        self._was_reset = False
+        self._told.clear()
+        self.settings = self.home
+
+    def why(self) -> str:
+        """What the client is pinned for, in words."""
+        return ", ".join([reason for flag, reason in REASONS.items() if self.pins & flag])
+
+
+def replayable(prepared: dict[str, str]) -> dict[str, str] | None:
+    """The texts by which SQL-level prepared statements can be made on another server, or None."""
+    texts = {}
+    for name, said in prepared.items():
+        text = _statements.prepare_of(name, said)
+        if text is None:
+            return None
+        texts[name] = text
+    if len(texts) > MANY_PREPARED or sum(map(len, texts.values())) > LONG_PREPARED:
+        return None
+    return texts

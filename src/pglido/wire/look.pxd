@@ -1,0 +1,13 @@
+from pglido.wire cimport lexis, phrases, sql
+
+cdef int ANYTHING, CONFIG, LEAD, PREPARES, SET, SETS, SETTINGS
+
+cdef class Look:
+    cdef readonly tuple names
+    cdef readonly bint exact
+    cdef readonly tuple channels
+    cdef readonly tuple executes
+    cdef readonly tuple prepares
+    cdef readonly tuple statements
+
+cpdef Look look(bytes text)

@@ -1,0 +1,153 @@
+"""Clients of databases that are for LISTEN only: they never get a server, and cost no coroutine while silent."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..io.stream import Stream
+from ..session.listener import Listener
+from ..session.spelling import announced
+from ..wire import messages
+from ..wire.startup import Startup
+from .host import Host
+from .hub import hub_of
+from .links import Guest
+
+if TYPE_CHECKING:
+    from .live import LivePool
+
+
+async def listen(host: Host, guest: Guest, stream: Stream, live: "LivePool", start: Startup, last: bytes) -> None:
+    """The end of a login, and from then on what the client says is answered here. Raises PoolRefused."""
+    reported = await hub_of(host, live).reported()
+    if guest.closed or guest.serial not in host.guests:
+        return
+    told = known_to_all(live, reported)
+    listener = Listener(told, announced(start.settings, told))
+    stream.send(
+        last
+        + messages.AUTHENTICATION_OK
+        + b"".join([messages.parameter_status(name, value) for name, value in listener.parameters().items()])
+        + guest.key_data(host.index)
+        + messages.READY_IDLE
+    )
+    stream.settle()
+    guest.stats = live.stats
+    guest.listener = listener
+    guest.login = None
+    guest.rested = host.pump.now
+    host.outside.log_login(guest)
+    host.pump.watch(guest)
+    said(host, guest)
+
+
+def known_to_all(live: "LivePool", reported: dict[str, str]) -> dict[str, str]:
+    """What clients are told of parameters: as the server reports them, and as the operator wants them told.
+
+    One object for all clients, for as long as neither changes.
+    """
+    hub = live.hub
+    assert hub is not None
+    told = {**reported, "application_name": "", **live.settings.announced}
+    if hub.told != told:
+        hub.told = told
+    return hub.told
+
+
+def said(host: Host, guest: Guest) -> None:
+    """The pump's: something came from the client, or it took what was to be sent, or it is gone."""
+    if guest.closed or guest.serial not in host.guests:
+        return
+    if guest.eof:
+        host.end(guest, "client unexpected eof")
+        return
+    guest.waiter = partial(said, host, guest)
+    try:
+        serve(host, guest)
+    except Exception:
+        host.failed(guest)
+
+
+def serve(host: Host, guest: Guest) -> None:
+    """Deal with what the client sent, until more must come from it, or be taken by it, or the server be heard."""
+    listener, live = guest.listener, guest.live
+    assert listener is not None
+    assert live is not None
+    hub = hub_of(host, live)
+    while True:
+        reply = listener.taken()
+        if reply:
+            live.stats.sent += len(reply)
+            host.pump.send(guest, reply)
+        if listener.changed:
+            listener.changed = False
+            hub.settle(guest, listener.channels)
+            listener.channels = hub.channels_of(guest)
+        if listener.fault is not None:
+            host.kill(guest, "08P01", listener.fault)
+            return
+        if listener.over:
+            host.end(guest, "client close request")
+            return
+        if listener.wish is not None:
+            if not hub.prepare(guest, (listener.wish,), partial(granted, host, guest)):
+                return
+            listener.granted()
+            continue
+        if guest.out is not None:
+            return  # drained, the pump says so
+        if listener.idle():
+            data = guest.inbox
+            if data is None:
+                return
+            guest.inbox = None
+            host.pump.watch(guest)
+            live.stats.received += len(data)
+            guest.rested = host.pump.now
+            listener.feed(data)
+        listener.run(guest)
+
+
+def granted(host: Host, guest: Guest) -> None:
+    """The server listens to what the client wished for."""
+    listener = guest.listener
+    if listener is not None and not guest.closed and guest.serial in host.guests:
+        listener.granted()
+        serve(host, guest)
+
+
+# Clients of pools with servers.
+
+
+def hear(host: Host, guest: Guest) -> bool:
+    """See that the hub listens to what `guest` is about to; True when it does, else the guest goes on by itself."""
+    session, live = guest.session, guest.live
+    assert live is not None
+    if guest.hears:
+        return False
+    if not hub_of(host, live).prepare(guest, session.wish, partial(_go_on, host, guest)):
+        guest.hears = True
+        return False
+    session.grant()
+    return True
+
+
+def _go_on(host: Host, guest: Guest) -> None:
+    """The server of the hub listens to what the guest is about to."""
+    guest.hears = False
+    if guest.closed or guest.serial not in host.guests:
+        return
+    guest.session.grant()
+    if guest.waiting:
+        guest.waiting = False
+        host.pump.resume(guest)
+
+
+def heard(host: Host, guest: Guest) -> None:
+    """A transaction has ended in which `guest` may have changed what it listens to."""
+    session, live = guest.session, guest.live
+    assert live is not None
+    session.granted = None
+    if live.hub is not None or session.channels:
+        hub = hub_of(host, live)
+        hub.settle(guest, session.channels)
+        session.channels = hub.channels_of(guest)
