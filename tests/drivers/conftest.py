@@ -57,7 +57,7 @@ def at_rest(one: Pooler, database: Cluster, servers: int) -> None:
         return len(sessions("true")) <= servers and not sessions("state <> 'idle'")
 
     def sessions(where: str) -> list[list[str | None]]:
-        mine = f"datname = '{DATABASE}' AND usename = 'app'"
+        mine = f"datname = '{DATABASE}' AND usename = 'app' AND application_name <> 'pglido listen'"
         return database.admin(f"SELECT pid, state FROM pg_stat_activity WHERE {mine} AND ({where})", DATABASE)
 
     eventually(rests, what="a pool without clients")

@@ -65,6 +65,9 @@ def columns(*names: str) -> bytes:
     return m.message("T", body)
 
 
+# The answer to the pooler's own question what functions there are: seven columns of no interest, and none.
+NO_FUNCTIONS = row(*["null"] * 7, '{"names": null, "vague": null, "settings": null, "triggers": false}')
+
 WELCOME = AUTHENTICATION_OK + b"".join(parameter(*pair) for pair in PARAMETERS.items()) + key_data() + READY
 
 
@@ -86,11 +89,13 @@ class Peer:
         return b"" if first[4:8] == struct.pack("!i", 80877102) else first
 
     def message(self) -> tuple[str, bytes]:
-        """The next message of the pooler; ("", b"") when it closed."""
-        kind = self.sock.recv(1)
-        if not kind:
-            return "", b""
-        return kind.decode("latin-1"), packet(self.sock)[4:]
+        """The next message of the pooler; ("", b"") when it closed. What functions there are is answered: none."""
+        while kind := self.sock.recv(1):
+            body = packet(self.sock)[4:]
+            if kind != b"Q" or b"pg_proc" not in body:
+                return kind.decode("latin-1"), body
+            self.send(NO_FUNCTIONS, READY)
+        return "", b""
 
     def until(self, kinds: str) -> str:
         """Read until a message of one of these types; returns its type, or "" at the end."""

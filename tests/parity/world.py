@@ -263,7 +263,7 @@ class World:
             borrowed = {name.decode() for name in session.prepared.borrowed}
             assert {one.name.decode() for one in session.prepared.known} == set(backend.prepared) - borrowed
             assert len(session.prepared.known) <= self.rules.max_statements
-            for name, value in session.settings.values.items():
+            for name, value in session.setup.settings.values.items():
                 assert backend.settings[name] == value, f"{name} is not what it seems"
 
 

@@ -112,10 +112,12 @@ def test_server_reset_query_is_run_between_sessions(pooler: MakePooler) -> None:
 
 
 def test_server_reset_query_always(pooler: MakePooler) -> None:
-    pool = pooler(default_pool_size=1, workers=1, server_reset_query_always=True)
+    query = "CREATE TEMP TABLE IF NOT EXISTS met (n int); INSERT INTO met VALUES (1)"
+    pool = pooler(default_pool_size=1, workers=1, server_reset_query_always=True, server_reset_query=query)
     wire = pool.wire()
-    wire.run("PREPARE p AS SELECT 1")
-    assert wire.run("SELECT * FROM pg_prepared_statements WHERE from_sql") == []
+    wire.run("SELECT 1")
+    assert wire.one("SELECT count(*) FROM met") == "1"
+    assert wire.one("SELECT count(*) FROM met") == "2"
 
 
 def test_statement_mode_refuses_transactions(pooler: MakePooler, cluster: Cluster) -> None:

@@ -40,6 +40,10 @@ TRUST = '[pglido]\nauth_type = "trust"\n'
         ("auth_dbname = 'pglido'", '3: auth_dbname: "pglido" is the admin console'),
         ("auth_dbname = 'elsewhere'", '3: auth_dbname: there is no database "elsewhere"'),
         ("[databases.d]\nhost='a,b'\nport=[1,2,3]", "5: databases.d.port: found 3 ports for 2 hosts"),
+        (
+            "[databases.d]\nlisten_announce=['server_version']",
+            '4: databases.d.listen_announce: found "server_version", expected name=value',
+        ),
         ("[databases.d]\npassword='x'", "4: databases.d.password: password is used only together with user"),
         ("[databases.d]\npool_size = 2\nmin_pool_size = 3", "5: databases.d.min_pool_size: min_pool_size 3"),
         ("[users.u]\npool_size = 2\nmin_pool_size = 3", "5: users.u.min_pool_size: min_pool_size 3"),

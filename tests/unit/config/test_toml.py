@@ -64,7 +64,7 @@ def test_a_full_file_is_read() -> None:
         ),
         (
             '[pglido]\n\npool_mode = "transactoin"',
-            '3: pool_mode: found "transactoin", expected one of session, transaction, statement; '
+            '3: pool_mode: found "transactoin", expected one of session, transaction, statement, listen; '
             'did you mean "transaction"?',
         ),
         (

@@ -192,8 +192,8 @@ def test_a_name_in_use_is_refused_by_postgresql_itself(talk: Talk) -> None:
     # What took the name goes before anything else is said.
     known = name(talk.build, "select 1")
     talk.client >> bind("s") + SYNC
-    talk.server << close("s") + bind(known) + SYNC
-    talk.server >> CLOSED + BOUND + ready()
+    talk.server << close("s") + SYNC + bind(known) + SYNC
+    talk.server >> CLOSED + ready() + BOUND + ready()
     talk.client << BOUND + ready()
 
 
@@ -207,7 +207,7 @@ def test_two_names_in_use_are_both_given_back(talk: Talk) -> None:
     refusal = error("42P05")
     talk.server >> (CLOSED + PARSED + refusal + ready()) * 2
     talk.client << (refusal + ready()) * 2
-    talk.forward_after(talk.client, close("s") + close("t"), query("select 1"), CLOSED * 2, ready())
+    talk.forward_after(talk.client, close("s") + close("t") + SYNC, query("select 1"), CLOSED * 2 + ready(), ready())
 
 
 def test_an_unknown_name_is_refused_by_postgresql_itself(talk: Talk) -> None:

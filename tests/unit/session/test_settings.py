@@ -107,7 +107,7 @@ def test_discarding_everything_leads_to_what_the_client_asked_for(talk: Talk) ->
 
 def test_the_servers_own_defaults_are_where_reset_leads(talk: Talk) -> None:
     settings = talk.build.session.settings
-    talk.server.session.home = talk.server.session.settings = settings.of_pairs([("timezone", "Mars")])
+    talk.server.session.setup.home = talk.server.session.setup.settings = settings.of_pairs([("timezone", "Mars")])
     client = talk.newcomer({"timezone": "Mars"})
     talk.forward(client, query("discard all"), done("DISCARD ALL") + ready())
     talk.next = talk.server
@@ -149,6 +149,13 @@ def test_the_path_names_what_changes_and_nothing_else(build: Build) -> None:
         "SELECT pg_catalog.set_config('b','x',false),pg_catalog.set_config('c',NULL,false),"
         "pg_catalog.set_config('d','4',false)"
     )
+
+
+def test_a_long_path_is_not_kept(build: Build) -> None:
+    settings = build.session.settings
+    short, long = settings.of_pairs([("a", "1")]), settings.of_pairs([("a", "1" * 10000)])
+    assert settings.path(settings.EMPTY, short) is settings.path(settings.EMPTY, short)
+    assert settings.path(settings.EMPTY, long) is not settings.path(settings.EMPTY, long)
 
 
 @given(st.text(st.characters(exclude_characters="\0\1", exclude_categories=["Cs"])))

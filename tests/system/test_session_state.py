@@ -1,0 +1,514 @@
+"""In transaction mode a session's state follows its client, or keeps the client on its server; nobody else meets it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+import harness.messages as m
+from conftest import MakePooler
+from harness.cluster import Cluster
+from harness.pooler import Pooler
+from harness.proxy import Proxy
+from harness.waiting import eventually
+from harness.wire import Wire, error_in, kinds
+
+from .test_cancel import cancel
+
+PID = "SELECT pg_backend_pid()"
+
+
+def pid(wire: Wire) -> str | None:
+    """The server that serves this client now."""
+    return wire.one(PID)
+
+
+@contextmanager
+def elsewhere(pool: Pooler, wire: Wire, **login: Any) -> Iterator[None]:
+    """Meanwhile this client, which keeps nothing, is served by another of two servers than before."""
+    now = pid(wire)
+    others = [pool.wire(**login) for _ in range(2)]
+    for other in others:
+        other.run("BEGIN")
+    for other in others:
+        if pid(other) != now:
+            other.run("ROLLBACK")
+    assert pid(wire) != now
+    yield
+    for other in others:
+        other.run("ROLLBACK")
+        other.bye()
+
+
+def pins(pool: Pooler) -> list[dict[str, str | None]]:
+    """SHOW PINS."""
+    return pool.console("SHOW PINS")
+
+
+def pinned(pool: Pooler, count: int) -> list[dict[str, str | None]]:
+    """Wait until so many clients are pinned; returns their rows."""
+    eventually(lambda: len(pins(pool)) == count, what=f"{count} pins")
+    return pins(pool)
+
+
+@contextmanager
+def stuck(cluster: Cluster) -> Iterator[None]:
+    """Nobody can find out meanwhile whether there are temporary objects."""
+    with cluster.wire("postgres", "app") as keeper:
+        keeper.run("BEGIN; LOCK TABLE pg_catalog.pg_depend IN ACCESS EXCLUSIVE MODE")
+        yield
+        keeper.run("ROLLBACK")
+        keeper.bye()
+
+
+def asking(cluster: Cluster) -> None:
+    """Wait until a server is at the question."""
+    cluster.settles(1, "state = 'active' AND query LIKE '%pg_my_temp_schema%' AND wait_event_type = 'Lock'")
+
+
+@pytest.mark.parametrize(
+    ("sql", "show", "value"),
+    [
+        ("SET TimeZone = 'Asia/Tokyo'", "SHOW TimeZone", "Asia/Tokyo"),
+        ("SET work_mem = '1MB'", "SHOW work_mem", "1MB"),
+        ('SET search_path TO a, "B"', "SHOW search_path", 'a, "B"'),
+        ("SET app.tenant = 'it''s \\ ä'", "SHOW app.tenant", "it's \\ ä"),
+        ("SELECT set_config('app.tenant', 'x', false)", "SHOW app.tenant", "x"),
+        ("DO $$ BEGIN SET work_mem = '2MB'; END $$", "SHOW work_mem", "2MB"),
+        ("BEGIN; SET work_mem = '3MB'; COMMIT", "SHOW work_mem", "3MB"),
+    ],
+)
+def test_setting_follows_its_client_and_nobody_else(pooler: MakePooler, sql: str, show: str, value: str) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    wire, other = pool.wire(), pool.wire()
+    unset = pool.wire().one(show) if "app." not in show else None
+    wire.run(sql)
+    assert wire.one(show) == value
+    with elsewhere(pool, wire):
+        assert wire.one(show) == value
+        if unset is not None:
+            assert other.one(show) == unset
+        else:
+            assert other.one("SELECT coalesce(current_setting('app.tenant', true), '')") == ""
+    assert pins(pool) == []
+
+
+@pytest.mark.parametrize("sql", ["BEGIN; SET work_mem = '1MB'; ROLLBACK", "BEGIN; SET LOCAL work_mem = '1MB'; COMMIT"])
+def test_setting_that_ended_with_its_transaction_is_not_kept(pooler: MakePooler, sql: str) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    wire = pool.wire()
+    wire.run(sql)
+    assert wire.one("SHOW work_mem") == "4MB"
+    with elsewhere(pool, wire):
+        assert wire.one("SHOW work_mem") == "4MB"
+
+
+def test_setting_that_was_refused_is_not_kept(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    wire = pool.wire()
+    for sql, sqlstate in (("SET log_statement = 'all'", "42501"), ("SET max_connections = 5", "55P02")):
+        assert error_in(wire.ask(sql))["C"] == sqlstate
+        with elsewhere(pool, wire):
+            pass
+
+
+def test_setting_of_one_transaction_is_not_kept(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    wire = pool.wire()
+    wire.run("SET transaction_isolation = 'serializable'")
+    with elsewhere(pool, wire):
+        assert wire.one("SHOW transaction_isolation") == "read committed"
+
+
+def test_reset_leads_to_what_the_client_came_with(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    wire = pool.wire(TimeZone="Asia/Tokyo", work_mem="7MB", options="-c app.tenant=home")
+    names = ["TimeZone", "work_mem", "app.tenant"]
+    for sql in (
+        "RESET ALL",
+        "DISCARD ALL",
+        "RESET app.tenant; RESET work_mem; RESET TimeZone",
+        "SET work_mem TO DEFAULT; SET TIME ZONE DEFAULT; RESET app.tenant",
+    ):
+        wire.run("SET TimeZone = 'Europe/Berlin'; SET work_mem = '1MB'; SET app.tenant = 'away'")
+        assert [wire.one(f"SHOW {name}") for name in names] == ["Europe/Berlin", "1MB", "away"]
+        wire.run(sql)
+        assert [wire.one(f"SHOW {name}") for name in names] == ["Asia/Tokyo", "7MB", "home"], sql
+
+
+def test_role_follows_its_client(pooler: MakePooler, cluster: Cluster) -> None:
+    cluster.admin("DROP ROLE IF EXISTS u_role; CREATE ROLE u_role; GRANT u_role TO app")
+    pool = pooler(default_pool_size=2, workers=1)
+    wire, other = pool.wire(), pool.wire()
+    wire.run("SET ROLE u_role")
+    with elsewhere(pool, wire):
+        assert wire.one("SELECT current_user") == "u_role"
+        assert other.one("SELECT current_user") == "app"
+    wire.run("RESET ROLE")
+    with elsewhere(pool, wire):
+        assert wire.one("SELECT current_user") == "app"
+    came = pool.wire(role="u_role")
+    came.run("SET ROLE NONE")
+    assert came.one("SELECT current_user") == "app"
+    came.run("SET ROLE app")
+    came.run("RESET ROLE")
+    assert came.one("SELECT current_user") == "u_role"
+
+
+def test_session_authorization_follows_its_client(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    wire = pool.wire("postgres")
+    wire.run("SET SESSION AUTHORIZATION app2")
+    with elsewhere(pool, wire, user="postgres"):
+        assert wire.one("SELECT session_user") == "app2"
+    assert pool.wire("postgres").one("SELECT session_user") == "postgres"
+
+
+def test_statement_prepared_by_sql_follows_its_client_and_meets_no_namesake(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    wire, other = pool.wire(), pool.wire()
+    wire.run("PREPARE q (int) AS SELECT $1 + 1")
+    other.run("PREPARE q AS SELECT 'other'; SELECT 1")
+    for _ in range(3):
+        with elsewhere(pool, wire):
+            assert wire.one("EXECUTE q(1)") == "2"
+            assert other.one("EXECUTE q") == "other"
+    wire.run("DEALLOCATE q")
+    assert error_in(wire.ask("EXECUTE q(1)"))["C"] == "26000"
+    assert error_in(pool.wire().ask("EXECUTE q"))["C"] == "26000"
+    assert other.one("EXECUTE q") == "other"
+    assert pins(pool) == []
+
+
+def test_temporary_table_keeps_the_client_until_it_is_dropped(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire, other = pool.wire(), pool.wire()
+    wire.run("CREATE TEMP TABLE t (n int)")
+    (row,) = pinned(pool, 1)
+    assert (row["database"], row["user"], row["reason"]) == ("app", "app", "temporary object")
+    assert row["statement"] == "CREATE TEMP TABLE t (n int)"
+    assert row["remote_pid"] == pid(wire)
+    clients = {one["id"]: one["pinned"] for one in pool.console("SHOW CLIENTS") if one["database"] == "app"}
+    assert sorted(clients.values(), key=str) == ["", "temporary object"]
+    assert [one["pinned"] for one in pool.console("SHOW SERVERS")] == ["temporary object"]
+    wire.run("INSERT INTO t VALUES (1)")
+    other.send(m.query("SELECT 'mine'"))
+    eventually(lambda: pool.pool()["cl_waiting"] == 1)
+    assert wire.one("SELECT n FROM t") == "1"
+    wire.run("DROP TABLE t")
+    assert kinds(other.until()) == "TDCZ"
+    assert pins(pool) == []
+    assert [one["pinned"] for one in pool.console("SHOW SERVERS")] == [""]
+
+
+@pytest.mark.parametrize(
+    ("sql", "reason", "end"),
+    [
+        ("CREATE TEMP TABLE t (n int)", "temporary object", "DISCARD TEMP"),
+        ("SET search_path = pg_temp; CREATE TABLE t (n int)", "temporary object", "DISCARD ALL"),
+        ("SELECT pg_advisory_lock(77)", "session advisory lock", "SELECT pg_advisory_unlock(77)"),
+        ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "cursor with hold", "CLOSE c"),
+        ("DECLARE c CURSOR WITH HOLD FOR SELECT 1", "cursor with hold", "CLOSE ALL"),
+    ],
+)
+def test_what_keeps_a_client_is_seen_and_lets_go(pooler: MakePooler, sql: str, reason: str, end: str) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire, other = pool.wire(), pool.wire()
+    wire.run(sql)
+    assert pinned(pool, 1)[0]["reason"] == reason
+    wire.run("SELECT 1")
+    assert len(pins(pool)) == 1
+    wire.run(end)
+    assert other.one("SELECT 1") == "1"
+    assert pins(pool) == []
+
+
+def test_table_that_is_dropped_on_commit_keeps_nobody(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire, other = pool.wire(), pool.wire()
+    wire.run("BEGIN; CREATE TEMP TABLE t (n int) ON COMMIT DROP; COMMIT")
+    assert other.one("SELECT 1") == "1"
+    assert pins(pool) == []
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TEMP TABLE t (n int); SET app.tenant = 'gone'; SET ROLE app",
+        "SELECT pg_advisory_lock(78)",
+        "DECLARE c CURSOR WITH HOLD FOR SELECT 1; PREPARE q AS SELECT 1",
+    ],
+)
+@pytest.mark.parametrize("politely", [True, False])
+def test_server_is_cleaned_and_kept_when_its_pinned_client_leaves(
+    pooler: MakePooler, cluster: Cluster, sql: str, politely: bool
+) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire = pool.wire()
+    wire.run(sql)
+    server = pid(wire)
+    pinned(pool, 1)
+    if politely:
+        wire.bye()
+    else:
+        wire.close()
+    fresh = pool.wire()
+    assert pid(fresh) == server
+    assert fresh.run("SELECT 1 FROM pg_class WHERE relnamespace = pg_my_temp_schema()") == []
+    assert fresh.run("SELECT 1 FROM pg_cursors WHERE is_holdable") == []
+    assert fresh.run("SELECT 1 FROM pg_prepared_statements WHERE from_sql") == []
+    assert fresh.one("SELECT coalesce(current_setting('app.tenant', true), '')") == ""
+    assert cluster.admin("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'") == []
+    assert pins(pool) == []
+
+
+def test_random_seed_keeps_the_client_and_costs_the_server(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire = pool.wire()
+    wire.run("SELECT setseed(0.5)")
+    server = pid(wire)
+    assert pinned(pool, 1)[0]["reason"] == "random seed"
+    wire.bye()
+    assert pid(pool.wire()) != server
+
+
+def test_client_is_disconnected_where_session_state_is_rejected(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1, on_session_state="reject")
+    wire = pool.wire()
+    wire.run("SET work_mem = '1MB'; PREPARE q AS SELECT 1")
+    wire.send(m.query("SELECT pg_advisory_lock(79)"))
+    fields = error_in(wire.rest())
+    assert (fields["S"], fields["C"]) == ("FATAL", "0A000")
+    assert "session advisory lock" in fields["M"]
+    assert pool.wire().run("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'") == []
+
+
+def test_session_state_is_left_alone_where_it_is_ignored(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1, on_session_state="ignore")
+    wire, other = pool.wire(), pool.wire()
+    wire.run("CREATE TEMP TABLE t (n int); SET work_mem = '1MB'")
+    assert other.run("SELECT n FROM t") == []
+    assert other.one("SHOW work_mem") == "4MB"
+    assert wire.one("SHOW work_mem") == "1MB"
+    assert pins(pool) == []
+
+
+def test_only_so_many_clients_may_keep_their_servers(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=2, workers=2, max_pinned_share=0.5)
+    first, second = pool.wire(), pool.wire()
+    first.run("CREATE TEMP TABLE t (n int)")
+    pinned(pool, 1)
+    second.send(m.query("CREATE TEMP TABLE t (n int)"))
+    fields = error_in(second.rest())
+    assert (fields["S"], fields["C"]) == ("FATAL", "53300")
+    assert first.run("SELECT n FROM t") == []
+    first.run("DROP TABLE t")
+    assert pins(pool) == []
+    third = pool.wire()
+    third.run("CREATE TEMP TABLE t (n int)")
+    pinned(pool, 1)
+    third.close()
+    fourth = eventually(lambda: pins(pool) == [] and pool.wire())
+    assert fourth
+    fourth.run("CREATE TEMP TABLE t (n int)")
+    pinned(pool, 1)
+
+
+def test_client_that_keeps_its_server_for_nothing_is_disconnected(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1, pin_timeout=0.5)
+    wire, other = pool.wire(), pool.wire()
+    wire.run("CREATE TEMP TABLE t (n int)")
+    other.send(m.query("SELECT 1"))
+    fields = error_in(wire.rest())
+    assert (fields["S"], fields["M"].split(" (")[0]) == ("FATAL", "pin_timeout")
+    assert kinds(other.until()) == "TDCZ"
+    assert pins(pool) == []
+
+
+def test_transactions_without_session_state_cost_no_question(pooler: MakePooler, cluster: Cluster) -> None:
+    with Proxy(cluster.address) as proxy:
+        pool = pooler(proxy, default_pool_size=1, workers=1)
+        wire = pool.wire()
+        wire.run("SELECT 1")
+        said = [
+            m.query("SELECT n, name AS prepare FROM numbers WHERE n = 1"),
+            m.query("BEGIN; SET LOCAL work_mem = '1MB'; INSERT INTO notes VALUES (1, 'temp set'); ROLLBACK"),
+            m.query("SELECT set_config('work_mem', '1MB', true)"),
+            m.query("SELECT pg_advisory_xact_lock(1)"),
+            m.query("BEGIN; DECLARE c CURSOR FOR SELECT 1; FETCH c; COMMIT"),
+            m.parse("", "SELECT $1::int") + m.bind("", "", "1") + m.execute() + m.SYNC,
+            m.query("SELECT pg_backend_pid()"),
+        ]
+        before = len(proxy.sent_by_client)
+        for data in said:
+            wire.send(data)
+            assert "E" not in kinds(wire.until())
+        assert bytes(proxy.sent_by_client[before:]) == b"".join(said)
+
+
+def test_setting_costs_one_question(pooler: MakePooler, cluster: Cluster) -> None:
+    with Proxy(cluster.address) as proxy:
+        pool = pooler(proxy, default_pool_size=1, workers=1)
+        wire = pool.wire()
+        wire.run("SET app.tenant = 'x'")
+        wire.run("SELECT 1")
+        before = len(proxy.sent_by_client)
+        wire.run("SET app.tenant = 'y'")
+        wire.run("SELECT 1")
+        sent = bytes(proxy.sent_by_client[before:])
+        assert sent.count(b"pg_catalog.current_setting") == 1
+        assert sent.endswith(m.query("SELECT 1"))
+
+
+def test_question_that_was_cancelled_is_asked_again(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire, other = pool.wire(), pool.wire()
+    with stuck(cluster):
+        assert wire.one("SELECT 1 AS temp") == "1"
+        asking(cluster)
+        cancel(pool, wire.pid, wire.key)
+        asking(cluster)
+        # As one that was sent in time, but came late.
+        cluster.admin(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_my_temp_schema%'"
+            " AND pid <> pg_backend_pid()"
+        )
+        assert pinned(pool, 1)[0]["reason"] == "state of the session unknown"
+        assert wire.silent()
+    assert wire.one("SELECT 2") == "2"
+    assert other.one("SELECT 3") == "3"
+    assert pins(pool) == []
+
+
+def test_question_that_runs_out_of_time_leaks_nothing(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    wire, other = pool.wire(), pool.wire()
+    wire.run("SET statement_timeout = '1ms'")
+    with stuck(cluster):
+        wire.run("SELECT 1 AS temp; SELECT set_config('app.tenant', 'x', false)")
+        assert pinned(pool, 1)[0]["reason"] == "state of the session unknown"
+        assert other.one("SHOW statement_timeout") == "0"
+        assert other.one("SELECT coalesce(current_setting('app.tenant', true), '')") == ""
+    wire.close()
+    eventually(lambda: pins(pool) == [])
+    fresh = [pool.wire() for _ in range(2)]
+    for one in fresh:
+        one.run("BEGIN")
+        assert one.one("SHOW statement_timeout") == "0"
+        assert one.one("SELECT coalesce(current_setting('app.tenant', true), '')") == ""
+
+
+def test_messages_behind_a_question_wait_for_its_answer(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire = pool.wire(work_mem="7MB")
+    with stuck(cluster):
+        wire.run("SELECT 1 AS temp; SET work_mem TO DEFAULT")
+        asking(cluster)
+        wire.send(m.query("SHOW work_mem"))
+        assert wire.silent()
+    assert wire.until()[1].row == [b"7MB"]
+
+
+def test_setting_that_no_server_takes_is_its_clients_problem_only(pooler: MakePooler, cluster: Cluster) -> None:
+    cluster.admin("DROP ROLE IF EXISTS u_brief; CREATE ROLE u_brief; GRANT u_brief TO app")
+    pool = pooler(default_pool_size=2, workers=1)
+    wire = pool.wire()
+    wire.run("SET ROLE u_brief")
+    wire.run("SELECT 1")
+    cluster.admin("DROP ROLE u_brief")
+    other = pool.wire()
+    other.run("BEGIN")
+    wire.send(m.query("SELECT 1"))
+    assert "u_brief" in error_in(wire.rest())["M"]
+    assert [pool.wire().one("SELECT current_user"), other.one("SELECT current_user")] == ["app", "app"]
+
+
+def test_value_follows_its_client_in_its_encoding(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    values = (("LATIN1", "latin-1", "ä"), ("KOI8R", "koi8-r", "привет"), ("SJIS", "cp932", "表"))
+    for encoding, codec, value in (*values, ("SQL_ASCII", "utf-8", "ä")):
+        wire, other = pool.wire(client_encoding=encoding), pool.wire()
+        wire.send(m.message("Q", f"SET app.tenant = '{value}'\0".encode(codec)))
+        assert kinds(wire.until()) == "CZ"
+        assert other.one("SELECT coalesce(current_setting('app.tenant', true), '')") == ""
+        assert wire.ask("SHOW app.tenant")[1].row == [value.encode(codec)]
+        assert other.one("SHOW client_encoding") == "UTF8"
+
+
+def test_state_that_can_not_be_read_keeps_the_client(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    wire, other = pool.wire(client_encoding="EUC_JP"), pool.wire()
+    # NEC's digit one in a circle, which Python does not have.
+    wire.send(m.message("Q", b"SET app.tenant = '\xad\xa1'\0"))
+    assert kinds(wire.until()) == "CZ"
+    assert pinned(pool, 1)[0]["reason"] == "state of the session unknown"
+    assert other.one("SELECT coalesce(current_setting('app.tenant', true), '')") == ""
+    assert wire.ask("SHOW app.tenant")[1].row == [b"\xad\xa1"]
+
+
+def test_short_timeout_of_a_client_does_not_hit_the_next_one(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire, other = pool.wire(), pool.wire()
+    # Other's settings take the server longer than that.
+    for at in range(20):
+        value = str(at) + "x" * 50000
+        other.run("SELECT " + ",".join([f"set_config('app.v{at}_{n}', '{value}', false)" for n in range(5)]))
+    wire.run("SET statement_timeout = '1ms'")
+    for _ in range(5):
+        assert wire.one("SHOW statement_timeout") == "1ms"
+        assert other.one("SHOW statement_timeout") == "0"
+
+
+def test_client_that_waits_for_a_safe_snapshot_does_not_have_the_next_one_wait(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    writer, wire, other = pool.wire(), pool.wire(), pool.wire()
+    for one in (writer, other):
+        one.run("BEGIN")
+    for one in (writer, other):
+        one.run("ROLLBACK")
+    wire.run("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE")
+    writer.run("BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT n FROM numbers")
+    assert other.one("SHOW default_transaction_deferrable") == "off"
+    assert other.one("SELECT n FROM numbers WHERE n = 1") == "1"
+    writer.run("ROLLBACK")
+    assert wire.one("SHOW default_transaction_deferrable") == "on"
+
+
+def test_any_number_of_settings_follows_its_client(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire, other = pool.wire(), pool.wire()
+    for first in range(0, 1700, 100):
+        wire.run("SELECT " + ",".join([f"set_config('app.k{n}', 'x', false)" for n in range(first, first + 100)]))
+    assert other.one("SELECT coalesce(current_setting('app.k1699', true), '')") == ""
+    assert wire.one("SHOW app.k1699") == "x"
+
+
+def test_a_word_among_the_data_keeps_nobody(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire, other = pool.wire(), pool.wire()
+    query = m.query(f"SELECT 'please load it {'x' * 40000}'")
+    for at in range(0, len(query), 1000):
+        wire.send(query[at : at + 1000])
+    assert kinds(wire.until()) == "TDCZ"
+    assert other.one("SELECT 1") == "1"
+    wire.run(
+        "CREATE TABLE word (said text);"
+        " CREATE FUNCTION seen() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM set_config('app.seen', 'x', false); RETURN new; END $$;"
+        " CREATE TRIGGER seen BEFORE INSERT ON word FOR EACH ROW EXECUTE FUNCTION seen()"
+    )
+    wire.run("INSERT INTO word VALUES ('please load it')")
+    assert other.one("SELECT coalesce(current_setting('app.seen', true), '')") == ""
+    assert wire.one("SHOW app.seen") == "x"
+    wire.run("DROP TABLE word; DROP FUNCTION seen()")
+
+
+def test_server_of_a_client_that_may_not_idle_does_not_end_while_it_rests(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire, other = pool.wire(), pool.wire()
+    wire.run("SET idle_session_timeout = '100ms'")
+    server = pid(wire)
+    assert (wire.one("SHOW idle_session_timeout"), other.one("SHOW idle_session_timeout")) == ("100ms", "0")
+    assert wire.silent(0.5)
+    assert pid(other) == server

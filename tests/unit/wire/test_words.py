@@ -1,0 +1,98 @@
+"""Statements of listen-only clients are read as PostgreSQL reads them, and whatever else comes is refused in words."""
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from pglido.wire.words import Statement, StatementError, Verb, cut, understand
+
+
+@pytest.mark.parametrize(
+    ("sql", "verb", "name"),
+    [
+        ("listen a", Verb.LISTEN, "a"),
+        ("LISTEN A", Verb.LISTEN, "a"),
+        ('LISTEN"A"', Verb.LISTEN, "A"),
+        ("LISTEN ÄÖ", Verb.LISTEN, "ÄÖ"),
+        ("LISTEN--\na", Verb.LISTEN, "a"),
+        ("/**/listen/*/**/*/a/**/;;", Verb.LISTEN, "a"),
+        ('listen "a b""c"', Verb.LISTEN, 'a b"c'),
+        ("listen " + "x" * 70, Verb.LISTEN, "x" * 63),
+        ("UNLISTEN a", Verb.UNLISTEN, "a"),
+        ('unlisten "*"', Verb.UNLISTEN, "*"),
+        ("unlisten*", Verb.UNLISTEN_ALL, ""),
+        ("", Verb.EMPTY, ""),
+        (" ;\t; ", Verb.EMPTY, ""),
+        ("select 1;", Verb.SELECT_1, ""),
+        ("SHOW Server_Version", Verb.SHOW, "server_version"),
+    ],
+)
+def test_understood(sql: str, verb: Verb, name: str) -> None:
+    found = understand(sql.encode())
+    assert (found.verb, found.name.decode()) == (verb, name)
+
+
+@pytest.mark.parametrize(
+    ("sql", "name", "value"),
+    [
+        ("SET application_name = 'it''s'", "application_name", "it's"),
+        ("set session Extra_Float_Digits to 3", "extra_float_digits", "3"),
+        ("SET datestyle TO iso, 'mdy'", "datestyle", "iso, mdy"),
+        ('SET "client_encoding" TO utf8', "client_encoding", "utf8"),
+    ],
+)
+def test_settings(sql: str, name: str, value: str) -> None:
+    assert understand(sql.encode()) == Statement(Verb.SET, name.encode(), value)
+
+
+@pytest.mark.parametrize(
+    ("sql", "sqlstate"),
+    [
+        ('LISTEN ""', "42601"),
+        ('LISTEN "a', "42601"),
+        ("/* a", "42601"),
+        ("SET a = 'x", "42601"),
+        ("LISTEN", "0A000"),
+        ("LISTEN a b", "0A000"),
+        ("LISTEN 'a'", "0A000"),
+        ("LISTEN a; LISTEN b", "0A000"),
+        ("LISTEN *", "0A000"),
+        ('LISTEN U&"a"', "0A000"),
+        ("NOTIFY a", "0A000"),
+        ("BEGIN", "0A000"),
+        ("SELECT 1, 1", "0A000"),
+        ("SET LOCAL a = 1", "0A000"),
+        ("SET a = DEFAULT", "0A000"),
+        ("SET a = 1,", "0A000"),
+        ("SET a = 1 2", "0A000"),
+        ('"listen" a', "0A000"),
+    ],
+)
+def test_refused(sql: str, sqlstate: str) -> None:
+    with pytest.raises(StatementError) as refused:
+        understand(sql.encode())
+    assert refused.value.sqlstate == sqlstate
+
+
+def test_bytes_that_are_no_text() -> None:
+    with pytest.raises(StatementError) as refused:
+        understand(b"LISTEN \xff")
+    assert refused.value.sqlstate == "22021"
+    assert str(refused.value).startswith('invalid byte sequence for encoding "UTF8": 0xff')
+
+
+@given(st.binary(max_size=200) | st.text(alphabet="listen unSET1;*\"'/-=,$aä\n", max_size=60).map(str.encode))
+def test_whatever_comes_is_understood_or_refused(sql: bytes) -> None:
+    try:
+        understand(sql)
+    except StatementError:
+        pass
+
+
+@given(st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=80))
+def test_any_quoted_name_is_a_channel(name: str) -> None:
+    quoted = 'LISTEN "' + name.replace('"', '""') + '"'
+    found = understand(quoted.encode()).name
+    assert found == cut(name.encode())
+    assert len(found) <= 63
+    assert name.startswith(found.decode())

@@ -1,0 +1,420 @@
+"""The server listens to just what clients listen to, each LISTEN is answered, and nobody misses what is his."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
+
+from parity.frontend import message
+from pglido.config.model import Config, Database, OnLoss, PoolMode, Settings
+from pglido.worker.hub import Hub, sifted
+from pglido.worker.links import Guest
+
+STATEMENT = re.compile(rb'(UNLISTEN|LISTEN) "((?:[^"]|"")*)"')
+
+
+def note(channel: bytes, payload: bytes = b"") -> bytes:
+    """A NotificationResponse."""
+    return message("A", b"\0\0\0\1" + channel + b"\0" + payload + b"\0")
+
+
+class Pump:
+    """What a hub asks of the pump, for clients that have no server."""
+
+    now = 0.0
+
+    def __init__(self) -> None:
+        self.sent: dict[Guest, list[bytes]] = {}
+
+    def notify(self, guest: Guest, data: bytes) -> int:
+        guest.notes = (guest.notes or bytearray()) + data
+        self.flush_notes(guest)
+        return len(guest.notes or b"")
+
+    def flush_notes(self, guest: Guest) -> None:
+        if guest.notes is not None and not guest.holds:
+            self.sent.setdefault(guest, []).append(bytes(guest.notes))
+            guest.notes = None
+
+
+class Ear:
+    """A connection whose server answers when the test says so."""
+
+    problem = None
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.backend: Any = None
+        self.wanted = False
+        self.asked: bytes | None = None
+        self.channels: set[bytes] = set()
+
+    @property
+    def ready(self) -> bool:
+        return self.backend is not None and self.asked is None
+
+    def open(self) -> None:
+        self.wanted = self.backend is None
+
+    def close(self, why: str) -> None:
+        self.backend = self.asked = None
+
+    def ask(self, sql: bytes) -> None:
+        assert self.ready
+        self.asked = sql
+
+    def tick(self, now: float) -> None:
+        pass
+
+    # What the test does.
+
+    def connect(self) -> None:
+        self.backend = type("Backend", (), {"reported": {}})
+        self.wanted = False
+        self.asked = None
+        self.channels = set()
+        self.hub.opened()
+
+    def answer(self, fails: bool = False) -> None:
+        asked, self.asked = self.asked, None
+        assert asked is not None
+        if not fails:
+            for verb, name in STATEMENT.findall(asked):
+                name = name.replace(b'""', b'"')
+                (self.channels.add if verb == b"LISTEN" else self.channels.discard)(name)
+        self.hub.answered("it will not" if fails else "")
+
+    def lose(self) -> None:
+        self.close("")
+        self.hub.lost()
+
+
+class World:
+    """A hub, its connection, and the event loop that it runs on."""
+
+    def __init__(self, **database: Any) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.pump = Pump()
+        self.killed: list[tuple[Guest, str]] = []
+        config = Config(settings=Settings(), databases={"d": Database(**database)})
+        live = type("Live", (), {"settings": config.pool("d", "u"), "key": ("d", "u"), "clients": 0})()
+        host: Any = type("Host", (), {"pump": self.pump, "kill": self.kill})()
+        self.hub = Hub(host, live)  # type: ignore[arg-type]
+        self.ear = Ear(self.hub)
+        self.hub.ear = self.ear  # type: ignore[assignment]
+
+    def kill(self, guest: Guest, sqlstate: str, text: str) -> None:
+        self.killed.append((guest, sqlstate))
+        self.hub.leave(guest)
+
+    def guest(self) -> Guest:
+        return Guest(-1, 1, "", 0.0)
+
+    def turn(self) -> None:
+        """Have done what is scheduled."""
+        self.loop.call_soon(self.loop.stop)
+        self.loop.run_forever()
+
+    def inside(self, call: Any, *args: Any) -> Any:
+        """Call with the loop running, and have done what that schedules."""
+
+        async def job() -> Any:
+            return call(*args)
+
+        result = self.loop.run_until_complete(job())
+        self.turn()
+        return result
+
+    def settle_down(self) -> None:
+        """Connect and answer until nothing more is asked."""
+        self.turn()
+        while self.ear.wanted or self.ear.asked is not None:
+            self.inside(self.ear.connect if self.ear.backend is None else self.ear.answer)
+
+    def close(self) -> None:
+        self.turn()
+        self.loop.close()
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """A hub that nobody has asked for anything."""
+    made = World(**getattr(request, "param", {}))
+    yield made
+    made.close()
+
+
+def listens(world: World, guest: Guest, *channels: bytes) -> None:
+    """A client LISTENs, and its transaction ends."""
+    world.inside(world.hub.prepare, guest, channels, lambda: None)
+    world.settle_down()
+    world.inside(world.hub.settle, guest, world.hub.channels_of(guest) | set(channels))
+    world.settle_down()
+
+
+def test_ready_once_the_server_has_acknowledged(world: World) -> None:
+    guest, told = world.guest(), list[int]()
+    assert not world.inside(world.hub.prepare, guest, [b"a", b'b"'], lambda: told.append(1))
+    world.inside(world.ear.connect)
+    assert world.ear.asked == b'LISTEN "a";LISTEN "b"""'
+    assert told == []
+    world.inside(world.ear.answer)
+    assert told == [1]
+    assert world.inside(world.hub.prepare, guest, [b"a"], lambda: told.append(2))
+    world.inside(world.hub.settle, guest, frozenset({b"a"}))
+    world.settle_down()
+    assert world.ear.channels == {b"a"}
+    assert told == [1]
+
+
+def test_thousands_go_out_together(world: World) -> None:
+    told = list[int]()
+    for number in range(5000):
+        world.hub._turning = True  # as in one round of the pump
+        world.hub.prepare(world.guest(), [b"c%d" % number], lambda: told.append(1))
+    world.hub._turning = False
+    world.inside(world.hub._turn)
+    world.inside(world.ear.connect)
+    batches = 0
+    while world.ear.asked is not None:
+        world.inside(world.ear.answer)
+        batches += 1
+    assert batches == 3
+    assert len(told) == len(world.ear.channels) == 5000
+
+
+def test_one_that_fails_does_not_keep_the_others_waiting(world: World) -> None:
+    told = list[bytes]()
+    for name in (b"a", b"bad", b"c"):
+        world.inside(world.hub.prepare, world.guest(), [name], lambda name=name: told.append(name))
+    world.inside(world.ear.connect)
+    while world.ear.asked is not None:
+        world.inside(world.ear.answer, b"bad" in world.ear.asked)
+    assert sorted(told) == [b"a", b"bad", b"c"]
+    assert world.ear.channels == {b"a", b"c"}
+
+
+def test_what_comes_before_the_transaction_ends_is_kept_and_sifted(world: World) -> None:
+    guest = world.guest()
+    listens(world, guest, b"old", b"gone")
+    world.inside(world.hub.prepare, guest, [b"new", b"never"], lambda: None)
+    world.settle_down()
+    world.hub.heard([note(b"old", b"1"), note(b"gone"), note(b"new", b"2"), note(b"never")])
+    world.hub.heard([note(b"old", b"3")])
+    assert guest not in world.pump.sent
+    world.inside(world.hub.settle, guest, frozenset({b"old", b"new"}))
+    assert world.pump.sent[guest] == [note(b"old", b"1") + note(b"new", b"2") + note(b"old", b"3")]
+    world.settle_down()
+    assert world.ear.channels == {b"old", b"new"}
+
+
+def test_who_waits_does_not_hear_what_others_were_sent_before(world: World) -> None:
+    guest, other, told = world.guest(), world.guest(), list[int]()
+    listens(world, other, b"a")
+    assert not world.inside(world.hub.prepare, guest, [b"a"], lambda: told.append(1))
+    assert world.ear.asked == b'LISTEN "a"'
+    world.hub.heard([note(b"a", b"older")])
+    assert told == []
+    world.settle_down()
+    assert told == [1]
+    world.hub.heard([note(b"a", b"newer")])
+    world.inside(world.hub.settle, guest, frozenset({b"a"}))
+    assert world.pump.sent == {other: [note(b"a", b"older"), note(b"a", b"newer")], guest: [note(b"a", b"newer")]}
+    assert world.hub.tally.listens == 1
+
+
+def test_who_leaves_while_it_waits_holds_nobody_up(world: World) -> None:
+    guest, other = world.guest(), world.guest()
+    listens(world, other, b"a")
+    world.inside(world.hub.prepare, guest, [b"a"], lambda: None)
+    world.inside(world.hub.leave, guest)
+    world.inside(world.hub.leave, other)
+    world.settle_down()
+    assert world.ear.channels == set()
+    assert world.hub.topics == {}
+
+
+def test_one_payload_is_one_object_for_all(world: World) -> None:
+    guests = [world.guest() for _ in range(3)]
+    for guest in guests:
+        listens(world, guest, b"a")
+    world.hub.heard([note(b"a", b"x")])
+    assert [world.pump.sent[guest] for guest in guests] == [[note(b"a", b"x")]] * 3
+    assert world.hub.tally.delivered == 3
+    assert len({id(world.hub.channels_of(guest)) for guest in guests}) == 1
+
+
+def test_a_slow_client_is_disconnected(world: World) -> None:
+    guest = world.guest()
+    world.inside(world.hub.prepare, guest, [b"a"], lambda: None)
+    world.settle_down()
+    for _ in range(200):
+        world.inside(world.hub.heard, [note(b"a", bytes(7000))])
+    assert world.killed == [(guest, "57A03")]
+    assert guest.notes is None
+    assert world.hub.tally.slow == 1
+
+
+def test_loss_is_told_after_all_is_back(world: World) -> None:
+    guest, other = world.guest(), world.guest()
+    listens(world, guest, b"a")
+    world.inside(world.ear.lose)
+    world.inside(world.hub.prepare, other, [b"b"], lambda: None)
+    world.inside(world.ear.connect)
+    assert guest not in world.pump.sent
+    world.inside(world.ear.answer)
+    (warning,) = world.pump.sent[guest]
+    assert warning.startswith(b"N")
+    assert b"C01000\0" in warning
+    assert other not in world.pump.sent
+    assert world.hub.tally.reconnects == 1
+
+
+@pytest.mark.parametrize("world", [{"listen_on_loss": OnLoss.DISCONNECT}], indirect=True)
+def test_loss_disconnects_who_listened(world: World) -> None:
+    guest, waiting = world.guest(), world.guest()
+    listens(world, guest, b"a")
+    world.inside(world.hub.prepare, waiting, [b"b"], lambda: None)
+    world.inside(world.ear.lose)
+    assert world.killed == [(guest, "57P01")]
+    world.settle_down()
+    assert world.ear.channels == {b"b"}
+
+
+@pytest.mark.parametrize("world", [{"query_wait_timeout": 3.0}], indirect=True)
+def test_nobody_waits_for_ever(world: World) -> None:
+    guest = world.guest()
+    world.inside(world.hub.prepare, guest, [b"a"], lambda: None)
+    world.hub.tick(2.9)
+    assert not world.killed
+    world.hub.tick(3.1)
+    assert world.killed == [(guest, "08P01")]
+    assert not world.hub.topics
+
+
+def test_kept_for_clients_of_a_listen_only_database(world: World) -> None:
+    live: Any = world.hub.live
+    assert not world.hub.wanted()
+    live.clients = 1
+    assert not world.hub.wanted()
+    live.settings = Config(databases={"d": Database(pool_mode=PoolMode.LISTEN)}).pool("d", "u")
+    assert world.hub.wanted()
+
+
+def test_only_notifications_are_sifted() -> None:
+    notes = bytearray(note(b"a") + message("N", b"\0") + note(b"b"))
+    assert sifted(notes, frozenset({b"b"})) == message("N", b"\0") + note(b"b")
+    assert sifted(bytearray(note(b"a")), frozenset()) is None
+
+
+NAMES = st.sampled_from([b"a", b"b", b'"', b"d"])
+
+
+class Crowd(RuleBasedStateMachine):
+    """Clients come, listen, leave, and the server answers, fails and is lost, in any order."""
+
+    guests = Bundle("guests")
+
+    @initialize()
+    def begin(self) -> None:
+        self.world = World()
+        self.failed = False
+        self.waiting: dict[Guest, int] = {}
+        self.channels: dict[Guest, frozenset[bytes]] = {}
+
+    @rule(target=guests)
+    def comes(self) -> Guest:
+        guest = self.world.guest()
+        self.channels[guest] = frozenset()
+        self.waiting[guest] = 0
+        return guest
+
+    @rule(guest=guests, names=st.sets(NAMES, min_size=1))
+    def prepares(self, guest: Guest, names: set[bytes]) -> None:
+        def ready() -> None:
+            self.waiting[guest] -= 1
+            assert names <= self.world.ear.channels or self.failed
+
+        self.waiting[guest] += 1
+        if self.world.inside(self.world.hub.prepare, guest, sorted(names), ready):
+            self.waiting[guest] -= 1
+            assert names <= self.world.ear.channels or self.failed
+
+    @rule(guest=guests, names=st.sets(NAMES))
+    def settles(self, guest: Guest, names: set[bytes]) -> None:
+        self.waiting[guest] = 0
+        self.channels[guest] = frozenset(names)
+        self.world.inside(self.world.hub.settle, guest, frozenset(names))
+
+    @rule(guest=consumes(guests))
+    def leaves(self, guest: Guest) -> None:
+        self.world.inside(self.world.hub.leave, guest)
+        del self.channels[guest]
+        del self.waiting[guest]
+
+    @precondition(lambda self: self.world.ear.wanted)
+    @rule()
+    def connects(self) -> None:
+        self.world.inside(self.world.ear.connect)
+
+    @precondition(lambda self: self.world.ear.asked is not None)
+    @rule()
+    def answers(self) -> None:
+        self.world.inside(self.world.ear.answer)
+
+    @precondition(lambda self: self.world.ear.asked is not None)
+    @rule()
+    def refuses(self) -> None:
+        self.failed = True
+        self.world.inside(self.world.ear.answer, True)
+
+    @precondition(lambda self: self.world.ear.backend is not None)
+    @rule()
+    def loses(self) -> None:
+        self.world.inside(self.world.ear.lose)
+
+    @rule(name=NAMES)
+    def notifies(self, name: bytes) -> None:
+        world = self.world
+        world.pump.sent.clear()
+        holding = {guest: guest.notes for guest in self.channels if guest.holds}
+        world.hub.heard([note(name)])
+        for guest, channels in self.channels.items():
+            if guest in holding:
+                assert guest not in world.pump.sent
+            else:
+                assert (guest in world.pump.sent) == (name in channels)
+
+    @invariant()
+    def nobody_is_known_who_does_not_listen(self) -> None:
+        hub = self.world.hub
+        for guest, channels in self.channels.items():
+            assert hub.channels_of(guest) == channels
+            assert guest.listens >= bool(channels)
+        assert set(hub.guests) == {guest for guest, channels in self.channels.items() if channels}
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            try:
+                self.comes_to_rest()
+            finally:
+                self.world.close()
+
+    def comes_to_rest(self) -> None:
+        """In the end everybody has an answer, and the server listens to what is wanted."""
+        self.world.settle_down()
+        assert not any(self.waiting.values())
+        if not self.failed:
+            wanted = {name for channels in self.channels.values() for name in channels}
+            held = {topic.name for topics in self.world.hub.held.values() for topic in topics}
+            assert self.world.ear.channels >= wanted | held
+            assert set(self.world.hub.topics) == wanted | held
+
+
+TestCrowd = Crowd.TestCase
+TestCrowd.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
