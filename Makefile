@@ -1,12 +1,12 @@
 # make demo    see pglido at work          make test   run all tests
 # make check   lint, types, layers, build  make docs   write docs/settings.md anew
-# make bench   measure it against its peers
+# make bench   measure it against peers    make regress  replay PostgreSQL's own tests
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo bench test check build docs clean
+.PHONY: help venv demo bench test regress check build docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,6 +18,7 @@ help:
 	@echo 'make demo    pglido in front of an embedded PostgreSQL, under load; STAY=1 keeps it up'
 	@echo 'make bench   pglido side by side with other poolers, half an hour; ARGS="--quick" is shorter'
 	@echo 'make test    all tests; they bring their own PostgreSQL. ARGS="-k name" runs some'
+	@echo "make regress PostgreSQL's own SQL tests, directly and through pglido, compared; ARGS=--help lists options"
 	@echo 'make check   ruff, mypy, import-linter, the build with warnings as errors'
 	@echo 'make build   compile the core in place'
 	@echo 'make docs    write docs/settings.md from the table of settings'
@@ -67,6 +68,9 @@ bench: venv build
 test: venv build
 	@$(BIN)/python -m pytest $(ARGS)
 	@$(if $(ARGS),,PGLIDO_TEST_EVENT_BACKEND=epoll $(BIN)/python -m pytest $(ON_EPOLL))
+
+regress: venv build
+	@$(BIN)/python -m tests.regress $(ARGS)
 
 check: venv
 	$(BIN)/ruff check
