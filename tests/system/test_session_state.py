@@ -475,6 +475,18 @@ def test_client_that_waits_for_a_safe_snapshot_does_not_have_the_next_one_wait(p
     assert wire.one("SHOW default_transaction_deferrable") == "on"
 
 
+def test_question_does_not_wait_for_a_safe_snapshot(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    writer, wire, other = pool.wire(), pool.wire(), pool.wire()
+    writer.run("BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT n FROM numbers")
+    wire.run("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE")
+    assert other.one("SHOW default_transaction_deferrable") == "off"
+    assert wire.one("SHOW default_transaction_deferrable") == "on"
+    wire.run("SET app.tenant = 'one'")
+    assert other.one("SELECT coalesce(current_setting('app.tenant', true), '')") == ""
+    writer.run("ROLLBACK")
+
+
 def test_any_number_of_settings_follows_its_client(pooler: MakePooler) -> None:
     pool = pooler(default_pool_size=1, workers=1)
     wire, other = pool.wire(), pool.wire()

@@ -144,8 +144,11 @@ class Answer:
     found: dict[int, Any]
 
 
-def sql(flags: int, names: Iterable[str], exact: bool) -> str:
-    """The question; with `exact` of settings only `names` are of interest, else all, and these besides."""
+def sql(flags: int, names: Iterable[str], exact: bool, may_wait: bool) -> str:
+    """The question; with `exact` of settings only `names` are of interest, else all, and these besides.
+
+    With `may_wait` the session's transactions may be such that wait for a safe snapshot, as this one must not.
+    """
     columns = ["NULL", "NULL"]
     if flags & SETS:
         quoted = [name.replace("'", "''").replace("\\", "") for name in sorted(names)]
@@ -155,6 +158,8 @@ def sql(flags: int, names: Iterable[str], exact: bool) -> str:
             columns[1] = ALL_SETTINGS
     columns += [asked if flags & flag else "NULL" for flag, asked in COLUMNS]
     text = "SELECT " + ",".join(columns)
+    if may_wait:
+        text = "SET TRANSACTION NOT DEFERRABLE;" + text
     # Whoever comes next must not get this client's notifications.
     return text + ";UNLISTEN *" if flags & LISTENS else text
 

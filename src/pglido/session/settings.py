@@ -217,6 +217,11 @@ def doubted(settings: Settings) -> Settings:
     return Settings(values, settings.prepared)
 
 
+def waits(settings: Settings, changed: Iterable[str]) -> bool:
+    """May a transaction wait for others before its first query, with these settings, of which some may have changed?"""
+    return "default_transaction_deferrable" in changed or settings.values.get("default_transaction_deferrable") == "on"
+
+
 def plain_name(client_encoding: str) -> str:
     """The name of an encoding without what may be written in several ways."""
     return client_encoding.upper().replace("-", "").replace("_", "")

@@ -247,7 +247,8 @@ class Setup:
         if self.suspect & SETS and not self.exact:
             own = [name for name in self.settings.values if "." in name or name in _settings.UNLISTED]
             names = {name for name in names if "." in name} | {"role"} | set(own)
-        sql = _question.sql(self.suspect, names, self.exact)
+        may_wait = not self.exact or _settings.waits(self.settings, names)
+        sql = _question.sql(self.suspect, names, self.exact, may_wait)
         self._asked = self.suspect, self.exact
         self.deciding = self.suspect != SETS or not self.exact
         self.suspect = 0
