@@ -451,9 +451,8 @@ def test_short_timeout_of_a_client_does_not_hit_the_next_one(pooler: MakePooler)
     pool = pooler(default_pool_size=1, workers=1)
     wire, other = pool.wire(), pool.wire()
     # Other's settings take the server longer than that.
-    for at in range(20):
-        value = str(at) + "x" * 50000
-        other.run("SELECT " + ",".join([f"set_config('app.v{at}_{n}', '{value}', false)" for n in range(5)]))
+    for at in range(100):
+        other.run(f"SELECT set_config('app.v{at}', '{at}{'x' * 50000}', false)")
     wire.run("SET statement_timeout = '1ms'")
     for _ in range(5):
         assert wire.one("SHOW statement_timeout") == "1ms"
@@ -524,3 +523,95 @@ def test_server_of_a_client_that_may_not_idle_does_not_end_while_it_rests(pooler
     assert (wire.one("SHOW idle_session_timeout"), other.one("SHOW idle_session_timeout")) == ("100ms", "0")
     assert wire.silent(0.5)
     assert pid(other) == server
+
+
+def tenant_elsewhere(pool: Pooler, name: str = "app.tenant") -> str | None:
+    """What a client that set nothing has."""
+    return pool.wire().one(f"SELECT coalesce(current_setting('{name}', true), '')")
+
+
+def test_end_of_a_long_text_is_heeded(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    wire = pool.wire()
+    wire.run("RESET ALL;" * 8000 + "SET app.tenant = 'one'")
+    assert pinned(pool, 1)[0]["reason"] == "setting of unknown name"
+    assert tenant_elsewhere(pool) == ""
+    assert wire.one("SHOW app.tenant") == "one"
+
+
+@pytest.mark.parametrize("size", [20_000, 200_000, 20_000_000])
+def test_long_query_in_pieces_is_heeded_to_its_end(pooler: MakePooler, size: int) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    wire = pool.wire()
+    query = m.query(f"SELECT length('{'x' * size}'), set_config('app.tenant', 'one', false)")
+    for at in range(0, len(query), size // 10):
+        wire.send(query[at : at + size // 10])
+    assert kinds(wire.until()) == "TDCZ"
+    if size > 65536:
+        assert pinned(pool, 1)[0]["reason"] == "setting of unknown name"
+    else:
+        pinned(pool, 0)
+    assert tenant_elsewhere(pool) == ""
+    assert wire.one("SHOW app.tenant") == "one"
+
+
+def test_long_query_keeps_nobody(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    wire = pool.wire()
+    query = m.query(f"SELECT length('{'set x hold temp ' * 60000}')")
+    wire.send(query[:100000])
+    wire.send(query[100000:])
+    assert wire.until()[1].row == [b"960000"]
+    assert pins(pool) == []
+
+
+@pytest.mark.parametrize("statements", [0, 10])
+@pytest.mark.parametrize("name", ["", "mine"])
+def test_parsed_statement_is_heeded_whether_it_is_shared_or_not(
+    pooler: MakePooler, statements: int, name: str
+) -> None:
+    pool = pooler(default_pool_size=2, workers=1, max_prepared_statements=statements)
+    wire = pool.wire()
+    parse = m.parse(name, "SELECT set_config($1, $2, false)")
+    wire.send(parse + m.bind("", name, "app.tenant", "one") + m.execute() + m.SYNC)
+    wire.until()
+    assert tenant_elsewhere(pool) == ""
+    assert wire.one("SHOW app.tenant") == "one"
+    assert pins(pool) == []
+
+
+def test_statement_prepared_by_sql_is_heeded_when_it_is_run(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    wire = pool.wire()
+    wire.run("PREPARE keep AS SELECT set_config('app.tenant', $1, false)")
+    wire.run("PREPARE other AS SELECT set_config($1, $2, false)")
+    pinned(pool, 0)
+    wire.run("EXECUTE keep('one')")
+    assert tenant_elsewhere(pool) == ""
+    wire.run("EXECUTE other('app.other', 'two')")
+    assert tenant_elsewhere(pool, "app.other") == ""
+    wire.send(m.bind("", "other", "app.third", "three") + m.execute() + m.SYNC)
+    wire.until()
+    assert tenant_elsewhere(pool, "app.third") == ""
+    assert [wire.one(f"SHOW {name}") for name in ("app.tenant", "app.other", "app.third")] == ["one", "two", "three"]
+
+
+def test_setting_whose_name_stands_in_a_table_keeps_the_client(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    wire = pool.wire()
+    wire.run("SELECT set_config(k, 'one', false) FROM (SELECT 'app.' || 'tenant' AS k) AS t")
+    assert pinned(pool, 1)[0]["reason"] == "setting of unknown name"
+    assert tenant_elsewhere(pool) == ""
+
+
+@pytest.mark.parametrize("encoding", ["UTF8", "LATIN1"])
+@pytest.mark.parametrize("said", ["SET app.größe = 'one'", "SELECT set_config('app.größe', 'one', false)"])
+def test_setting_with_a_name_beyond_ascii(pooler: MakePooler, encoding: str, said: str) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    wire = pool.wire(client_encoding=encoding)
+    codec = {"UTF8": "utf-8", "LATIN1": "latin-1"}[encoding]
+    wire.send(m.message("Q", said.encode(codec) + b"\0"))
+    wire.until()
+    assert tenant_elsewhere(pool, "app.größe") == ""
+    wire.send(m.message("Q", "SELECT current_setting('app.größe')".encode(codec) + b"\0"))
+    assert wire.until()[1].row == [b"one"]

@@ -8,7 +8,8 @@ from pglido.session.setup cimport Setup
 cdef int BIND, CLOSE, COPY_DATA, COPY_DONE, COPY_FAIL, DESCRIBE, EXECUTE, FLUSH, FUNCTION_CALL, IDLE, IN_TRANSACTION, PARSE, QUERY, SYNC, TERMINATE
 cdef int MAX_OWED, CALLING, COPY_END, EXECUTING, QUERYING, SYNCING
 cdef int ATTACH, GO_ON, GOODBYE, WAIT
-cdef Py_ssize_t SMALL, SHORT_LIMIT
+cdef int TOO_LARGE, UNKNOWN
+cdef Py_ssize_t LONGEST_HELD, SHORT_LIMIT, SMALL
 cdef bytes SIZES
 
 cdef class Client(Rewriting):
@@ -22,6 +23,8 @@ cdef class Client(Rewriting):
 
     @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, server=Server)
     cdef Py_ssize_t _message(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox to_server, Outbox to_client, const unsigned char* buf) except -1
+
+    cdef bint _must_be_whole(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total) except -1
 
     @cython.locals(setup=Setup)
     cdef int _first(self, Server server, Outbox out, const unsigned char* buf) except -1

@@ -35,7 +35,8 @@ from .entries import (
     QUERYING,
     SYNCING,
 )
-from .holding import SMALL
+from .heeding import TOO_LARGE, UNKNOWN
+from .holding import LONGEST_HELD, SMALL
 from .outbox import Outbox
 from .rewriting import Rewriting
 from .server import Server
@@ -154,10 +155,11 @@ class Client(Rewriting):
         if server.retry.step:
             server.retry.goes_on(kind, src, at, total if have == total else 0)
         if kind == QUERY:
-            if have < total <= SMALL and (self.rules.heeded or have == 5 or (src[at + 5] | 0x20) == 0x64):
-                # It may change what comes after it.
+            if have < total and self._must_be_whole(src, at, have, total):
                 return self.await_whole(total)
-            if self.rules.heeded and self.heed(src, at + 5, at + have, have == total, to_server, buf):
+            if have < total:
+                self.heed_unknown(TOO_LARGE, src[at + 5 : at + have])
+            elif self.rules.heeded and self.heed(src, at + 5, at + have, to_server, buf):
                 return 0
             self.unnamed = server.prepared.unnamed = None
             if have > 5 and (src[at + 5] | 0x20) == 0x64 and _statements.purges(src[at + 5 : at + have]):
@@ -171,17 +173,23 @@ class Client(Rewriting):
             if not server.copying:
                 server.owe(SYNCING)
         elif kind == FUNCTION_CALL:
-            self.heed_unknown(b"function call")
+            self.heed_unknown(UNKNOWN, b"function call")
             server.owe(CALLING)
         elif kind in (COPY_DONE, COPY_FAIL):
             server.copying = False
             if server.replies.count:
                 server.owe(COPY_END)
         elif kind in (PARSE, BIND, DESCRIBE, CLOSE):
-            if not self.rules.rewrite:
+            if not self.rules.rewrite and not self.rules.heeded:
                 return self.plain(kind, src, at, have, total, to_server, buf)
             return self.rewrite(kind, src, at, have, total, to_server, buf)
         return self.pass_on(src, at, have, total, to_server, buf)
+
+    def _must_be_whole(self, src: bytes, at: int, have: int, total: int) -> bool:
+        """Must this query be seen to its end before it is sent, as it may change what comes after it?"""
+        if total <= SMALL:
+            return self.rules.heeded != 0 or have == 5 or (src[at + 5] | 0x20) == 0x64
+        return self.rules.heeded != 0 and total <= LONGEST_HELD and self.has_room(total)
 
     def _first(self, server: Server, out: Outbox, buf: bytes) -> None:
         """The server owes nothing: what it must be sent before the client's next message."""

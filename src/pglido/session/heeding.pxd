@@ -6,30 +6,34 @@ from pglido.session.setup cimport Setup
 from pglido.session.state cimport ClientState, Functions, Rules
 from pglido.wire cimport sql
 
-cdef int ANYTHING, ENDS, LISTENS, PARTLY, PREPARES, SEQUENCES, SETS, TEMP, UNKNOWN, UNNAMED, WRITES
+cdef int CREATES, ENDS, LASTING, LISTENS, PREPARES, SEQUENCES, SETS, TEMP, UNDYING, UNNAMED, UNREAD, WRITES
 cdef int FAILED, GO_ON, HEAR, IDLE
+cdef tuple NO_NAMES
 
 cdef class Heeding(ClientState):
     cdef public Server server
     cdef public int verdict
     cdef public int sql_flags
+    cdef public tuple sql_names
     cdef public bint counts
     cdef public long long counted
     cdef public long long number
     cdef public tuple wish
     cdef public frozenset granted
 
-    @cython.locals(flags=int, text=bytes)
-    cdef bint heed(self, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop, bint whole, Outbox out, const unsigned char* buf) except -1
+    @cython.locals(flags=int)
+    cdef bint heed(self, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(flags=int)
-    cdef int mark(self, bytes name, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop) except -1
+    cdef int mark(self, bytes name, bytes text) except -1
 
-    @cython.locals(flags=int)
-    cdef bint heed_marked(self, bytes name, bytes text, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
+    @cython.locals(flags=int, text=bytes, names=tuple)
+    cdef bint heed_bound(self, bytes name, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 
-    cdef int heed_unknown(self, bytes text) except -1
-    cdef bint heed_parsed(self, int flags, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
+    cdef int heed_unknown(self, int flags, bytes text) except -1
+
+    cdef bint heed_parsed(self, int flags, bytes text, Outbox out, const unsigned char* buf) except -1
+
     cdef int closes(self, bytes name) except -1
 
     cpdef int grant(self) except -1
@@ -37,13 +41,20 @@ cdef class Heeding(ClientState):
     @cython.locals(functions=Functions, flags=int)
     cdef int _flags(self, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop) except -1
 
-    cdef int _advances(self) except -1
-
-    @cython.locals(server=Server, setup=Setup, functions=Functions, said=tuple)
-    cdef int _suspect(self, int flags, bytes text, tuple names) except -1
+    cdef bint _only_writes(self, int flags) except -1
+    cdef bint _counts_here(self) except -1
+    cdef bint _meet(self, int flags, bytes text, tuple names, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(server=Server)
-    cdef bint _must_wait(self, int flags, bytes text, Outbox out, const unsigned char* buf) except -1
+    cdef bint _must_wait(self, int flags, bytes text, said, Outbox out, const unsigned char* buf) except -1
 
-    @cython.locals(server=Server, wish=tuple)
-    cdef bint _wishes(self, bytes text, Outbox out, const unsigned char* buf) except -1
+    @cython.locals(setup=Setup, functions=Functions, named=tuple)
+    cdef int _suspect(self, int flags, bytes text, said, tuple names) except -1
+
+    cdef bint _has_state(self) except -1
+
+    @cython.locals(setup=Setup, flags=int)
+    cdef int _ended(self, bytes text) except -1
+
+    @cython.locals(server=Server)
+    cdef bint _wishes(self, bytes text, tuple wish, Outbox out, const unsigned char* buf) except -1

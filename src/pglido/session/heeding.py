@@ -7,110 +7,108 @@ when it is bound. Before a LISTEN goes to the server, the pool's own connection 
 from ..wire import sql
 from ..wire.codes import FAILED_TRANSACTION as FAILED
 from ..wire.codes import IDLE
-from . import question as _question
+from ..wire.look import Look
+from . import reading as _reading
 from .outbox import Outbox
+from .question import LASTING, UNDYING, UNNAMED
 from .server import Server
-from .settings import Settings
+from .settings import ALWAYS_REPORTED, Settings
 from .state import NUMBERS, ClientState, Rules
 from .verdicts import GO_ON, HEAR
 
-# Flags of text by which anything may have become of the session, the same of what has no text, and of what may fire
-# triggers.
-ANYTHING = sql.ANYTHING
-UNKNOWN = ANYTHING & ~_question.LASTING
-WRITES = sql.WRITES
+# Flags of `wire.sql`, where they are C ints.
 ENDS = sql.ENDS
 LISTENS = sql.LISTENS
 PREPARES = sql.PREPARES
-SETS = sql.SETS
-# Of a query that isn't there as a whole: that a word of it is LOAD tells nothing, and nothing takes that pin away.
-PARTLY = ANYTHING & ~_question.UNDYING
-UNNAMED = _question.UNNAMED
 SEQUENCES = sql.SEQUENCES
+SETS = sql.SETS
 TEMP = sql.TEMP
+CREATES = sql.CREATES
+WRITES = sql.WRITES
+
+# What may have become of a session by something that has no text.
+UNKNOWN = sql.ANYTHING & ~LASTING
+# The same by a text that can't be read: what nothing takes away again is not suspected of it.
+UNREAD = sql.ANYTHING & ~UNDYING
+# A query too large to be held.
+TOO_LARGE = UNKNOWN | UNNAMED
 
 # Marks of statements that were closed since: how many are kept, besides as many as there are statements.
 MARKS = 64
+
+NO_NAMES: tuple[str, ...] = ()
 
 
 class Heeding(ClientState):
     """A client's session with its server, as far as that may be left with more than it had.
 
-    `sql_flags` is what its SQL-level prepared statements may do; `counts`: it has asked for the values of sequences
-    once, which is why it keeps the server where it advanced them last, `counted`. `wish` are the channels that it is
-    about to listen to, `granted` those that are listened to for it until its transaction has ended (None: it has not
-    asked).
+    `sql_flags` is what its SQL-level prepared statements may do, `sql_names` the settings that they name; `counts`: it
+    has asked for the values of sequences once, which is why it keeps the server where it advanced them last, `counted`.
+    `wish` are the channels that it is about to listen to, `granted` those that are listened to for it until its
+    transaction has ended (None: it has not asked).
     """
 
-    __slots__ = ("counted", "counts", "granted", "number", "server", "sql_flags", "verdict", "wish")
+    __slots__ = ("counted", "counts", "granted", "number", "server", "sql_flags", "sql_names", "verdict", "wish")
 
     def __init__(self, home: Settings, rules: Rules) -> None:
         super().__init__(home, rules)
         self.server: Server | None = None
         self.verdict = GO_ON
         self.sql_flags = 0
+        self.sql_names = NO_NAMES
         self.counts = False
         self.counted = 0
         self.number = next(NUMBERS)
         self.wish: tuple[bytes, ...] = ()
         self.granted: frozenset[bytes] | None = None
 
-    def heed(self, src: bytes, first: int, stop: int, whole: bool, out: Outbox, buf: bytes) -> bool:
+    def heed(self, src: bytes, first: int, stop: int, out: Outbox, buf: bytes) -> bool:
         """The query `src[first:stop]` is about to be sent; returns whether it must wait."""
-        flags = self._flags(src, first, stop) if whole else PARTLY & self.rules.heeded
-        if flags & WRITES:
-            self._advances()
-            if flags == WRITES and not self.counts:
-                return False
-        if not flags:
-            return False
-        text = src[first:stop]
-        if self._must_wait(flags, text, out, buf):
-            return True
-        self._suspect(flags, text, ())
-        return False
-
-    def mark(self, name: bytes, src: bytes, first: int, stop: int) -> int:
-        """The text `src[first:stop]` is parsed under `name`: remember what executing it may do. Returns its flags."""
         flags = self._flags(src, first, stop)
+        if not flags or self._only_writes(flags):
+            return False
+        return self._meet(flags, src[first:stop], NO_NAMES, out, buf)
+
+    def mark(self, name: bytes, text: bytes) -> int:
+        """This text is parsed under `name`: remember what executing it may do. Returns its flags."""
+        flags = self._flags(text, 0, len(text))
         if flags:
             if self.marks is None:
                 self.marks = {}
             elif len(self.marks) > 2 * len(self.statements or ()) + MARKS:
                 kept = [b"", *(self.statements or ())]
                 self.marks = {one: self.marks[one] for one in kept if one in self.marks}
-            self.marks[name] = flags
+            self.marks[name] = flags, text
         elif self.marks is not None:
             self.marks.pop(name, None)
         return flags
 
-    def heed_marked(
-        self, name: bytes, text: bytes, src: bytes, first: int, stop: int, out: Outbox, buf: bytes
-    ) -> bool:
+    def heed_bound(self, name: bytes, src: bytes, first: int, stop: int, out: Outbox, buf: bytes) -> bool:
         """A statement is bound, by the message whose body after the names is `src[first:stop]`; must it wait?"""
-        if self.marks is None or name not in self.marks:
+        if self.marks is not None and name in self.marks:
+            flags, text = self.marks[name]
+        elif self.sql_flags and name and (self.statements is None or name not in self.statements):
+            # SQL may have prepared it.
+            flags, text = PREPARES & self.rules.heeded, b""
+        else:
             return False
-        flags: int = self.marks[name]
-        if flags & WRITES:
-            self._advances()
-            if flags == WRITES and not self.counts:
-                return False
-        if self._must_wait(flags, text, out, buf):
-            return True
-        self._suspect(flags, text, _question.names_in(src[first:stop]))
-        return False
+        if self._only_writes(flags):
+            return False
+        names = _reading.names_in(src[first:stop]) if flags & (SETS | PREPARES) else NO_NAMES
+        return self._meet(flags, text, names, out, buf)
 
-    def heed_unknown(self, text: bytes) -> None:
-        """Something is sent of which it is not known what it does."""
+    def heed_unknown(self, flags: int, text: bytes) -> None:
+        """Something is sent of which no more is known than that it may do this; `text` is where it begins."""
         assert self.server is not None
-        if self.rules.heeded:
-            self.server.setup.suspicion(UNKNOWN & self.rules.heeded, (), False, text)
+        flags &= self.rules.heeded
+        if flags:
+            self.server.setup.suspicion(flags, NO_NAMES, False, text)
 
-    def heed_parsed(self, flags: int, src: bytes, first: int, stop: int, out: Outbox, buf: bytes) -> bool:
+    def heed_parsed(self, flags: int, text: bytes, out: Outbox, buf: bytes) -> bool:
         """A text with these flags is about to be parsed, likely to be executed in the same batch; must it wait?"""
         if not flags & (LISTENS | PREPARES | ENDS | SEQUENCES):
             return False
-        return self._must_wait(flags, src[first:stop], out, buf)
+        return self._must_wait(flags, text, _reading.read(text), out, buf)
 
     def closes(self, name: bytes) -> None:
         """A statement that SQL has prepared is closed by the protocol; whether that message was read will be asked."""
@@ -129,66 +127,117 @@ class Heeding(ClientState):
         flags = sql.scan(src, first, stop, self.settings.odd, functions.touchy)
         if (flags & WRITES and functions.triggers) or (self.server is not None and self.server.setup.defining):
             # What a function loads or seeds is not said by the text that calls it.
-            flags |= PARTLY
+            flags |= UNREAD
         return flags & self.rules.heeded
 
-    def _advances(self) -> None:
-        """A statement may advance sequences: whose values they have is this client's business now."""
+    def _only_writes(self, flags: int) -> bool:
+        """Is there nothing to heed but that rows are written? That may advance sequences, whose values are kept."""
         assert self.server is not None
+        if not flags & WRITES:
+            return False
         self.server.setup.counter = self.number
         self.counted = self.server.setup.number
+        return flags == WRITES and not self.counts
 
-    def _suspect(self, flags: int, text: bytes, names: tuple[str, ...]) -> None:
-        server = self.server
-        assert server is not None
-        setup = server.setup
-        said = _question.suspicion(flags, text, self, setup.pins, setup.stained(), self.sql_flags)
-        self.sql_flags, flags, look = said
-        if self.counts and setup.counter == self.number and self.counted == setup.number and not setup.pins & SEQUENCES:
-            flags |= SEQUENCES
-        if flags & ENDS and setup.pins & (SEQUENCES | UNNAMED) and _question.forgets(text):
-            setup.pins &= ~(SEQUENCES | UNNAMED)
-            setup.counter = 0
-        functions = self.rules.functions
-        if flags & SETS and _question.unnamed(text, functions.vague):
-            flags |= UNNAMED & self.rules.heeded
-        if flags & TEMP:
-            names += functions.settings
-        if flags & PREPARES and flags & ENDS and self.statements is not None:
-            for name in _question.deallocated_in(text):
-                self.statements.pop(name, None)
-        if flags:
-            exact = look.exact and not (names or flags & TEMP or self.settings.odd)
-            setup.suspicion(flags, look.names + names, exact, text)
+    def _counts_here(self) -> bool:
+        """Is this server where its sequences were advanced last, and by nobody else since?"""
+        assert self.server is not None
+        return self.server.setup.counter == self.number and self.counted == self.server.setup.number
 
-    def _must_wait(self, flags: int, text: bytes, out: Outbox, buf: bytes) -> bool:
+    def _meet(self, flags: int, text: bytes, names: tuple[str, ...] | None, out: Outbox, buf: bytes) -> bool:
+        """A text with these flags is about to be executed, with `names` as parameters (None: not all are known).
+
+        Returns whether it must wait.
+        """
+        said = _reading.read(text)
+        if self._must_wait(flags, text, said, out, buf):
+            return True
+        self._suspect(flags, text, said, names)
+        return False
+
+    def _must_wait(self, flags: int, text: bytes, said: Look, out: Outbox, buf: bytes) -> bool:
         """What the server must have before it meets this text; returns whether the text must wait."""
         server = self.server
         assert server is not None
         if flags & PREPARES and self.statements is not None and not server.open and server.status != FAILED:
-            for name in _question.statements_in(text):
+            for name in said.executes + said.prepares:
                 if name in self.statements:
                     out.put(buf, server.prepared.lend(name, self.statements[name]))
-        if flags & SEQUENCES and _question.counts(text):
+        if flags & SEQUENCES and _reading.counts(text):
             self.counts = True
-            if (server.setup.counter != self.number or self.counted != server.setup.number) and not server.open:
+            if not self._counts_here() and not server.open:
                 # Never the values of another, nor those of before it was elsewhere.
                 out.put(buf, server.own(server.setup.forget_sequences()))
-        if flags & LISTENS or (flags & ENDS and self.channels and _question.forgets(text)):
-            return self._wishes(text, out, buf)
+        if flags & LISTENS or (flags & ENDS and self.channels and _reading.forgets(text)):
+            return self._wishes(text, _reading.channels(said), out, buf)
         return False
 
-    def _wishes(self, text: bytes, out: Outbox, buf: bytes) -> bool:
+    def _suspect(self, flags: int, text: bytes, said: Look, names: tuple[str, ...] | None) -> None:
+        """Have the server asked what the text, as far as it is known, will have done."""
+        assert self.server is not None
+        setup = self.server.setup
+        functions = self.rules.functions
+        named = names or NO_NAMES
+        if not setup.stained() and not self._has_state() and _reading.only_cleans(text, said):
+            flags = 0
+        if flags & PREPARES:
+            if said.prepares or not _reading.whole(text):
+                self.sql_flags |= flags
+                self.sql_names = tuple(sorted({*self.sql_names, *said.names}))
+            elif not flags & ENDS:
+                # To execute what was prepared by SQL does what its text does.
+                flags = flags & ~PREPARES | self.sql_flags
+                named += self.sql_names
+        if flags & ENDS:
+            flags |= self._ended(text)
+        if flags & UNDYING and not _reading.lasts(text):
+            flags &= ~UNDYING
+        if flags & CREATES and self.settings.own_temp:
+            flags |= TEMP
+        if flags & SETS and (names is None or said.vague or _reading.unnamed(text, functions.vague)):
+            flags |= UNNAMED & self.rules.heeded
+        if flags & PREPARES and flags & ENDS and self.statements is not None:
+            for name in _reading.deallocated(said):
+                self.statements.pop(name, None)
+        flags &= ~(SEQUENCES | WRITES)
+        if self.counts and not setup.pins & SEQUENCES and self._counts_here():
+            flags |= SEQUENCES
+        if flags:
+            if flags & TEMP:
+                # A function of the database may be called.
+                named += functions.settings
+            exact = said.exact and _reading.whole(text) and not (named or flags & TEMP or self.settings.odd)
+            setup.suspicion(flags, said.names + named, exact, text)
+
+    def _has_state(self) -> bool:
+        """Is there anything that can be taken away, and of which the server would not tell by itself?"""
+        settings = self.settings
+        return bool(settings.prepared or self.channels) or not ALWAYS_REPORTED.issuperset(settings.values)
+
+    def _ended(self, text: bytes) -> int:
+        """A text that may end what is there: flags of what that is."""
+        assert self.server is not None
+        setup = self.server.setup
+        flags = setup.pins & ~LASTING
+        if self.settings.prepared:
+            flags |= PREPARES
+        if _reading.forgets(text):
+            flags |= LISTENS
+            if setup.pins & (SEQUENCES | UNNAMED):
+                setup.pins &= ~(SEQUENCES | UNNAMED)
+                setup.counter = 0
+        return flags
+
+    def _wishes(self, text: bytes, wish: tuple[bytes, ...], out: Outbox, buf: bytes) -> bool:
         """A text that may LISTEN: ask for its channels, then bring the server to what is listened to already."""
         server = self.server
         assert server is not None
-        wish = _question.channels_in(text)
         if self.granted is None or not self.granted.issuperset(wish):
             self.wish = wish
             self.verdict = HEAR
             return True
         if self.channels and not server.open:
             out.put(buf, server.own(server.setup.bring(self.channels, server.status != IDLE)))
-        if _question.unlistens(text):
+        if _reading.unlistens(text):
             server.setup.unlistens()
         return False

@@ -4,6 +4,7 @@ from pglido.session.state cimport Budget
 
 cdef int CLOSE_IT
 
+
 cdef class Holding(Heeding):
     cdef public Budget budget
     cdef public tuple fault
@@ -17,5 +18,6 @@ cdef class Holding(Heeding):
     cdef int release(self) except -1
     cpdef int drop(self) except -1
     cdef Py_ssize_t refuse(self, str sqlstate, str text) except -1
+    cdef bint has_room(self, Py_ssize_t total) except -1
     cdef Py_ssize_t await_whole(self, Py_ssize_t total) except -1
     cdef Py_ssize_t pass_on(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1

@@ -11,6 +11,8 @@ from .verdicts import CLOSE_IT
 
 # A message up to this size is awaited whole before a server is asked for: more than most queries have.
 SMALL = 16384
+# A query up to this size is held while there is room, so that all of it can be heeded.
+LONGEST_HELD = 16 << 20
 
 
 class Holding(Heeding):
@@ -54,11 +56,15 @@ class Holding(Heeding):
         self.fault = (sqlstate, text)
         return 0
 
+    def has_room(self, total: int) -> bool:
+        """May a message of this size be held?"""
+        return self.reserved > 0 or self.budget.used + total <= self.budget.limit
+
     def await_whole(self, total: int) -> int:
         """The message must be held till `total` bytes are there."""
         self.goal = total
         if total > SMALL and not self.reserved:
-            if self.budget.used + total > self.budget.limit:
+            if not self.has_room(total):
                 return self.refuse("53200", "too many bytes of incomplete messages are held (max_held_bytes)")
             self.reserved = total
             self.budget.used += total

@@ -5,12 +5,10 @@ throughout, for the question runs under the client's own search_path.
 """
 
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..wire.look import Look, look
 from ..wire.sql import (
     CREATES,
     DEFINES,
@@ -26,8 +24,6 @@ from ..wire.sql import (
     TEMP,
     WRITES,
 )
-from .settings import ALWAYS_REPORTED
-from .state import ClientState
 
 # What a session keeps and no other server can be given; of some no server can say that they are gone, and some no
 # DISCARD takes away. UNNAMED are settings of which nobody can tell the names: beyond the flags of a text.
@@ -96,36 +92,6 @@ COLUMNS = (
     (DEFINES, TOUCHY),
 )  # fmt: skip
 
-# A text is read by name up to here: it takes some 0.1 us a byte, and everybody waits.
-LONGEST_READ = 16384
-# What drivers and pools of applications send to be sure that nothing is left.
-CLEANERS = frozenset(
-    {
-        b"close all",
-        b"deallocate all",
-        b"discard all",
-        b"discard plans",
-        b"discard sequences",
-        b"discard temp",
-        b"reset all",
-        b"reset role",
-        b"reset session authorization",
-        b"select pg_advisory_unlock_all()",
-        b"set session authorization default",
-        b"unlisten *",
-    }
-)
-# A set_config of which the name is neither a constant (in code in quotes, its own are doubled) nor a parameter, a
-# column or a variable, which have it whole.
-CONFIGURES = re.compile(rb"set_config\s*\(\s*(?!(?:E?'[^']*'|E?''[^']*''|[\w.$]+)(?:::\w+)?\s*,)", re.IGNORECASE)
-COUNTS = re.compile(rb"\b(?:currval|lastval)\b", re.IGNORECASE)
-UNLISTENS = re.compile(rb"\bunlisten\s*\*", re.IGNORECASE)
-FORGETS = re.compile(rb"\bdiscard\s+all\b", re.IGNORECASE)
-# Of code only its words tell whether it does what lasts for ever.
-LASTS = re.compile(rb"\bload\b|\bset\s+seed\b|\bsetseed\b", re.IGNORECASE)
-# The name of a setting that may be a custom one, as the value of a parameter.
-NAME = re.compile(rb"[A-Za-z_][\w$]*(?:\.[A-Za-z_][\w$]*)+")
-
 # What EXISTS answers; all else is JSON.
 TRUTHS = {b"t": True, b"f": False}
 
@@ -162,108 +128,6 @@ def sql(flags: int, names: Iterable[str], exact: bool, may_wait: bool) -> str:
         text = "SET TRANSACTION NOT DEFERRABLE;" + text
     # Whoever comes next must not get this client's notifications.
     return text + ";UNLISTEN *" if flags & LISTENS else text
-
-
-def read_of(text: bytes) -> Look:
-    """What a query, or the end of a Parse, says by name; of a long one, what its beginning says."""
-    return look(text[:LONGEST_READ].split(b"\0", 1)[0])
-
-
-def suspicion(
-    flags: int, text: bytes, client: ClientState, pins: int, stained: bool, sql_flags: int
-) -> tuple[int, int, Look]:
-    """What is to be asked after `text`, which has these flags: flags of its PREPAREs till now, flags, and its names.
-
-    `text` is a query or the end of a Parse. Executing what was prepared by SQL does what its text does. `stained`: the
-    server may have something of this client's by now.
-    """
-    said = read_of(text)
-    if not stained and _only_cleans(said) and not _has_state(client):
-        return sql_flags, 0, said
-    if flags & PREPARES:
-        if said.prepares:
-            sql_flags |= flags
-        elif not flags & ENDS:
-            flags = flags & ~PREPARES | sql_flags
-    if flags & ENDS:
-        flags |= pins & ~LASTING | (PREPARES if client.settings.prepared else 0) | (LISTENS if forgets(text) else 0)
-    flags &= ~(SEQUENCES | WRITES)
-    if flags & UNDYING and not LASTS.search(text):
-        flags &= ~UNDYING
-    if flags & CREATES and client.settings.own_temp:
-        flags |= TEMP
-    return sql_flags, flags, said
-
-
-def _only_cleans(said: Look) -> bool:
-    """Does this text only take away what a session may have?"""
-    return CLEANERS.issuperset([b" ".join(statement.lower().split()) for statement in said.statements])
-
-
-def _has_state(client: ClientState) -> bool:
-    """Has this client anything that can be taken away, and of which the server would not tell by itself?"""
-    settings = client.settings
-    return bool(settings.prepared or client.channels) or not ALWAYS_REPORTED.issuperset(settings.values)
-
-
-def channels_in(text: bytes) -> tuple[bytes, ...]:
-    """The channels that executing `text` may have the session listen to."""
-    return tuple([name for verb, name in read_of(text).channels if verb == "LISTEN"])
-
-
-def forgets(text: bytes) -> bool:
-    """Does this text discard all, channels among it?"""
-    return FORGETS.search(text) is not None
-
-
-def unlistens(text: bytes) -> bool:
-    """Does this text end to listen to anything?"""
-    return UNLISTENS.search(text) is not None
-
-
-def unnamed(text: bytes, vague: frozenset[bytes]) -> bool:
-    """Does this text set something whose name it puts together, or call a function (one of `vague`) that does?"""
-    if CONFIGURES.search(text) is not None:
-        return True
-    said = text.lower()
-    return any(name in said for name in vague)
-
-
-def counts(text: bytes) -> bool:
-    """Does this text ask for the values that sequences have in its session?"""
-    return COUNTS.search(text) is not None
-
-
-def statements_in(text: bytes) -> tuple[bytes, ...]:
-    """The names of prepared statements that SQL speaks of."""
-    said = read_of(text)
-    return said.executes + said.prepares
-
-
-def deallocated_in(text: bytes) -> list[bytes]:
-    """The names of prepared statements that SQL takes away."""
-    found: list[bytes] = []
-    for statement in read_of(text).statements:
-        if statement[:10].lower() == b"deallocate":
-            found += look(statement).executes
-    return found
-
-
-def names_in(bind: bytes) -> tuple[str, ...]:
-    """Parameters that look like names of custom settings, in a Bind message from its formats on."""
-    found = []
-    at = 2 + 2 * int.from_bytes(bind[:2], "big")
-    count = int.from_bytes(bind[at : at + 2], "big")
-    at += 2
-    for _ in range(count):
-        size = int.from_bytes(bind[at : at + 4], "big", signed=True)
-        at += 4
-        if size > 0:
-            value = bind[at : at + size]
-            at += size
-            if len(value) < 128 and NAME.fullmatch(value):
-                found.append(value.decode().lower())
-    return tuple(found)
 
 
 def read(row: list[bytes | None], codec: str) -> Answer:

@@ -73,18 +73,17 @@ class Retry:
         bind, statement = self._tail, self._statement
         if statement is None:
             return False
-        at = 1
-        count = int.from_bytes(bind[at : at + 2], "big")
-        at += 2
-        binary = bind[at : at + 2 * count].count(1) > 0
-        at += 2 * count
-        values = int.from_bytes(bind[at : at + 2], "big")
-        at += 2
-        for _ in range(values):
-            at += 4 + max(0, int.from_bytes(bind[at : at + 4], "big", signed=True))
+        count = int.from_bytes(bind[1:3], "big")
+        at = 3 + 2 * count
+        binary = bind[3:at].count(1) > 0
+        try:
+            values = [len(value or b"") for value in messages.values(bind, at)]
+        except ValueError:
+            return False
+        at += 2 + 4 * len(values) + sum(values)
         if int.from_bytes(bind[at : at + 2], "big") > 1:
             return False
-        return not values or not binary or _declared(statement.rest) >= values
+        return not values or not binary or _declared(statement.rest) >= len(values)
 
     def again(self, prepared: Prepared, client: ClientState | None) -> bytes:
         """The server is ready: the messages of the batch, its statement prepared anew."""

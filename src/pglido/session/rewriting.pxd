@@ -23,7 +23,10 @@ cdef class Rewriting(Holding):
     @cython.locals(server=Server, stop=Py_ssize_t, first=Py_ssize_t, end=Py_ssize_t, name=bytes)
     cdef Py_ssize_t rewrite(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 
-    @cython.locals(server=Server, prepared=Prepared, rest=bytes, have=Py_ssize_t, sure=bint, flags=int)
+    @cython.locals(rest=bytes)
+    cdef Py_ssize_t _unshared(self, int kind, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t rest_at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(server=Server, prepared=Prepared, rest=bytes, have=Py_ssize_t, sure=bint)
     cdef Py_ssize_t _parse(self, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t rest_at, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 
     cdef bint _taken(self, bytes name, Prepared prepared) except -1
@@ -31,5 +34,5 @@ cdef class Rewriting(Holding):
     @cython.locals(server=Server)
     cdef Py_ssize_t _close_statement(self, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1
 
-    @cython.locals(server=Server, prepared=Prepared, size=Py_ssize_t, unnamed=bytes, head=bytes, tail=bytes)
+    @cython.locals(server=Server, prepared=Prepared, size=Py_ssize_t, head=bytes, tail=bytes)
     cdef Py_ssize_t _use(self, int kind, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t first, Py_ssize_t end, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1

@@ -55,20 +55,18 @@ class Rewriting(Holding):
             statement = _statements.find(src[end + 1 : stop], self.settings.dialect)
             if statement is not None and statement in self.rules.good:
                 if self.rules.heeded:
-                    self.mark(name, src, end + 1, stop)
+                    self.mark(name, statement.rest)
                 self.put_statement(name, statement)
                 self.rules.counts.client_parses += 1
                 return messages.PARSE_COMPLETE
         return None
 
     def plain(self, kind: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
-        """Prepared statements are not followed: only the replies are counted."""
+        """The message goes through as it is: only the replies are counted."""
         server = self.server
         assert server is not None
         server.open = True
         if kind == PARSE:
-            if not self.rules.rewrite:
-                self.heed_unknown(src[at + 5 : at + have])
             server.prepared.owe(PARSING, NOTHING)
         elif kind == CLOSE:
             server.prepared.owe(CLOSING, NOTHING)
@@ -77,7 +75,7 @@ class Rewriting(Holding):
         return self.pass_on(src, at, have, total, out, buf)
 
     def rewrite(self, kind: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
-        """Parse, Bind, Describe and Close of statements: under the name that all clients share."""
+        """Parse, Bind, Describe and Close of statements: heeded, and under the name that all clients share."""
         server = self.server
         assert server is not None
         if have < total and (kind != BIND or total <= SMALL):
@@ -102,6 +100,8 @@ class Rewriting(Holding):
             # No zero where the name should end, or none in sight: PostgreSQL has the words for that.
             return self.plain(kind, src, at, have, total, out, buf)
         name = src[first : min(end, first + NAME_LIMIT)]
+        if not self.rules.rewrite:
+            return self._unshared(kind, name, src, at, end + 1, have, total, out, buf)
         if name and server.prepared.undecided(name, None):
             self.verdict = WAIT
             return 0
@@ -110,6 +110,19 @@ class Rewriting(Holding):
         if kind == CLOSE:
             return self._close_statement(name, src, at, have, out, buf)
         return self._use(kind, name, src, at, first, end, have, total, out, buf)
+
+    def _unshared(
+        self, kind: int, name: bytes, src: bytes, at: int, rest_at: int, have: int, total: int, out: Outbox, buf: bytes
+    ) -> int:
+        """Prepared statements stay where they are (max_prepared_statements = 0); what they do is heeded as well."""
+        stop = at + have
+        if kind == PARSE:
+            rest = src[rest_at:stop]
+            if self.heed_parsed(self.mark(name, rest), rest, out, buf):
+                return 0
+        elif kind == BIND and self.heed_bound(name, src, rest_at, stop, out, buf):
+            return 0
+        return self.plain(kind, src, at, have, total, out, buf)
 
     def _parse(self, name: bytes, src: bytes, at: int, rest_at: int, stop: int, out: Outbox, buf: bytes) -> int:
         server = self.server
@@ -122,8 +135,8 @@ class Rewriting(Holding):
             self.verdict = WAIT
             return 0
         if self.rules.heeded:
-            flags = self.mark(name, src, rest_at, stop)
-            if self.heed_parsed(flags, src, rest_at, stop, out, buf):
+            text = rest if statement is None else statement.rest
+            if self.heed_parsed(self.mark(name, text), text, out, buf):
                 return 0
         self.rules.counts.client_parses += 1
         server.open = True
@@ -187,18 +200,19 @@ class Rewriting(Holding):
         assert server is not None
         prepared = server.prepared
         if not name:
-            unnamed = self.unnamed or b""
-            if kind == BIND and self.heed_marked(b"", unnamed, src, end + 1, at + have, out, buf):
+            if kind == BIND and self.heed_bound(b"", src, end + 1, at + have, out, buf):
                 return 0
             if prepared.unnamed is not self.unnamed:
                 out.put(buf, prepared.renew_unnamed(self.unnamed))
             return self.plain(kind, src, at, have, total, out, buf)
         statement = None if self.statements is None else self.statements.get(name)
         if statement is None:
-            # Unknown here, so unknown there: PostgreSQL itself says 26000.
+            if kind == BIND and self.heed_bound(name, src, end + 1, at + have, out, buf):
+                return 0
+            # Prepared by SQL; or unknown here, so unknown there, which PostgreSQL says itself: 26000.
             return self.plain(kind, src, at, have, total, out, buf)
         if kind == BIND:
-            if self.heed_marked(name, statement.rest, src, end + 1, at + have, out, buf):
+            if self.heed_bound(name, src, end + 1, at + have, out, buf):
                 return 0
             self.rules.counts.binds += 1
         if not prepared.has(statement, self.rules.max_statements):

@@ -110,8 +110,8 @@ class ClientState:
     """The client's session: `home` is what it asked for at its start, `settings` what it has now.
 
     `statements` maps its own names to shared statements (None until the first), `unnamed` is the rest of its
-    last unnamed Parse; `marks` has the flags of those that may touch the session's state. `need` counts the bytes of a
-    message of which the beginning is already with the server. `channels` is what it listens to.
+    last unnamed Parse; `marks` has the flags and texts of those that may touch the session's state. `need` counts the
+    bytes of a message of which the beginning is already with the server. `channels` is what it listens to.
     """
 
     __slots__ = ("channels", "home", "marks", "need", "rules", "settings", "statements", "unnamed")
@@ -122,7 +122,7 @@ class ClientState:
         self.settings = home
         self.statements: dict[bytes, Statement] | None = None
         self.unnamed: bytes | None = None
-        self.marks: dict[bytes, int] | None = None
+        self.marks: dict[bytes, tuple[int, bytes]] | None = None
         self.channels: frozenset[bytes] = NO_CHANNELS
         self.need = 0
 

@@ -5,6 +5,7 @@ cdef int ANYTHING, CONFIG, LEAD, PREPARES, SET, SETS, SETTINGS
 cdef class Look:
     cdef readonly tuple names
     cdef readonly bint exact
+    cdef readonly bint vague
     cdef readonly tuple channels
     cdef readonly tuple executes
     cdef readonly tuple prepares

@@ -21,12 +21,13 @@ class Look:
     statements that are run or dropped, and made. `statements` are those of the text, without what stands around them.
     """
 
-    __slots__ = ("channels", "exact", "executes", "names", "prepares", "statements")
+    __slots__ = ("channels", "exact", "executes", "names", "prepares", "statements", "vague")
 
     def __init__(
         self,
         names: tuple[str, ...],
         exact: bool,
+        vague: bool,
         channels: tuple[tuple[str, bytes], ...],
         executes: tuple[bytes, ...],
         prepares: tuple[bytes, ...],
@@ -34,6 +35,7 @@ class Look:
     ) -> None:
         self.names = names
         self.exact = exact
+        self.vague = vague
         self.channels = channels
         self.executes = executes
         self.prepares = prepares
@@ -73,6 +75,7 @@ def _look(text: bytes) -> Look:
     return Look(
         tuple(reader.names),
         reader.exact,
+        reader.vague,
         tuple(reader.channels),
         tuple(reader.executes),
         tuple(reader.prepares),
@@ -90,6 +93,7 @@ class _Reader:
         self.text = text
         self.names: dict[str, None] = {}
         self.exact = True
+        self.vague = False
         self.channels: list[tuple[str, bytes]] = []
         self.executes: list[bytes] = []
         self.prepares: list[bytes] = []
@@ -229,6 +233,7 @@ class _Reader:
         try:
             text = name.decode()
         except UnicodeDecodeError:
+            self.vague = True
             text = ""
         if text:
             self.names[text] = None
@@ -284,3 +289,4 @@ class _Reader:
             reader._constants(code, inner)
             reader._code(code, inner, deepest - 1)
             self.names.update(reader.names)
+            self.vague = self.vague or reader.vague

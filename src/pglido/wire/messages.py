@@ -96,26 +96,24 @@ def report_fields(body: bytes) -> dict[str, str]:
     return fields
 
 
-def data_row(body: bytes) -> list[bytes | None]:
-    """The values of a DataRow; raises ValueError where lengths don't fit."""
-    if len(body) < 2:
-        raise ValueError("DataRow too short")
-    count = int.from_bytes(body[:2], "big")
-    at = 2
-    values: list[bytes | None] = []
+def values(body: bytes, at: int) -> Iterator[bytes | None]:
+    """The values that are counted from `body[at]` on, as in DataRow and Bind; raises ValueError where it is cut."""
+    if at + 2 > len(body):
+        raise ValueError("values cut")
+    count = int.from_bytes(body[at : at + 2], "big")
+    at += 2
     for _ in range(count):
-        if at + 4 > len(body):
-            raise ValueError("DataRow cut")
         size = int.from_bytes(body[at : at + 4], "big", signed=True)
         at += 4
-        if size < 0:
-            values.append(None)
-            continue
-        if at + size > len(body):
-            raise ValueError("DataRow cut")
-        values.append(body[at : at + size])
-        at += size
-    return values
+        if at + max(size, 0) > len(body):
+            raise ValueError("values cut")
+        yield None if size < 0 else body[at : at + size]
+        at += max(size, 0)
+
+
+def data_row(body: bytes) -> list[bytes | None]:
+    """The values of a DataRow; raises ValueError where lengths don't fit."""
+    return list(values(body, 0))
 
 
 def cancel_request(pid: int, key: bytes) -> bytes:

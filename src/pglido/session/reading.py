@@ -1,0 +1,109 @@
+"""What the text of a statement says that matters to its session, beyond the flags of `wire.sql`.
+
+It is asked of the few texts that have such flags. Those that are not read to the end can do more than they say.
+"""
+
+import re
+
+from ..wire import messages
+from ..wire.look import Look, look
+
+# A text is read by name up to here: it takes some 0.1 us a byte, and everybody waits.
+LONGEST_READ = 65536
+# What drivers and pools of applications send to be sure that nothing is left.
+CLEANERS = frozenset(
+    {
+        b"close all",
+        b"deallocate all",
+        b"discard all",
+        b"discard plans",
+        b"discard sequences",
+        b"discard temp",
+        b"reset all",
+        b"reset role",
+        b"reset session authorization",
+        b"select pg_advisory_unlock_all()",
+        b"set session authorization default",
+        b"unlisten *",
+    }
+)
+# A set_config of which the name is neither a constant (in code in quotes, its own are doubled) nor a parameter.
+CONFIGURES = re.compile(rb"set_config\s*\(\s*(?!(?:E?'[^']*'|E?''[^']*''|\$\d+)(?:::\w+)?\s*,)", re.IGNORECASE)
+COUNTS = re.compile(rb"\b(?:currval|lastval)\b", re.IGNORECASE)
+UNLISTENS = re.compile(rb"\bunlisten\s*\*", re.IGNORECASE)
+FORGETS = re.compile(rb"\bdiscard\s+all\b", re.IGNORECASE)
+# Of code only its words tell whether it does what lasts for ever.
+LASTS = re.compile(rb"\bload\b|\bset\s+seed\b|\bsetseed\b", re.IGNORECASE)
+# The name of a setting that may be a custom one, as the value of a parameter.
+NAME = re.compile(rb"[A-Za-z_\x80-\xff][\w$\x80-\xff]*(?:\.[A-Za-z_\x80-\xff][\w$\x80-\xff]*)+")
+LONGEST_NAME = 128
+
+
+def read(text: bytes) -> Look:
+    """What a query, or the end of a Parse, says by name; of a long one, what its beginning says (see `whole`)."""
+    return look(text[:LONGEST_READ].split(b"\0", 1)[0])
+
+
+def whole(text: bytes) -> bool:
+    """Is all of this text read?"""
+    return len(text) <= LONGEST_READ
+
+
+def only_cleans(text: bytes, said: Look) -> bool:
+    """Does this text only take away what a session may have?"""
+    statements = [b" ".join(statement.lower().split()) for statement in said.statements]
+    return bool(statements) and whole(text) and CLEANERS.issuperset(statements)
+
+
+def channels(said: Look) -> tuple[bytes, ...]:
+    """The channels that executing a text may have the session listen to."""
+    return tuple([name for verb, name in said.channels if verb == "LISTEN"])
+
+
+def forgets(text: bytes) -> bool:
+    """Does this text discard all, channels among it?"""
+    return FORGETS.search(text) is not None
+
+
+def unlistens(text: bytes) -> bool:
+    """Does this text end to listen to anything?"""
+    return UNLISTENS.search(text) is not None
+
+
+def lasts(text: bytes) -> bool:
+    """May this text, or code in it, do what can't be taken back?"""
+    return LASTS.search(text) is not None
+
+
+def unnamed(text: bytes, vague: frozenset[bytes]) -> bool:
+    """Can this text set something by a name that it doesn't say, itself or by a function (one of `vague`) that does?"""
+    if not whole(text) or CONFIGURES.search(text) is not None:
+        return True
+    said = text.lower()
+    return any(name in said for name in vague)
+
+
+def counts(text: bytes) -> bool:
+    """Does this text ask for the values that sequences have in its session?"""
+    return COUNTS.search(text) is not None
+
+
+def deallocated(said: Look) -> list[bytes]:
+    """The names of prepared statements that SQL takes away."""
+    found: list[bytes] = []
+    for statement in said.statements:
+        if statement[:10].lower() == b"deallocate":
+            found += look(statement).executes
+    return found
+
+
+def names_in(bind: bytes) -> tuple[str, ...] | None:
+    """Parameters that look like names of custom settings, in a Bind message from its formats on; None: it is cut."""
+    found = []
+    try:
+        for value in messages.values(bind, 2 + 2 * int.from_bytes(bind[:2], "big")):
+            if value and len(value) < LONGEST_NAME and NAME.fullmatch(value):
+                found.append(value.lower().decode())
+    except ValueError:
+        return None
+    return tuple(found)
