@@ -1,5 +1,6 @@
 """Fixtures of all tests that run whole processes: PostgreSQL servers, poolers, certificates."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,20 @@ def close_wires() -> Iterator[None]:
         one.log_start = len(one.log)
     yield
     _close_wires()
+
+
+@pytest.fixture
+def patience() -> Iterator[None]:
+    """The test may take a minute, and no more."""
+
+    def late(*_: object) -> None:
+        raise TimeoutError("the test takes too long")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def _close_wires() -> None:

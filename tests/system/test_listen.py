@@ -1,9 +1,7 @@
 """LISTEN in transaction mode: clients hear what they would with a server of their own, and nobody hears for another."""
 
 import re
-import signal
 import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -19,20 +17,6 @@ pytestmark = pytest.mark.usefixtures("patience")
 EARS = "application_name = 'pglido listen'"
 CHANNELS = "SELECT pg_listening_channels()"
 Note = tuple[str, str]
-
-
-@pytest.fixture
-def patience() -> Iterator[None]:
-    """No test of this file may take longer than this."""
-
-    def late(*_: object) -> None:
-        raise TimeoutError("the test takes too long")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(params=[1, 2], ids=["1-worker", "2-workers"])
@@ -595,3 +579,23 @@ def test_listen_waits_no_longer_than_query_wait_timeout(pooler: MakePooler, own_
     last = client.rest()[-1]
     assert last.kind == "E"
     assert last.fields["S"] == "FATAL"
+
+
+def test_listen_is_refused_where_the_listening_connection_can_not_be_opened(
+    pooler: MakePooler, cluster: Cluster
+) -> None:
+    with cluster.wire("postgres") as admin:
+        admin.run("DROP ROLE IF EXISTS narrow; CREATE ROLE narrow LOGIN CONNECTION LIMIT 2")
+    pool = pooler(default_pool_size=2, workers=1, users={"narrow": {}})
+    holder, wire = pool.wire("narrow"), pool.wire("narrow")
+    wire.run("BEGIN")
+    holder.run("BEGIN")
+    wire.run("COMMIT")
+    wire.send(m.query("LISTEN here"))
+    said = error_in(wire.until("E"))
+    assert said["C"] == "57P03"
+    assert said["M"].startswith("can't listen to the server: ")
+    assert "too many connections for role" in said["M"]
+    # And the server is free for others.
+    assert pool.wire("narrow").one("SELECT 1") == "1"
+    holder.run("COMMIT")

@@ -2,10 +2,8 @@
 
 import asyncio
 import select
-import signal
 import socket
 import time
-from collections.abc import Iterator
 
 import asyncpg
 import psycopg
@@ -23,20 +21,6 @@ pytestmark = pytest.mark.usefixtures("patience")
 
 HUBS = "application_name = 'pglido listen'"
 PLACE = {"host": "127.0.0.1"}
-
-
-@pytest.fixture
-def patience() -> Iterator[None]:
-    """No test of this file may take longer than this."""
-
-    def late(*_: object) -> None:
-        raise TimeoutError("the test takes too long")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ Rules:
 from typing import Protocol
 
 from ..wire import codes, messages
-from ..wire.words import Statement, StatementError, Verb, cut, not_served, understand
+from ..wire.lexis import cut
+from ..wire.words import Statement, StatementError, Verb, not_served, understand
 from .settings import REPORTED
 from .spelling import spelled
 

@@ -9,7 +9,7 @@ from pglido.session.server cimport Server
 cdef int BIND, CLOSE, DESCRIBE, FAILED_TRANSACTION, IDLE, PARSE
 cdef int BINDING, CLOSING, DESCRIBING, FAKE, PARSING, SWALLOW
 cdef int WAIT
-cdef Py_ssize_t LONGEST, NAME_SIZE, SMALL, NAMES_FIRST, NAME_LIMIT
+cdef Py_ssize_t LONGEST, NAME_SIZE, SMALL, NAMES_FIRST, LONGEST_NAME
 
 cdef bint _begins_with_d(const unsigned char* src, Py_ssize_t at, Py_ssize_t stop) noexcept
 

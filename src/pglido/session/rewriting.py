@@ -6,6 +6,7 @@ now; see `entries` for how the order of replies is kept, `prepared` for what a s
 
 from ..wire import messages
 from ..wire.codes import BIND, CLOSE, DESCRIBE, FAILED_TRANSACTION, IDLE, PARSE
+from ..wire.letters import LONGEST_NAME
 from . import statements as _statements
 from .entries import BINDING, CLOSING, DESCRIBING, FAKE, PARSING, SWALLOW
 from .holding import SMALL, Holding
@@ -16,8 +17,6 @@ from .verdicts import WAIT
 
 # Bind and Describe: how much is awaited of a message too large to hold, for the names in front.
 NAMES_FIRST = 1024
-# PostgreSQL tells names of statements apart by this many bytes (NAMEDATALEN - 1).
-NAME_LIMIT = 63
 # Bytes in a shared name.
 NAME_SIZE = _statements.NAME_SIZE
 
@@ -46,7 +45,7 @@ class Rewriting(Holding):
             end += 1
         if end >= stop or end == first:
             return None
-        name = src[first : min(end, first + NAME_LIMIT)]
+        name = src[first : min(end, first + LONGEST_NAME)]
         if kind == CLOSE and src[at + 5] == 0x53 and self.statements is not None and name in self.statements:
             del self.statements[name]
             return messages.CLOSE_COMPLETE
@@ -99,7 +98,7 @@ class Rewriting(Holding):
                 return 0
             # No zero where the name should end, or none in sight: PostgreSQL has the words for that.
             return self.plain(kind, src, at, have, total, out, buf)
-        name = src[first : min(end, first + NAME_LIMIT)]
+        name = src[first : min(end, first + LONGEST_NAME)]
         if not self.rules.rewrite:
             return self._unshared(kind, name, src, at, end + 1, have, total, out, buf)
         if name and server.prepared.undecided(name, None):

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 from ..wire import messages
+from ..wire.tokens import identifier
 
 # PostgreSQL's encodings that Python knows by another name (PostgreSQL manual, "Character Set Support").
 CODECS = {
@@ -199,16 +200,12 @@ def _path(now: Settings, wanted: Settings) -> tuple[bytes, int, int]:
         count += 1
     gone = [name for name, text in now.prepared.items() if wanted.prepared.get(name) != text]
     new = [name for name, text in wanted.prepared.items() if now.prepared.get(name) != text]
-    tries = [f"DEALLOCATE {quoted(name)}" for name in gone] + [wanted.prepared[name] for name in new]
+    tries = [f"DEALLOCATE {identifier(name.encode()).decode()}" for name in gone]
+    tries += [wanted.prepared[name] for name in new]
     return sent + b"".join([messages.query(text) for text in tries]), count, len(tries)
 
 
 _remembered = lru_cache(KEPT)(_path)
-
-
-def quoted(name: str) -> str:
-    """`name` as an identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def doubted(settings: Settings) -> Settings:

@@ -45,6 +45,7 @@ cdef class Setup:
     cdef int unlistens(self) except -1
     cdef bytes mark_again(self)
     cdef bytes forget_sequences(self)
+    cdef bytes _try(self, bytes sql)
     cpdef bytes question(self)
     cdef int _hear(self, frozenset there, ClientState client) except -1
     cdef int answered(self, bytes row, ClientState client, Outbox out, const unsigned char* buf) except -1

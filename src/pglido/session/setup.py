@@ -11,6 +11,7 @@ Rules:
 from ..wire import messages
 from ..wire.codes import QUERY
 from ..wire.sql import DEFINES, HOLD, LISTENS, LOADS, LOCKS, PREPARES, SEEDS, SEQUENCES, SETS, TEMP
+from ..wire.tokens import identifier
 from . import question as _question
 from . import settings as _settings
 from . import statements as _statements
@@ -219,11 +220,8 @@ class Setup:
             return b""
         self._brought = True
         self._marked = in_block
-        names = [b'LISTEN "' + name.replace(b'"', b'""') + b'"' for name in sorted(channels)]
-        if in_block:
-            names.append(b"LISTEN " + MARK)
-        self.replies.push(TRYING | SWALLOW)
-        return messages.message(QUERY, b";".join(names) + b"\0")
+        names = [*sorted(channels), MARK] if in_block else sorted(channels)
+        return self._try(b";".join([b"LISTEN " + identifier(name) for name in names]))
 
     def unlistens(self) -> None:
         """The client ends to listen to anything: to the mark too."""
@@ -232,14 +230,17 @@ class Setup:
     def mark_again(self) -> bytes:
         """The message that sets the mark once more; its answers end here."""
         self.needs_mark = False
-        self.replies.push(TRYING | SWALLOW)
-        return messages.message(QUERY, b"LISTEN " + MARK + b"\0")
+        return self._try(b"LISTEN " + MARK)
 
     def forget_sequences(self) -> bytes:
         """The message after which currval() and lastval() say that they are not defined; its answers end here."""
         self.counter = 0
+        return self._try(b"DISCARD SEQUENCES")
+
+    def _try(self, sql: bytes) -> bytes:
+        """The message with a query whose answers end here, an error among them."""
         self.replies.push(TRYING | SWALLOW)
-        return messages.query("DISCARD SEQUENCES")
+        return messages.message(QUERY, sql + b"\0")
 
     def question(self) -> bytes:
         """The message that asks the server what has become of what is suspected; its answer ends here."""

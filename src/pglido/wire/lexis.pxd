@@ -38,4 +38,4 @@ cdef Py_ssize_t _line(const unsigned char* text, Py_ssize_t at, Py_ssize_t stop)
 @cython.locals(letter=int, end=Py_ssize_t)
 cdef Py_ssize_t blank(const unsigned char* text, Py_ssize_t at, Py_ssize_t stop) noexcept
 
-cdef bytes cut(bytes name)
+cpdef bytes cut(bytes name)

@@ -89,6 +89,11 @@ def name_of(text: bytes, token: Token, escape: bytes = b"\\") -> bytes:
     return lexis.cut(_unescaped(text[first + 3 : end - 1].replace(b'""', b'"'), escape))
 
 
+def identifier(name: bytes) -> bytes:
+    """How `name` is written so that it means just this."""
+    return b'"' + name.replace(b'"', b'""') + b'"'
+
+
 def escape_of(text: bytes, tokens: list[Token], at: int) -> bytes:
     """The character that UESCAPE behind a token says, else a backslash."""
     if at + 2 < len(tokens) and tokens[at + 2][0] == "'":

@@ -7,8 +7,8 @@ import re
 from enum import Enum
 from typing import NamedTuple
 
-# NAMEDATALEN - 1: longer names are cut.
-NAME_LIMIT = 63
+from .letters import LONGEST_NAME
+from .lexis import cut
 
 _BLANK = re.compile(rb"(?:[ \t\n\r\f\v]+|--[^\n\r]*)+")
 _WORD = re.compile(rb"[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*")
@@ -133,14 +133,7 @@ def _channel(verb: Verb, token: _Token) -> Statement:
         raise not_served()
     # bytes.lower() folds ASCII only, as PostgreSQL does where characters have several bytes.
     name = token.text.lower() if token.kind == "word" else token.text
-    return Statement(verb, cut(name), cut=name if len(name) > NAME_LIMIT else b"")
-
-
-def cut(name: bytes) -> bytes:
-    """A name as PostgreSQL keeps it: at most 63 bytes, and no half character at the end."""
-    if len(name) <= NAME_LIMIT:
-        return name
-    return name[:NAME_LIMIT].decode("utf-8", "ignore").encode()
+    return Statement(verb, cut(name), cut=name if len(name) > LONGEST_NAME else b"")
 
 
 def _setting(words: list[_Token]) -> Statement:

@@ -37,6 +37,8 @@ LINGER = 5.0
 
 NOTHING: frozenset[bytes] = frozenset()
 
+# cannot_connect_now
+REFUSED = "57P03"
 LOST = "the connection that notifications come by was lost: some may be missing"
 
 
@@ -267,11 +269,14 @@ class Hub:
         self._turn_soon()
 
     def failed(self, problem: "CannotOpen") -> None:
-        """It could not be opened, and is tried again."""
+        """It could not be opened, and is tried again; who waits for that must not keep a server from others."""
         for login in self._logins:
             if not login.done():
                 login.set_exception(refusal(problem))
         self._logins.clear()
+        for guest in [waiter.guest for waiter in self.waiting]:
+            if guest is not None and guest.server is not None:
+                self.host.kill(guest, REFUSED, unheard(problem))
 
     def lost(self) -> None:
         """The connection is gone: clients that listened may have missed something."""
@@ -386,7 +391,12 @@ def hub_of(host: "Host", live: "LivePool") -> Hub:
 
 def refusal(problem: "CannotOpen") -> PoolRefused:
     """What a client is told that can't be let in, for nothing would ever come."""
-    return PoolRefused("57P03", f"can't listen to the server: {problem}")
+    return PoolRefused(REFUSED, unheard(problem))
+
+
+def unheard(problem: "CannotOpen") -> str:
+    """Why nothing would come, for those who want to listen."""
+    return f"can't listen to the server: {problem}"
 
 
 def channel_of(notification: bytes) -> bytes:

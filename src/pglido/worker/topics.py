@@ -6,6 +6,7 @@
 
 from collections.abc import Callable, Iterable
 
+from ..wire.tokens import identifier
 from .links import Guest
 
 OFF, RISING, ON, FALLING, RENEWING = 0, 1, 2, 3, 4
@@ -81,8 +82,7 @@ class Topic:
 
     def statement(self) -> bytes:
         """What brings the server to where it should be."""
-        quoted = b'"' + self.name.replace(b'"', b'""') + b'"'
-        return (b"LISTEN " if self.wanted else b"UNLISTEN ") + quoted
+        return (b"LISTEN " if self.wanted else b"UNLISTEN ") + identifier(self.name)
 
 
 class Waiter:
