@@ -18,6 +18,7 @@ COMPILED = (
     "io.links",
     "io.poller",
     "io.pump",
+    "io.secure",
     "pool.pool",
     "pool.stats",
     "session.client",

@@ -1,4 +1,5 @@
 from pglido.pool.stats cimport Stats
+from pglido.io.secure cimport Tls
 from pglido.session.client cimport Client
 from pglido.session.server cimport Server
 
@@ -12,7 +13,7 @@ cdef class Link:
     cdef public bint after_close
     cdef bint watched
     cdef bint parked
-    cdef public object tls
+    cdef public Tls tls
     cdef public bytearray out
     cdef public bytes inbox
     cdef public object waiter

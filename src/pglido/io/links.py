@@ -1,13 +1,13 @@
 # cython: annotation_typing=True
 """The connections as the pump knows them: a descriptor, what waits on either side of it, and how it is used."""
 
-import ssl
 from collections.abc import Callable
 from typing import Any
 
 from ..pool.stats import Stats
 from ..session.client import Client
 from ..session.server import Server
+from .secure import Tls
 
 # For attributes that are set soon after, and have no value worth a check before.
 UNSET: Any = None
@@ -16,17 +16,17 @@ UNSET: Any = None
 COLLECT = 0  # bytes wait in `inbox` for a coroutine
 RELAY = 1  # the session says what happens to each message
 RAW = 2  # bytes go to `peer` unseen
-HANDSHAKE = 3  # TLS reads by itself; the waiter is only told that something happened
+CONNECTING = 3  # the waiter is told when it can be written, or has failed
 
 
 class Link:
-    """One connected socket; owns its descriptor."""
+    """One connected socket; owns its descriptor. With `tls`, `out` is sealed already, and `inbox` opened."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self.mode = COLLECT
         self.mask = 0
-        self.tls: ssl.SSLSocket | None = None
+        self.tls: Tls | None = None
         self.out: bytearray | None = None
         self.inbox: bytes | None = None
         self.waiter: Callable[[], None] | None = None

@@ -1,13 +1,12 @@
 from pglido.io.links cimport Link, Watched
 
-cdef int HANDSHAKE
+cdef int CONNECTING
 
 cdef double monotonic() noexcept
 
 cdef class Poller:
     cdef public double now
     cdef bytearray buffer
-    cdef object view
     cdef char* data
     cdef list gone
 
@@ -25,9 +24,8 @@ cdef class Poller:
 
     cpdef void close(self, Link link) except *
     cpdef int release(self, Link link) except -1
-    cpdef int handshake(self, Link link, bint writing) except -1
+    cpdef int connecting(self, Link link) except -1
     cdef int unmask(self, Link link) except -1
-    cpdef int peek(self, Link link) except? -2
     cdef Py_ssize_t send_now(self, Link link, char* data, Py_ssize_t size) except -2
     cdef Py_ssize_t receive_now(self, Link link) except -2
     cpdef list serve(self, double timeout, object ready)

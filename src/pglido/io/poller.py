@@ -10,7 +10,6 @@ Rules:
 """
 
 import os
-import ssl
 from typing import Any
 
 import cython
@@ -23,16 +22,15 @@ from cython.cimports.pglido.io.kernel import (
     EPOLLIN,
     EPOLLOUT,
     MSG_NOSIGNAL,
-    MSG_PEEK,
     clock_gettime,
     recv,
     send,
     timespec,
 )
 
-from .links import HANDSHAKE, Link, Watched, wake
+from .links import CONNECTING, Link, Watched, wake
 
-# One receive takes at most this much: the size of a large TLS flight, and more than a page of rows.
+# One receive takes at most this much: more than a page of rows.
 BUFFER = 65536
 
 
@@ -49,7 +47,6 @@ class Poller:
 
     def __init__(self) -> None:
         self.buffer = bytearray(BUFFER)
-        self.view = memoryview(self.buffer)
         self.data = cython.NULL
         # Links that broke while something was sent; told of before the round is over.
         self.gone: list[Any] = []
@@ -108,10 +105,7 @@ class Poller:
         self.settled(link)
         self.forget(link)
         link.closed = link.eof = True
-        if link.tls is not None:
-            link.tls.close()
-        else:
-            os.close(link.fd)
+        os.close(link.fd)
         link.out = None
         link.inbox = None
         wake(link)
@@ -125,17 +119,10 @@ class Poller:
         link.closed = link.eof = True
         return link.fd
 
-    def peek(self, link: Link) -> int:
-        """The first byte that came, which stays to be read; -1 when none is there."""
-        byte: cython.uchar = 0
-        got: cython.int = recv(link.fd, cython.address(byte), 1, MSG_PEEK)
-        found: int = byte if got == 1 else -1
-        return found
-
-    def handshake(self, link: Link, writing: cython.bint) -> None:
-        """From now on the waiter is told when the socket can be read (or written, if that is what TLS needs)."""
-        link.mode = HANDSHAKE
-        self.ask_for(link, EPOLLOUT if writing else EPOLLIN)
+    def connecting(self, link: Link) -> None:
+        """From now on the waiter is told when the socket can be written."""
+        link.mode = CONNECTING
+        self.ask_for(link, EPOLLOUT)
 
     def unmask(self, link: Link) -> None:
         """Ask for no events but errors."""
@@ -144,13 +131,6 @@ class Poller:
     def send_now(self, link: Link, data: cython.p_char, size: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Bytes sent by a call to the kernel, 0 if none can be now, -1 if never again."""
         sent: cython.Py_ssize_t
-        if link.tls is not None:
-            try:
-                return link.tls.send(data[:size])
-            except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
-                return 0
-            except OSError:
-                return -1
         sent = send(link.fd, data, size, MSG_NOSIGNAL)
         if sent < 0:
             return 0 if errno in (EAGAIN, EINTR) else -1
@@ -160,14 +140,6 @@ class Poller:
         """`receive` by a call to the kernel, into the one buffer."""
         got: cython.Py_ssize_t
         self.data = PyByteArray_AS_STRING(self.buffer)
-        if link.tls is not None:
-            try:
-                got = link.tls.recv_into(self.view)
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                return 0
-            except OSError:
-                return -1
-            return got if got else -1
         got = recv(link.fd, self.data, BUFFER, 0)
         if got > 0:
             return got

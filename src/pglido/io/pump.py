@@ -25,8 +25,9 @@ from ..session.setup import Setup
 from ..session.verdicts import ATTACH, GO_ON, GOODBYE, HEAR, WAIT
 from ..wire.codes import IDLE
 from .keeper import Keeper
-from .links import COLLECT, HANDSHAKE, RAW, RELAY, ClientLink, Link, ServerLink, wake
-from .poller import Poller
+from .links import COLLECT, CONNECTING, RAW, RELAY, ClientLink, Link, ServerLink, wake
+from .poller import BUFFER, Poller
+from .secure import PIECE, Tls
 
 # A stream that nobody reads from (a login that floods) is read up to this many bytes.
 INBOX_LIMIT = 65536
@@ -41,6 +42,9 @@ class Pump(Poller):
         self.keeper = host
         self.to_client = Outbox()
         self.to_server = Outbox()
+        # What TLS says of one receive, and of the record before it that was cut.
+        self.clear = bytearray(BUFFER + 2 * PIECE)
+        self.clear_view = memoryview(self.clear)
 
     # Links.
 
@@ -55,8 +59,8 @@ class Pump(Poller):
             mask |= EPOLLOUT
         if link.after_close:
             pass
-        elif link.mode == HANDSHAKE:
-            mask |= EPOLLIN
+        elif link.mode == CONNECTING:
+            mask |= EPOLLOUT
         elif link.mode == COLLECT:
             if not link.eof and (link.inbox is None or len(link.inbox) < INBOX_LIMIT):
                 mask |= EPOLLIN
@@ -173,18 +177,36 @@ class Pump(Poller):
     # Moving bytes.
 
     def transmit(self, link: Link, data: cython.p_char, size: cython.Py_ssize_t) -> None:
-        """Send at once what the kernel takes, and keep a copy of the rest for when it takes more."""
-        sent: cython.Py_ssize_t = 0
+        """Send bytes to a link, sealed where it has TLS."""
+        sealed: bytes
         if link.closed:
             return
+        if link.tls is None:
+            self.carry(link, data, size)
+            return
+        try:
+            sealed = link.tls.seal(data, size)
+        except OSError:
+            self.snap(link)
+            return
+        self.carry(link, PyBytes_AS_STRING(sealed), len(sealed))
+
+    def snap(self, link: Link) -> None:
+        """Nothing can be sent to this link any more; that is told of before the round is over."""
+        link.broken = True
+        link.out = None
+        self.gone.append(link)
+
+    def carry(self, link: Link, data: cython.p_char, size: cython.Py_ssize_t) -> None:
+        """Send at once what the kernel takes, and keep a copy of the rest for when it takes more."""
+        sent: cython.Py_ssize_t = 0
         if link.out is not None:
             link.out += data[:size]
             return
         if not link.broken:
             sent = self.send_some(link, data, size)
         if sent < 0:
-            link.broken = True
-            self.gone.append(link)
+            self.snap(link)
             return
         if sent < size:
             link.out = bytearray(data[sent:size])
@@ -203,9 +225,7 @@ class Pump(Poller):
         size = len(link.out)
         sent = self.send_some(link, PyByteArray_AS_STRING(link.out), size)
         if sent < 0:
-            link.broken = True
-            link.out = None
-            self.gone.append(link)
+            self.snap(link)
             return
         if sent < size:
             del link.out[:sent]
@@ -426,7 +446,7 @@ class Pump(Poller):
     def on_event(self, link: Link, events: cython.uint) -> None:
         """Something happened on a link."""
         got: cython.Py_ssize_t
-        if link.mode == HANDSHAKE:
+        if link.mode == CONNECTING:
             # Silent until the coroutine has looked.
             self.unmask(link)
             wake(link)
@@ -446,6 +466,8 @@ class Pump(Poller):
         if not link.mask & EPOLLIN:
             return
         got = self.receive(link)
+        if got > 0 and link.tls is not None:
+            got = self.open(link, link.tls, got)
         if got == 0:
             return
         if got < 0:
@@ -463,6 +485,31 @@ class Pump(Poller):
             self.store(link, self.data, got)
             wake(link)
 
+    def secured(self, link: Link, tls: Tls) -> None:
+        """The handshake is over: from now on all is sealed, and what came behind it is in `inbox`, opened."""
+        got: cython.Py_ssize_t
+        link.tls = tls
+        got = self.open(link, tls, 0)
+        if got > 0:
+            self.store(link, self.data, got)
+        elif got < 0:
+            self.gone.append(link)
+
+    def open(self, link: Link, tls: Tls, got: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """What `got` bytes that came by TLS say is at `data` from now on; returns how much it is, -1 for the end."""
+        said: cython.Py_ssize_t = tls.open(self.data, got, self.clear_view)
+        answer: bytes
+        self.data = PyByteArray_AS_STRING(self.clear)
+        if tls.going.pending:
+            # An alert, or a new key.
+            answer = tls.going.read()
+            self.carry(link, PyBytes_AS_STRING(answer), len(answer))
+        if said < -1:
+            # The end comes behind these bytes.
+            self.gone.append(link)
+            said = -1 - said
+        return said
+
     def store(self, link: Link, buf: cython.p_char, got: cython.Py_ssize_t) -> None:
         """Keep what came for later; beyond a limit, leave it with the kernel."""
         data: bytes = buf[:got]
@@ -477,7 +524,7 @@ class Pump(Poller):
         link.eof = True
         if link.after_close:
             self.close(link)
-        elif link.mode == COLLECT or link.mode == HANDSHAKE:
+        elif link.mode == COLLECT or link.mode == CONNECTING:
             self.forget(link)
             if link.waiter is None:
                 self.host.stream_lost(link)

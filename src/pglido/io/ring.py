@@ -9,8 +9,8 @@ Rules:
    (`say`): a request that no longer fits is cancelled, and a new one is made when its end has been heard.
 2. A request that waits holds a reference to its link, until its end.
 3. Relayed and raw links are received and sent by the ring. All others are polled, and read and written by calls, as are
-   TLS links (OpenSSL calls by itself) and those that carry much: a call per 64 KiB costs less than a copy of it, and
-   what a peer sends ahead stays with the kernel.
+   those that carry much: a call per 64 KiB costs less than a copy of it, and what a peer sends ahead stays with the
+   kernel.
 4. What is to be sent is copied to `queue`, and goes with the next wait. A send never waits with the kernel: it is over
    when that call returns, and has a result only if not all was taken; then the link is `full` until a poll says
    otherwise. `queue` is bounded; what it does not take is the pump's `out`, as with a socket that is full. (Sends that
@@ -242,7 +242,7 @@ class RingPump(Pump):
 
     def ours(self, link: Link) -> bool:
         """Is this link received and sent by the ring, as long as it carries little?"""
-        return (link.mode == RELAY or link.mode == RAW) and link.tls is None
+        return link.mode == RELAY or link.mode == RAW
 
     # Bytes.
 

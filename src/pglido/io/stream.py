@@ -1,13 +1,13 @@
 """Rare paths on a link, as coroutines: read exactly, read a message, start TLS."""
 
 import asyncio
-import socket
 import ssl
 from collections.abc import Awaitable, Callable
 
 from ..wire import codes
-from .links import HANDSHAKE, Link
+from .links import Link
 from .pump import Pump
+from .secure import Tls
 from .visit import news
 
 
@@ -93,52 +93,35 @@ class Stream:
 
     async def wait_writable(self) -> None:
         """Until the socket can be written (so a connect has ended) or has failed."""
-        await self._handshake(True)
-
-    async def _handshake(self, writing: bool) -> None:
         link = self.link
         if link.eof:
             raise Gone("the connection was closed")
-        self.pump.handshake(link, writing)
+        self.pump.connecting(link)
         await self._news(link)
         if link.closed:
             raise Gone("the connection was closed")
 
     async def begins_with_tls(self) -> bool:
-        """Is the first byte that of a TLS handshake? To be asked before anything is read."""
-        await self._handshake(False)
-        first = self.pump.peek(self.link)
-        self.pump.collect(self.link)
-        return first == codes.TLS_HANDSHAKE
+        """Is the first byte that of a TLS handshake?"""
+        return (await self.look(1))[0] == codes.TLS_HANDSHAKE
 
-    async def start_tls(self, context: ssl.SSLContext, *, serving: bool, name: str | None = None) -> None:
-        """Make the link a TLS one; raises ssl.SSLError, OSError, or Unsafe when plain bytes came before it."""
-        if not self.clean():
+    async def start_tls(
+        self, context: ssl.SSLContext, *, serving: bool, name: str | None = None, begun: bool = False
+    ) -> None:
+        """Make the link a TLS one; `begun`: what has come is of TLS already.
+
+        Raises ssl.SSLError, ssl.CertificateError, Gone, or Unsafe when plain bytes came before it.
+        """
+        if not begun and not self.clean():
             raise Unsafe("received unencrypted data after SSL request")
-        link = self.link
-        link.mode = HANDSHAKE
-        plain = socket.socket(fileno=link.fd)
-        # A socket object takes its descriptor for a blocking one, and makes it so when it is wrapped.
-        plain.setblocking(False)
+        tls = Tls(context, serving, name)
         try:
-            tls = context.wrap_socket(
-                plain,
-                server_side=serving,
-                server_hostname=name,
-                do_handshake_on_connect=False,
-                suppress_ragged_eofs=True,
-            )
-        except BaseException:
-            # The descriptor was taken over and closed.
-            self.pump.release(link)
-            raise
-        link.tls = tls
-        while True:
-            try:
-                tls.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                await self._handshake(False)
-            except ssl.SSLWantWriteError:
-                await self._handshake(True)
-        self.pump.collect(link)
+            while not tls.shake(self._had):
+                self._had = b""
+                self.send(tls.going.read())
+                await self._more()
+        finally:
+            # The end of it, or an alert that tells what is wrong.
+            self._had = b""
+            self.send(tls.going.read())
+        self.pump.secured(self.link, tls)

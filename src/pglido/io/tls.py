@@ -3,6 +3,8 @@
 import ssl
 from dataclasses import dataclass
 
+from .secure import Tls
+
 # ALPN name of the protocol (protocol chapter "SSL Session Encryption"); required with direct TLS.
 ALPN = "postgresql"
 
@@ -87,9 +89,9 @@ def _restrict(context: ssl.SSLContext, files: TlsFiles) -> None:
         context.set_ciphers(files.ciphers)
 
 
-def describe(tls: ssl.SSLSocket | None) -> str:
+def describe(tls: Tls | None) -> str:
     """What SHOW CLIENTS says of a connection's TLS: version/cipher, empty without."""
     if tls is None:
         return ""
-    cipher = tls.cipher()
-    return f"{tls.version()}/{cipher[0] if cipher else '?'}"
+    cipher = tls.session.cipher()
+    return f"{tls.session.version()}/{cipher[0] if cipher else '?'}"

@@ -156,8 +156,8 @@ async def _first_packets(guest: Guest, stream: Stream, door: Door) -> tuple[int,
     """The code and the rest of the StartupMessage or CancelRequest; TLS is on then, if the client asked for it."""
     asked = {guest.declined}
     if door.context is not None and await stream.begins_with_tls():
-        await stream.start_tls(door.context, serving=True)
-        if guest.tls is None or guest.tls.selected_alpn_protocol() != ALPN:
+        await stream.start_tls(door.context, serving=True, begun=True)
+        if guest.tls is None or guest.tls.session.selected_alpn_protocol() != ALPN:
             raise Refused("08P01", "received direct SSL connection request without ALPN protocol negotiation extension")
     while True:
         size, code = struct.unpack("!II", await stream.look(8))
@@ -173,9 +173,8 @@ async def _first_packets(guest: Guest, stream: Stream, door: Door) -> tuple[int,
         if code == codes.GSSENC_REQUEST or door.context is None:
             stream.send(b"N")
             continue
-        if not stream.clean():
-            raise Unsafe("received unencrypted data after SSL request")
-        stream.send(b"S")
+        if stream.clean():
+            stream.send(b"S")
         await stream.start_tls(door.context, serving=True)
 
 

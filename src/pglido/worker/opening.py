@@ -199,7 +199,7 @@ async def _start(stream: Stream, backend: Backend, live: LivePool, slot: Slot) -
     stream.send(messages.startup(codes.PROTOCOL_3_2, parameters.items()))
     binding = None
     if backend.tls is not None:
-        certificate = backend.tls.getpeercert(binary_form=True)
+        certificate = backend.tls.session.getpeercert(binary_form=True)
         binding = end_point(certificate) if certificate else None
     dialogue = auth.answer(settings.pool_user, credentials_of(live), binding=binding, rng=os.urandom)
     next(dialogue)

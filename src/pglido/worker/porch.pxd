@@ -5,7 +5,7 @@ from pglido.worker.exchange cimport Exchange
 from pglido.worker.links cimport Guest
 
 cdef int CLIENTS, ACCEPTED, LONGEST, REGULARS
-cdef int HANDSHAKE, RELAY, SSL_REQUEST
+cdef int RELAY, SSL_REQUEST
 cdef bytes NO, SSL_PACKET
 
 cdef class Regular:

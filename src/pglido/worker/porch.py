@@ -9,7 +9,7 @@ from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..io.links import HANDSHAKE, RELAY
+from ..io.links import RELAY
 from ..ipc.board import Column
 from ..session.client import Client
 from ..wire import messages
@@ -89,16 +89,14 @@ class Porch:
         guest.claims = COUNTED
         host.guests[serial] = guest
         host.pump.add(guest)
-        if door.context is not None:
-            # Its first byte tells TLS from plain, and must be there for TLS to read.
-            guest.mode = HANDSHAKE
-            host.outside.visit(guest, door)
-        else:
-            guest.waiter = partial(self.knock, guest, door)
+        guest.waiter = partial(self.knock, guest, door)
 
     def knock(self, guest: Guest, door: Any) -> None:
         """A client has said something, or is gone already."""
         said = guest.inbox
+        if door.context is not None:
+            self.host.outside.visit(guest, door)
+            return
         if said is not None and said[:8] == SSL_PACKET and not guest.declined:
             guest.declined = SSL_REQUEST
             self.host.pump.send(guest, NO)
