@@ -44,7 +44,7 @@ COMPILED = (
     "worker.porch",
 )
 # Compiled where setup.py finds what it needs: liburing.
-OPTIONAL = ("io.ring",)
+OPTIONAL = ("io.kernel_ring", "io.ring")
 
 
 @cache

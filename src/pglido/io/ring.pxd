@@ -1,11 +1,11 @@
 from libc.stdint cimport uint64_t
 
+from pglido.io.kernel_ring cimport KernelRing
 from pglido.io.links cimport ClientLink, Link, Watched
 from pglido.io.pump cimport Pump
-from pglido.io.uring cimport io_uring, io_uring_buf_ring, io_uring_cqe, io_uring_sqe
 
 cdef int RAW, RELAY
-cdef int ENTRIES, RESULTS, LENT, LENT_SIZE, CLIENT_BULK, CALM, MUCH, QUEUE_LIMIT, SLICE
+cdef int LENT_SIZE, CLIENT_BULK, CALM, MUCH, QUEUE_LIMIT, SLICE
 cdef int NOTHING, POLL, RECEIVE
 cdef int OTHER, COMING, GOING, SENT, WHICH
 
@@ -14,19 +14,13 @@ cdef int which(uint64_t name) noexcept
 cdef object whose(uint64_t name)
 
 cdef class RingPump(Pump):
-    cdef io_uring* ring
-    cdef io_uring_buf_ring* lent
-    cdef char* memory
-    cdef io_uring_cqe** results
+    cdef KernelRing ring
     cdef Py_ssize_t got
     cdef list changed
     cdef list ripe
     cdef list aside
     cdef list flights
 
-    cdef void lend(self, int number, int offset) noexcept
-    cdef io_uring_sqe* entry(self) except NULL
-    cdef void cancel(self, uint64_t name) except *
     cdef void change(self, Link link) except *
     cdef bint ours(self, Link link) noexcept
     cdef int bulk(self, Link link) noexcept

@@ -19,16 +19,14 @@ Rules:
    It is bounded by what one round can bring, for then the receive is cancelled.
 """
 
-import os
 from typing import Any
 
 import cython
 from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING, PyByteArray_FromStringAndSize, PyByteArray_Resize
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
-from cython.cimports.libc.errno import EAGAIN, EBUSY, EINTR, ENOBUFS, ENOSYS, ETIME
+from cython.cimports.libc.errno import EAGAIN, EINTR, ENOBUFS
 from cython.cimports.libc.stdint import uint64_t
-from cython.cimports.libc.stdlib import free, malloc
-from cython.cimports.libc.string import memcpy, memset
+from cython.cimports.libc.string import memcpy
 from cython.cimports.pglido.io.kernel import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, MSG_NOSIGNAL
 from cython.cimports.pglido.io.poller import monotonic, tell, wanted
 from cython.cimports.pglido.io.uring import (
@@ -36,64 +34,23 @@ from cython.cimports.pglido.io.uring import (
     IORING_CQE_BUFFER_SHIFT,
     IORING_CQE_F_BUFFER,
     IORING_CQE_F_MORE,
-    IORING_OP_ASYNC_CANCEL,
-    IORING_OP_POLL_ADD,
-    IORING_OP_RECV,
-    IORING_OP_SEND,
-    IORING_SETUP_CLAMP,
-    IORING_SETUP_CQSIZE,
-    IORING_SETUP_DEFER_TASKRUN,
-    IORING_SETUP_SINGLE_ISSUER,
-    IORING_SETUP_SUBMIT_ALL,
     IOSQE_BUFFER_SELECT,
     IOSQE_CQE_SKIP_SUCCESS,
     MSG_DONTWAIT,
     MSG_WAITALL,
-    __kernel_timespec,
-    io_uring,
-    io_uring_buf_reg,
-    io_uring_buf_ring,
-    io_uring_buf_ring_add,
-    io_uring_buf_ring_advance,
-    io_uring_buf_ring_init,
     io_uring_cqe,
-    io_uring_cqe_seen,
-    io_uring_free_probe,
-    io_uring_get_probe_ring,
-    io_uring_get_sqe,
-    io_uring_opcode_supported,
-    io_uring_params,
-    io_uring_peek_batch_cqe,
-    io_uring_peek_cqe,
-    io_uring_prep_cancel64,
     io_uring_prep_poll_add,
     io_uring_prep_recv_multishot,
     io_uring_prep_send,
-    io_uring_probe,
-    io_uring_queue_exit,
-    io_uring_queue_init_params,
-    io_uring_register_buf_ring,
-    io_uring_sq_ready,
     io_uring_sqe,
     io_uring_sqe_set_data64,
-    io_uring_submit,
-    io_uring_submit_and_get_events,
-    io_uring_submit_and_wait_timeout,
 )
-from cython.cimports.posix.stdlib import posix_memalign
 
 from .keeper import Keeper
+from .kernel_ring import LENT_SIZE, KernelRing
 from .links import RAW, RELAY, ClientLink, Link, Watched
 from .pump import Pump
 
-# Requests told to the kernel in one call; with more, there are more calls.
-ENTRIES = 512
-# Results the kernel can keep for us: a receive of each buffer, and a send of each of many links.
-RESULTS = 4096
-# Buffers lent to the kernel, a power of two, and their size: two of the pieces that PostgreSQL sends. What fills one is
-# much. (With 4 KiB each piece was much, and results cost more than by epoll.)
-LENT = 128
-LENT_SIZE = 16384
 # What a client sends with so much at once is COPY: piece by piece as it comes, that took twice as long.
 CLIENT_BULK = 4096
 # Polled receives in a row that would have fit a buffer, after which a link that carried much goes on by the ring.
@@ -143,70 +100,7 @@ class RingPump(Pump):
         # Links whose `queue` goes with this call to the kernel.
         self.flights: list[Any] = []
         self.got = 0
-        params = cython.declare(io_uring_params)
-        reg = cython.declare(io_uring_buf_reg)
-        result: cython.int
-        number: cython.int
-        op: cython.int
-        memset(cython.address(params), 0, cython.sizeof(io_uring_params))
-        params.flags = (
-            IORING_SETUP_SINGLE_ISSUER
-            | IORING_SETUP_DEFER_TASKRUN
-            | IORING_SETUP_SUBMIT_ALL
-            | IORING_SETUP_CLAMP
-            | IORING_SETUP_CQSIZE
-        )
-        params.cq_entries = RESULTS
-        ring = cython.cast(cython.pointer[io_uring], malloc(cython.sizeof(io_uring)))
-        if ring == cython.NULL:
-            raise MemoryError
-        result = io_uring_queue_init_params(ENTRIES, ring, cython.address(params))
-        if result < 0:
-            free(ring)
-            raise OSError(-result, os.strerror(-result))
-        self.ring = ring
-        self.results = cython.cast(
-            cython.pointer[cython.pointer[io_uring_cqe]], malloc(RESULTS * cython.sizeof(cython.p_void))
-        )
-        if self.results == cython.NULL:
-            raise MemoryError
-        probe: cython.pointer[io_uring_probe] = io_uring_get_probe_ring(self.ring)
-        for op in (IORING_OP_RECV, IORING_OP_SEND, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL):
-            if probe == cython.NULL or not io_uring_opcode_supported(probe, op):
-                result = -ENOSYS
-        if probe != cython.NULL:
-            io_uring_free_probe(probe)
-        if result < 0:
-            raise OSError(-result, os.strerror(-result))
-        # 16 bytes for each buffer's place in the ring, then the buffers.
-        memory: cython.p_void = cython.NULL
-        if posix_memalign(cython.address(memory), 4096, LENT * (16 + LENT_SIZE)):
-            raise MemoryError
-        self.memory = cython.cast(cython.p_char, memory)
-        self.lent = cython.cast(cython.pointer[io_uring_buf_ring], self.memory + LENT * LENT_SIZE)
-        memset(cython.address(reg), 0, cython.sizeof(io_uring_buf_reg))
-        reg.ring_addr = cython.cast(uint64_t, self.lent)
-        reg.ring_entries = LENT
-        reg.bgid = 0
-        result = io_uring_register_buf_ring(self.ring, cython.address(reg), 0)
-        if result < 0:
-            raise OSError(-result, os.strerror(-result))
-        io_uring_buf_ring_init(self.lent)
-        for number in range(LENT):
-            self.lend(number, number)
-        io_uring_buf_ring_advance(self.lent, LENT)
-
-    def __dealloc__(self) -> None:
-        # All are null until they are made.
-        if self.ring != cython.NULL:
-            io_uring_queue_exit(self.ring)
-        free(self.ring)
-        free(self.results)
-        free(self.memory)
-
-    def lend(self, number: cython.int, offset: cython.int) -> None:
-        """Give a buffer to the kernel, which may take it when the ring is advanced."""
-        io_uring_buf_ring_add(self.lent, self.memory + number * LENT_SIZE, LENT_SIZE, number, LENT - 1, offset)
+        self.ring = KernelRing()
 
     # What is wanted.
 
@@ -298,23 +192,6 @@ class RingPump(Pump):
 
     # Saying it.
 
-    def entry(self) -> cython.pointer[io_uring_sqe]:
-        """A request to fill in."""
-        sqe: cython.pointer[io_uring_sqe] = io_uring_get_sqe(self.ring)
-        if sqe == cython.NULL:
-            io_uring_submit(self.ring)
-            sqe = io_uring_get_sqe(self.ring)
-            if sqe == cython.NULL:
-                raise OSError(EAGAIN, "io_uring takes no requests")
-        return sqe
-
-    def cancel(self, name: uint64_t) -> None:
-        """End a request. It may have ended by itself; only its own end counts."""
-        sqe: cython.pointer[io_uring_sqe] = self.entry()
-        io_uring_prep_cancel64(sqe, name, 0)
-        sqe.flags |= IOSQE_CQE_SKIP_SUCCESS
-        io_uring_sqe_set_data64(sqe, 0)
-
     def say(self, link: Link) -> None:
         """Tell the kernel what is new about a link."""
         link.changed = False
@@ -341,11 +218,11 @@ class RingPump(Pump):
                 return
             if not link.coming_ends:
                 link.coming_ends = True
-                self.cancel(named(link, COMING))
+                self.ring.cancel(named(link, COMING))
             return
         if want == NOTHING:
             return
-        sqe = self.entry()
+        sqe = self.ring.entry()
         if want == RECEIVE:
             io_uring_prep_recv_multishot(sqe, link.fd, cython.NULL, 0, 0)
             sqe.flags |= IOSQE_BUFFER_SELECT
@@ -363,9 +240,9 @@ class RingPump(Pump):
         if not link.watched:
             if link.going and not link.going_ends:
                 link.going_ends = True
-                self.cancel(named(link, GOING))
+                self.ring.cancel(named(link, GOING))
         elif link.queue is not None and not link.full:
-            sqe = self.entry()
+            sqe = self.ring.entry()
             io_uring_prep_send(
                 sqe,
                 link.fd,
@@ -377,7 +254,7 @@ class RingPump(Pump):
             io_uring_sqe_set_data64(sqe, named(link, SENT))
             self.flights.append(link)
         elif not link.going and (link.full or link.mask & EPOLLOUT):
-            sqe = self.entry()
+            sqe = self.ring.entry()
             io_uring_prep_poll_add(sqe, link.fd, EPOLLOUT)
             io_uring_sqe_set_data64(sqe, named(link, GOING))
             link.going = True
@@ -389,11 +266,11 @@ class RingPump(Pump):
         if watched.polled:
             # Another mask is told when the end of the first has been heard.
             if watched.fd < 0 or watched.mask & ~watched.polled_mask:
-                self.cancel(named(watched, OTHER))
+                self.ring.cancel(named(watched, OTHER))
             return
         if watched.fd < 0:
             return
-        sqe = self.entry()
+        sqe = self.ring.entry()
         io_uring_prep_poll_add(sqe, watched.fd, watched.mask)
         io_uring_sqe_set_data64(sqe, named(watched, OTHER))
         watched.polled = True
@@ -403,32 +280,19 @@ class RingPump(Pump):
     def enter(self, timeout: cython.int) -> None:
         """Say all that is new, then wait up to `timeout` ms (-1: for ever) for a result."""
         thing: object
-        first: cython.pointer[io_uring_cqe] = cython.NULL
-        time = cython.declare(__kernel_timespec)
-        result: cython.int
         for thing in self.changed:
             if isinstance(thing, Link):
                 self.say(cython.cast(Link, thing))
             else:
                 self.say_watched(cython.cast(Watched, thing))
         self.changed.clear()
-        if timeout == 0 or self.ripe or self.gone or self.aside:
-            with cython.nogil:
-                result = io_uring_submit_and_get_events(self.ring)
-        elif timeout < 0:
-            with cython.nogil:
-                result = io_uring_submit_and_wait_timeout(self.ring, cython.address(first), 1, cython.NULL, cython.NULL)
-        else:
-            time.tv_sec = timeout // 1000
-            time.tv_nsec = (timeout % 1000) * 1000000
-            with cython.nogil:
-                result = io_uring_submit_and_wait_timeout(
-                    self.ring, cython.address(first), 1, cython.address(time), cython.NULL
-                )
-        if self.flights:
-            self.land()
-        if result < 0 and result != -ETIME and result != -EINTR and result != -EAGAIN and result != -EBUSY:
-            raise OSError(-result, os.strerror(-result))
+        if self.ripe or self.gone or self.aside:
+            timeout = 0
+        try:
+            self.ring.wait(timeout)
+        finally:
+            if self.flights:
+                self.land()
 
     # What happened.
 
@@ -453,12 +317,10 @@ class RingPump(Pump):
     def land(self) -> None:
         """What the sends of this call came to: each has a result by now, or has gone out."""
         link: Link
-        number: cython.uint
+        number: cython.int
         cqe: cython.pointer[io_uring_cqe]
-        while io_uring_sq_ready(self.ring):
-            io_uring_submit(self.ring)
-        for number in range(io_uring_peek_batch_cqe(self.ring, self.results, RESULTS)):
-            cqe = self.results[number]
+        for number in range(self.ring.look()):
+            cqe = self.ring.results[number]
             if which(cqe.user_data) == SENT:
                 self.fell_short(cython.cast(Link, whose(cqe.user_data)), cqe.res)
                 # The rest of the round passes it by.
@@ -483,16 +345,17 @@ class RingPump(Pump):
 
     def reap(self, out: list[Any]) -> None:
         """Deal with the results that are there."""
-        cqe: cython.pointer[io_uring_cqe] = cython.NULL
+        cqe: cython.pointer[io_uring_cqe] = self.ring.first()
         name: uint64_t
         result: cython.int
         flags: cython.uint
-        while io_uring_peek_cqe(self.ring, cython.address(cqe)) == 0:
+        while cqe != cython.NULL:
             name = cqe.user_data
             result = cqe.res
             flags = cqe.flags
-            io_uring_cqe_seen(self.ring, cqe)
+            self.ring.seen(cqe)
             self.done(name, result, flags, out)
+            cqe = self.ring.first()
 
     def done(self, name: uint64_t, result: cython.int, flags: cython.uint, out: list[Any]) -> None:
         """A request ended, or has more (IORING_CQE_F_MORE)."""
@@ -523,9 +386,8 @@ class RingPump(Pump):
         if flags & IORING_CQE_F_BUFFER:
             number = flags >> IORING_CQE_BUFFER_SHIFT
             if result > 0 and not link.closed:
-                self.received(link, self.memory + number * LENT_SIZE, result)
-            self.lend(number, 0)
-            io_uring_buf_ring_advance(self.lent, 1)
+                self.received(link, self.ring.buffer(number), result)
+            self.ring.lend(number)
         elif link.closed or result in (-ECANCELED, -ENOBUFS, -EAGAIN, -EINTR):
             return
         elif kind == POLL:
@@ -613,19 +475,21 @@ class RingPump(Pump):
 
     def release(self, link: Link) -> int:
         out: list[Any] = []
-        cqe: cython.pointer[io_uring_cqe] = cython.NULL
+        cqe: cython.pointer[io_uring_cqe]
         self.settled(link)
         self.forget(link)
         while True:
             self.enter(0)
             # What is meant for others waits for the next round.
-            while io_uring_peek_cqe(self.ring, cython.address(cqe)) == 0:
+            cqe = self.ring.first()
+            while cqe != cython.NULL:
                 found = (cqe.user_data, cqe.res, cqe.flags)
-                io_uring_cqe_seen(self.ring, cqe)
+                self.ring.seen(cqe)
                 if found[0] and whose(found[0]) is link:
                     self.done(found[0], found[1], found[2], out)
                 else:
                     self.aside.append(found)
+                cqe = self.ring.first()
             if link.coming == NOTHING and not link.going:
                 break
         if link.queue is not None:
