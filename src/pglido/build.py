@@ -26,6 +26,7 @@ COMPILED = (
     "session.heeding",
     "session.holding",
     "session.outbox",
+    "session.owing",
     "session.prepared",
     "session.relay",
     "session.replies",

@@ -1,44 +1,17 @@
 cimport cython
 
 from pglido.session.outbox cimport Outbox
-from pglido.session.prepared cimport Prepared
-from pglido.session.replies cimport Replies
-from pglido.session.retry cimport Retry
-from pglido.session.setup cimport Setup
+from pglido.session.owing cimport Owing
 from pglido.session.state cimport ClientState
 
-cdef int COMMAND_COMPLETE, COPY_DATA, COPY_IN_RESPONSE, DATA_ROW, ERROR_RESPONSE, IDLE, IN_TRANSACTION, NOTIFICATION_RESPONSE, PARAMETER_STATUS, READY_FOR_QUERY
-cdef int ASKING, BINDING, CALLING, CLOSING, COPY_END, DESCRIBING, EXECUTING, FAKE, KIND, PARSING, QUERYING, SWALLOW, SYNCING
+cdef int COMMAND_COMPLETE, COPY_DATA, COPY_IN_RESPONSE, DATA_ROW, ERROR_RESPONSE, IDLE, NOTIFICATION_RESPONSE, PARAMETER_STATUS, READY_FOR_QUERY
+cdef int ASKING, BINDING, CLOSING, DESCRIBING, EXECUTING, FAKE, KIND, PARSING, QUERYING, SWALLOW, SYNCING
 cdef bytes ANSWERS, LONG_KINDS
 cdef Py_ssize_t SHORT
 cdef int D, R
 cdef Py_ssize_t RESET_SIZE, DISCARD_SIZE, DEALLOCATE_SIZE, MAX_MESSAGE, LARGE_ERROR
 
-cdef class Server:
-    cdef public ClientState client
-    cdef public Replies replies
-    cdef public Prepared prepared
-    cdef public int status
-    cdef public bint skipping
-    cdef public bint copying
-    cdef public bint open
-    cdef public bint worn
-    cdef public int turns
-    cdef public object good
-    cdef public Setup setup
-    cdef public Retry retry
-    cdef public bytes unsent
-    cdef public bytearray notes
-    cdef public bint purge_query
-    cdef public str fault
-    cdef public bytes last_error
-    cdef public bint told
-    cdef Py_ssize_t _need
-    cdef int _kind
-    cdef bint _dropping
-    cdef bytearray _held
-    cdef Py_ssize_t _goal
-
+cdef class Server(Owing):
     @cython.locals(pos=Py_ssize_t, step=Py_ssize_t, whole=bytes)
     cdef int take(self, const unsigned char* buf, Py_ssize_t end, Outbox out) except? -2
 
@@ -76,15 +49,3 @@ cdef class Server:
     cdef void _failed(self, int head) except *
 
     cdef void _command_done(self, bytes tag, bint drop) except *
-    cdef bint _at_rest(self) except -1
-    cpdef bint free(self) except -1
-    cpdef bint adopting(self) except -1
-    cpdef bint answering(self) except -1
-
-    cpdef bint between_messages(self) except -1
-    cdef int owe(self, int kind) except -1
-    cpdef bytes ask(self, str sql)
-    cpdef bytes begin(self, bytes query)
-    cpdef bytes own(self, bytes sent)
-
-    cpdef bytes abandon(self)

@@ -1,11 +1,9 @@
 """One server connection's side of the relay: reads what PostgreSQL says, and keeps count of what it still owes.
 
 Rules:
-1. Every message that makes PostgreSQL answer has an entry in `replies`; its answer takes the entry off. An error
-   in the extended protocol takes off all entries up to the next Sync, and undoes what they had promised.
-2. The server is free for another client only when it owes nothing, says status I, has no batch `open` (messages of
-   the extended protocol since the last Sync: an implicit transaction), and no client message is half sent (`free`).
-3. What the session learns from a message it learns when the message is whole; all else passes by uncopied.
+1. An answer takes its entry off `replies`. An error in the extended protocol takes off all entries up to the next Sync,
+   and undoes what they had promised.
+2. What the session learns from a message it learns when the message is whole; all else passes by uncopied.
 """
 
 from ..wire import messages
@@ -16,7 +14,6 @@ from ..wire.codes import (
     DATA_ROW,
     ERROR_RESPONSE,
     IDLE,
-    IN_TRANSACTION,
     NOTIFICATION_RESPONSE,
     PARAMETER_STATUS,
     READY_FOR_QUERY,
@@ -26,9 +23,7 @@ from . import statements as _statements
 from .entries import (
     ASKING,
     BINDING,
-    CALLING,
     CLOSING,
-    COPY_END,
     DESCRIBING,
     EXECUTING,
     FAKE,
@@ -39,12 +34,8 @@ from .entries import (
     SYNCING,
 )
 from .outbox import Outbox
-from .prepared import NOTHING, Prepared
-from .replies import Replies
-from .retry import Retry
-from .setup import Setup
-from .state import ClientState
-from .statements import PREFIX, Good
+from .owing import Owing
+from .statements import PREFIX
 
 # The entry that each backend message answers: 0 none, 255 a message that no server sends in a session.
 _ANSWERS = bytearray(b"\xff" * 256)
@@ -77,64 +68,10 @@ SHORT = 30000
 LARGE_ERROR = 65536
 
 
-class Server:
-    """The session on one server connection: what is owed (`replies`), `prepared` and `setup` there.
+class Server(Owing):
+    """The session on one server connection, as it is read."""
 
-    `unsent` is what it must be sent next, which nobody asked for; `notes` are notifications that the client is to have
-    ahead of the ReadyForQuery that ends a transaction, as from PostgreSQL: libraries look for them there, and may not
-    look for what came right behind before more does.
-    """
-
-    __slots__ = (
-        "_dropping",
-        "_goal",
-        "_held",
-        "_kind",
-        "_need",
-        "client",
-        "copying",
-        "fault",
-        "good",
-        "last_error",
-        "notes",
-        "open",
-        "prepared",
-        "purge_query",
-        "replies",
-        "retry",
-        "setup",
-        "skipping",
-        "status",
-        "told",
-        "turns",
-        "unsent",
-        "worn",
-    )
-
-    def __init__(self) -> None:
-        self.client: ClientState | None = None
-        self.replies = Replies()
-        self.prepared = Prepared(self.replies)
-        self.setup = Setup(self.replies)
-        self.retry = Retry()
-        self.unsent = b""
-        self.notes: bytearray | None = None
-        self.status = IDLE
-        self.skipping = False
-        self.copying = False
-        self.open = False
-        self.worn = False
-        self.turns = 0
-        self.good: Good | None = None
-        self.purge_query = False
-        self.fault = ""
-        self.last_error = b""
-        self.told = False
-        self._need = 0
-        self._kind = 0
-        self._dropping = False
-        self._held: bytearray | None = None
-        self._goal = 0
+    __slots__ = ()
 
     # Reading.
 
@@ -428,74 +365,3 @@ class Server:
             return
         self.setup.discarding = tag == DISCARD_ALL or self.setup.discarding
         self.prepared.purged(None if drop else self.client)
-
-    # Asking.
-
-    def _at_rest(self) -> bool:
-        """Has the server answered all, outside of a transaction? What it says now is for no client in particular."""
-        if self.status != IDLE or self.open or self.skipping or self.replies.head():
-            return False
-        return self.client is None or self.client.need == 0
-
-    def free(self) -> bool:
-        """May another client have this server now?"""
-        return self._at_rest() and not self._need and self._held is None
-
-    def adopting(self) -> bool:
-        """Is it still at something of pglido's own, before what its client has asked for?"""
-        return self.setup.coming is not None or self.replies.head() == ASKING | SWALLOW
-
-    def answering(self) -> bool:
-        """Will the server answer what it was sent, without being sent more?"""
-        return not self.copying and not self.open and bool(self.replies.head())
-
-    def between_messages(self) -> bool:
-        """Can something else be said to the client now, without breaking a message in two?"""
-        return self._need == 0 or self._dropping
-
-    def owe(self, kind: int) -> None:
-        """A message of the client was sent: the server owes an answer of `kind`."""
-        self.replies.push(kind)
-        if kind in (SYNCING, QUERYING, CALLING):
-            self.open = False
-        elif kind != COPY_END:
-            self.open = True
-
-    def ask(self, sql: str) -> bytes:
-        """A query of pglido's own, whose answers end here; returns the message to send."""
-        self.prepared.unnamed = None
-        self.replies.push(QUERYING | SWALLOW)
-        return messages.query(sql)
-
-    def begin(self, query: bytes) -> bytes:
-        """The client's BEGIN, which was answered before; its answer ends here."""
-        self.prepared.unnamed = None
-        self.replies.push(QUERYING | SWALLOW)
-        self.status = IN_TRANSACTION
-        return query
-
-    def own(self, sent: bytes) -> bytes:
-        """Queries of pglido's own, made by `setup`: they leave no unnamed statement behind."""
-        self.prepared.unnamed = None
-        return sent
-
-    def abandon(self) -> bytes:
-        """The client is gone between two messages: what to send so that the server comes to rest (maybe nothing)."""
-        self.client = None
-        sent = b""
-        if self.copying:
-            sent = messages.copy_fail("client disconnected")
-            self.copying = False
-        if self.open:
-            # A Sync alone would commit what was done since the last one.
-            if not self.skipping:
-                # Not what any client has made it: None would say that there is none.
-                self.prepared.unnamed = messages.ROLL_BACK
-                self.prepared.owe(PARSING, NOTHING)
-                self.replies.push(BINDING)
-                self.replies.push(EXECUTING)
-                sent += messages.ROLL_BACK
-            self.owe(SYNCING)
-            self.skipping = False
-            sent += messages.SYNC
-        return sent

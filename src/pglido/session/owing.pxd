@@ -1,0 +1,46 @@
+from pglido.session.prepared cimport Prepared
+from pglido.session.replies cimport Replies
+from pglido.session.retry cimport Retry
+from pglido.session.setup cimport Setup
+from pglido.session.state cimport ClientState
+
+cdef int IDLE, IN_TRANSACTION
+cdef int ASKING, BINDING, CALLING, COPY_END, EXECUTING, PARSING, QUERYING, SWALLOW, SYNCING
+
+cdef class Owing:
+    cdef public ClientState client
+    cdef public Replies replies
+    cdef public Prepared prepared
+    cdef public int status
+    cdef public bint skipping
+    cdef public bint copying
+    cdef public bint open
+    cdef public bint worn
+    cdef public int turns
+    cdef public object good
+    cdef public Setup setup
+    cdef public Retry retry
+    cdef public bytes unsent
+    cdef public bytearray notes
+    cdef public bint purge_query
+    cdef public str fault
+    cdef public bytes last_error
+    cdef public bint told
+    cdef Py_ssize_t _need
+    cdef int _kind
+    cdef bint _dropping
+    cdef bytearray _held
+    cdef Py_ssize_t _goal
+
+    cdef bint _at_rest(self) except -1
+    cpdef bint free(self) except -1
+    cpdef bint adopting(self) except -1
+    cpdef bint answering(self) except -1
+
+    cpdef bint between_messages(self) except -1
+    cdef int owe(self, int kind) except -1
+    cpdef bytes ask(self, str sql)
+    cpdef bytes begin(self, bytes query)
+    cpdef bytes own(self, bytes sent)
+
+    cpdef bytes abandon(self)

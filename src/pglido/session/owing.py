@@ -1,0 +1,145 @@
+"""What one server connection owes, and what it may be sent and asked for now: the part that reading answers rests on.
+
+Every message that makes PostgreSQL answer has an entry in `replies`. The server is free for another client only when it
+owes nothing, says status I, has no batch `open` (messages of the extended protocol since the last Sync: an implicit
+transaction), and no client message is half sent (`free`).
+"""
+
+from ..wire import messages
+from ..wire.codes import IDLE, IN_TRANSACTION
+from .entries import ASKING, BINDING, CALLING, COPY_END, EXECUTING, PARSING, QUERYING, SWALLOW, SYNCING
+from .prepared import NOTHING, Prepared
+from .replies import Replies
+from .retry import Retry
+from .setup import Setup
+from .state import ClientState
+from .statements import Good
+
+
+class Owing:
+    """The session on one server connection: what is owed (`replies`), `prepared` and `setup` there.
+
+    `unsent` is what it must be sent next, which nobody asked for; `notes` are notifications that the client is to have
+    ahead of the ReadyForQuery that ends a transaction, as from PostgreSQL: libraries look for them there, and may not
+    look for what came right behind before more does.
+    """
+
+    __slots__ = (
+        "_dropping",
+        "_goal",
+        "_held",
+        "_kind",
+        "_need",
+        "client",
+        "copying",
+        "fault",
+        "good",
+        "last_error",
+        "notes",
+        "open",
+        "prepared",
+        "purge_query",
+        "replies",
+        "retry",
+        "setup",
+        "skipping",
+        "status",
+        "told",
+        "turns",
+        "unsent",
+        "worn",
+    )
+
+    def __init__(self) -> None:
+        self.client: ClientState | None = None
+        self.replies = Replies()
+        self.prepared = Prepared(self.replies)
+        self.setup = Setup(self.replies)
+        self.retry = Retry()
+        self.unsent = b""
+        self.notes: bytearray | None = None
+        self.status = IDLE
+        self.skipping = False
+        self.copying = False
+        self.open = False
+        self.worn = False
+        self.turns = 0
+        self.good: Good | None = None
+        self.purge_query = False
+        self.fault = ""
+        self.last_error = b""
+        self.told = False
+        self._need = 0
+        self._kind = 0
+        self._dropping = False
+        self._held: bytearray | None = None
+        self._goal = 0
+
+    def _at_rest(self) -> bool:
+        """Has the server answered all, outside of a transaction? What it says now is for no client in particular."""
+        if self.status != IDLE or self.open or self.skipping or self.replies.head():
+            return False
+        return self.client is None or self.client.need == 0
+
+    def free(self) -> bool:
+        """May another client have this server now?"""
+        return self._at_rest() and not self._need and self._held is None
+
+    def adopting(self) -> bool:
+        """Is it still at something of pglido's own, before what its client has asked for?"""
+        return self.setup.coming is not None or self.replies.head() == ASKING | SWALLOW
+
+    def answering(self) -> bool:
+        """Will the server answer what it was sent, without being sent more?"""
+        return not self.copying and not self.open and bool(self.replies.head())
+
+    def between_messages(self) -> bool:
+        """Can something else be said to the client now, without breaking a message in two?"""
+        return self._need == 0 or self._dropping
+
+    def owe(self, kind: int) -> None:
+        """A message of the client was sent: the server owes an answer of `kind`."""
+        self.replies.push(kind)
+        if kind in (SYNCING, QUERYING, CALLING):
+            self.open = False
+        elif kind != COPY_END:
+            self.open = True
+
+    def ask(self, sql: str) -> bytes:
+        """A query of pglido's own, whose answers end here; returns the message to send."""
+        self.prepared.unnamed = None
+        self.replies.push(QUERYING | SWALLOW)
+        return messages.query(sql)
+
+    def begin(self, query: bytes) -> bytes:
+        """The client's BEGIN, which was answered before; its answer ends here."""
+        self.prepared.unnamed = None
+        self.replies.push(QUERYING | SWALLOW)
+        self.status = IN_TRANSACTION
+        return query
+
+    def own(self, sent: bytes) -> bytes:
+        """Queries of pglido's own, made by `setup`: they leave no unnamed statement behind."""
+        self.prepared.unnamed = None
+        return sent
+
+    def abandon(self) -> bytes:
+        """The client is gone between two messages: what to send so that the server comes to rest (maybe nothing)."""
+        self.client = None
+        sent = b""
+        if self.copying:
+            sent = messages.copy_fail("client disconnected")
+            self.copying = False
+        if self.open:
+            # A Sync alone would commit what was done since the last one.
+            if not self.skipping:
+                # Not what any client has made it: None would say that there is none.
+                self.prepared.unnamed = messages.ROLL_BACK
+                self.prepared.owe(PARSING, NOTHING)
+                self.replies.push(BINDING)
+                self.replies.push(EXECUTING)
+                sent += messages.ROLL_BACK
+            self.owe(SYNCING)
+            self.skipping = False
+            sent += messages.SYNC
+        return sent
