@@ -33,6 +33,7 @@ COMPILED = (
     "session.retry",
     "session.rewriting",
     "session.server",
+    "session.settings",
     "session.setup",
     "session.state",
     "wire.lexis",

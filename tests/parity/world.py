@@ -242,7 +242,7 @@ class World:
             seat.inward += session.abandon()
         if session.free():
             self._give(seat)
-        elif session.status != ord("I") and not session.replies.head() and not session.skipping:
+        elif session.status != ord("I") and not session.replies.head and not session.skipping:
             seat.inward += session.ask("ROLLBACK")
 
     # Judging.

@@ -77,7 +77,7 @@ class Owing:
 
     def _at_rest(self) -> bool:
         """Has the server answered all, outside of a transaction? What it says now is for no client in particular."""
-        if self.status != IDLE or self.open or self.skipping or self.replies.head():
+        if self.status != IDLE or self.open or self.skipping or self.replies.head:
             return False
         return self.client is None or self.client.need == 0
 
@@ -87,11 +87,11 @@ class Owing:
 
     def adopting(self) -> bool:
         """Is it still at something of pglido's own, before what its client has asked for?"""
-        return self.setup.coming is not None or self.replies.head() == ASKING | SWALLOW
+        return self.setup.coming is not None or self.replies.head == ASKING | SWALLOW
 
     def answering(self) -> bool:
         """Will the server answer what it was sent, without being sent more?"""
-        return not self.copying and not self.open and bool(self.replies.head())
+        return not self.copying and not self.open and bool(self.replies.head)
 
     def between_messages(self) -> bool:
         """Can something else be said to the client now, without breaking a message in two?"""

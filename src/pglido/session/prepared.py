@@ -181,7 +181,7 @@ class Prepared:
         failed = 0
         undone = []
         while replies.count:
-            entry = replies.head()
+            entry = replies.head
             if not entry or entry & KIND == SYNCING:
                 break
             replies.pop()

@@ -4,6 +4,7 @@ cdef int COPY_END, FAKE, KIND, MAX_OWED, SWALLOW, SYNCING
 
 cdef class Replies:
     cdef public Py_ssize_t count
+    cdef readonly int head
     cdef public Py_ssize_t turns
     cdef Py_ssize_t _first
     cdef bytearray _ring
@@ -12,10 +13,10 @@ cdef class Replies:
     cpdef int push(self, int entry) except -1
 
     @cython.locals(entry=int)
-    cpdef int head(self) except -1
+    cpdef int pop(self) except -1
 
     @cython.locals(entry=int)
-    cpdef int pop(self) except -1
+    cdef int _take(self) except -1
 
     cpdef bytes entries(self)
     cpdef int last(self) except -1

@@ -128,7 +128,7 @@ class Server(Owing):
         at = pos
         if buf[at] != DATA_ROW and buf[at] != COPY_DATA:
             return 0
-        head = self.replies.head()
+        head = self.replies.head
         if head == ASKING | SWALLOW:
             return 0
         while end - at >= 5 and (buf[at] == DATA_ROW or buf[at] == COPY_DATA):
@@ -176,7 +176,7 @@ class Server(Owing):
             self.fault = "server sent a ReadyForQuery of wrong size"
             return have
         total = size + 1
-        head = self.replies.head()
+        head = self.replies.head
         drop = self._drops(kind, head)
         looked = kind in (READY_FOR_QUERY, PARAMETER_STATUS)
         if kind == ERROR_RESPONSE:
@@ -219,7 +219,7 @@ class Server(Owing):
         """A message went by whole: take off the entry that it answers, then make the answers now due."""
         answers = ANSWERS[self._kind]
         if answers:
-            head = self.replies.head()
+            head = self.replies.head
             if head & KIND == answers:
                 self._answered()
             elif answers in (PARSING, BINDING, CLOSING):
@@ -237,8 +237,8 @@ class Server(Owing):
 
     def settle(self, buf: bytes, out: Outbox) -> None:
         """Make the answers that are due and that the server wasn't asked for."""
-        while not self._need and self._held is None and self.replies.head() & FAKE:
-            answer = messages.PARSE_COMPLETE if self.replies.head() & KIND == PARSING else messages.CLOSE_COMPLETE
+        while not self._need and self._held is None and self.replies.head & FAKE:
+            answer = messages.PARSE_COMPLETE if self.replies.head & KIND == PARSING else messages.CLOSE_COMPLETE
             self._answered()
             if self.client is not None:
                 out.put(buf, answer)
@@ -310,7 +310,7 @@ class Server(Owing):
         if name in _settings.FACTS:
             return drop
         self.setup.reported(name, words[1])
-        if not self.replies.head():
+        if not self.replies.head:
             self._learn(drop, out, buf)
         return drop or (self.setup.resetting and self.client is not None and name in self.client.home.values)
 

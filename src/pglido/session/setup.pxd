@@ -1,17 +1,18 @@
 from pglido.session.outbox cimport Outbox
 from pglido.session.replies cimport Replies
+from pglido.session.settings cimport Settings
 from pglido.session.state cimport ClientState, Functions
 
 cdef int QUERY, ASKING, QUERYING, SWALLOW, TRYING
 
 cdef class Setup:
     cdef public Replies replies
-    cdef public object home
-    cdef public object settings
+    cdef public Settings home
+    cdef public Settings settings
     cdef public str encoding
     cdef public bint resetting
     cdef public bint discarding
-    cdef public object coming
+    cdef public Settings coming
     cdef public int suspect
     cdef public bint defining
     cdef public bint deciding
@@ -33,7 +34,7 @@ cdef class Setup:
     cdef set _told
     cdef bint _was_reset
 
-    cpdef bytes adopt(self, object wanted)
+    cpdef bytes adopt(self, Settings wanted)
     cdef int closed(self, bytes name) except -1
     cdef int swallowed(self) except -1
     cdef int reported(self, str name, bytes value) except -1

@@ -1,3 +1,5 @@
+from pglido.session.settings cimport Settings
+
 cdef class Counts:
     cdef public long long client_parses
     cdef public long long server_parses
@@ -30,8 +32,8 @@ cdef class Budget:
 
 cdef class ClientState:
     cdef public Rules rules
-    cdef public object home
-    cdef public object settings
+    cdef public Settings home
+    cdef public Settings settings
     cdef public dict statements
     cdef public bytes unnamed
     cdef public dict marks

@@ -122,7 +122,7 @@ def resting(guest: Guest) -> bool:
         return not guest.session.begun
     session = guest.server.session
     kept = guest.session.rules.keep or session.setup.pins
-    return bool(kept) and session.status == IDLE and not session.replies.head()
+    return bool(kept) and session.status == IDLE and not session.replies.head
 
 
 def over_time(guest: Guest, now: float) -> str | None:
@@ -132,7 +132,7 @@ def over_time(guest: Guest, now: float) -> str | None:
         return None
     settings = live.settings_for(guest.user)
     session = guest.server.session if guest.server is not None else None
-    working = session is not None and session.replies.head()
+    working = session is not None and session.replies.head
     if session is None or (session.status == IDLE and not session.open and not working):
         if settings.client_idle_timeout and now - guest.rested > settings.client_idle_timeout:
             return "client_idle_timeout"

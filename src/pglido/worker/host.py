@@ -78,7 +78,7 @@ class Host(Exchange):
         if session.copying:
             self.pump.send(backend, session.abandon())
         if not session.free():
-            if session.status != STATUS_IDLE and not session.replies.head() and not session.skipping:
+            if session.status != STATUS_IDLE and not session.replies.head and not session.skipping:
                 self.pump.send(backend, session.ask("ROLLBACK"))
         elif backend.cancels:
             return
@@ -113,7 +113,7 @@ class Host(Exchange):
         backend.reset_due = keep or backend.live.settings.server_reset_query_always
         backend.session.worn = backend.session.worn or backend.session.setup.pins & UNDYING != 0
         backend.deadline = self.pump.now + (backend.live.settings.cancel_wait_timeout or 10.0)
-        busy = bool(backend.session.replies.head())
+        busy = bool(backend.session.replies.head)
         self.pump.send(backend, backend.session.abandon())
         if busy and not guest.leaving:
             self.outside.cancel(backend)

@@ -359,7 +359,7 @@ class Worker:
         elif backend is not None and backend.session.adopting():
             # Not the settings in front of the client's query.
             self.cancel_soon(guest)
-        elif backend is not None and backend.session.replies.head():
+        elif backend is not None and backend.session.replies.head:
             self.cancel(backend)
 
     def cancel_soon(self, guest: Guest) -> None:

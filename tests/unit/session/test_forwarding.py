@@ -243,7 +243,7 @@ def test_terminate_comes_after_what_was_asked_before(talk: Talk) -> None:
     talk.client >> query("insert") + TERMINATE
     talk.server << query("insert")
     assert talk.client.verdict == GOODBYE
-    assert talk.server.session.replies.head()
+    assert talk.server.session.replies.head
 
 
 # Leaving a server behind.

@@ -19,10 +19,10 @@ def test_entries_come_out_in_the_order_they_went_in(steps: list[int | None]) -> 
                 replies.push(step)
                 wanted.append(step)
             elif wanted:
-                assert replies.head() == wanted[0]
+                assert replies.head == wanted[0]
                 assert replies.pop() == wanted.pop(0)
             assert replies.count == len(wanted)
-            assert replies.head() == (wanted[0] if wanted else 0)
+            assert replies.head == (wanted[0] if wanted else 0)
             assert replies.last() == (wanted[len(wanted) - 1] if wanted else 0)
             assert list(replies.entries()) == wanted
 
@@ -31,7 +31,7 @@ def test_a_mark_in_front_is_no_question(build: Build) -> None:
     replies = build.session.replies.Replies()
     replies.push(COPY_END)
     replies.push(COPY_END)
-    assert replies.head() == 0
+    assert replies.head == 0
     assert replies.count == 0
 
 

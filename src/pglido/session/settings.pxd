@@ -1,0 +1,10 @@
+cdef class Settings:
+    cdef object __weakref__
+    cdef readonly dict values
+    cdef readonly dict prepared
+    cdef readonly frozenset prepared_names
+    cdef readonly tuple dialect
+    cdef readonly bint odd
+    cdef readonly bint own_temp
+    cdef readonly bint large
+    cdef readonly bint hasty
