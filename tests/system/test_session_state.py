@@ -615,3 +615,266 @@ def test_setting_with_a_name_beyond_ascii(pooler: MakePooler, encoding: str, sai
     assert tenant_elsewhere(pool, "app.größe") == ""
     wire.send(m.message("Q", "SELECT current_setting('app.größe')".encode(codec) + b"\0"))
     assert wire.until()[1].row == [b"one"]
+
+
+PARAMETRIC = "SELECT set_config($1, $2, false)"
+SET_IT = m.bind("", "keep", "app.tenant", "one") + m.execute() + m.SYNC
+
+
+@pytest.mark.parametrize("statements", [0, 10])
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        m.parse("keep", "SELECT 1") + m.SYNC,
+        m.bind("", "missing") + m.close_statement("keep") + m.parse("keep", "SELECT 1") + m.SYNC,
+        b"".join(m.parse(f"k{at}", f"{PARAMETRIC}, {at}") for at in range(100)) + m.SYNC,
+    ],
+)
+def test_statement_is_heeded_whatever_was_tried_with_its_name(
+    pooler: MakePooler, statements: int, meanwhile: bytes
+) -> None:
+    pool = pooler(default_pool_size=1, workers=1, max_prepared_statements=statements)
+    wire = pool.wire()
+    for data in (m.parse("keep", PARAMETRIC) + m.SYNC, meanwhile, SET_IT):
+        wire.send(data)
+        read = wire.until()
+    assert kinds(read) == "2DCZ"
+    assert tenant_elsewhere(pool) == ""
+
+
+@pytest.mark.parametrize("statements", [0, 10])
+def test_unnamed_statement_is_heeded_though_the_next_one_was_skipped(pooler: MakePooler, statements: int) -> None:
+    pool = pooler(default_pool_size=1, workers=1, max_prepared_statements=statements)
+    wire = pool.wire()
+    wire.send(m.parse("", PARAMETRIC) + m.SYNC)
+    wire.until()
+    wire.send(m.bind("", "missing") + m.parse("", "SELECT 1") + m.SYNC)
+    assert error_in(wire.until())["C"] == "26000"
+    wire.send(m.bind("", "", "app.tenant", "one") + m.execute() + m.SYNC)
+    assert kinds(wire.until()) == "2DCZ"
+    assert tenant_elsewhere(pool) == ""
+
+
+@pytest.mark.parametrize("first", ["PREPARE other AS SELECT 1", "DEALLOCATE one", "DISCARD PLANS"])
+def test_execute_is_heeded_besides_other_statements(pooler: MakePooler, first: str) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire = pool.wire()
+    wire.run("PREPARE keep AS SELECT set_config('app.tenant', $1, false)")
+    wire.run("PREPARE one AS SELECT 1")
+    wire.run(f"{first}; EXECUTE keep('one')")
+    assert tenant_elsewhere(pool) == ""
+    assert wire.one("SHOW app.tenant") == "one"
+
+
+def test_setting_with_a_long_name_in_a_parameter(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    for name in ("app." + "x" * 500, "app." + "x" * 5000):
+        wire = pool.wire()
+        wire.send(m.parse("", PARAMETRIC) + m.bind("", "", name, "one") + m.execute() + m.SYNC)
+        wire.until()
+        assert tenant_elsewhere(pool, name) == ""
+        wire.close()
+
+
+def function(code: str, name: str = "u_function", language: str = "plpgsql") -> str:
+    """SQL that makes a function that returns text."""
+    return f"CREATE OR REPLACE FUNCTION {name}() RETURNS text LANGUAGE {language} AS $made${code}$made$"
+
+
+@pytest.mark.parametrize("bound", [True, False])
+def test_function_that_is_made_anew_is_heeded_where_it_was_prepared_before(pooler: MakePooler, bound: bool) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire = pool.wire()
+    wire.run(function("BEGIN RETURN 1; END"))
+    wire.run("PREPARE by_sql AS SELECT u_function()")
+    wire.send(m.parse("keep", "SELECT u_function()") + m.SYNC)
+    wire.until()
+    wire.run(function("BEGIN RETURN set_config('app.tenant', 'one', false); END"))
+    if bound:
+        wire.send(m.bind("", "keep") + m.execute() + m.SYNC)
+        wire.until()
+    else:
+        wire.run("EXECUTE by_sql")
+    assert tenant_elsewhere(pool) == ""
+    assert wire.one("SHOW app.tenant") == "one"
+    wire.run("DROP FUNCTION u_function()")
+
+
+@pytest.mark.parametrize(
+    ("code", "language"),
+    [
+        ("BEGIN\n -- sets it\n SET app.tenant = 'one'; RETURN 1; END", "plpgsql"),
+        ("BEGIN /* sets it */ SET app.tenant = 'one'; RETURN 1; END", "plpgsql"),
+        ("BEGIN SET/* it */app.tenant = 'one'; RETURN 1; END", "plpgsql"),
+        ("BEGIN EXECUTE $$SET app.tenant = 'one'$$; RETURN 1; END", "plpgsql"),
+        ("BEGIN EXECUTE 'SET app.tenant = ''one'''; RETURN 1; END", "plpgsql"),
+        ("BEGIN EXECUTE format('SET %I.%I = %L', 'app', 'tenant', 'one'); RETURN 1; END", "plpgsql"),
+        ("BEGIN EXECUTE 'SET app.' || 'tenant = ''one'''; RETURN 1; END", "plpgsql"),
+        ('BEGIN SET "app"."tenant" = $$one$$; RETURN 1; END', "plpgsql"),
+        ("BEGIN RETURN set_config($$app.tenant$$, 'one', false); END", "plpgsql"),
+        ("DECLARE n text := 'app.tenant'; BEGIN RETURN set_config(n, 'one', false); END", "plpgsql"),
+        ("BEGIN RETURN set_config(lower('APP') || '.tenant', 'one', false); END", "plpgsql"),
+        ("-- sets it\nSET app.tenant = 'one'; SELECT 'a'", "sql"),
+    ],
+)
+def test_function_is_told_by_its_text_however_that_is_written(pooler: MakePooler, code: str, language: str) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    maker, wire = pool.wire(), pool.wire()
+    maker.run(function(code, language=language))
+    maker.run(function("BEGIN RETURN u_function(); END", "u_caller"))
+    maker.bye()
+    wire.run("SELECT u_caller()")
+    assert wire.one("SHOW app.tenant") == "one"
+    if pins(pool):
+        wire.bye()
+    assert tenant_elsewhere(pool) == ""
+    pool.wire().run("DROP FUNCTION u_function(), u_caller()")
+
+
+def test_function_that_updates_the_view_of_settings_is_heeded(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire = pool.wire()
+    wire.run(function("BEGIN UPDATE pg_settings SET setting = '1MB' WHERE name = 'work_mem'; RETURN 1; END"))
+    wire.run("SELECT u_function()")
+    assert pool.wire().one("SHOW work_mem") == "4MB"
+    assert wire.one("SHOW work_mem") == "1MB"
+    wire.run("DROP FUNCTION u_function()")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE TABLE u_table (n int, said text DEFAULT u_function())",
+        "CREATE TABLE u_table (n int CHECK (u_function() <> ''))",
+        "CREATE TABLE u_table (n int); CREATE RULE u_rule AS ON INSERT TO u_table DO ALSO SELECT u_function()",
+    ],
+)
+def test_function_that_is_called_where_rows_are_written_is_heeded(pooler: MakePooler, made: str) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    maker, wire = pool.wire(), pool.wire()
+    maker.run(function("BEGIN RETURN set_config('app.tenant', 'one', false); END"))
+    maker.run(made + "; CREATE OR REPLACE FUNCTION u_last() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    wire.run("INSERT INTO u_table VALUES (1)")
+    assert tenant_elsewhere(pool) == ""
+    assert wire.one("SHOW app.tenant") == "one"
+    wire.run("DROP TABLE u_table; DROP FUNCTION u_function(), u_last()")
+
+
+def test_aggregate_that_sets_is_heeded(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire = pool.wire()
+    wire.run("CREATE AGGREGATE u_sets(text, bool) (sfunc = set_config, stype = text, initcond = 'app.tenant')")
+    wire.run("DISCARD ALL")
+    wire.run("SELECT u_sets('one', false)")
+    wire.bye()
+    assert tenant_elsewhere(pool) == ""
+    pool.wire().run("DROP AGGREGATE u_sets(text, bool)")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT set_config -- here\n ('app.' || 'tenant', 'one', false)",
+        "SELECT \"set_config\"('app.' || 'tenant', 'one', false)",
+        "SELECT U&\"set_con\\0066ig\"('app.' || 'tenant', 'one', false)",
+        "DO $$ BEGIN EXECUTE 'SET app.' || 'tenant = ''one'''; END $$",
+        "DO $$ BEGIN EXECUTE format('SET %I.%I = %L', 'app', 'tenant', 'one'); END $$",
+    ],
+)
+def test_setting_whose_name_is_put_together_keeps_the_client(pooler: MakePooler, sql: str) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    wire = pool.wire()
+    wire.run(sql)
+    assert pinned(pool, 1)[0]["reason"] == "setting of unknown name"
+    assert tenant_elsewhere(pool) == ""
+    assert wire.one("SHOW app.tenant") == "one"
+
+
+def test_setting_by_a_function_call_keeps_the_client_but_large_objects_do_not(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    wire = pool.wire()
+    wire.send(m.function_call(957, b"\0\6\0\0", binary=True))  # lo_creat
+    assert kinds(wire.until()) == "VZ"
+    assert pins(pool) == []
+    wire.send(m.function_call(2078, "app.tenant", "one", "f"))  # set_config
+    assert kinds(wire.until()) == "VZ"
+    assert pinned(pool, 1)[0]["reason"] == "setting of unknown name"
+    assert tenant_elsewhere(pool) == ""
+
+
+def test_setting_in_a_text_with_backslashes_in_plain_constants(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire = pool.wire()
+    wire.run("SET standard_conforming_strings = off")
+    wire.run("SELECT 'it\\'s', set_config('app.tenant', 'one', false) --'")
+    assert tenant_elsewhere(pool) == ""
+    assert wire.one("SHOW app.tenant") == "one"
+
+
+@pytest.mark.parametrize("politely", [True, False])
+@pytest.mark.parametrize("read", [True, False])
+def test_function_is_known_though_its_maker_left_at_once(pooler: MakePooler, politely: bool, read: bool) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    for name in ("u_first", "u_second", "u_third"):
+        maker, wire = pool.wire(), pool.wire()
+        maker.send(m.query(function("BEGIN RETURN set_config('app.tenant', 'one', false); END", name)))
+        if read:
+            maker.until()
+        if politely:
+            maker.bye()
+        else:
+            maker.close()
+        eventually(lambda: pool.pool()["sv_active"] == 0 and pool.pool()["sv_idle"] == 1)
+        (made,) = wire.run(f"SELECT count(*) FROM pg_proc WHERE proname = '{name}'")
+        if made == ["1"]:
+            wire.run(f"SELECT {name}()")
+            assert tenant_elsewhere(pool) == ""
+            wire.run(f"DROP FUNCTION {name}()")
+        wire.bye()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SET search_path = pg_temp, public; SELECT 1 AS n INTO t",
+        "SELECT set_config('search_path', 'pg_temp', true); CREATE TABLE t (n int)",
+        "BEGIN; SET LOCAL search_path = 'pg_temp'; CREATE TABLE t (n int); COMMIT",
+    ],
+)
+def test_table_that_is_temporary_by_the_search_path_alone_keeps_the_client(pooler: MakePooler, sql: str) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire = pool.wire()
+    wire.run(sql)
+    assert pinned(pool, 1)[0]["reason"] == "temporary object"
+
+
+def test_table_made_by_a_select_is_temporary_by_the_search_path(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire = pool.wire()
+    wire.run("SET search_path = pg_temp, public")
+    wire.run("SELECT 1")
+    assert pins(pool) == []
+    wire.run("SELECT 1 AS n INTO t")
+    assert pinned(pool, 1)[0]["reason"] == "temporary object"
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        "SELECT u_last()",
+        "EXECUTE u_last",
+        "INSERT INTO u_child VALUES (lastval())",
+        "DO $$ BEGIN INSERT INTO u_child VALUES (lastval()); END $$",
+    ],
+)
+def test_value_of_a_sequence_is_not_told_to_another_who_does_not_ask_by_name(pooler: MakePooler, ask: str) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    maker, wire, other = pool.wire(), pool.wire(), pool.wire()
+    maker.run("DROP SEQUENCE IF EXISTS u_counter; DROP TABLE IF EXISTS u_child; DROP FUNCTION IF EXISTS u_last()")
+    maker.run("CREATE SEQUENCE u_counter; CREATE TABLE u_child (n bigint)")
+    maker.run("CREATE FUNCTION u_last() RETURNS bigint LANGUAGE sql AS 'SELECT lastval()'")
+    maker.bye()
+    wire.run("PREPARE u_last AS SELECT lastval()")
+    other.run("SELECT nextval('u_counter')")
+    assert error_in(wire.ask(ask))["C"] == "55000"
+    wire.run("DROP FUNCTION u_last(); DROP SEQUENCE u_counter; DROP TABLE u_child")

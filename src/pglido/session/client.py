@@ -35,7 +35,7 @@ from .entries import (
     QUERYING,
     SYNCING,
 )
-from .heeding import TOO_LARGE, UNKNOWN
+from .heeding import TOO_LARGE
 from .holding import LONGEST_HELD, SMALL
 from .outbox import Outbox
 from .rewriting import Rewriting
@@ -46,6 +46,9 @@ from .verdicts import ATTACH, GO_ON, GOODBYE, WAIT
 
 # The server takes no longer message of these kinds (PQ_SMALL_MESSAGE_LIMIT in PostgreSQL).
 SHORT_LIMIT = 10000
+
+# How much is awaited of a function call, for the function in front.
+CALLED_FIRST = 9
 
 # What kinds of messages there are: 0 unknown, 1 may be long, 2 short.
 _SIZES = bytearray(256)
@@ -173,7 +176,10 @@ class Client(Rewriting):
             if not server.copying:
                 server.owe(SYNCING)
         elif kind == FUNCTION_CALL:
-            self.heed_unknown(UNKNOWN, b"function call")
+            if have < total and have < CALLED_FIRST:
+                self.goal = min(total, CALLED_FIRST)
+                return 0
+            self.heed_call(src[at + 5 : at + have])
             server.owe(CALLING)
         elif kind in (COPY_DONE, COPY_FAIL):
             server.copying = False

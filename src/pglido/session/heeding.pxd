@@ -6,9 +6,10 @@ from pglido.session.setup cimport Setup
 from pglido.session.state cimport ClientState, Functions, Rules
 from pglido.wire cimport sql
 
-cdef int CREATES, ENDS, LASTING, LISTENS, PREPARES, SEQUENCES, SETS, TEMP, UNDYING, UNNAMED, UNREAD, WRITES
+cdef int CREATES, UNKNOWN, ENDS, LASTING, LISTENS, PREPARES, SEQUENCES, SETS, TEMP, UNDYING, UNNAMED, UNREAD, WRITES
 cdef int FAILED, GO_ON, HEAR, IDLE
 cdef tuple NO_NAMES
+cdef frozenset LARGE_OBJECTS
 
 cdef class Heeding(ClientState):
     cdef public Server server
@@ -18,19 +19,25 @@ cdef class Heeding(ClientState):
     cdef public bint counts
     cdef public long long counted
     cdef public long long number
+    cdef public long long studied
     cdef public tuple wish
     cdef public frozenset granted
 
     @cython.locals(flags=int)
     cdef bint heed(self, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 
-    @cython.locals(flags=int)
-    cdef int mark(self, bytes name, bytes text) except -1
+    @cython.locals(flags=int, kept=list)
+    cdef int mark(self, bytes text) except -1
 
-    @cython.locals(flags=int, text=bytes, names=tuple)
-    cdef bint heed_bound(self, bytes name, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
+    @cython.locals(flags=int)
+    cdef int mark_named(self, bytes text) except -1
+
+    @cython.locals(flags=int, names=tuple)
+    cdef bint heed_bound(self, bytes name, bytes text, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 
     cdef int heed_unknown(self, int flags, bytes text) except -1
+
+    cdef int heed_call(self, bytes call) except -1
 
     cdef bint heed_parsed(self, int flags, bytes text, Outbox out, const unsigned char* buf) except -1
 
@@ -38,14 +45,19 @@ cdef class Heeding(ClientState):
 
     cpdef int grant(self) except -1
 
-    @cython.locals(functions=Functions, flags=int)
+    cdef int _study(self) except -1
+    cdef int _keep(self, int flags, said) except -1
+    cdef int _vague(self, int flags, bytes text, said) except -1
+
+    @cython.locals(functions=Functions, flags=int, wary=bint)
     cdef int _flags(self, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop) except -1
 
     cdef bint _only_writes(self, int flags) except -1
+    cdef int _advances(self) except -1
     cdef bint _counts_here(self) except -1
     cdef bint _meet(self, int flags, bytes text, tuple names, Outbox out, const unsigned char* buf) except -1
 
-    @cython.locals(server=Server)
+    @cython.locals(server=Server, asks=bint)
     cdef bint _must_wait(self, int flags, bytes text, said, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(setup=Setup, functions=Functions, named=tuple)

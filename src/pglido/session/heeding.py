@@ -1,7 +1,8 @@
 """What of a client's messages may touch its session: suspicions raised for its server, and channels asked for.
 
-A query is looked at when it is sent; a statement when it is parsed, and what it may do is remembered (`marks`) for
-when it is bound. Before a LISTEN goes to the server, the pool's own connection must listen (verdict HEAR).
+A query is looked at when it is sent; a statement when it is parsed, and what it may do is remembered for when it is
+bound: by its text (`marks`), or for all together that SQL has prepared, or that aren't shared (`sql_flags`). Before a
+LISTEN goes to the server, the pool's own connection must listen (verdict HEAR).
 """
 
 from ..wire import sql
@@ -36,6 +37,9 @@ TOO_LARGE = UNKNOWN | UNNAMED
 # Marks of statements that were closed since: how many are kept, besides as many as there are statements.
 MARKS = 64
 
+# The functions by which libraries reach large objects (be-fsstubs.c): these set nothing.
+LARGE_OBJECTS = frozenset({715, 764, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172})
+
 NO_NAMES: tuple[str, ...] = ()
 
 
@@ -44,11 +48,23 @@ class Heeding(ClientState):
 
     `sql_flags` is what its SQL-level prepared statements may do, `sql_names` the settings that they name; `counts`: it
     has asked for the values of sequences once, which is why it keeps the server where it advanced them last, `counted`.
+    `studied` is the version of what is known of functions with which statements were marked.
     `wish` are the channels that it is about to listen to, `granted` those that are listened to for it until its
     transaction has ended (None: it has not asked).
     """
 
-    __slots__ = ("counted", "counts", "granted", "number", "server", "sql_flags", "sql_names", "verdict", "wish")
+    __slots__ = (
+        "counted",
+        "counts",
+        "granted",
+        "number",
+        "server",
+        "sql_flags",
+        "sql_names",
+        "studied",
+        "verdict",
+        "wish",
+    )
 
     def __init__(self, home: Settings, rules: Rules) -> None:
         super().__init__(home, rules)
@@ -58,6 +74,7 @@ class Heeding(ClientState):
         self.sql_names = NO_NAMES
         self.counts = False
         self.counted = 0
+        self.studied = rules.functions.version
         self.number = next(NUMBERS)
         self.wish: tuple[bytes, ...] = ()
         self.granted: frozenset[bytes] | None = None
@@ -69,30 +86,49 @@ class Heeding(ClientState):
             return False
         return self._meet(flags, src[first:stop], NO_NAMES, out, buf)
 
-    def mark(self, name: bytes, text: bytes) -> int:
-        """This text is parsed under `name`: remember what executing it may do. Returns its flags."""
+    def mark(self, text: bytes) -> int:
+        """This text is parsed: remember what executing it may do. Returns its flags."""
         flags = self._flags(text, 0, len(text))
         if flags:
             if self.marks is None:
                 self.marks = {}
             elif len(self.marks) > 2 * len(self.statements or ()) + MARKS:
-                kept = [b"", *(self.statements or ())]
+                statements = self.statements or {}
+                kept = [self.unnamed, *[statement.rest for statement in statements.values()]]
                 self.marks = {one: self.marks[one] for one in kept if one in self.marks}
-            self.marks[name] = flags, text
+            self.marks[text] = flags
         elif self.marks is not None:
-            self.marks.pop(name, None)
+            self.marks.pop(text, None)
         return flags
 
-    def heed_bound(self, name: bytes, src: bytes, first: int, stop: int, out: Outbox, buf: bytes) -> bool:
-        """A statement is bound, by the message whose body after the names is `src[first:stop]`; must it wait?"""
-        if self.marks is not None and name in self.marks:
-            flags, text = self.marks[name]
-        elif self.sql_flags and name and (self.statements is None or name not in self.statements):
+    def mark_named(self, text: bytes) -> int:
+        """This text is parsed under a name that nobody follows: as if SQL had prepared it. Returns its flags."""
+        flags = self._flags(text, 0, len(text))
+        if flags:
+            said = _reading.read(text)
+            self._keep(flags | self._vague(flags, text, said), said)
+        return flags
+
+    def heed_bound(
+        self, name: bytes, text: bytes | None, src: bytes, first: int, stop: int, out: Outbox, buf: bytes
+    ) -> bool:
+        """A statement is bound, by the message whose body after the names is `src[first:stop]`; must it wait?
+
+        `text` is what its Parse said, None if that is not known.
+        """
+        assert self.server is not None
+        if self.studied != self.rules.functions.version:
+            self._study()
+        if text is not None:
+            flags = self.marks[text] if self.marks is not None and text in self.marks else 0
+            if self.server.setup.defining:
+                flags |= UNREAD & self.rules.heeded
+        elif name and self.sql_flags:
             # SQL may have prepared it.
-            flags, text = PREPARES & self.rules.heeded, b""
+            flags, text = (PREPARES | self.sql_flags & WRITES) & self.rules.heeded, b""
         else:
             return False
-        if self._only_writes(flags):
+        if not flags or self._only_writes(flags):
             return False
         names = _reading.names_in(src[first:stop]) if flags & (SETS | PREPARES) else NO_NAMES
         return self._meet(flags, text, names, out, buf)
@@ -103,6 +139,11 @@ class Heeding(ClientState):
         flags &= self.rules.heeded
         if flags:
             self.server.setup.suspicion(flags, NO_NAMES, False, text)
+
+    def heed_call(self, call: bytes) -> None:
+        """A function is called, by the message whose body is `call`: what its arguments say is not read."""
+        flags = UNKNOWN if int.from_bytes(call[:4], "big") in LARGE_OBJECTS else UNKNOWN | UNNAMED
+        self.heed_unknown(flags, b"function call")
 
     def heed_parsed(self, flags: int, text: bytes, out: Outbox, buf: bytes) -> bool:
         """A text with these flags is about to be parsed, likely to be executed in the same batch; must it wait?"""
@@ -121,10 +162,34 @@ class Heeding(ClientState):
         """The wish is fulfilled."""
         self.granted = (self.granted or frozenset()) | frozenset(self.wish)
 
+    def _study(self) -> None:
+        """Functions may do what they didn't: so may the statements that were parsed before."""
+        self.studied = self.rules.functions.version
+        if self.sql_flags:
+            self.sql_flags |= UNREAD & self.rules.heeded
+        for statement in list((self.statements or {}).values()):
+            self.mark(statement.rest)
+        if self.unnamed is not None:
+            self.mark(self.unnamed)
+
+    def _keep(self, flags: int, said: Look) -> None:
+        """A text with these flags was prepared by SQL, or as if."""
+        self.sql_flags |= flags
+        self.sql_names = tuple(sorted({*self.sql_names, *said.names}))
+
+    def _vague(self, flags: int, text: bytes, said: Look) -> int:
+        """The flag of a text that can set something by a name that it doesn't say, else 0."""
+        vague = flags & SETS and (said.vague or _reading.unnamed(text, self.rules.functions.vague))
+        return UNNAMED & self.rules.heeded if vague else 0
+
     def _flags(self, src: bytes, first: int, stop: int) -> int:
         """What the text `src[first:stop]`, which may end before in a zero, may do to the session."""
         functions = self.rules.functions
-        flags = sql.scan(src, first, stop, self.settings.odd, functions.touchy)
+        wary = self.settings.wary
+        flags = sql.scan(src, first, stop, wary and self.settings.odd, functions.touchy)
+        if wary and self.settings.own_temp:
+            # SELECT INTO makes tables, too.
+            flags |= TEMP
         if (flags & WRITES and functions.triggers) or (self.server is not None and self.server.setup.defining):
             # What a function loads or seeds is not said by the text that calls it.
             flags |= UNREAD
@@ -132,12 +197,16 @@ class Heeding(ClientState):
 
     def _only_writes(self, flags: int) -> bool:
         """Is there nothing to heed but that rows are written? That may advance sequences, whose values are kept."""
-        assert self.server is not None
-        if not flags & WRITES:
+        if flags != WRITES:
             return False
+        self._advances()
+        return not self.counts
+
+    def _advances(self) -> None:
+        """From now on the server's sequences are where this client has brought them."""
+        assert self.server is not None
         self.server.setup.counter = self.number
         self.counted = self.server.setup.number
-        return flags == WRITES and not self.counts
 
     def _counts_here(self) -> bool:
         """Is this server where its sequences were advanced last, and by nobody else since?"""
@@ -152,6 +221,8 @@ class Heeding(ClientState):
         said = _reading.read(text)
         if self._must_wait(flags, text, said, out, buf):
             return True
+        if flags & WRITES:
+            self._advances()
         self._suspect(flags, text, said, names)
         return False
 
@@ -163,7 +234,11 @@ class Heeding(ClientState):
             for name in said.executes + said.prepares:
                 if name in self.statements:
                     out.put(buf, server.prepared.lend(name, self.statements[name]))
-        if flags & SEQUENCES and _reading.counts(text):
+        if flags & PREPARES and self.sql_flags & SEQUENCES and _reading.executes(text):
+            asks = self.counts
+        else:
+            asks = flags & SEQUENCES != 0 and _reading.counts(text, self.rules.functions.counting)
+        if asks:
             self.counts = True
             if not self._counts_here() and not server.open:
                 # Never the values of another, nor those of before it was elsewhere.
@@ -181,12 +256,15 @@ class Heeding(ClientState):
         if not setup.stained() and not self._has_state() and _reading.only_cleans(text, said):
             flags = 0
         if flags & PREPARES:
+            if self.studied != functions.version:
+                self._study()
             if said.prepares or not _reading.whole(text):
-                self.sql_flags |= flags
-                self.sql_names = tuple(sorted({*self.sql_names, *said.names}))
+                self._keep(flags, said)
             elif not flags & ENDS:
+                flags &= ~PREPARES
+            if _reading.executes(text):
                 # To execute what was prepared by SQL does what its text does.
-                flags = flags & ~PREPARES | self.sql_flags
+                flags |= self.sql_flags
                 named += self.sql_names
         if flags & ENDS:
             flags |= self._ended(text)
@@ -194,8 +272,7 @@ class Heeding(ClientState):
             flags &= ~UNDYING
         if flags & CREATES and self.settings.own_temp:
             flags |= TEMP
-        if flags & SETS and (names is None or said.vague or _reading.unnamed(text, functions.vague)):
-            flags |= UNNAMED & self.rules.heeded
+        flags |= UNNAMED & self.rules.heeded if flags & SETS and names is None else self._vague(flags, text, said)
         if flags & PREPARES and flags & ENDS and self.statements is not None:
             for name in _reading.deallocated(said):
                 self.statements.pop(name, None)
@@ -205,7 +282,9 @@ class Heeding(ClientState):
         if flags:
             if flags & TEMP:
                 # A function of the database may be called.
-                named += functions.settings
+                named += functions.settings + self.sql_names
+            if flags & SETS and self.settings.odd:
+                named += _reading.names_anywhere(text)
             exact = said.exact and _reading.whole(text) and not (named or flags & TEMP or self.settings.odd)
             setup.suspicion(flags, said.names + named, exact, text)
 

@@ -46,38 +46,55 @@ NAMED_SETTINGS = (
     " FROM pg_catalog.unnest(ARRAY[{}]::pg_catalog.text[]) AS name)"
 )
 
-# What functions do to a session is told by their text: these words outside of the ordinary.
+# What functions do to a session is told by their text: these words outside of the ordinary. A statement begins behind
+# what ends another, a comment, a label, or the quote of one that is executed.
 WORDS = (
-    r"set_config|advisory_lock|advisory_unlock|\mpg_temp\M|\mtemp(orary)?\M|setseed|\mhold\M|\mset_limit\M"
-    r"|(^|;|''|\m(begin|then|else|loop))\s*(set\s+(?!(local|constraints|transaction)\M)|reset\s|discard\s|load\s|listen\s|unlisten\s"
+    r"set_config|advisory_lock|advisory_unlock|\mpg_temp\M|\mtemp(orary)?\M|setseed|\mhold\M|\mset_limit\M|\mpg_settings\M"
+    r"|(^|--[^\n]*|[;''\"$/]|>>|\m(begin|then|else|loop))\s*"
+    r"(set(?!\s+(local|constraints|transaction)\s+[\w\"])[\s/\"-]|reset\s|discard\s|load\s|listen\s|unlisten\s"
     r"|prepare\s|deallocate\s)"
 )
 # The custom settings that a function speaks of by their names; and one that puts a name together.
-SETTING = r"(?:set_config\s*\(\s*''|\mset\s+(?:session\s+)?)([a-z_][a-z0-9_$]*(?:\.[a-z_][a-z0-9_$]*)+)"
-COMPUTED = r"set_config\s*\(\s*(?!(''[^'']*''|[\w.$]+)(::\w+)?\s*,)"
+SETTING = r"(?:''|\$|\mset(?:\s|/\*[^/]*/)+(?:session\s+)?)(\"?[[:alpha:]_]\w*\"?(?:\.\"?[[:alpha:]_][\w$]*\"?)+)"
+COMPUTED = (
+    r"set_config(?!\s*\(\s*(''[^'']*''|[\w.$]+)(::\w+)?\s*,)"
+    r"|''\s*set\s+(session\s+)?[\w.\"]*(%|''\s*(\|\||,))"
+)
+# Asks for the values of sequences that it has not advanced itself.
+COUNTS = r"^(?!.*(nextval|\minsert\M)).*\m(currval|lastval)\M"
 # As they stand in a constant, whatever standard_conforming_strings says.
-ESCAPED, NAMED, VAGUE = (words.replace("\\", "\\\\") for words in (WORDS, SETTING, COMPUTED))
-# Functions call others, which is told by their names; the first object of a user has this oid.
+ESCAPED, NAMED, VAGUE, COUNTING = (words.replace("\\", "\\\\") for words in (WORDS, SETTING, COMPUTED, COUNTS))
+# Functions call others, which is told by their names; the first object of a user has this oid. Of an aggregate the text
+# is its row in the catalog. Rows that are written meet triggers, defaults, checks, rules and policies.
 TOUCHY = f"""
 (WITH RECURSIVE own AS MATERIALIZED (
-  SELECT p.oid, p.proname::pg_catalog.text AS name, CASE WHEN pg_catalog.length(p.prosrc) {EQUALS} 0
-    THEN pg_catalog.pg_get_functiondef(p.oid) ELSE p.prosrc END AS said
+  SELECT p.oid, p.proname::pg_catalog.text AS name, CASE
+    WHEN p.prokind {EQUALS} 'a' THEN (SELECT a::pg_catalog.text FROM pg_catalog.pg_aggregate a
+      WHERE a.aggfnoid::pg_catalog.oid {EQUALS} p.oid)
+    WHEN pg_catalog.length(p.prosrc) {EQUALS} 0 THEN pg_catalog.pg_get_functiondef(p.oid) ELSE p.prosrc END AS said
   FROM pg_catalog.pg_proc p
-  WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND NOT p.prokind {EQUALS} 'a'
-    AND NOT p.prolang {EQUALS} ANY (ARRAY[12, 13]::pg_catalog.oid[])
+  WHERE p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND NOT p.prolang {EQUALS} 13::pg_catalog.oid
 ), touchy AS (
-  SELECT oid, name FROM own WHERE said OPERATOR(pg_catalog.~*) E'{ESCAPED}'
-  UNION SELECT o.oid, o.name FROM touchy t JOIN own o
-    ON pg_catalog.strpos(pg_catalog.lower(o.said), t.name) OPERATOR(pg_catalog.>) 0
+  SELECT oid, name, said OPERATOR(pg_catalog.~*) E'{ESCAPED}' AS sets, said OPERATOR(pg_catalog.~*) E'{VAGUE}' AS vague,
+    said OPERATOR(pg_catalog.~*) E'{COUNTING}' AS counts
+  FROM own WHERE said OPERATOR(pg_catalog.~*) E'{ESCAPED}|currval|lastval'
+  UNION SELECT o.oid, o.name, t.sets, t.vague, t.counts FROM touchy t JOIN own o
+    ON pg_catalog.strpos(pg_catalog.lower(o.said), pg_catalog.lower(t.name)) OPERATOR(pg_catalog.>) 0
+    WHERE t.sets OR t.counts
 ), code AS (
-  SELECT name, said FROM own WHERE oid {EQUALS} ANY (SELECT oid FROM touchy)
+  SELECT said FROM own WHERE oid {EQUALS} ANY (SELECT oid FROM touchy WHERE sets)
 ) SELECT pg_catalog.json_build_object(
-  'names', (SELECT pg_catalog.json_agg(DISTINCT name) FROM code),
-  'vague', (SELECT pg_catalog.json_agg(DISTINCT name) FROM code WHERE said OPERATOR(pg_catalog.~*) E'{VAGUE}'),
-  'settings', (SELECT pg_catalog.json_agg(DISTINCT pg_catalog.lower(found[1]))
+  'names', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE sets OR counts),
+  'vague', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE vague),
+  'counts', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE counts),
+  'settings', (SELECT pg_catalog.json_agg(
+      DISTINCT pg_catalog.rtrim(pg_catalog.replace(pg_catalog.lower(found[1]), '"', ''), '$'))
     FROM code, pg_catalog.regexp_matches(said, E'{NAMED}', 'gi') AS found),
   'triggers', EXISTS(
-    SELECT FROM pg_catalog.pg_trigger t WHERE t.tgfoid {EQUALS} ANY (SELECT oid FROM touchy))))"""
+    SELECT FROM pg_catalog.pg_trigger t WHERE t.tgfoid {EQUALS} ANY (SELECT oid FROM touchy WHERE sets))
+    OR EXISTS(SELECT FROM pg_catalog.pg_depend d WHERE d.refclassid {EQUALS} 1255::pg_catalog.oid
+      AND d.refobjid {EQUALS} ANY (SELECT oid FROM touchy WHERE sets)
+      AND d.classid {EQUALS} ANY (ARRAY[2604,2606,2618,3256]::pg_catalog.oid[]))))"""
 
 # One column per suspicion, in this order.
 COLUMNS = (

@@ -27,16 +27,23 @@ CLEANERS = frozenset(
         b"unlisten *",
     }
 )
-# A set_config of which the name is neither a constant (in code in quotes, its own are doubled) nor a parameter.
-CONFIGURES = re.compile(rb"set_config\s*\(\s*(?!(?:E?'[^']*'|E?''[^']*''|\$\d+)(?:::\w+)?\s*,)", re.IGNORECASE)
+# A set_config of which the name is neither a constant (in code in quotes, its own are doubled) nor a parameter; a SET
+# that is put together; an identifier that may be spelled in any way.
+CONFIGURES = re.compile(
+    rb"set_config(?!\s*\(\s*(?:E?'[^']*'|E?''[^']*''|\$\d+)(?:::\w+)?\s*,)"
+    rb"|'\s*set\s+(?:session\s+)?[\w.\"]*(?:%|'\s*(?:\|\||,))"
+    rb"|U&\"",
+    re.IGNORECASE,
+)
 COUNTS = re.compile(rb"\b(?:currval|lastval)\b", re.IGNORECASE)
 UNLISTENS = re.compile(rb"\bunlisten\s*\*", re.IGNORECASE)
+EXECUTES = re.compile(rb"\bexecute\b", re.IGNORECASE)
 FORGETS = re.compile(rb"\bdiscard\s+all\b", re.IGNORECASE)
 # Of code only its words tell whether it does what lasts for ever.
 LASTS = re.compile(rb"\bload\b|\bset\s+seed\b|\bsetseed\b", re.IGNORECASE)
 # The name of a setting that may be a custom one, as the value of a parameter.
 NAME = re.compile(rb"[A-Za-z_\x80-\xff][\w$\x80-\xff]*(?:\.[A-Za-z_\x80-\xff][\w$\x80-\xff]*)+")
-LONGEST_NAME = 128
+LONGEST_NAME = 1000
 
 
 def read(text: bytes) -> Look:
@@ -79,13 +86,22 @@ def unnamed(text: bytes, vague: frozenset[bytes]) -> bool:
     """Can this text set something by a name that it doesn't say, itself or by a function (one of `vague`) that does?"""
     if not whole(text) or CONFIGURES.search(text) is not None:
         return True
+    return _mentions(text, vague)
+
+
+def counts(text: bytes, counting: frozenset[bytes]) -> bool:
+    """Does this text ask for the values that sequences have in its session, itself or by a function (`counting`)?"""
+    return COUNTS.search(text) is not None or _mentions(text, counting)
+
+
+def executes(text: bytes) -> bool:
+    """May this text run what was prepared by SQL? Without a text it is bound by its name."""
+    return not text or EXECUTES.search(text) is not None
+
+
+def _mentions(text: bytes, functions: frozenset[bytes]) -> bool:
     said = text.lower()
-    return any(name in said for name in vague)
-
-
-def counts(text: bytes) -> bool:
-    """Does this text ask for the values that sequences have in its session?"""
-    return COUNTS.search(text) is not None
+    return any(name.lower() in said for name in functions)
 
 
 def deallocated(said: Look) -> list[bytes]:
@@ -97,12 +113,23 @@ def deallocated(said: Look) -> list[bytes]:
     return found
 
 
+def names_anywhere(text: bytes) -> tuple[str, ...]:
+    """What may be a name of a custom setting in a text of which nobody can tell what is a constant."""
+    found = {name.lower().decode("utf-8", "ignore") for name in NAME.findall(text[:LONGEST_READ])}
+    return tuple(sorted(found))
+
+
 def names_in(bind: bytes) -> tuple[str, ...] | None:
-    """Parameters that look like names of custom settings, in a Bind message from its formats on; None: it is cut."""
+    """Parameters that look like names of custom settings, in a Bind message from its formats on.
+
+    None: not all can be told, for it is cut, or one is too long.
+    """
     found = []
     try:
         for value in messages.values(bind, 2 + 2 * int.from_bytes(bind[:2], "big")):
-            if value and len(value) < LONGEST_NAME and NAME.fullmatch(value):
+            if value and NAME.fullmatch(value):
+                if len(value) > LONGEST_NAME:
+                    return None
                 found.append(value.lower().decode())
     except ValueError:
         return None

@@ -54,7 +54,7 @@ class Rewriting(Holding):
             statement = _statements.find(src[end + 1 : stop], self.settings.dialect)
             if statement is not None and statement in self.rules.good:
                 if self.rules.heeded:
-                    self.mark(name, statement.rest)
+                    self.mark(statement.rest)
                 self.put_statement(name, statement)
                 self.rules.counts.client_parses += 1
                 return messages.PARSE_COMPLETE
@@ -114,12 +114,19 @@ class Rewriting(Holding):
         self, kind: int, name: bytes, src: bytes, at: int, rest_at: int, have: int, total: int, out: Outbox, buf: bytes
     ) -> int:
         """Prepared statements stay where they are (max_prepared_statements = 0); what they do is heeded as well."""
+        server = self.server
+        assert server is not None
         stop = at + have
         if kind == PARSE:
             rest = src[rest_at:stop]
-            if self.heed_parsed(self.mark(name, rest), rest, out, buf):
+            flags = self.mark_named(rest) if name else self.mark(rest)
+            if self.heed_parsed(flags, rest, out, buf):
                 return 0
-        elif kind == BIND and self.heed_bound(name, src, rest_at, stop, out, buf):
+            if not name:
+                server.open = True
+                server.prepared.name_unnamed(self, rest)
+                return self.pass_on(src, at, have, total, out, buf)
+        elif kind == BIND and self.heed_bound(name, None if name else self.unnamed, src, rest_at, stop, out, buf):
             return 0
         return self.plain(kind, src, at, have, total, out, buf)
 
@@ -135,7 +142,7 @@ class Rewriting(Holding):
             return 0
         if self.rules.heeded:
             text = rest if statement is None else statement.rest
-            if self.heed_parsed(self.mark(name, text), text, out, buf):
+            if self.heed_parsed(self.mark(text), text, out, buf):
                 return 0
         self.rules.counts.client_parses += 1
         server.open = True
@@ -199,19 +206,19 @@ class Rewriting(Holding):
         assert server is not None
         prepared = server.prepared
         if not name:
-            if kind == BIND and self.heed_bound(b"", src, end + 1, at + have, out, buf):
+            if kind == BIND and self.heed_bound(b"", self.unnamed, src, end + 1, at + have, out, buf):
                 return 0
             if prepared.unnamed is not self.unnamed:
                 out.put(buf, prepared.renew_unnamed(self.unnamed))
             return self.plain(kind, src, at, have, total, out, buf)
         statement = None if self.statements is None else self.statements.get(name)
         if statement is None:
-            if kind == BIND and self.heed_bound(name, src, end + 1, at + have, out, buf):
+            if kind == BIND and self.heed_bound(name, None, src, end + 1, at + have, out, buf):
                 return 0
             # Prepared by SQL; or unknown here, so unknown there, which PostgreSQL says itself: 26000.
             return self.plain(kind, src, at, have, total, out, buf)
         if kind == BIND:
-            if self.heed_bound(name, src, end + 1, at + have, out, buf):
+            if self.heed_bound(name, statement.rest, src, end + 1, at + have, out, buf):
                 return 0
             self.rules.counts.binds += 1
         if not prepared.has(statement, self.rules.max_statements):

@@ -11,6 +11,8 @@ cdef class Functions:
     cdef public bint triggers
     cdef public tuple settings
     cdef public frozenset vague
+    cdef public frozenset counting
+    cdef public long long version
 
     cpdef int learn(self, object found) except -1
 

@@ -25,11 +25,12 @@ class Counts:
 class Functions:
     """What is `known` of a database's own functions: names of those that may change a session's state, None for none.
 
-    `triggers`: is one of them a trigger's? `settings` are the custom settings that they name; `vague` are the names of
-    functions that put names of settings together.
+    `triggers`: may one of them be called where rows are written? `settings` are the custom settings that they name;
+    `vague` are the names of functions that put names of settings together, `counting` of those that ask for the values
+    of sequences. `version` is another whenever calling a function may do what it didn't.
     """
 
-    __slots__ = ("known", "settings", "touchy", "triggers", "vague")
+    __slots__ = ("counting", "known", "settings", "touchy", "triggers", "vague", "version")
 
     def __init__(self) -> None:
         self.known = False
@@ -37,14 +38,24 @@ class Functions:
         self.triggers = False
         self.settings: tuple[str, ...] = ()
         self.vague: frozenset[bytes] = frozenset()
+        self.counting: frozenset[bytes] = frozenset()
+        self.version = 0
 
     def learn(self, found: Any) -> None:
         """Take in what a server said (see `question`)."""
         self.known = True
-        self.touchy = frozenset([name.encode() for name in found["names"] or ()]) or None
+        touchy = _names(found["names"]) or None
+        if touchy != self.touchy or found["triggers"] != self.triggers:
+            self.version += 1
+        self.touchy = touchy
         self.triggers = found["triggers"]
         self.settings = tuple(found["settings"] or ())
-        self.vague = frozenset([name.encode() for name in found["vague"] or ()])
+        self.vague = _names(found["vague"])
+        self.counting = _names(found["counts"])
+
+
+def _names(found: list[str] | None) -> frozenset[bytes]:
+    return frozenset([name.encode() for name in found or ()])
 
 
 class Rules:
@@ -110,8 +121,9 @@ class ClientState:
     """The client's session: `home` is what it asked for at its start, `settings` what it has now.
 
     `statements` maps its own names to shared statements (None until the first), `unnamed` is the rest of its
-    last unnamed Parse; `marks` has the flags and texts of those that may touch the session's state. `need` counts the
-    bytes of a message of which the beginning is already with the server. `channels` is what it listens to.
+    last unnamed Parse; `marks` has the flags of what may touch the session's state, by what their Parse said, so that
+    whatever becomes of a Parse or Close they are those of the statement that is there. `need` counts the bytes of a
+    message of which the beginning is already with the server. `channels` is what it listens to.
     """
 
     __slots__ = ("channels", "home", "marks", "need", "rules", "settings", "statements", "unnamed")
@@ -122,7 +134,7 @@ class ClientState:
         self.settings = home
         self.statements: dict[bytes, Statement] | None = None
         self.unnamed: bytes | None = None
-        self.marks: dict[bytes, tuple[int, bytes]] | None = None
+        self.marks: dict[bytes, int] | None = None
         self.channels: frozenset[bytes] = NO_CHANNELS
         self.need = 0
 

@@ -218,6 +218,7 @@ def scan(text: bytes, start: int, stop: int, odd: bool, touchy: frozenset[bytes]
                 told = rows[row + FIRST] << 8 | rows[row + FIRST + 1]
                 if special == SET:
                     told = phrases.after_set(text, at, stop)
+                    configured = configured or not told
                 elif special == PREPARE and not phrases.prepares(text, at, stop):
                     told = 0
                 if told != _ENTERS or not (parted or full):
@@ -256,6 +257,8 @@ def _named(text: bytes, start: int, stop: int) -> int:
         flags |= _ANYTHING
     if lexis.mentions(text, start, stop, b"seed"):
         flags |= _SEEDS
+    if lexis.mentions(text, start, stop, b"pg_temp"):
+        flags |= _TEMP
     return flags
 
 

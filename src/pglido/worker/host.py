@@ -85,11 +85,16 @@ class Host(Exchange):
         elif backend.reset_due or setup.stained():
             backend.reset_due = False
             query = DISCARD if setup.stained() else backend.live.settings.server_reset_query
+            studies = setup.suspect & DEFINES
             setup.cleaned()
             if query:
                 self.pump.send(backend, session.ask(query))
             else:
                 self.rested(backend)
+            if studies:
+                # What became of functions is for all to know, also when the client has left meanwhile.
+                setup.suspect |= studies
+                self.pump.send(backend, session.own(setup.question()))
         elif setup.settings.hasty and setup.settings is not setup.home:
             # It would end while it rests, or just when the next client gets it.
             backend.deadline = self.pump.now + (backend.live.settings.cancel_wait_timeout or 10.0)
@@ -113,7 +118,8 @@ class Host(Exchange):
         backend.reset_due = keep or backend.live.settings.server_reset_query_always
         backend.session.worn = backend.session.worn or backend.session.setup.pins & UNDYING != 0
         backend.deadline = self.pump.now + (backend.live.settings.cancel_wait_timeout or 10.0)
-        busy = bool(backend.session.replies.head)
+        # A question is short, and what it learns of functions is for all.
+        busy = bool(backend.session.replies.head) and not backend.session.setup.deciding
         self.pump.send(backend, backend.session.abandon())
         if busy and not guest.leaving:
             self.outside.cancel(backend)
