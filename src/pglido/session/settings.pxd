@@ -8,3 +8,4 @@ cdef class Settings:
     cdef readonly bint own_temp
     cdef readonly bint large
     cdef readonly bint hasty
+    cdef readonly bint wary
