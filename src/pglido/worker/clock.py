@@ -20,6 +20,10 @@ log = logging.getLogger("pglido.worker")
 TICK = 0.333
 # Seconds between two looks at what functions a database has; those made by way of pglido are noticed at once.
 STUDY = 300.0
+# Clients without a server are looked at so many at a time, and all of them in so many looks: ten thousand took ten
+# milliseconds, in which nobody was served.
+PART = 500
+LOOKS = 30
 # While a drain is under way, and while something asked of the broker is held back.
 FAST_TICK = 0.05
 
@@ -31,6 +35,7 @@ class Clock:
         self.worker = worker
         self._timer: asyncio.TimerHandle | None = None
         self._study_at = time.monotonic() + STUDY
+        self._unseen: list[int] = []
 
     def start(self) -> None:
         """Begin to tick."""
@@ -87,18 +92,22 @@ class Clock:
                 backend.session.setup.suspect |= DEFINES
 
     def _look_at_guests(self, now: float) -> None:
+        host = self.worker.host
         login_timeout = self.worker.config.settings.client_login_timeout
-        overdue = []
-        for guest in self.worker.host.guests.values():
-            if guest.session is None and guest.listener is None:
-                if guest.peer is None and login_timeout and now - guest.born > login_timeout:
-                    overdue.append((guest, "client_login_timeout"))
-                continue
-            problem = over_time(guest, now)
+        served = [backend.client for backend in host.backends if backend.client is not None]
+        for guest in served + self._next_guests():
+            problem = over_time(guest, now, login_timeout)
             if problem is not None:
-                overdue.append((guest, problem))
-        for guest, text in overdue:
-            self.worker.host.kill(guest, "08P01", text)
+                host.kill(guest, "08P01", problem)
+
+    def _next_guests(self) -> list[Guest]:
+        """The next part of all clients."""
+        guests = self.worker.host.guests
+        if not self._unseen:
+            self._unseen = list(guests)
+        count = max(PART, len(guests) // LOOKS)
+        part, self._unseen = self._unseen[:count], self._unseen[count:]
+        return [guests[serial] for serial in part if serial in guests and guests[serial].server is None]
 
     def _drain(self, now: float) -> None:
         worker = self.worker
@@ -125,8 +134,11 @@ def resting(guest: Guest) -> bool:
     return bool(kept) and session.status == IDLE and not session.replies.head
 
 
-def over_time(guest: Guest, now: float) -> str | None:
+def over_time(guest: Guest, now: float, login_timeout: float) -> str | None:
     """Which of its limits a client has overstepped, in PgBouncer's words."""
+    if guest.session is None and guest.listener is None:
+        late = guest.peer is None and login_timeout and now - guest.born > login_timeout
+        return "client_login_timeout" if late else None
     live = guest.live
     if live is None or guest.ticket is not None:
         return None
