@@ -66,7 +66,7 @@ def columns(*names: str) -> bytes:
 
 
 # The answer to the pooler's own question what functions there are: seven columns of no interest, and none.
-NO_FUNCTIONS = row(*["null"] * 7, '{"names": null, "vague": null, "settings": null, "triggers": false}')
+NO_FUNCTIONS = row(*["null"] * 7, '{"names": null, "vague": null, "counts": null, "settings": null, "triggers": false}')
 
 WELCOME = AUTHENTICATION_OK + b"".join(parameter(*pair) for pair in PARAMETERS.items()) + key_data() + READY
 

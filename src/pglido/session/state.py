@@ -22,6 +22,10 @@ class Counts:
         self.binds = 0
 
 
+# What is asked about functions.
+SAID = frozenset({"names", "vague", "counts", "settings", "triggers"})
+
+
 class Functions:
     """What is `known` of a database's own functions: names of those that may change a session's state, None for none.
 
@@ -42,7 +46,9 @@ class Functions:
         self.version = 0
 
     def learn(self, found: Any) -> None:
-        """Take in what a server said (see `question`)."""
+        """Take in what a server said (see `question`). Raises ValueError where that is nothing of the kind."""
+        if not isinstance(found, dict) or not SAID.issubset(found):
+            raise ValueError("not what there is about functions")
         self.known = True
         touchy = _names(found["names"]) or None
         if touchy != self.touchy or found["triggers"] != self.triggers:
