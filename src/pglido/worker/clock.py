@@ -20,7 +20,7 @@ log = logging.getLogger("pglido.worker")
 TICK = 0.333
 # Seconds between two looks at what functions a database has; those made by way of pglido are noticed at once.
 STUDY = 300.0
-# Clients without a server are looked at so many at a time, and all of them in so many looks: ten thousand took ten
+# Clients without a server are looked at so many at a time, and all of them in so many looks: ten thousand took four
 # milliseconds, in which nobody was served.
 PART = 500
 LOOKS = 30
