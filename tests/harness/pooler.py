@@ -127,11 +127,18 @@ class Pooler:
             wire.bye()
             return rows
 
+    def listening(self, database: str) -> dict[str, int]:
+        """The numbers of SHOW LISTEN for the first pool of a database; none before it exists."""
+        for row in self.console("SHOW LISTEN"):
+            if row["database"] == database:
+                return numbers(row)
+        return {}
+
     def pool(self, database: str = "app", user: str = "app") -> dict[str, int]:
         """The numbers of one pool in SHOW POOLS; all zero before it exists."""
         for row in self.console("SHOW POOLS"):
             if row["database"] == database and row["user"] == user:
-                return {name: int(value) for name, value in row.items() if value and value.isdigit()}
+                return numbers(row)
         return dict.fromkeys(("cl_active", "cl_waiting", "sv_active", "sv_idle", "sv_used", "sv_login"), 0)
 
     def signal(self, number: signal.Signals) -> None:
@@ -195,6 +202,11 @@ def _value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_value(one) for one in value) + "]"
     return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+
+
+def numbers(row: Mapping[str, str | None]) -> dict[str, int]:
+    """The columns of a console's row that are whole numbers."""
+    return {name: int(value) for name, value in row.items() if value and value.isdigit()}
 
 
 def default_config(

@@ -98,6 +98,12 @@ def rows_in(read: list[Message]) -> list[list[bytes | None]]:
     return [one.row for one in read if one.kind == "D"]
 
 
+def note(message: Message) -> tuple[str, str]:
+    """Channel and payload of a NotificationResponse."""
+    channel, payload, _ = message.body[4:].split(b"\0")
+    return channel.decode(), payload.decode()
+
+
 class Wire:
     """One connection. After `login`, `pid`, `key`, `parameters` and `welcome` tell what the server said."""
 

@@ -10,7 +10,7 @@ from conftest import MakePooler
 from harness.cluster import Cluster
 from harness.pooler import Pooler
 from harness.waiting import eventually
-from harness.wire import Message, Wire, error_in, kinds, rows_in
+from harness.wire import Message, Wire, error_in, kinds, note, rows_in
 
 pytestmark = pytest.mark.usefixtures("patience")
 
@@ -82,12 +82,6 @@ class Ear:
         return found
 
 
-def note(message: Message) -> Note:
-    """Channel and payload of a NotificationResponse."""
-    channel, payload, _ = message.body[4:].split(b"\0")
-    return channel.decode(), payload.decode()
-
-
 def extended(sql: str) -> bytes:
     """A statement by the extended protocol, up to a Sync."""
     return m.parse("", sql) + m.bind("", "") + m.execute()
@@ -95,10 +89,7 @@ def extended(sql: str) -> bytes:
 
 def figures(pool: Pooler) -> dict[str, int]:
     """SHOW LISTEN of the pool."""
-    for one in pool.console("SHOW LISTEN"):
-        if one["database"] == "app":
-            return {name: int(value) for name, value in one.items() if value and value.isdigit()}
-    return {}
+    return pool.listening("app")
 
 
 def terminate(cluster: Cluster) -> None:

@@ -15,7 +15,7 @@ from harness.cluster import Cluster
 from harness.pooler import Pooler, default_config
 from harness.tls import Certificates
 from harness.waiting import eventually
-from harness.wire import Message, ServerError, Wire, error_in, kinds
+from harness.wire import ServerError, Wire, error_in, kinds, note
 
 pytestmark = pytest.mark.usefixtures("patience")
 
@@ -57,18 +57,9 @@ def heard(wire: Wire, count: int = 1) -> list[tuple[str, str]]:
     return [note(one) for one in read]
 
 
-def note(message: Message) -> tuple[str, str]:
-    """Channel and payload of a NotificationResponse."""
-    channel, payload, _ = message.body[4:].split(b"\0")
-    return channel.decode(), payload.decode()
-
-
 def row(pool: Pooler) -> dict[str, int]:
     """The figures of SHOW LISTEN."""
-    for one in pool.console("SHOW LISTEN"):
-        if one["database"] == "ears":
-            return {name: int(value) for name, value in one.items() if value and value.isdigit()}
-    return {}
+    return pool.listening("ears")
 
 
 def hub_pid(cluster: Cluster) -> int:
