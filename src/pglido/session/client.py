@@ -160,9 +160,7 @@ class Client(Rewriting):
         if kind == QUERY:
             if have < total and self._must_be_whole(src, at, have, total):
                 return self.await_whole(total)
-            if have < total:
-                self.heed_unknown(TOO_LARGE, src[at + 5 : at + have])
-            elif self.rules.heeded and self.heed(src, at + 5, at + have, to_server, buf):
+            if self._waits(src, at, have, total, to_server, buf):
                 return 0
             self.unnamed = server.prepared.unnamed = None
             if have > 5 and (src[at + 5] | 0x20) == 0x64 and _statements.purges(src[at + 5 : at + have]):
@@ -190,6 +188,15 @@ class Client(Rewriting):
                 return self.plain(kind, src, at, have, total, to_server, buf)
             return self.rewrite(kind, src, at, have, total, to_server, buf)
         return self.pass_on(src, at, have, total, to_server, buf)
+
+    def _waits(self, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> bool:
+        """What this query may do to the session is noted; must it wait?"""
+        if not self.rules.heeded:
+            return False
+        if have < total:
+            self.heed_unknown(TOO_LARGE, src[at + 5 : at + have])
+            return False
+        return self.heed(src, at + 5, at + have, out, buf)
 
     def _must_be_whole(self, src: bytes, at: int, have: int, total: int) -> bool:
         """Must this query be seen to its end before it is sent, as it may change what comes after it?"""

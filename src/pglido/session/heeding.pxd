@@ -49,7 +49,7 @@ cdef class Heeding(ClientState):
     cdef int _keep(self, int flags, said) except -1
     cdef int _vague(self, int flags, bytes text, said) except -1
 
-    @cython.locals(functions=Functions, flags=int, wary=bint)
+    @cython.locals(functions=Functions, flags=int)
     cdef int _flags(self, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop) except -1
 
     cdef bint _only_writes(self, int flags) except -1

@@ -185,9 +185,8 @@ class Heeding(ClientState):
     def _flags(self, src: bytes, first: int, stop: int) -> int:
         """What the text `src[first:stop]`, which may end before in a zero, may do to the session."""
         functions = self.rules.functions
-        wary = self.settings.wary
-        flags = sql.scan(src, first, stop, wary and self.settings.odd, functions.touchy)
-        if wary and self.settings.own_temp:
+        flags = sql.scan(src, first, stop, self.settings.odd, functions.touchy)
+        if self.settings.own_temp:
             # SELECT INTO makes tables, too.
             flags |= TEMP
         if (flags & WRITES and functions.triggers) or (self.server is not None and self.server.setup.defining):

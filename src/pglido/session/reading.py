@@ -6,7 +6,7 @@ It is asked of the few texts that have such flags. Those that are not read to th
 import re
 
 from ..wire import messages
-from ..wire.look import Look, look
+from ..wire.look import CUSTOM, LONGEST_SETTING, Look, look
 
 # A text is read by name up to here: it takes some 0.1 us a byte, and everybody waits.
 LONGEST_READ = 65536
@@ -41,9 +41,6 @@ EXECUTES = re.compile(rb"\bexecute\b", re.IGNORECASE)
 FORGETS = re.compile(rb"\bdiscard\s+all\b", re.IGNORECASE)
 # Of code only its words tell whether it does what lasts for ever.
 LASTS = re.compile(rb"\bload\b|\bset\s+seed\b|\bsetseed\b", re.IGNORECASE)
-# The name of a setting that may be a custom one, as the value of a parameter.
-NAME = re.compile(rb"[A-Za-z_\x80-\xff][\w$\x80-\xff]*(?:\.[A-Za-z_\x80-\xff][\w$\x80-\xff]*)+")
-LONGEST_NAME = 1000
 
 
 def read(text: bytes) -> Look:
@@ -115,7 +112,7 @@ def deallocated(said: Look) -> list[bytes]:
 
 def names_anywhere(text: bytes) -> tuple[str, ...]:
     """What may be a name of a custom setting in a text of which nobody can tell what is a constant."""
-    found = {name.lower().decode("utf-8", "ignore") for name in NAME.findall(text[:LONGEST_READ])}
+    found = {name.lower().decode("utf-8", "ignore") for name in CUSTOM.findall(text[:LONGEST_READ])}
     return tuple(sorted(found))
 
 
@@ -127,8 +124,8 @@ def names_in(bind: bytes) -> tuple[str, ...] | None:
     found = []
     try:
         for value in messages.values(bind, 2 + 2 * int.from_bytes(bind[:2], "big")):
-            if value and NAME.fullmatch(value):
-                if len(value) > LONGEST_NAME:
+            if value and CUSTOM.fullmatch(value):
+                if len(value) > LONGEST_SETTING:
                     return None
                 found.append(value.lower().decode())
     except ValueError:

@@ -8,4 +8,3 @@ cdef class Settings:
     cdef readonly bint own_temp
     cdef readonly bint large
     cdef readonly bint hasty
-    cdef readonly bint wary

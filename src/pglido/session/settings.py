@@ -92,7 +92,7 @@ class Settings:
     """What a session has set: `values` by lower-case name, and what it has `prepared` by SQL. Compare with `is`.
 
     `odd`: text must be read with care, for bytes may not be what they seem; `own_temp`: new objects may be temporary
-    without a word; `wary`: one of these; `large`: what leads to or from them is not worth keeping; `hasty`: a server
+    without a word; `large`: what leads to or from them is not worth keeping; `hasty`: a server
     that rests with these ends by itself.
     """
 
@@ -106,7 +106,6 @@ class Settings:
         "prepared",
         "prepared_names",
         "values",
-        "wary",
     )
 
     def __init__(self, values: dict[str, str], prepared: dict[str, str]) -> None:
@@ -117,7 +116,6 @@ class Settings:
         encoding = plain_name(values.get("client_encoding", ""))
         self.odd = values.get("standard_conforming_strings", "on") != "on" or encoding in ODD_ENCODINGS
         self.own_temp = "pg_temp" in values.get("search_path", "")
-        self.wary = self.odd or self.own_temp
         self.hasty = values.get("idle_session_timeout", "0") != "0"
         self.large = sum(map(len, values.values())) + sum(map(len, prepared.values())) > LARGE
 

@@ -56,7 +56,8 @@ LONGEST_CODE = 65536
 # Code in constants within code in constants.
 DEEPEST = 3
 
-_CUSTOM = re.compile(rb"[A-Za-z_\x80-\xff][\w$\x80-\xff]*(\.[A-Za-z_\x80-\xff][\w$\x80-\xff]*)+")
+# The name of a setting that may be a custom one.
+CUSTOM = re.compile(rb"[A-Za-z_\x80-\xff][\w$\x80-\xff]*(?:\.[A-Za-z_\x80-\xff][\w$\x80-\xff]*)+")
 _MODES = (b"default_transaction_isolation", b"default_transaction_read_only", b"default_transaction_deferrable")
 
 
@@ -272,7 +273,7 @@ class _Reader:
             if not called and (end - first > LONGEST_SETTING or (kind in "'$" and b"." not in text[first:end])):
                 continue
             constant = value_of(text, tokens[at], escape_of(text, tokens, at))
-            if called or _CUSTOM.fullmatch(constant):
+            if called or CUSTOM.fullmatch(constant):
                 self._note(constant.lower(), True)
 
     def _code(self, text: bytes, tokens: list[Token], deepest: int) -> None:
