@@ -20,6 +20,7 @@ COMPILED = (
     "io.poller",
     "io.pump",
     "io.secure",
+    "ipc.cells",
     "pool.pool",
     "pool.stats",
     "session.client",
@@ -42,6 +43,7 @@ COMPILED = (
     "wire.sql",
     "wire.tokens",
     "worker.exchange",
+    "worker.journal",
     "worker.links",
     "worker.porch",
 )

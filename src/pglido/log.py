@@ -63,9 +63,7 @@ class Text(logging.Formatter):
                 self._day = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(second))
             self._moment = moment
             self._stamp = f"{self._day}.{millisecond:03d}"
-        if not message.isprintable():
-            message = message.translate(CONTROL)
-        return f"{self._stamp} UTC {level} {self.process}: {message}"
+        return f"{self._stamp} UTC {level} {self.process}: {printable(message)}"
 
 
 class Json(logging.Formatter):
@@ -97,45 +95,38 @@ def connection(record: logging.LogRecord) -> dict[str, str]:
     return {name: str(given[name]) for name in FIELDS if given.get(name) not in (None, "")}
 
 
+def printable(text: str) -> str:
+    """The same on one line."""
+    return text if text.isprintable() else text.translate(CONTROL)
+
+
 def _word(value: str) -> str:
-    if not value.isprintable():
-        value = value.translate(CONTROL)
+    value = printable(value)
     return '"' + value.replace('"', '\\"') + '"' if " " in value or '"' in value else value
 
 
-# Where lines of connections go without a record: a descriptor, and what makes them.
-_shortcut: tuple[int, Text] | None = None
+# Where lines of level info go that need no record: a descriptor, and what makes them. None where they need one, or are
+# not wanted.
+shortcut: tuple[int, Text] | None = None
 
 
 @lru_cache(4096)
-def _who(user: str, database: str) -> str:
-    return (f" user={_word(user)}" if user else "") + (f" database={_word(database)}" if database else "")
-
-
-def connection_event(log: logging.Logger, text: str, uuid: str, user: str, database: str, address: str) -> None:
-    """What `log.info` does with these as `extra`, at a tenth of its cost: each connection has two such lines."""
-    if not log.isEnabledFor(logging.INFO):
-        return
-    if _shortcut is None:
-        log.info("%s", text, extra={"uuid": uuid, "user": user, "database": database, "address": address})
-        return
-    fd, form = _shortcut
-    line = f"{form.begin(time.time(), 'info', text)} uuid={uuid}{_who(user, database)} address={address}\n"
-    try:
-        os.write(fd, line.encode("utf-8", "backslashreplace"))
-    except OSError:
-        return  # a full disk must not end the pooler
+def who(user: str, database: str) -> bytes:
+    """The fields of a connection that many share, and the name of the one that follows them."""
+    fields = (f" user={_word(user)}" if user else "") + (f" database={_word(database)}" if database else "")
+    return f"{fields} address=".encode("utf-8", "backslashreplace")
 
 
 def _find_shortcut() -> None:
-    """After the handlers have changed."""
-    global _shortcut
-    _shortcut = None
+    """After handlers, levels or files have changed."""
+    global shortcut
+    shortcut = None
     handlers = logging.getLogger().handlers
-    if len(handlers) == 1 and isinstance(handlers[0], logging.StreamHandler):
+    wanted = logging.getLogger("pglido").isEnabledFor(logging.INFO)
+    if wanted and len(handlers) == 1 and isinstance(handlers[0], logging.StreamHandler):
         form = handlers[0].formatter
         with contextlib.suppress(OSError, ValueError):
-            _shortcut = (handlers[0].stream.fileno(), form) if isinstance(form, Text) else None
+            shortcut = (handlers[0].stream.fileno(), form) if isinstance(form, Text) else None
 
 
 def setup(
@@ -171,9 +162,9 @@ def setup(
     old, root.handlers = root.handlers, handlers
     for handler in old:
         handler.close()
-    _find_shortcut()
     root.setLevel(max(LEVELS[level], logging.WARNING))  # other libraries' chatter stays out
     logging.getLogger("pglido").setLevel(LEVELS[level])
+    _find_shortcut()
     logging.raiseExceptions = False  # a full disk must not end the pooler
     # Nobody prints what would be found out for each line (logging's documentation, "Optimization").
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False

@@ -2,7 +2,7 @@
 """The connections as the pump knows them: a descriptor, what waits on either side of it, and how it is used."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..pool.stats import Stats
 from ..session.client import Client
@@ -20,29 +20,40 @@ CONNECTING = 3  # the waiter is told when it can be written, or has failed
 
 
 class Link:
-    """One connected socket; owns its descriptor. With `tls`, `out` is sealed already, and `inbox` opened."""
+    """One connected socket; owns its descriptor. With `tls`, `out` is sealed already, and `inbox` opened.
+
+    What isn't set here, or by a class below, begins as 0, False or None.
+    """
+
+    if TYPE_CHECKING:
+        mode: int
+        mask: int
+        tls: Tls | None
+        out: bytearray | None
+        inbox: bytes | None
+        waiter: Callable[[Any], None] | None
+        eof: bool
+        closed: bool
+        broken: bool
+        after_close: bool
+        watched: bool
+        parked: bool
+        peer: "Link | None"
+        # Of the ring.
+        queue: bytearray | None
+        early: bytes | None
+        coming: int
+        coming_mask: int
+        going: bool
+        coming_ends: bool
+        going_ends: bool
+        full: bool
+        changed: bool
+        ended: bool
+        much: int
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self.mode = COLLECT
-        self.mask = 0
-        self.tls: Tls | None = None
-        self.out: bytearray | None = None
-        self.inbox: bytes | None = None
-        self.waiter: Callable[[], None] | None = None
-        self.eof = False
-        self.closed = False
-        self.broken = False
-        self.after_close = False
-        self.peer: Link | None = None
-        self.watched = False
-        self.parked = False
-        self.queue: bytearray | None = None
-        self.early: bytes | None = None
-        self.coming = self.much = 0
-        self.coming_mask = 0
-        self.going = self.coming_ends = self.going_ends = False
-        self.full = self.changed = self.ended = False
 
 
 class ClientLink(Link):
@@ -55,16 +66,17 @@ class ClientLink(Link):
     `rested` the last answer.
     """
 
-    def __init__(self, fd: int) -> None:
-        super().__init__(fd)
-        self.session: Client = UNSET
-        self.stats: Stats = UNSET
-        self.server: ServerLink | None = None
-        self.waiting = False
-        self.leaving = False
-        self.holds = False
-        self.notes: bytearray | None = None
-        self.started = self.asked = self.rested = 0.0
+    if TYPE_CHECKING:
+        session: Client
+        stats: Stats
+        server: "ServerLink | None"
+        waiting: bool
+        leaving: bool
+        holds: bool
+        notes: bytearray | None
+        started: float
+        asked: float
+        rested: float
 
 
 class ServerLink(Link):
@@ -88,8 +100,8 @@ class Watched:
 
 
 def wake(link: Link) -> None:
-    """Tell the coroutine that waits for this link, if any."""
+    """Tell whoever waits for this link, if any."""
     waiter = link.waiter
     if waiter is not None:
         link.waiter = None
-        waiter()
+        waiter(link)

@@ -23,7 +23,7 @@ async def _news_for_task(link: Link) -> None:
     """Wait until something happens on `link`."""
     future = asyncio.get_running_loop().create_future()
 
-    def wake() -> None:
+    def wake(_: Link) -> None:
         if not future.done():
             future.set_result(None)
 

@@ -31,8 +31,8 @@ class Visit:
         self._failed = failed
         self._awaited: asyncio.Future[Any] | None = None
 
-    def step(self) -> None:
-        """Go on until the next wait."""
+    def step(self, link: Link | None = None) -> None:
+        """Go on until the next wait; `link` is what has news."""
         self._go(self._job.send, None)
 
     def cancel(self) -> None:

@@ -20,6 +20,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 
+from .cells import Cells
+
 MAGIC = 0x7067_6C69_646F_31
 HEADER = 8
 CELL = 8
@@ -47,22 +49,21 @@ class Full(Exception):
         self.what = what
 
 
-class Board:
+class Board(Cells):
     """The shared counters as seen by the owner of one row (`row` = -1: by the control process, which owns
     none).
     """
 
     def __init__(self, fd: int, row: int) -> None:
         self.fd = fd
-        self.row = row
         self._map = mmap.mmap(fd, os.fstat(fd).st_size)
-        self._cells = memoryview(self._map).cast("q")
-        magic, self.rows, self._names = self._cells[:3]
-        if magic != MAGIC or not -1 <= row < self.rows:
+        self._view = memoryview(self._map).cast("q")
+        magic, rows, self._names = self._view[:3]
+        if magic != MAGIC or not -1 <= row < rows:
             raise ValueError(f"descriptor {fd} is not a board with a row {row}")
-        self._width = len(Column) + self._names
-        self._start = HEADER + self._names
-        self._base = self._start + row * self._width
+        self._first = HEADER + self._names
+        self._across = len(Column) + self._names
+        super().__init__(self._view, self._first, rows, self._across, row)
 
     @classmethod
     def create(cls, rows: int, names: int = 4096) -> Board:
@@ -85,19 +86,6 @@ class Board:
         totals = " ".join(f"{column.name.lower()}={self.total(column)}" for column in Column)
         return f"<Board row {self.row} of {self.rows} {totals}>"
 
-    def add(self, column: int, delta: int) -> None:
-        """Add to a counter of the own row: a fixed `Column`, or a column that `claim` returned."""
-        self._cells[self._base + column] += delta
-
-    def get(self, column: int, row: int) -> int:
-        """One worker's counter."""
-        return self._cells[self._start + row * self._width + column]
-
-    def total(self, column: int) -> int:
-        """The sum over all workers."""
-        first = self._start + column
-        return sum(self._cells[first : first + (self.rows - 1) * self._width + 1 : self._width])
-
     def count(self, name: str) -> int:
         """The sum over all workers for a named column; 0 when it has never been claimed."""
         column = self._find(_hash(name))
@@ -115,33 +103,29 @@ class Board:
             for what, limit in wishes:
                 column = self._column(what)
                 if column is None or (limit and self.total(column) >= limit):
-                    self.release(taken)
+                    self.release(tuple(taken))
                     raise Full(what)
                 self.add(column, 1)
                 taken.append(column)
         return tuple(taken)
 
-    def release(self, columns: Iterable[int]) -> None:
-        """Undo a `claim`."""
-        for column in columns:
-            self.add(column, -1)
-
     def clear(self, row: int) -> None:
         """Zero the row of a worker that is dead. For the supervisor."""
         with self._locked():
-            base = self._start + row * self._width
-            kept = {column: self._cells[base + column] for column in KEPT}
-            self._cells[base : base + self._width] = memoryview(bytes(CELL * self._width)).cast("q")
+            base = self._first + row * self._across
+            kept = {column: self._view[base + column] for column in KEPT}
+            self._view[base : base + self._across] = memoryview(bytes(CELL * self._across)).cast("q")
             for column, value in kept.items():
-                self._cells[base + column] = value
+                self._view[base + column] = value
 
     def bump(self, column: Column, row: int) -> None:
         """Add one to a worker's kept counter. For the supervisor."""
-        self._cells[self._start + row * self._width + column] += 1
+        self._view[self._first + row * self._across + column] += 1
 
     def close(self) -> None:
         """Unmap, and close the descriptor."""
-        self._cells.release()
+        self.leave()
+        self._view.release()
         self._map.close()
         os.close(self.fd)
 
@@ -167,14 +151,14 @@ class Board:
         if found is not None:
             return found
         for slot in self._probe(wanted):
-            if not self._cells[HEADER + slot] or not self.total(len(Column) + slot):
-                self._cells[HEADER + slot] = wanted
+            if not self._view[HEADER + slot] or not self.total(len(Column) + slot):
+                self._view[HEADER + slot] = wanted
                 return len(Column) + slot
         return None
 
     def _find(self, wanted: int) -> int | None:
         for slot in self._probe(wanted):
-            held = self._cells[HEADER + slot]
+            held = self._view[HEADER + slot]
             if held == wanted:
                 return len(Column) + slot
             if not held:  # slots are reused, never emptied: the name can't be further on

@@ -12,6 +12,7 @@ import logging
 import random
 from typing import TYPE_CHECKING
 
+from ..io.links import Link
 from ..pool.pool import BUSY, Slot
 from ..session import settings as _settings
 from ..wire import codes, messages
@@ -133,7 +134,7 @@ class Ear:
 
     # What comes.
 
-    def _news(self) -> None:
+    def _news(self, link: Link | None = None) -> None:
         """The pump's: something came, or the connection is gone."""
         backend = self.backend
         if backend is None:

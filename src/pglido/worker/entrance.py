@@ -5,33 +5,32 @@ import logging
 import os
 import ssl
 import struct
+from collections.abc import Coroutine
 from dataclasses import dataclass
-from functools import lru_cache
 
 from ..auth import client as auth
 from ..auth.errors import AuthError
+from ..auth.secrets import Secret
 from ..config.model import ADMIN_DATABASES, AuthType, PoolMode, PoolSettings, SslMode
 from ..io.stream import Gone, Stream, Unsafe
 from ..io.tls import ALPN
 from ..ipc.board import Column, Full
 from ..session import settings as _settings
 from ..wire import codes, messages
-from ..wire.startup import Startup, StartupError, packet_problem, parse_startup
+from ..wire.startup import Startup, StartupError, packet_problem
 from .host import Host, PoolRefused
 from .links import Guest
 from .listening import listen
 from .live import LivePool, Profile
-from .porch import COUNTED, Regular, greet
+from .porch import COUNTED, MINOR, Regular, greet
 from .profiles import profile_of
 
 log = logging.getLogger("pglido.worker")
 
-# The newest minor version of the protocol that is served.
-MINOR = 2
-# A password message longer than this is refused (PG_MAX_AUTH_TOKEN_LENGTH in PostgreSQL, and its header).
-PASSWORD_LIMIT = 65535 + 4
-# Bytes of a StartupMessage that is remembered.
-STARTUP_KEPT = 512
+ASKED_TWICE = "encryption was asked for twice"
+
+# The longest message with a password, as its length says.
+PASSWORD_LIMIT = auth.MAX_PASSWORD + 4
 
 _ENCRYPTED_MODES = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 
@@ -58,42 +57,48 @@ class Door:
     binding: bytes | None
 
 
-# What one application's clients send first is always the same.
-_known_startup = lru_cache(1024)(parse_startup)
+async def enter(host: Host, guest: Guest) -> None:
+    """Serve a new connection until it is relayed, handed over, or closed."""
+    await _guarded(host, guest, _enter(host, guest, Stream(host.pump, guest, visit=True)))
 
 
-def _startup(code: int, body: bytes, ignored: frozenset[str]) -> Startup:
-    parse = _known_startup if len(body) <= STARTUP_KEPT else parse_startup
-    return parse(code, body, ignored)
+async def go_on(host: Host, guest: Guest, packet: bytes, start: Startup, proof: auth.Proof) -> None:
+    """The same for one that was met at the porch, and has proved there who it is."""
+    await _guarded(host, guest, _proved(host, guest, Stream(host.pump, guest, visit=True), packet, start, proof))
 
 
-async def enter(host: Host, guest: Guest, door: Door) -> None:
-    """Serve one new connection until it is relayed, handed over, or closed."""
-    stream = Stream(host.pump, guest, visit=True)
+async def _guarded(host: Host, guest: Guest, visit: Coroutine[None, None, None]) -> None:
     try:
-        await _enter(host, guest, stream, door)
+        await visit
     except Leave:
         host.end(guest, "")
-    except Gone:
-        host.end(guest, "client unexpected eof")
-    except AuthError as error:
-        _refuse(host, guest, error.sqlstate, error.client_text, error.log_text)
-    except (StartupError, PoolRefused) as error:
-        _refuse(host, guest, error.sqlstate, str(error), str(error))
-    except Refused as error:
-        _refuse(host, guest, error.sqlstate, str(error), error.why)
-    except Unsafe as error:
-        _refuse(host, guest, "08P01", str(error), str(error))
-    except ssl.SSLError as error:
-        host.end(guest, f"TLS handshake failed: {error.reason or error}")
-    except OSError as error:
-        host.end(guest, f"connection failed: {error}")
     except asyncio.CancelledError:
         host.end(guest, "shut down")
         raise
-    except Exception:
-        log.exception("bug: login failed", extra=guest.extra())
-        _refuse(host, guest, "XX000", "internal error of the pooler", "internal error")
+    except Exception as error:
+        turn_away(host, guest, error)
+
+
+def turn_away(host: Host, guest: Guest, error: Exception) -> None:
+    """Tell a client why it can't come in."""
+    match error:
+        case Gone():
+            host.end(guest, "client unexpected eof")
+        case AuthError():
+            _refuse(host, guest, error.sqlstate, error.client_text, error.log_text)
+        case StartupError() | PoolRefused():
+            _refuse(host, guest, error.sqlstate, str(error), str(error))
+        case Refused():
+            _refuse(host, guest, error.sqlstate, str(error), error.why)
+        case Unsafe():
+            _refuse(host, guest, "08P01", str(error), str(error))
+        case ssl.SSLError():
+            host.end(guest, f"TLS handshake failed: {error.reason or error}")
+        case OSError():
+            host.end(guest, f"connection failed: {error}")
+        case _:
+            log.error("bug: login failed", exc_info=error, extra=guest.extra())
+            _refuse(host, guest, "XX000", "internal error of the pooler", "internal error")
 
 
 def _refuse(host: Host, guest: Guest, sqlstate: str, text: str, why: str) -> None:
@@ -102,12 +107,19 @@ def _refuse(host: Host, guest: Guest, sqlstate: str, text: str, why: str) -> Non
     host.end(guest, why, messages.error("FATAL", sqlstate, text, f"client {guest.uuid}"))
 
 
-async def _enter(host: Host, guest: Guest, stream: Stream, door: Door) -> None:
-    code, body = await _first_packets(guest, stream, door)
+async def _enter(host: Host, guest: Guest, stream: Stream) -> None:
+    door: Door = guest.door
+    if await _tls_began(guest, stream, door):
+        # What it says now may be what others have said before.
+        stream.settle()
+        guest.login = None
+        host.outside.porch.wait(guest)
+        return
+    code, packet = await _packet(stream)
     if code == codes.CANCEL_REQUEST:
-        host.outside.cancel_request(int.from_bytes(body[:4], "big", signed=True), body[4:])
+        host.outside.cancel_request(int.from_bytes(packet[8:12], "big", signed=True), packet[12:])
         raise Leave
-    start = _startup(code, body, host.outside.ignored)
+    start = host.outside.porch.read(packet, code, host.outside.ignored)
     guest.user = start.user
     guest.minor = min(start.minor, MINOR)
     if start.minor > MINOR or start.extensions:
@@ -117,18 +129,27 @@ async def _enter(host: Host, guest: Guest, stream: Stream, door: Door) -> None:
         raise Refused("28000", "SSL required")
     if host.draining:
         raise Refused("57P03", "the database system is shutting down")
-    if start.database not in ADMIN_DATABASES and host.outside.crowded():
+    if start.database not in ADMIN_DATABASES and host.crowded():
         raise Refused("08P01", "no more connections allowed (max_client_conn)")
     if start.database in ADMIN_DATABASES:
-        await _console(host, guest, stream, door, start)
+        await _console(host, guest, stream, start)
         return
     pool = host.outside.pool_of(start.database, start.user)
-    proof = await _prove(host, guest, stream, door, start, pool)
+    proof = await _prove(host, guest, stream, start, pool)
+    await _proved(host, guest, stream, packet, start, proof)
+
+
+async def _proved(
+    host: Host, guest: Guest, stream: Stream, packet: bytes, start: Startup, proof: auth.Proof
+) -> None:
+    """The client is who it says: what may it have?"""
+    pool = host.outside.pool_of(start.database, start.user)
     if pool is None:
         raise Refused("3D000", f"no such database: {start.database}")
     _claim(host, guest, pool)
     live = host.outside.live(pool)
-    if pool.server_user is None and host.outside.config.settings.auth_type != AuthType.TRUST:
+    lends = pool.server_user is None and host.outside.config.settings.auth_type != AuthType.TRUST
+    if lends:
         live.credentials = proof.credentials
     guest.live = live
     guest.pool = live.policy
@@ -145,30 +166,28 @@ async def _enter(host: Host, guest: Guest, stream: Stream, door: Door) -> None:
         await host.outside.replicate(guest, stream, live, start, proof.last)
         return
     profile = await _admit(host, guest, stream, live, start, proof.last)
-    if profile is not None and _regular(host, guest, pool, start):
-        size = len(body) + 8
-        packet = struct.pack("!II", size, code) + body
-        regular = Regular(start.user, guest.minor, live, *profile)
-        host.outside.porch.remember(packet, regular)
+    simple = not pool.auth_user and not pool.application_name_add_host and guest.claims == COUNTED
+    if profile is not None and simple:
+        host.outside.porch.remember(packet, Regular(live, *profile, lends))
 
 
-async def _first_packets(guest: Guest, stream: Stream, door: Door) -> tuple[int, bytes]:
-    """The code and the rest of the StartupMessage or CancelRequest; TLS is on then, if the client asked for it."""
-    asked = {guest.declined}
+async def _tls_began(guest: Guest, stream: Stream, door: Door) -> bool:
+    """Answer what a client asks for before its StartupMessage; returns whether TLS is on now, and was not before."""
+    if guest.tls is not None:
+        return False
     if door.context is not None and await stream.begins_with_tls():
         await stream.start_tls(door.context, serving=True, begun=True)
         if guest.tls is None or guest.tls.session.selected_alpn_protocol() != ALPN:
             raise Refused("08P01", "received direct SSL connection request without ALPN protocol negotiation extension")
+        return True
+    asked = {guest.declined}
     while True:
         size, code = struct.unpack("!II", await stream.look(8))
-        problem = packet_problem(size, code)
-        if problem:
-            raise Refused("08P01", problem)
-        packet = await stream.exactly(size)
         if code not in (codes.SSL_REQUEST, codes.GSSENC_REQUEST):
-            return code, packet[8:]
-        if size != 8 or code in asked or guest.tls is not None:
-            raise Refused("08P01", "encryption was asked for twice")
+            return False
+        if size != 8 or code in asked:
+            raise Refused("08P01", packet_problem(size) or ASKED_TWICE)
+        await stream.exactly(8)
         asked.add(code)
         if code == codes.GSSENC_REQUEST or door.context is None:
             stream.send(b"N")
@@ -176,33 +195,48 @@ async def _first_packets(guest: Guest, stream: Stream, door: Door) -> tuple[int,
         if stream.clean():
             stream.send(b"S")
         await stream.start_tls(door.context, serving=True)
+        return True
 
 
-async def _prove(
-    host: Host, guest: Guest, stream: Stream, door: Door, start: Startup, pool: PoolSettings | None
-) -> auth.Proof:
-    """The client proves who it is. Raises AuthError."""
-    people = host.outside.people
+async def _packet(stream: Stream) -> tuple[int, bytes]:
+    """The code and all of a StartupMessage or CancelRequest."""
+    size, code = struct.unpack("!II", await stream.look(8))
+    problem = packet_problem(size, code)
+    if problem:
+        raise Refused("08P01", problem)
+    if code in (codes.SSL_REQUEST, codes.GSSENC_REQUEST):
+        raise Refused("08P01", ASKED_TWICE)
+    return code, await stream.exactly(size)
+
+
+def exchange(host: Host, guest: Guest, start: Startup, secret: Secret | None) -> auth.Exchange:
+    """How this client is to prove that it is the user of this name, `secret` being what is known of that one."""
     settings = host.outside.config.settings
-    secret = await people.secret(start.user, pool)
-    exchange = auth.verify(
+    people = host.outside.people
+    return auth.verify(
         settings.auth_type,
         start.user,
         secret,
-        binding=door.binding if guest.tls is not None else None,
+        binding=guest.door.binding if guest.tls is not None else None,
         scram_iterations=settings.scram_iterations,
         mock_seed=people.mock_seed,
         rng=os.urandom,
         crowd=people.crowd,
     )
+
+
+async def _prove(host: Host, guest: Guest, stream: Stream, start: Startup, pool: PoolSettings | None) -> auth.Proof:
+    """The client proves who it is. Raises AuthError."""
+    people = host.outside.people
+    dialogue = exchange(host, guest, start, await people.secret(start.user, pool))
     try:
-        reply = next(exchange)
+        reply = next(dialogue)
         while True:
             stream.send(reply)
             kind, body = await stream.message(PASSWORD_LIMIT)
             if kind != codes.PASSWORD:
                 raise Refused("08P01", f"expected password response, got message type {kind}")
-            reply = exchange.send(body)
+            reply = dialogue.send(body)
     except StopIteration as end:
         proof: auth.Proof = end.value
         return proof
@@ -227,29 +261,16 @@ def _claim(host: Host, guest: Guest, pool: PoolSettings) -> None:
         raise Refused("08P01", f"client connections exceeded ({key})") from full
 
 
-async def _console(host: Host, guest: Guest, stream: Stream, door: Door, start: Startup) -> None:
+async def _console(host: Host, guest: Guest, stream: Stream, start: Startup) -> None:
     settings = host.outside.config.settings
     admin = start.user in settings.admin_users
     known = admin or start.user in settings.stats_users
-    proof = await _prove(host, guest, stream, door, start, None)
+    proof = await _prove(host, guest, stream, start, None)
     if not known:
         raise Refused("08P01", "not allowed")
     stream.send(proof.last)
     stream.settle()
     host.outside.open_console(guest, start, admin)
-
-
-def _regular(host: Host, guest: Guest, pool: PoolSettings, start: Startup) -> bool:
-    """Was the first packet all that it took to let this client in, and will it be for the next?"""
-    return (
-        host.outside.config.settings.auth_type == AuthType.TRUST
-        and guest.tls is None
-        and not pool.auth_user
-        and not pool.application_name_add_host
-        and guest.claims == COUNTED
-        and start.minor == guest.minor
-        and not start.extensions
-    )
 
 
 async def _admit(

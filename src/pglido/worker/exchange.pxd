@@ -3,12 +3,14 @@ cimport cython
 from pglido.io.keeper cimport Keeper
 from pglido.io.links cimport ClientLink, ServerLink
 from pglido.io.pump cimport Pump
+from pglido.ipc.cells cimport Cells
 from pglido.pool.pool cimport Pool, Slot, Ticket
 from pglido.pool.stats cimport Stats
 from pglido.session.client cimport Client
+from pglido.worker.journal cimport Journal
 from pglido.worker.links cimport Backend, Guest
 
-cdef int CLOSING
+cdef int CLIENTS, CLOSING
 
 cdef class Exchange(Keeper):
     cdef public int index
@@ -21,7 +23,12 @@ cdef class Exchange(Keeper):
     cdef public object outside
     cdef public list freed
     cdef bint giving
+    cdef public Journal journal
+    cdef public Cells board
+    cdef public long long most
     cdef dict __dict__
+
+    cpdef bint crowded(self) except -1
 
     @cython.locals(pool=Pool, guest=Guest, session=Client, slot=Slot, now=double, birth=object, ticket=Ticket)
     cpdef bint attach(self, ClientLink client) except -1

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from ..io.backends import new_pump
 from ..io.keeper import Keeper
-from ..io.links import ClientLink, ServerLink
+from ..io.links import UNSET, ClientLink, ServerLink
 from ..io.pump import Pump
+from ..ipc.board import Column
+from ..ipc.cells import Cells
 from ..pool.pool import CLOSING, Ticket
+from .journal import Journal
 from .links import SERIAL_MASK, Backend, Guest
 
 if TYPE_CHECKING:
     from ..session.settings import Settings
     from .live import LivePool
 
+
+CLIENTS = int(Column.CLIENTS)
 
 # Seconds that a client which must go has for taking what is still to be sent to it.
 LINGER = 10.0
@@ -34,7 +39,8 @@ class Errand:
 class Exchange(Keeper):
     """The part of the `Host` that every transaction passes through; `outside` is the Worker.
 
-    `no_ring` says why io_uring is not used, empty when it is or is not wanted.
+    `no_ring` says why io_uring is not used, empty when it is or is not wanted; `board` counts the clients of all
+    workers, of which there may be `most` (0: any number).
     """
 
     def __init__(self, index: int, event_backend: str) -> None:
@@ -47,6 +53,9 @@ class Exchange(Keeper):
         self.pump: Pump = made[0]
         self.no_ring: str = made[1]
         self.outside: Any = None
+        self.journal = Journal()
+        self.board: Cells = UNSET
+        self.most = 0
         self.freed: list[Backend] = []
         self.giving = False
 
@@ -67,6 +76,10 @@ class Exchange(Keeper):
         if self.serial & SERIAL_MASK == 0:
             self.serial += 1
         return self.serial
+
+    def crowded(self) -> bool:
+        """Are there more clients than may be? The newest of them must go."""
+        return self.most > 0 and self.board.total(CLIENTS) > self.most
 
     def attach(self, client: ClientLink) -> bool:
         """A client needs a server: give it one at once, or put it in line."""
@@ -149,7 +162,7 @@ class Exchange(Keeper):
         if guest.serial not in self.guests:
             return
         del self.guests[guest.serial]
-        self.outside.log_end(guest, why)
+        self.journal.left(guest, why, int(self.pump.now - guest.born))
         ticket = guest.ticket
         if ticket is not None:
             guest.pool.leave(ticket)
@@ -164,7 +177,8 @@ class Exchange(Keeper):
             self.part_raw(guest)
         if guest.live is not None:
             guest.live.clients -= 1
-        self.outside.uncount(guest)
+        self.board.release(guest.claims)
+        guest.claims = ()
         if guest.eof or guest.broken:
             self.pump.close(guest)
         else:

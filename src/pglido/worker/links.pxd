@@ -1,6 +1,23 @@
+cimport cython
+
 from pglido.io.links cimport ClientLink, ServerLink
 from pglido.pool.pool cimport Pool, Slot, Ticket
 from pglido.pool.stats cimport Stats
+
+cdef long long _block
+cdef int _size
+cdef bytes _keys
+cdef int KEYS
+
+cpdef str uuid_of(long long serial)
+
+@cython.locals(count=int, block="long long", at="long long")
+cpdef bytes cancel_key(long long serial, int size)
+
+cpdef long long cancel_pid(int worker, long long serial) except -1
+
+cdef int SHORT_KEY, LONG_KEY
+cdef dict KEY_DATA
 
 cdef class Guest(ClientLink):
     cdef public long long serial
@@ -12,12 +29,17 @@ cdef class Guest(ClientLink):
     cdef public Pool pool
     cdef public Ticket ticket
     cdef public object login
+    cdef public object proving
     cdef public tuple claims
     cdef public bint cancel_wanted
     cdef public bint hears
     cdef public int declined
     cdef public bint listens
     cdef public object listener
+    cdef public object door
+
+    @cython.locals(size=int, pid="long long")
+    cpdef bytes key_data(self, int worker)
 
 cdef class Backend(ServerLink):
     cdef public long long serial

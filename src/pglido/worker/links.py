@@ -1,13 +1,11 @@
 """The two kinds of connection as a worker knows them, and how they are named."""
 
-import logging
 import os
 import socket
 import time
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .. import log as logs
 from ..io.dial import Address
 from ..io.links import UNSET, ClientLink, ServerLink
 from ..io.visit import Visit
@@ -18,12 +16,17 @@ from ..wire import messages
 if TYPE_CHECKING:
     from ..session.listener import Listener
     from .live import LivePool
+    from .porch import Proving
 
 # In BackendKeyData's process id, below the sign bit: the worker's index + 1, then the serial.
 SERIAL_BITS = 23
 SERIAL_MASK = (1 << SERIAL_BITS) - 1
 # Sizes of the cancel key: protocol 3.0 has four bytes, 3.2 any; PostgreSQL 18 sends 32.
 SHORT_KEY, LONG_KEY = 4, 32
+# What comes in front of process id and key in a BackendKeyData.
+KEY_DATA = {size: messages.backend_key_data(0, bytes(size))[: -4 - size] for size in (SHORT_KEY, LONG_KEY)}
+# Bytes of a digest, which is as many keys as have room in it.
+KEYS = 64
 
 _EPOCH = time.time() - time.monotonic()
 # Version 8 and variant 10 of RFC 9562: 60 random bits, and 62 for the serial, of which 48 are ever used.
@@ -38,12 +41,29 @@ def epoch(monotonic: float) -> float:
 
 def uuid_of(serial: int) -> str:
     """The UUID of this worker's connection number `serial`: version 8 (RFC 9562), random per process."""
-    return f"{_SAME}{serial:012x}"
+    return _SAME + serial.to_bytes(6, "big").hex()
+
+
+# The keys that were made last: of which block, of what size.
+_block = -1
+_size = 0
+_keys = b""
 
 
 def cancel_key(serial: int, size: int) -> bytes:
-    """The secret in a client's BackendKeyData: made of a secret of this process, so that none is stored."""
-    return blake2b(serial.to_bytes(8, "big"), key=_SECRET, digest_size=size).digest()
+    """The secret in a client's BackendKeyData: made of a secret of this process, so that none is stored.
+
+    Keys are made by the block, as many as one digest has room for: made singly they were an eighth of a login.
+    """
+    global _block, _size, _keys
+    count = KEYS // size
+    block = serial // count
+    if block != _block or size != _size:
+        _block, _size = block, size
+        name = block.to_bytes(8, "big") + size.to_bytes(1, "big")
+        _keys = blake2b(name, key=_SECRET, digest_size=KEYS).digest()
+    at = serial % count * size
+    return _keys[at : at + size]
 
 
 def cancel_pid(worker: int, serial: int) -> int:
@@ -54,31 +74,33 @@ def cancel_pid(worker: int, serial: int) -> int:
 class Guest(ClientLink):
     """A client connection of this worker.
 
-    `declined` is the kind of encryption that it was refused, 0 for none; `listens`: the pool's hub knows it;
-    `listener` is its session where the database is for LISTEN only.
+    `door` is where it came in; `declined` is the kind of encryption that it was refused, 0 for none; `listens`: the
+    pool's hub knows it; `listener` is its session where the database is for LISTEN only.
     """
 
     if TYPE_CHECKING:
         server: "Backend | None"
+        door: Any
+        minor: int
+        live: LivePool | None
+        pool: Pool
+        ticket: Ticket | None
+        login: Visit | None
+        proving: Proving | None
+        cancel_wanted: bool
+        hears: bool
+        declined: int
+        listens: bool
+        listener: Listener | None
 
     def __init__(self, fd: int, serial: int, address: str, now: float) -> None:
-        super().__init__(fd)
+        self.fd = fd
         self.serial = serial
         self.address = address
         self.born = now
         self.rested = now
         self.user = ""
-        self.minor = 0
-        self.live: LivePool | None = None
-        self.pool: Pool = UNSET
-        self.ticket: Ticket | None = None
-        self.login: Visit | None = None
         self.claims: tuple[int, ...] = ()
-        self.cancel_wanted = False
-        self.hears = False
-        self.declined = 0
-        self.listens = False
-        self.listener: Listener | None = None
 
     @property
     def uuid(self) -> str:
@@ -96,12 +118,9 @@ class Guest(ClientLink):
 
     def key_data(self, worker: int) -> bytes:
         """The BackendKeyData by which this client can have its queries cancelled."""
-        key = cancel_key(self.serial, LONG_KEY if self.minor >= 2 else SHORT_KEY)
-        return messages.backend_key_data(cancel_pid(worker, self.serial), key)
-
-    def event(self, log: logging.Logger, text: str) -> None:
-        """Log that this connection came or went."""
-        logs.connection_event(log, text, uuid_of(self.serial), self.user, self.database, self.address)
+        size = LONG_KEY if self.minor >= 2 else SHORT_KEY
+        pid = cancel_pid(worker, self.serial)
+        return KEY_DATA[size] + pid.to_bytes(4, "big") + cancel_key(self.serial, size)
 
 
 class Backend(ServerLink):

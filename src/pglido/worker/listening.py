@@ -3,6 +3,7 @@
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..io.links import Link
 from ..io.stream import Stream
 from ..session.listener import Listener
 from ..session.spelling import announced
@@ -35,7 +36,7 @@ async def listen(host: Host, guest: Guest, stream: Stream, live: "LivePool", sta
     guest.listener = listener
     guest.login = None
     guest.rested = host.pump.now
-    host.outside.log_login(guest)
+    host.journal.came(guest)
     host.pump.watch(guest)
     said(host, guest)
 
@@ -53,7 +54,7 @@ def known_to_all(live: "LivePool", reported: dict[str, str]) -> dict[str, str]:
     return hub.told
 
 
-def said(host: Host, guest: Guest) -> None:
+def said(host: Host, guest: Guest, link: Link | None = None) -> None:
     """The pump's: something came from the client, or it took what was to be sent, or it is gone."""
     if guest.closed or guest.serial not in host.guests:
         return

@@ -21,13 +21,17 @@ Key = tuple[str, str]
 
 
 class People:
-    """Secrets by user name. `mock_seed` is the same in all workers: unknown users look alike everywhere."""
+    """Secrets by user name; `asks`: may there be users that only a server knows?
+
+    `mock_seed` is the same in all workers: unknown users look alike everywhere.
+    """
 
     def __init__(self, host: Host) -> None:
         self.host = host
         self.mock_seed = b""
         self.texts: dict[str, str] = {}
         self.crowd = Crowd()
+        self.asks = False
         self._secrets: dict[str, Secret] = {}
         self._answers = Answers(0, 0)
         self._asking: dict[Key, asyncio.Task[Secret | None]] = {}
@@ -38,8 +42,14 @@ class People:
         self.texts = {**stored, **config.secrets()}
         named: dict[str, Secret] = dict.fromkeys(config.users, Unset())
         self._secrets = named | {name: parse(text) for name, text in self.texts.items()}
+        databases = config.databases.values()
+        self.asks = bool(config.settings.auth_user) or any(database.auth_user for database in databases)
         self.crowd = Crowd.of(self._secrets.values())
         self._answers = Answers(config.settings.auth_query_ttl, config.settings.auth_query_failure_ttl)
+
+    def known(self, user: str) -> Secret | None:
+        """The secret of `user`, if nobody needs to be asked for it."""
+        return self._secrets.get(user)
 
     async def secret(self, user: str, pool: PoolSettings | None) -> Secret | None:
         """The secret of `user`, None if there is no such user. Raises PoolRefused when nobody can tell."""

@@ -1,35 +1,68 @@
 cimport cython
 
+from pglido.io.doors cimport accept
 from pglido.io.pump cimport Pump
 from pglido.worker.exchange cimport Exchange
 from pglido.worker.links cimport Guest
 
-cdef int CLIENTS, ACCEPTED, LONGEST, REGULARS
-cdef int RELAY, SSL_REQUEST
+cdef int CLIENTS, ACCEPTED, LONGEST, LONGEST_PROOF, LONGEST_MESSAGE, PACKETS, ACCEPT_BATCH
+cdef int RELAY, PASSWORD, SSL_REQUEST
 cdef bytes NO, SSL_PACKET
 
 cdef class Regular:
-    cdef public str user
-    cdef public int minor
     cdef public object live
     cdef public object home
     cdef public object profile
+    cdef public bint lends
+
+cdef class Proving:
+    cdef public bytes packet
+    cdef public object start
+    cdef public object exchange
 
 cpdef void greet(Exchange host, Guest guest, object profile, bytes last) except *
 
 cdef class Porch:
     cdef public Exchange host
-    cdef public object board
+    cdef public object packets
     cdef public object regulars
+    cdef bint trusting
+    cdef bint asking
+    cdef int batch
+    cdef object hears
+    cdef object weighs
 
-    cpdef void forget(self) except *
-    cpdef void remember(self, bytes packet, Regular regular) except *
+    cpdef void adopt(self, object auth_type) except *
+
+    @cython.locals(count=int, taken=tuple)
+    cpdef void take(self, int fd, object door) except *
 
     @cython.locals(host=Exchange, guest=Guest, serial="long long")
-    cpdef void arrive(self, int fd, str address, object door) except *
+    cdef int arrive(self, int fd, str address, object door) except -1
 
-    @cython.locals(said=bytes, regular=Regular)
-    cpdef void knock(self, Guest guest, object door) except *
+    cpdef int wait(self, Guest guest) except -1
 
-    @cython.locals(host=Exchange)
-    cdef bint _greet(self, Guest guest, Regular regular) except -1
+    @cython.locals(said=bytes)
+    cpdef void knock(self, Guest guest) except *
+
+    cdef int _silent(self, Guest guest) except -1
+
+    @cython.locals(regular=Regular)
+    cdef bint _admit(self, Guest guest, bytes packet, object start) except -1
+
+    @cython.locals(said=bytes, size="long long", rest=bytes, answer=bytes, proving=Proving)
+    cpdef void prove(self, Guest guest) except *
+
+    cdef bytes _weigh(self, Proving proving, bytes said, long long size)
+
+    @cython.locals(regular=Regular)
+    cdef void _proved(self, Guest guest, Proving proving, object proof) except *
+
+    cdef bint _fits(self, Regular regular) except -1
+
+    cdef int _greet(self, Guest guest, object start, Regular regular, bytes last) except -1
+
+    cpdef object read(self, bytes packet, object code, object ignored)
+    cpdef void remember(self, bytes packet, Regular regular) except *
+
+cdef void keep(object table, bytes packet, object what) except *

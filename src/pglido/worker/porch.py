@@ -1,23 +1,30 @@
-"""Where connections arrive, and where those that need no questions are let in at once.
+"""Where connections arrive, and where those that say what others have said before are let in without a coroutine.
 
-Most connections of an application begin with the very same packet. Once such a packet was let in, where nobody must
-prove anything and no limit of its own is to be counted, it is a *regular*: the next client that sends it is greeted in
-the round in which it came, without a coroutine. Everything else, TLS among it, goes the long way (`entrance`).
+Most connections of an application begin with the very same packet. What such a packet says is remembered, whoever sent
+it, so that time tells nothing about who exists. Once a client was let in on it, and no limit of its own is to be
+counted, it is a *regular*: the next one that sends it, and proves what is to be proved, is greeted in the round in
+which it came. Everything else goes the long way (`entrance`), and so does what needs a word with somebody else.
 """
 
 from collections import OrderedDict
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..io.links import RELAY
+from ..auth.client import MAX_PASSWORD
+from ..auth.errors import violation
+from ..config.choices import AuthType
+from ..io.doors import accept
+from ..io.links import RELAY, wake
 from ..ipc.board import Column
 from ..session.client import Client
 from ..wire import messages
-from ..wire.codes import SSL_REQUEST
+from ..wire.codes import PASSWORD, SSL_REQUEST
+from ..wire.startup import Startup, parse_startup
 from .exchange import Exchange
 from .links import Guest
 
 if TYPE_CHECKING:
+    from ..auth.client import Exchange as Dialogue
+    from ..auth.client import Proof
     from ..session.settings import Settings
     from .live import LivePool, Profile
 
@@ -27,25 +34,49 @@ ACCEPTED = int(Column.ACCEPTED)
 # What every client counts as from its arrival on.
 COUNTED = (CLIENTS,)
 
+# The newest minor version of the protocol that is served.
+MINOR = 2
+
 SSL_PACKET = (8).to_bytes(4, "big") + SSL_REQUEST.to_bytes(4, "big")
 NO = b"N"
 
-# Regulars known at a time, and the longest packet among them.
-REGULARS = 1024
+# Connections taken per round, so that a storm of them leaves room for those at work.
+ACCEPT_BATCH = 32
+
+# First packets remembered at a time, and the longest of them.
+PACKETS = 1024
 LONGEST = 512
+
+# The longest message with a password or proof.
+LONGEST_MESSAGE = MAX_PASSWORD + 5
+# Those of SCRAM are far shorter: of a longer one so much is enough to refuse it.
+LONGEST_PROOF = 4096
 
 
 class Regular:
-    """A first packet's meaning: the client's name, its pool, and what it is greeted with."""
+    """What a first packet came to: a pool, and what the client is greeted with.
 
-    __slots__ = ("home", "live", "minor", "profile", "user")
+    `lends`: are the servers of this pool logged in to by what its clients prove?
+    """
 
-    def __init__(self, user: str, minor: int, live: "LivePool", home: "Settings", profile: "Profile") -> None:
-        self.user = user
-        self.minor = minor
+    __slots__ = ("home", "lends", "live", "profile")
+
+    def __init__(self, live: "LivePool", home: "Settings", profile: "Profile", lends: bool) -> None:
         self.live = live
         self.home = home
         self.profile = profile
+        self.lends = lends
+
+
+class Proving:
+    """A client that is asked for a proof: what it said first, what that means, and the exchange with it."""
+
+    __slots__ = ("exchange", "packet", "start")
+
+    def __init__(self, packet: bytes, start: Startup, exchange: "Dialogue") -> None:
+        self.packet = packet
+        self.start = start
+        self.exchange = exchange
 
 
 def greet(host: Exchange, guest: Guest, profile: "Profile", last: bytes) -> None:
@@ -55,73 +86,191 @@ def greet(host: Exchange, guest: Guest, profile: "Profile", last: bytes) -> None
     guest.stats = live.stats
     guest.session = Client(profile.settings, live.rules, host.outside.budget)
     host.pump.send(guest, last + profile.welcome + guest.key_data(host.index) + messages.READY_IDLE)
-    host.outside.log_login(guest)
+    host.journal.came(guest)
     guest.rested = host.pump.now
     guest.mode = RELAY
 
 
 class Porch:
-    """The doors of one worker; `host` has the connections, `board` counts them over all workers."""
+    """The doors of one worker; `host` has the connections. `batch` is how many are taken at once.
 
-    def __init__(self, host: Exchange, board: Any) -> None:
+    `trusting`: nobody must prove anything; `asking`: everybody must, by SCRAM. `packets` is what first packets say,
+    `regulars` what those came to that somebody was let in on.
+    """
+
+    def __init__(self, host: Exchange) -> None:
         self.host = host
-        self.board = board
+        self.packets: OrderedDict[bytes, Startup] = OrderedDict()
         self.regulars: OrderedDict[bytes, Regular] = OrderedDict()
+        self.trusting = False
+        self.asking = False
+        self.batch = 1
+        self.hears = self.knock
+        self.weighs = self.prove
 
-    def forget(self) -> None:
+    def adopt(self, auth_type: AuthType) -> None:
         """The configuration is another: nobody is a regular any more."""
+        self.packets.clear()
         self.regulars.clear()
+        self.trusting = auth_type == AuthType.TRUST
+        self.asking = auth_type == AuthType.SCRAM_SHA_256
 
-    def remember(self, packet: bytes, regular: Regular) -> None:
-        """A client was let in on its first packet alone."""
-        if len(packet) <= LONGEST:
-            self.regulars[packet] = regular
-            if len(self.regulars) > REGULARS:
-                self.regulars.popitem(last=False)
+    def take(self, fd: int, door: Any) -> None:
+        """Take who stands at a listening socket, up to a batch. Raises OSError as accept(2) says."""
+        for count in range(self.batch):
+            taken = accept(fd)
+            if taken is None:
+                self.batch = max(1, count)
+                return
+            self.arrive(taken[0], taken[1], door)
+        # As many as there were, or more: one that comes alone costs one call.
+        self.batch = min(2 * self.batch, ACCEPT_BATCH)
 
     def arrive(self, fd: int, address: str, door: Any) -> None:
         """A new connection: count it, and wait for what it says."""
         host = self.host
         serial = host.next_serial()
-        self.board.add(CLIENTS, 1)
-        self.board.add(ACCEPTED, 1)
+        host.board.add(CLIENTS, 1)
+        host.board.add(ACCEPTED, 1)
         guest = Guest(fd, serial, address, host.pump.now)
         guest.claims = COUNTED
+        guest.door = door
         host.guests[serial] = guest
         host.pump.add(guest)
-        guest.waiter = partial(self.knock, guest, door)
+        guest.waiter = self.hears
 
-    def knock(self, guest: Guest, door: Any) -> None:
+    def wait(self, guest: Guest) -> None:
+        """A client is yet to say who it is, by TLS now; maybe it has said so already."""
+        guest.waiter = self.hears
+        if guest.inbox is not None or guest.eof:
+            wake(guest)
+
+    def knock(self, guest: Guest) -> None:
         """A client has said something, or is gone already."""
         said = guest.inbox
-        if door.context is not None:
-            self.host.outside.visit(guest, door)
+        if guest.tls is None and guest.door.context is not None:
+            self.host.outside.visit(guest)
             return
-        if said is not None and said[:8] == SSL_PACKET and not guest.declined:
+        if guest.tls is None and said is not None and said[:8] == SSL_PACKET and not guest.declined:
             guest.declined = SSL_REQUEST
             self.host.pump.send(guest, NO)
             said = guest.inbox = said[8:] or None
-        if said is None and not guest.eof:
-            guest.waiter = partial(self.knock, guest, door)
+        if said is None:
+            self._silent(guest)
             return
-        regular = None if said is None else self.regulars.get(said)
-        if regular is None or not self._greet(guest, regular):
-            self.host.outside.visit(guest, door)
+        start = self.packets.get(said)
+        if start is None or self.host.draining or self.host.crowded() or not self._admit(guest, said, start):
+            self.host.outside.visit(guest)
 
-    def _greet(self, guest: Guest, regular: Regular) -> bool:
-        """Let a regular in, if all is as it was."""
-        host = self.host
-        live = regular.live
-        if host.draining or host.outside.crowded() or live.policy.closed:
+    def _silent(self, guest: Guest) -> None:
+        """Nothing to go by is there yet."""
+        if guest.eof:
+            self.host.end(guest, "client unexpected eof")
+        else:
+            guest.waiter = self.hears
+
+    def _admit(self, guest: Guest, packet: bytes, start: Startup) -> bool:
+        """Let a client in, or ask it for a proof; False where that is not as simple as that."""
+        if start.minor > MINOR or start.extensions:
             return False
-        if live.profiles.get(regular.home) is not regular.profile:
+        if self.trusting:
+            regular = self.regulars.get(packet)
+            if regular is None or not self._fits(regular):
+                return False
+            guest.inbox = None
+            self._greet(guest, start, regular, messages.AUTHENTICATION_OK)
+            return True
+        exchange = self.host.outside.exchange(guest, start) if self.asking else None
+        if exchange is None:
             return False
         guest.inbox = None
-        guest.user = regular.user
-        guest.minor = regular.minor
+        guest.user = start.user
+        guest.minor = start.minor
+        self.host.pump.send(guest, next(exchange))
+        guest.proving = Proving(packet, start, exchange)
+        guest.waiter = self.weighs
+        return True
+
+    def prove(self, guest: Guest) -> None:
+        """A client that was asked for a proof has said something, or is gone."""
+        said = guest.inbox
+        if guest.eof:
+            self.host.end(guest, "client unexpected eof")
+            return
+        size = 5 if said is None or len(said) < 5 else 1 + int.from_bytes(said[1:5], "big")
+        if said is None or len(said) < min(size, LONGEST_PROOF) or len(said) < 5:
+            guest.waiter = self.weighs
+            return
+        rest = said[size:]
+        guest.inbox = rest or None
+        proving = guest.proving
+        assert proving is not None
+        try:
+            answer = self._weigh(proving, said, size)
+        except StopIteration as end:
+            guest.proving = None
+            self._proved(guest, proving, end.value)
+        except Exception as error:
+            self.host.outside.turn_away(guest, error)
+        else:
+            self.host.pump.send(guest, answer)
+            guest.waiter = self.weighs
+            if rest:
+                # It had no reason to go on, but it did.
+                wake(guest)
+
+    def _weigh(self, proving: Proving, said: bytes, size: int) -> bytes:
+        """What is to be said to a message of `size` bytes; raises StopIteration with the proof, or AuthError."""
+        if size < 5 or size > LONGEST_MESSAGE:
+            raise violation(f"invalid message length {size - 1}")
+        if said[0] != PASSWORD:
+            raise violation(f"expected password response, got message type {said[0]}")
+        return proving.exchange.send(said[5:size])
+
+    def _proved(self, guest: Guest, proving: Proving, proof: "Proof") -> None:
+        """A client is who it says."""
+        regular = self.regulars.get(proving.packet)
+        if regular is None or not self._fits(regular):
+            self.host.outside.go_on(guest, proving.packet, proving.start, proof)
+            return
+        if regular.lends:
+            regular.live.credentials = proof.credentials
+        self._greet(guest, proving.start, regular, proof.last + messages.AUTHENTICATION_OK)
+
+    def _fits(self, regular: Regular) -> bool:
+        """Is all as it was when a client was let in on this packet?"""
+        live = regular.live
+        return not live.policy.closed and live.profiles.get(regular.home) is regular.profile
+
+    def _greet(self, guest: Guest, start: Startup, regular: Regular, last: bytes) -> None:
+        live = regular.live
+        guest.user = start.user
+        guest.minor = start.minor
         guest.live = live
         guest.pool = live.policy
         live.clients += 1
         live.stats.logins += 1
-        greet(host, guest, regular.profile, messages.AUTHENTICATION_OK)
-        return True
+        greet(self.host, guest, regular.profile, last)
+        if guest.inbox is not None:
+            # It did not wait for its welcome.
+            self.host.pump.resume(guest)
+
+    def read(self, packet: bytes, code: int, ignored: frozenset[str]) -> Startup:
+        """What a StartupMessage says, remembered for the next one that is the same. Raises StartupError."""
+        start = self.packets.get(packet)
+        if start is None:
+            start = parse_startup(code, packet[8:], ignored)
+            keep(self.packets, packet, start)
+        return start
+
+    def remember(self, packet: bytes, regular: Regular) -> None:
+        """A client was let in on its first packet, and its proof, alone."""
+        keep(self.regulars, packet, regular)
+
+
+def keep(table: "OrderedDict[bytes, Any]", packet: bytes, what: object) -> None:
+    """Put something into a table of first packets, which doesn't grow for ever."""
+    if len(packet) <= LONGEST:
+        table[packet] = what
+        if len(table) > PACKETS:
+            table.popitem(last=False)

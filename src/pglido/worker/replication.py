@@ -27,5 +27,5 @@ async def replicate(host: Host, guest: Guest, stream: Stream, live: LivePool, st
         + messages.READY_IDLE
     )
     stream.settle()
-    host.outside.log_login(guest)
+    host.journal.came(guest)
     host.pump.join_raw(guest, backend)

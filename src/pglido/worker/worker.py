@@ -14,23 +14,23 @@ from typing import Any
 
 from .. import log as logs
 from ..auth.binding import end_point
+from ..auth.client import Exchange, Proof
 from ..config.choices import EventBackend
-from ..config.model import Config, PoolSettings
+from ..config.model import ADMIN_DATABASES, Config, PoolSettings
 from ..io.dial import Names
-from ..io.doors import accept
 from ..io.links import Link, Watched
 from ..io.stream import Stream
 from ..io.tls import TlsFiles, accepting
 from ..io.visit import Visit
 from ..ipc import messages as ipc
-from ..ipc.board import Board, Column
+from ..ipc.board import Board
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
 from ..pool.pool import Plan, Slot, Verb
 from ..session.state import Budget
 from ..wire.startup import Startup
 from . import report
 from .clock import Clock
-from .entrance import Door, enter
+from .entrance import Door, enter, exchange, go_on, turn_away
 from .host import Host
 from .links import SERIAL_BITS, SERIAL_MASK, Backend, Guest, cancel_key
 from .listening import hear, heard
@@ -42,8 +42,6 @@ from .replication import replicate
 
 log = logging.getLogger("pglido.worker")
 
-# Connections taken per round, so that a storm of them leaves room for those at work.
-ACCEPT_BATCH = 32
 # Seconds before a cancel that came too early is tried again.
 CANCEL_PAUSE = 0.01
 # Seconds of rest when no connection can be taken.
@@ -74,6 +72,7 @@ class Worker:
         self.sockets = sockets
         self.host = host
         host.outside = self
+        host.board = board
         self.config = Config()
         self.pool_of: Callable[[str, str], PoolSettings | None] = self.config.pool
         self.ignored: frozenset[str] = frozenset()
@@ -82,10 +81,9 @@ class Worker:
         self.names = Names(0, 0)
         self.people = People(host)
         self.doors: dict[bool, Door] = {}
-        self.batch = 1
         self.listening: dict[socket.socket, Watched] = {}
         self.clock = Clock(self)
-        self.porch = Porch(host, board)
+        self.porch = Porch(host)
         self.leaving: float | None = None
         self.wait_for_clients = False
         self.ended = asyncio.Event()
@@ -189,7 +187,10 @@ class Worker:
             raise OSError(f"client_tls_* can't be used ({used}): {error}") from error
         self.doors = {False: Door(False, context, binding), True: Door(True, None, None)}
         self.config = message.config
-        self.porch.forget()
+        self.host.most = settings.max_client_conn
+        self.host.journal.comings = settings.log_connections
+        self.host.journal.goings = settings.log_disconnections
+        self.porch.adopt(settings.auth_type)
         self.pool_of = lru_cache(POOLS_KNOWN)(message.config.pool)
         self.ignored = frozenset(name.lower() for name in settings.ignore_startup_parameters)
         self.workers = message.workers
@@ -260,50 +261,37 @@ class Worker:
             self.host.pump.unwatch_descriptor(watched, sock.fileno())
 
     def accept(self, sock: socket.socket, fd: int, unix: bool) -> None:
-        """Take what stands at a door, up to a batch. TCP options are those of the listening socket."""
-        door = self.doors[unix]
-        for count in range(self.batch):
-            try:
-                taken = accept(fd)
-                if taken is None:
-                    self.batch = max(1, count)
-                    return
-                self.porch.arrive(*taken, door)
-            except OSError as error:
-                # Mostly too many open files: without a pause this would be tried all the time.
-                log.error("can't accept, will try again in %d s: %s", ACCEPT_PAUSE, error)
-                self.close_door(sock)
-                asyncio.get_running_loop().call_later(ACCEPT_PAUSE, self.listen, sock)
-                return
-            except Exception:
-                log.exception("bug: a connection was not taken")
-        # As many as there were, or more: one that comes alone costs one call.
-        self.batch = min(2 * self.batch, ACCEPT_BATCH)
+        """Take what stands at a door. TCP options are those of the listening socket."""
+        try:
+            self.porch.take(fd, self.doors[unix])
+        except OSError as error:
+            # Mostly too many open files: without a pause this would be tried all the time.
+            log.error("can't accept, will try again in %d s: %s", ACCEPT_PAUSE, error)
+            self.close_door(sock)
+            asyncio.get_running_loop().call_later(ACCEPT_PAUSE, self.listen, sock)
+        except Exception:
+            log.exception("bug: a connection was not taken")
 
-    def visit(self, guest: Guest, door: Door) -> None:
+    def visit(self, guest: Guest) -> None:
         """A connection comes in the long way."""
-        guest.login = Visit(enter(self.host, guest, door), _login_failed)
+        guest.login = Visit(enter(self.host, guest), _login_failed)
         guest.login.step()
 
-    def crowded(self) -> bool:
-        """Are there more clients than may be? The newest of them must go."""
-        limit = self.config.settings.max_client_conn
-        return limit > 0 and self.board.total(Column.CLIENTS) > limit
+    def go_on(self, guest: Guest, packet: bytes, start: Startup, proof: Proof) -> None:
+        """A connection that has proved who it is comes in the long way."""
+        guest.login = Visit(go_on(self.host, guest, packet, start, proof), _login_failed)
+        guest.login.step()
 
-    def uncount(self, guest: Guest) -> None:
-        """A client is gone: it no longer counts."""
-        self.board.release(guest.claims)
-        guest.claims = ()
+    def exchange(self, guest: Guest, start: Startup) -> Exchange | None:
+        """How a client is to prove who it is, None where somebody must be asked first."""
+        secret = self.people.known(start.user)
+        if start.database in ADMIN_DATABASES or (secret is None and self.people.asks):
+            return None
+        return exchange(self.host, guest, start, secret)
 
-    def log_login(self, guest: Guest) -> None:
-        """A client is in."""
-        if self.config.settings.log_connections:
-            guest.event(log, f"login: protocol 3.{guest.minor}")
-
-    def log_end(self, guest: Guest, why: str) -> None:
-        """A client's connection ends; those that never were in are told of only where something was wrong."""
-        if why and self.config.settings.log_disconnections and (guest.live is not None or guest.user):
-            guest.event(log, f"closing because: {why} (age {int(self.host.pump.now - guest.born)}s)")
+    def turn_away(self, guest: Guest, error: Exception) -> None:
+        """Tell a client why it can't come in."""
+        turn_away(self.host, guest, error)
 
     def open_console(self, guest: Guest, start: Startup, admin: bool) -> None:
         """Relay a client of the admin database to the control process."""
