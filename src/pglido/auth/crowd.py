@@ -6,11 +6,10 @@ the same at each attempt, and with the same work behind it.
 """
 
 import hashlib
-import hmac
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -38,6 +37,15 @@ class Crowd:
     md5: int = 0
     plain: int = 0
     faces: tuple[tuple[Face, int], ...] = ((PLAIN_FACE, 1),)
+    _ends: tuple[int, ...] = field(init=False, compare=False, repr=False)
+    _met: tuple[Face, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        faces = self.faces
+        if self.plain or not faces:
+            faces = (*faces, (PLAIN_FACE, self.plain or 1))
+        object.__setattr__(self, "_ends", tuple(accumulate(count for _, count in faces)))
+        object.__setattr__(self, "_met", tuple(face for face, _ in faces))
 
     @classmethod
     def of(cls, secrets: Iterable[Secret]) -> "Crowd":
@@ -57,11 +65,8 @@ class Crowd:
 
     def face_in_scram(self, lot: bytes) -> Face:
         """The look of a SCRAM challenge; `lot` (at least 8 bytes, see `draw`) decides."""
-        faces = self.faces
-        if self.plain or not faces:
-            faces = (*faces, (PLAIN_FACE, self.plain or 1))
-        ends = list(accumulate(count for _, count in faces))
-        return faces[bisect_right(ends, int.from_bytes(lot[:8], "big") % ends[-1])][0]
+        ends = self._ends
+        return self._met[bisect_right(ends, int.from_bytes(lot[:8], "big") % ends[-1])]
 
     def is_scram_in_md5(self, lot: bytes) -> bool:
         """Whether with auth_type md5 the challenge is SCRAM's: a user with a verifier gets that one."""
@@ -71,15 +76,14 @@ class Crowd:
 
 
 def draw(seed: bytes, user: str) -> bytes:
-    """32 bytes that belong to this name, and can't be guessed without the seed."""
-    return hmac.digest(seed, raw(user), hashlib.sha256)
+    """64 bytes that belong to this name, and can't be guessed without the seed (at most 64 bytes)."""
+    return hashlib.blake2b(raw(user), key=seed).digest()
 
 
-def mock_salt(seed: bytes, user: str, size: int) -> bytes:
-    """The salt of a verifier that does not exist, or is made on the fly: the same each time."""
-    salt = b""
-    block = 0
+def mock_salt(lot: bytes, size: int) -> bytes:
+    """The salt of a verifier that does not exist, or is made on the fly: the same each time; `lot` as from `draw`."""
+    salt = lot[16:]
     while len(salt) < size:
-        salt += hmac.digest(seed, b"salt %d " % block + raw(user), hashlib.sha256)
-        block += 1
+        lot = hashlib.blake2b(lot).digest()
+        salt += lot
     return salt[:size]

@@ -64,6 +64,18 @@ Secret = Unset | Plain | Md5 | Verifier
 Credentials = Unset | Plain | Md5 | Verifier | Keys
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A client that has proved who it is.
+
+    `credentials` are the best that can be used towards a server. `last` goes to the client in front of
+    AuthenticationOk (SCRAM's server-final-message), or is empty.
+    """
+
+    credentials: Credentials
+    last: bytes = b""
+
+
 def parse(text: str | None) -> Secret:
     """The secret that `text` stands for; None (SQL NULL) and "" are Unset.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..auth import client as auth
 from ..auth.errors import AuthError
-from ..auth.secrets import Secret
+from ..auth.secrets import Proof
 from ..config.model import ADMIN_DATABASES, AuthType, PoolMode, PoolSettings, SslMode
 from ..io.stream import Gone, Stream, Unsafe
 from ..io.tls import ALPN
@@ -62,7 +62,7 @@ async def enter(host: Host, guest: Guest) -> None:
     await _guarded(host, guest, _enter(host, guest, Stream(host.pump, guest, visit=True)))
 
 
-async def go_on(host: Host, guest: Guest, packet: bytes, start: Startup, proof: auth.Proof) -> None:
+async def go_on(host: Host, guest: Guest, packet: bytes, start: Startup, proof: Proof) -> None:
     """The same for one that was met at the porch, and has proved there who it is."""
     await _guarded(host, guest, _proved(host, guest, Stream(host.pump, guest, visit=True), packet, start, proof))
 
@@ -140,7 +140,7 @@ async def _enter(host: Host, guest: Guest, stream: Stream) -> None:
 
 
 async def _proved(
-    host: Host, guest: Guest, stream: Stream, packet: bytes, start: Startup, proof: auth.Proof
+    host: Host, guest: Guest, stream: Stream, packet: bytes, start: Startup, proof: Proof
 ) -> None:
     """The client is who it says: what may it have?"""
     pool = host.outside.pool_of(start.database, start.user)
@@ -209,11 +209,12 @@ async def _packet(stream: Stream) -> tuple[int, bytes]:
     return code, await stream.exactly(size)
 
 
-def exchange(host: Host, guest: Guest, start: Startup, secret: Secret | None) -> auth.Exchange:
-    """How this client is to prove that it is the user of this name, `secret` being what is known of that one."""
-    settings = host.outside.config.settings
+async def _prove(host: Host, guest: Guest, stream: Stream, start: Startup, pool: PoolSettings | None) -> Proof:
+    """The client proves who it is. Raises AuthError."""
     people = host.outside.people
-    return auth.verify(
+    settings = host.outside.config.settings
+    secret = await people.secret(start.user, pool)
+    dialogue = auth.verify(
         settings.auth_type,
         start.user,
         secret,
@@ -223,12 +224,6 @@ def exchange(host: Host, guest: Guest, start: Startup, secret: Secret | None) ->
         rng=os.urandom,
         crowd=people.crowd,
     )
-
-
-async def _prove(host: Host, guest: Guest, stream: Stream, start: Startup, pool: PoolSettings | None) -> auth.Proof:
-    """The client proves who it is. Raises AuthError."""
-    people = host.outside.people
-    dialogue = exchange(host, guest, start, await people.secret(start.user, pool))
     try:
         reply = next(dialogue)
         while True:
@@ -238,7 +233,7 @@ async def _prove(host: Host, guest: Guest, stream: Stream, start: Startup, pool:
                 raise Refused("08P01", f"expected password response, got message type {kind}")
             reply = dialogue.send(body)
     except StopIteration as end:
-        proof: auth.Proof = end.value
+        proof: Proof = end.value
         return proof
     except AuthError:
         people.doubt(start.user, pool)

@@ -1,5 +1,6 @@
 cimport cython
 
+from pglido.auth.challenge cimport Challenge
 from pglido.io.doors cimport accept
 from pglido.io.pump cimport Pump
 from pglido.worker.exchange cimport Exchange
@@ -18,7 +19,7 @@ cdef class Regular:
 cdef class Proving:
     cdef public bytes packet
     cdef public object start
-    cdef public object exchange
+    cdef public Challenge challenge
 
 cpdef void greet(Exchange host, Guest guest, object profile, bytes last) except *
 
@@ -47,7 +48,7 @@ cdef class Porch:
 
     cdef int _silent(self, Guest guest) except -1
 
-    @cython.locals(regular=Regular)
+    @cython.locals(regular=Regular, challenge=Challenge)
     cdef bint _admit(self, Guest guest, bytes packet, object start) except -1
 
     @cython.locals(said=bytes, size="long long", rest=bytes, answer=bytes, proving=Proving)

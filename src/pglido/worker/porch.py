@@ -9,6 +9,7 @@ which it came. Everything else goes the long way (`entrance`), and so does what 
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
+from ..auth.challenge import Challenge
 from ..auth.client import MAX_PASSWORD
 from ..auth.errors import violation
 from ..config.choices import AuthType
@@ -23,8 +24,7 @@ from .exchange import Exchange
 from .links import Guest
 
 if TYPE_CHECKING:
-    from ..auth.client import Exchange as Dialogue
-    from ..auth.client import Proof
+    from ..auth.secrets import Proof
     from ..session.settings import Settings
     from .live import LivePool, Profile
 
@@ -69,14 +69,14 @@ class Regular:
 
 
 class Proving:
-    """A client that is asked for a proof: what it said first, what that means, and the exchange with it."""
+    """A client that is asked for a proof: what it said first, what that means, and what it was asked."""
 
-    __slots__ = ("exchange", "packet", "start")
+    __slots__ = ("challenge", "packet", "start")
 
-    def __init__(self, packet: bytes, start: Startup, exchange: "Dialogue") -> None:
+    def __init__(self, packet: bytes, start: Startup, challenge: Challenge) -> None:
         self.packet = packet
         self.start = start
-        self.exchange = exchange
+        self.challenge = challenge
 
 
 def greet(host: Exchange, guest: Guest, profile: "Profile", last: bytes) -> None:
@@ -180,14 +180,14 @@ class Porch:
             guest.inbox = None
             self._greet(guest, start, regular, messages.AUTHENTICATION_OK)
             return True
-        exchange = self.host.outside.exchange(guest, start) if self.asking else None
-        if exchange is None:
+        challenge = self.host.outside.challenge(guest, start) if self.asking else None
+        if challenge is None:
             return False
         guest.inbox = None
         guest.user = start.user
         guest.minor = start.minor
-        self.host.pump.send(guest, next(exchange))
-        guest.proving = Proving(packet, start, exchange)
+        self.host.pump.send(guest, challenge.offer())
+        guest.proving = Proving(packet, start, challenge)
         guest.waiter = self.weighs
         return True
 
@@ -207,25 +207,27 @@ class Porch:
         assert proving is not None
         try:
             answer = self._weigh(proving, said, size)
-        except StopIteration as end:
-            guest.proving = None
-            self._proved(guest, proving, end.value)
         except Exception as error:
             self.host.outside.turn_away(guest, error)
-        else:
-            self.host.pump.send(guest, answer)
-            guest.waiter = self.weighs
-            if rest:
-                # It had no reason to go on, but it did.
-                wake(guest)
+            return
+        proof = proving.challenge.proof
+        if proof is not None:
+            guest.proving = None
+            self._proved(guest, proving, proof)
+            return
+        self.host.pump.send(guest, answer)
+        guest.waiter = self.weighs
+        if rest:
+            # It had no reason to go on, but it did.
+            wake(guest)
 
     def _weigh(self, proving: Proving, said: bytes, size: int) -> bytes:
-        """What is to be said to a message of `size` bytes; raises StopIteration with the proof, or AuthError."""
+        """What is to be said to a message of `size` bytes. Raises AuthError."""
         if size < 5 or size > LONGEST_MESSAGE:
             raise violation(f"invalid message length {size - 1}")
         if said[0] != PASSWORD:
             raise violation(f"expected password response, got message type {said[0]}")
-        return proving.exchange.send(said[5:size])
+        return proving.challenge.take(said[5:size])
 
     def _proved(self, guest: Guest, proving: Proving, proof: "Proof") -> None:
         """A client is who it says."""

@@ -14,7 +14,8 @@ from typing import Any
 
 from .. import log as logs
 from ..auth.binding import end_point
-from ..auth.client import Exchange, Proof
+from ..auth.challenge import Challenge
+from ..auth.secrets import Proof
 from ..config.choices import EventBackend
 from ..config.model import ADMIN_DATABASES, Config, PoolSettings
 from ..io.dial import Names
@@ -30,7 +31,7 @@ from ..session.state import Budget
 from ..wire.startup import Startup
 from . import report
 from .clock import Clock
-from .entrance import Door, enter, exchange, go_on, turn_away
+from .entrance import Door, enter, go_on, turn_away
 from .host import Host
 from .links import SERIAL_BITS, SERIAL_MASK, Backend, Guest, cancel_key
 from .listening import hear, heard
@@ -282,12 +283,15 @@ class Worker:
         guest.login = Visit(go_on(self.host, guest, packet, start, proof), _login_failed)
         guest.login.step()
 
-    def exchange(self, guest: Guest, start: Startup) -> Exchange | None:
-        """How a client is to prove who it is, None where somebody must be asked first."""
-        secret = self.people.known(start.user)
-        if start.database in ADMIN_DATABASES or (secret is None and self.people.asks):
+    def challenge(self, guest: Guest, start: Startup) -> Challenge | None:
+        """How a client is to prove by SCRAM who it is, None where somebody must be asked first."""
+        people = self.people
+        secret = people.known(start.user)
+        if start.database in ADMIN_DATABASES or (secret is None and people.asks):
             return None
-        return exchange(self.host, guest, start, secret)
+        binding = guest.door.binding if guest.tls is not None else None
+        iterations = self.config.settings.scram_iterations
+        return Challenge(start.user, secret, binding, iterations, people.mock_seed, os.urandom, people.crowd)
 
     def turn_away(self, guest: Guest, error: Exception) -> None:
         """Tell a client why it can't come in."""

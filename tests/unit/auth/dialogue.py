@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import scramp
 
-from pglido.auth.client import Proof, verify
+from pglido.auth.client import verify
 from pglido.auth.crowd import Crowd
-from pglido.auth.secrets import Secret, Verifier
+from pglido.auth.secrets import Proof, Secret, Verifier
 from pglido.config.choices import AuthType
 from pglido.wire import codes
 

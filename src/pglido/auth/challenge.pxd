@@ -1,0 +1,53 @@
+cimport cython
+
+cdef int KEY_SIZE, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL
+cdef int N, Y, P, R, M, A, C, EQUALS
+cdef int OFFERED, HELD_BACK, CHALLENGED
+cdef bytes PRINTABLE, BASE64, NAME_OF_BINDING, NO_KEY, OFFER, OFFER_PLUS
+
+cdef bytes sasl(int code, bytes data)
+
+@cython.locals(at=Py_ssize_t)
+cdef bint consists(bytes data, Py_ssize_t start, bytes letters) noexcept
+
+cdef bint begins(bytes part, int letter) noexcept
+
+@cython.locals(at=Py_ssize_t, part=bytes)
+cdef bint extends(list parts, Py_ssize_t start, Py_ssize_t stop, int taken) except -1
+
+cdef class Challenge:
+    cdef str _user
+    cdef object _secret
+    cdef bytes _binding
+    cdef long long _usual
+    cdef long long _iterations
+    cdef bytes _seed
+    cdef object _rng
+    cdef object _crowd
+    cdef int _state
+    cdef bytes _gs2
+    cdef bytes _bare
+    cdef bytes _nonce
+    cdef bytes _salt
+    cdef bytes _first
+    cdef public object proof
+
+    cpdef bytes offer(self)
+
+    @cython.locals(plus=bint, first=bytes, mechanism=bytes)
+    cpdef bytes take(self, bytes body)
+
+    @cython.locals(client_nonce=bytes, lot=bytes)
+    cdef bytes _challenge(self, bytes first, bint plus)
+
+    @cython.locals(parts=list, flag=bytes, count=Py_ssize_t, at=Py_ssize_t, bound=bint, size=Py_ssize_t)
+    cdef bytes _read_first(self, bytes body, bint plus)
+
+    @cython.locals(unproved=bytes, proof=bytes, auth_message=bytes, stored_key=bytes, server_key=bytes, derived_now=bint, client_key=bytes, signature=bytes, final=bytes)
+    cdef bytes _end(self, bytes body)
+
+    @cython.locals(parts=list, count=Py_ssize_t, last=bytes, bound=bint, expected=bytes, proof=bytes)
+    cdef tuple _read_final(self, bytes body)
+
+@cython.locals(end=Py_ssize_t, have=Py_ssize_t, size="long long")
+cdef tuple initial_response(bytes body)

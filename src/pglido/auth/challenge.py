@@ -1,0 +1,280 @@
+"""A client proves by SCRAM-SHA-256 or -PLUS (RFC 5802, RFC 7677) who it is: the server's side, compiled.
+
+A storm of logins is mostly this. Messages are taken apart at their commas, which stand nowhere but between attributes.
+For the rules by which a refusal tells and costs the same for everybody see `client`.
+"""
+
+import string
+from base64 import b64encode
+from hmac import compare_digest
+
+from ..wire.codes import AUTH_SASL, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL
+from . import refusal as _refusal
+from . import scram as _scram
+from .crowd import PLAIN_FACE, Crowd, draw, mock_salt
+from .errors import AuthError, refused, violation
+from .secrets import KEY_SIZE, Keys, Plain, Proof, Secret, Verifier, unbase64
+
+# Which characters the parts of a message have.
+_ALPHANUMERIC = (string.ascii_letters + string.digits).encode()
+PRINTABLE = bytes([0x21 <= letter <= 0x7E and letter != 0x2C for letter in range(256)])
+BASE64 = bytes([letter in _ALPHANUMERIC + b"+/=" for letter in range(256)])
+NAME_OF_BINDING = bytes([letter in _ALPHANUMERIC + b"-." for letter in range(256)])
+
+N, Y, P, R, M, A, C = ord("n"), ord("y"), ord("p"), ord("r"), ord("m"), ord("a"), ord("c")
+EQUALS = ord("=")
+
+# Stands for both keys of users who have none; what it proves is not looked at.
+NO_KEY = bytes(KEY_SIZE)
+
+# What an exchange waits for: a mechanism, the first message of a client that held it back, or a proof.
+OFFERED, HELD_BACK, CHALLENGED = 0, 1, 2
+
+
+def sasl(code: int, data: bytes) -> bytes:
+    """A message about SASL, whole."""
+    return b"R" + (len(data) + 8).to_bytes(4, "big") + code.to_bytes(4, "big") + data
+
+
+OFFER = sasl(AUTH_SASL, _scram.SCRAM + b"\0\0")
+OFFER_PLUS = sasl(AUTH_SASL, _scram.SCRAM_PLUS + b"\0" + _scram.SCRAM + b"\0\0")
+
+
+def consists(data: bytes, start: int, letters: bytes) -> bool:
+    """Does `data` go on from `start` with these characters, one at least, and nothing else?"""
+    at = start
+    while at < len(data) and letters[data[at]]:
+        at += 1
+    return start < at == len(data)
+
+
+def begins(part: bytes, letter: int) -> bool:
+    """Is this the attribute of that letter?"""
+    return len(part) > 1 and part[0] == letter and part[1] == EQUALS
+
+
+def extends(parts: list[bytes], start: int, stop: int, taken: int) -> bool:
+    """Are these attributes that a later version may know, none of them of the letter `taken`?"""
+    for at in range(start, stop):
+        part = parts[at]
+        if len(part) < 2 or part[1] != EQUALS or part[0] == taken or not part[:1].isalpha():
+            return False
+    return True
+
+
+class Challenge:
+    """One exchange with a client that says it is `user`; `secret` is None where there is nobody of that name.
+
+    See `client.verify` for the others. Send `offer`, then what `take` makes of the body of each 'p' message, until
+    there is a `proof`.
+    """
+
+    __slots__ = (
+        "_bare",
+        "_binding",
+        "_crowd",
+        "_first",
+        "_gs2",
+        "_iterations",
+        "_nonce",
+        "_rng",
+        "_salt",
+        "_secret",
+        "_seed",
+        "_state",
+        "_user",
+        "_usual",
+        "proof",
+    )
+
+    def __init__(
+        self,
+        user: str,
+        secret: Secret | None,
+        binding: bytes | None,
+        iterations: int,
+        seed: bytes,
+        rng: _scram.Random,
+        crowd: Crowd,
+    ) -> None:
+        self._user = user
+        self._secret = secret
+        self._binding = binding
+        self._usual = iterations
+        self._iterations = iterations
+        self._seed = seed
+        self._rng = rng
+        self._crowd = crowd
+        self._state = OFFERED
+        self._gs2 = b""
+        self._bare = b""
+        self._nonce = b""
+        self._salt = b""
+        self._first = b""
+        self.proof: Proof | None = None
+
+    def offer(self) -> bytes:
+        """The first message: what mechanisms there are."""
+        return OFFER if self._binding is None else OFFER_PLUS
+
+    def take(self, body: bytes) -> bytes:
+        """What is to be said to the body of a 'p' message; with a `proof`, in front of AuthenticationOk.
+
+        Raises AuthError: the connection is to be closed then.
+        """
+        if self._state == CHALLENGED:
+            return self._end(body)
+        plus = False
+        first: bytes | None = body
+        if self._state == OFFERED:
+            mechanism, first = initial_response(body)
+            plus = mechanism == _scram.SCRAM_PLUS
+            if mechanism != _scram.SCRAM and (not plus or self._binding is None):
+                raise violation("client selected an invalid SASL authentication mechanism", ascii(mechanism))
+            if first is None:
+                # RFC 4422: a client-first mechanism gets an empty challenge when the client held back.
+                self._state = HELD_BACK
+                self._gs2 = mechanism
+                return sasl(AUTH_SASL_CONTINUE, b"")
+        else:
+            plus = self._gs2 == _scram.SCRAM_PLUS
+        return self._challenge(first or b"", plus)
+
+    def _challenge(self, first: bytes, plus: bool) -> bytes:
+        """The server-first-message for a client-first-message.
+
+        Everybody's mock is made, so that the time tells nothing.
+        """
+        client_nonce = self._read_first(first, plus)
+        lot = draw(self._seed, self._user)
+        face = self._crowd.face_in_scram(lot)
+        if isinstance(self._secret, Plain):
+            face = PLAIN_FACE
+        self._salt = mock_salt(lot, face.salt_size)
+        if face.iterations:
+            self._iterations = face.iterations
+        if isinstance(self._secret, Verifier):
+            self._iterations = self._secret.iterations
+            self._salt = self._secret.salt
+        self._nonce = client_nonce + _scram.fresh_nonce(self._rng)
+        self._first = b"r=%b,s=%b,i=%d" % (self._nonce, b64encode(self._salt), self._iterations)
+        self._state = CHALLENGED
+        return sasl(AUTH_SASL_CONTINUE, self._first)
+
+    def _read_first(self, body: bytes, plus: bool) -> bytes:
+        """Keep GS2 header and client-first-message-bare, return the nonce; PostgreSQL's errors for what it refuses."""
+        parts = body.split(b",")
+        flag = parts[0]
+        count = len(parts)
+        at = 2
+        if count > at and begins(parts[at], M):
+            at += 1
+        bound = len(flag) > 2 and begins(flag, P) and consists(flag, 2, NAME_OF_BINDING)
+        if (
+            len(body) > _scram.MAX_MESSAGE
+            or b"\0" in body
+            or count < at + 2
+            or not (bound or flag == b"n" or flag == b"y")
+            or not (parts[1] == b"" or begins(parts[1], A))
+            or not begins(parts[at], N)
+            or not (begins(parts[at + 1], R) and consists(parts[at + 1], 2, PRINTABLE))
+            or not extends(parts, at + 2, count, 0)
+        ):
+            raise violation("malformed SCRAM message", "unreadable client-first-message")
+        if parts[1]:
+            text = "client uses authorization identity, but it is not supported"
+            raise AuthError("0A000", text, text)
+        if at > 2:
+            text = "client requires an unsupported SCRAM extension"
+            raise AuthError("0A000", text, text)
+        if plus != bound:
+            raise violation("malformed SCRAM message", "mechanism and channel-binding flag do not fit together")
+        if bound and flag[2:] != b"tls-server-end-point":
+            raise violation(f'unsupported SCRAM channel-binding type "{flag[2:].decode()}"')
+        if flag == b"y" and self._binding is not None:
+            raise AuthError(
+                "28000",
+                "SCRAM channel binding negotiation error",
+                "the client supports channel binding but was told that we do not: somebody between may have lied",
+            )
+        size = len(flag) + 2
+        self._gs2 = body[:size]
+        self._bare = body[size:]
+        return parts[at + 1][2:]
+
+    def _end(self, body: bytes) -> bytes:
+        """The server-final-message for a client-final-message that proves what it should."""
+        unproved, proof = self._read_final(body)
+        auth_message = b"%b,%b,%b" % (self._bare, self._first, unproved)
+        secret = self._secret
+        stored_key = server_key = NO_KEY
+        derived_now = False
+        if isinstance(secret, Verifier):
+            stored_key, server_key = secret.stored_key, secret.server_key
+        elif isinstance(secret, Plain):
+            keys = _refusal.DERIVATIONS.find(secret.password, self._salt, self._iterations)
+            derived_now = keys is None
+            keys = keys or _refusal.DERIVATIONS.get(secret.password, self._salt, self._iterations)
+            stored_key, server_key = keys.stored_key, keys.server_key
+        client_key = _scram.xor(proof, _scram.sign(stored_key, auth_message))
+        signature = _scram.sign(server_key, auth_message)
+        holds = compare_digest(_scram.digest(client_key), stored_key)
+        if not holds or not isinstance(secret, Plain | Verifier):
+            if self._crowd.plain and not derived_now:
+                _refusal.waste_derivation(self._usual)
+            raise refused(self._user, _refusal.reason(secret, "SCRAM-SHA-256"))
+        final = sasl(AUTH_SASL_FINAL, b"v=" + b64encode(signature))
+        if isinstance(secret, Plain):
+            self.proof = Proof(secret, final)
+        else:
+            self.proof = Proof(Keys(self._iterations, self._salt, client_key, server_key), final)
+        return final
+
+    def _read_final(self, body: bytes) -> tuple[bytes, bytes]:
+        """client-final-message-without-proof and the proof, after a look at binding and nonce."""
+        parts = body.split(b",")
+        count = len(parts)
+        last = parts[count - 1]
+        if (
+            len(body) > _scram.MAX_MESSAGE
+            or b"\0" in body
+            or count < 3
+            or not (begins(parts[0], C) and consists(parts[0], 2, BASE64))
+            or not (begins(parts[1], R) and consists(parts[1], 2, PRINTABLE))
+            or not extends(parts, 2, count - 1, P)
+            or not (begins(last, P) and consists(last, 2, BASE64))
+        ):
+            raise violation("malformed SCRAM message", "unreadable client-final-message")
+        bound = self._gs2 == _scram.END_POINT
+        expected = b64encode(self._gs2 + (self._binding or b"") if bound else self._gs2)
+        if not compare_digest(parts[0][2:], expected):
+            if not bound:
+                raise violation("unexpected SCRAM channel-binding attribute in client-final-message")
+            raise AuthError(
+                "28000",
+                "SCRAM channel binding check failed",
+                "the client saw another certificate than ours: somebody between decrypts the connection",
+            )
+        if not compare_digest(parts[1][2:], self._nonce):
+            raise violation("invalid SCRAM response", "nonce does not match")
+        try:
+            proof = unbase64(last[2:])
+        except ValueError:
+            proof = b""
+        if len(proof) != KEY_SIZE:
+            raise violation("malformed SCRAM message", "malformed proof in client-final-message")
+        return body[: len(body) - len(last) - 1], proof
+
+
+def initial_response(body: bytes) -> tuple[bytes, bytes | None]:
+    """Read a SASLInitialResponse: the mechanism, and the data if there is any."""
+    end = body.find(b"\0", 0, _scram.MAX_MESSAGE)
+    have = len(body) - end - 5
+    if len(body) > _scram.MAX_MESSAGE or end < 0 or have < 0:
+        raise violation("malformed SASL message", "not a SASLInitialResponse")
+    size = int.from_bytes(body[end + 1 : end + 5], "big", signed=True)
+    if size == -1 and have == 0:
+        return body[:end], None
+    if size != have:
+        raise violation("malformed SASL message", "the length in the SASLInitialResponse does not fit")
+    return body[:end], body[end + 5 :]
