@@ -197,8 +197,11 @@ class Porch:
         if guest.eof:
             self.host.end(guest, "client unexpected eof")
             return
-        size = 5 if said is None or len(said) < 5 else 1 + int.from_bytes(said[1:5], "big")
-        if said is None or len(said) < min(size, LONGEST_PROOF) or len(said) < 5:
+        if said is None or len(said) < 5:
+            guest.waiter = self.weighs
+            return
+        size = 1 + int.from_bytes(said[1:5], "big")
+        if size <= LONGEST_MESSAGE and len(said) < min(size, LONGEST_PROOF):
             guest.waiter = self.weighs
             return
         rest = said[size:]

@@ -385,15 +385,46 @@ def test_garbage_at_any_step_ends_in_an_error(
     assert error.value.client_text.isprintable()
 
 
-@given(first=st.binary(max_size=200))
-def test_any_unreadable_first_message_is_refused(first: bytes) -> None:
+def nearly(grammar: re.Pattern[bytes]) -> st.SearchStrategy[bytes]:
+    """What the grammar allows, with some bytes of it changed, doubled or taken out, or none."""
+    whole = st.from_regex(grammar, fullmatch=True)
+    pieces = st.binary(max_size=2) | st.sampled_from([b",", b"=", b"\0", b"n", b"p", b""])
+    change = st.tuples(st.integers(0, 400), pieces)
+    return st.builds(changed, whole, st.lists(change, max_size=3))
+
+
+def changed(data: bytes, changes: list[tuple[int, bytes]]) -> bytes:
+    for at, piece in changes:
+        at %= len(data) + 1
+        data = data[:at] + piece + data[at + 1 :]
+    return data[:1000]
+
+
+@given(first=nearly(CLIENT_FIRST) | st.binary(max_size=200), binding=st.sampled_from([None, BINDING]))
+def test_first_messages_are_read_by_the_grammar(first: bytes, binding: bytes | None) -> None:
+    for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-256-PLUS")[: 1 + (binding is not None)]:
+        exchange = start(SCRAM, "joe", VERIFIER, binding=binding)
+        next(exchange)
+        match = CLIENT_FIRST.fullmatch(first)
+        refusal = None
+        answer = b""
+        try:
+            answer = exchange.send(initial(mechanism, first))
+        except AuthError as error:
+            refusal = error.log_text
+        assert (match is None) == (refusal is not None and "unreadable" in refusal)
+        if match is not None and refusal is None:
+            assert request(answer)[1].startswith(b"r=" + match["nonce"])
+
+
+@given(final=nearly(CLIENT_FINAL) | st.binary(max_size=200))
+def test_final_messages_are_read_by_the_grammar(final: bytes) -> None:
     exchange = start(SCRAM, "joe", VERIFIER)
     next(exchange)
-    if CLIENT_FIRST.fullmatch(first):
-        return
+    exchange.send(initial("SCRAM-SHA-256", "n,,n=,r=abc"))
     with pytest.raises(AuthError) as error:
-        exchange.send(initial("SCRAM-SHA-256", first))
-    assert error.value.client_text == "malformed SCRAM message"
+        exchange.send(final)
+    assert (CLIENT_FINAL.fullmatch(final) is None) == ("unreadable" in error.value.log_text)
 
 
 @given(size=st.integers(-(2**31), 2**31 - 1), data=st.binary(max_size=20))

@@ -1,0 +1,203 @@
+"""Clients that begin like others before them: they are let in another way, and must not notice."""
+
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+from scramp import ScramClient
+
+import harness.messages as m
+from conftest import MakePooler
+from harness.cluster import Cluster
+from harness.pooler import Pooler
+from harness.tls import Certificates
+from harness.waiting import eventually
+from harness.wire import ServerError, Wire, error_in, kinds
+
+SECRET = "the secret"
+USERS = {"app": {"password": SECRET}}
+
+
+@pytest.fixture
+def pool(shared_pooler: MakePooler, cluster: Cluster) -> Iterator[Pooler]:
+    """A pooler that knows the packet which all clients of this file begin with."""
+    known: Pooler = shared_pooler(cluster, auth_type="scram-sha-256", users=USERS, admin_users=["app"])
+    for _ in range(2):
+        known.wire(password=SECRET).bye()
+    yield known
+    assert known.wire(password=SECRET).one("SELECT 1") == "1"
+
+
+def asked(pool: Pooler) -> Wire:
+    """A client that has said who it is."""
+    wire = pool.dial()
+    wire.hello("app", "app")
+    wire.until("R")
+    return wire
+
+
+def final_of(wire: Wire, secret: str = SECRET) -> bytes:
+    """The message with the proof, for a client that was asked for one."""
+    scram = ScramClient(["SCRAM-SHA-256"], "app", secret)
+    wire.send(m.sasl_initial("SCRAM-SHA-256", scram.get_client_first()))
+    scram.set_server_first(wire.until("R")[-1].body[4:].decode())
+    return m.message("p", scram.get_client_final().encode())
+
+
+class Drip:
+    """A socket that sends byte by byte."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.sock, name)
+
+    def sendall(self, data: bytes) -> None:
+        for byte in data:
+            self.sock.sendall(bytes([byte]))
+            time.sleep(0.0005)
+
+
+def test_each_of_them_must_prove_itself(pool: Pooler) -> None:
+    for secret in ("wrong", SECRET, "", SECRET + " ", SECRET):
+        if secret == SECRET:
+            assert pool.wire(password=secret).one("SELECT current_user") == "app"
+            continue
+        with pytest.raises(ServerError, match='password authentication failed for user "app"') as refused:
+            pool.wire(password=secret)
+        assert (refused.value.severity, refused.value.sqlstate) == ("FATAL", "28P01")
+
+
+def test_a_proof_of_another_exchange_is_worth_nothing(pool: Pooler) -> None:
+    one, other = asked(pool), asked(pool)
+    proof = final_of(one)
+    final_of(other)
+    other.send(proof)
+    assert error_in(other.rest())["M"] == "invalid SCRAM response"
+
+
+def test_their_welcome_is_the_same(pool: Pooler) -> None:
+    wires = [pool.wire(password=SECRET) for _ in range(3)]
+    assert len({kinds(wire.welcome) for wire in wires}) == 1
+    assert len({tuple(sorted(wire.parameters.items())) for wire in wires}) == 1
+    assert len({(wire.pid, wire.key) for wire in wires}) == 3
+
+
+def test_every_byte_may_come_alone(pool: Pooler) -> None:
+    wire = pool.dial()
+    wire.sock = Drip(wire.sock)  # type: ignore[assignment]
+    wire.login(password=SECRET)
+    assert wire.one("SELECT 1") == "1"
+
+
+def test_a_query_right_behind_the_proof_is_answered(pool: Pooler) -> None:
+    wire = asked(pool)
+    proof = final_of(wire)
+    wire.send(proof, m.query("SELECT 1"), m.query("SELECT 2"))
+    assert kinds(wire.until("Z", 3)).endswith("ZTDCZTDCZ")
+
+
+def test_nobody_is_let_in_who_goes_on_before_he_is_asked(pool: Pooler) -> None:
+    wire = asked(pool)
+    scram = ScramClient(["SCRAM-SHA-256"], "app", SECRET)
+    wire.send(m.sasl_initial("SCRAM-SHA-256", scram.get_client_first()), m.query("SELECT 1"))
+    assert kinds(wire.rest()) == "RE"
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (m.query("SELECT 1"), "expected password response, got message type 81"),
+        (b"p\0\0\0\3", "invalid message length 3"),
+        (b"p\xff\xff\xff\xff", "invalid message length 4294967295"),
+        (b"p\0\1\0\4" + b"x" * 70000, "invalid message length 65540"),
+        (m.message("p", b"x" * 65535), "malformed SASL message"),
+        (m.message("p", b"x" * 65536), "invalid message length 65540"),
+        (m.message("p", b""), "malformed SASL message"),
+    ],
+)
+def test_nonsense_is_refused_in_the_same_words(pool: Pooler, answer: bytes, text: str) -> None:
+    wire = asked(pool)
+    wire.send(answer)
+    assert error_in(wire.rest())["M"] == text
+
+
+def test_those_that_leave_half_way_are_forgotten(pool: Pooler) -> None:
+    admin = pool.wire("app", "pglido", password=SECRET)
+
+    def counts() -> tuple[int, dict[str | None, str | None]]:
+        return len(admin.run("SHOW CLIENTS")), {name: count for name, count, *_ in admin.run("SHOW LISTS")}
+
+    before = counts()
+    for step in range(4):
+        wire = pool.dial()
+        if step:
+            wire.hello("app", "app")
+            wire.until("R")
+        if step == 2:
+            final_of(wire)
+        if step == 3:
+            wire.send(final_of(wire))
+        wire.close()
+    eventually(lambda: counts() == before)
+    assert before[1]["login_clients"] == "0"
+
+
+def test_limits_hold_for_them(pooler: MakePooler) -> None:
+    pool = pooler(auth_type="scram-sha-256", users=USERS, max_client_conn=3)
+    wires = [pool.wire(password=SECRET) for _ in range(3)]
+    with pytest.raises(ServerError, match="no more connections allowed"):
+        pool.wire(password=SECRET)
+    wires.pop().bye()
+    pool.logs("closing because: client close request")
+    assert pool.wire(password=SECRET).one("SELECT 1") == "1"
+
+
+def test_a_password_is_another_after_a_reload(pooler: MakePooler) -> None:
+    pool = pooler(auth_type="scram-sha-256", users=USERS)
+    for _ in range(2):
+        pool.wire(password=SECRET).bye()
+    pool.reload(pool.path.read_text().replace(SECRET, "another"))
+    with pytest.raises(ServerError, match="password authentication failed"):
+        pool.wire(password=SECRET)
+    for _ in range(2):
+        assert pool.wire(password="another").one("SELECT 1") == "1"
+
+
+def test_who_must_prove_nothing_after_a_reload_must_before(pooler: MakePooler) -> None:
+    pool = pooler(auth_type="trust", users=USERS)
+    for _ in range(2):
+        pool.wire().bye()
+    pool.reload(pool.path.read_text().replace("trust", "scram-sha-256"))
+    with pytest.raises(ServerError, match="password authentication failed"):
+        pool.wire(password="wrong")
+    assert pool.wire(password=SECRET).one("SELECT 1") == "1"
+
+
+@pytest.mark.parametrize("method", ["trust", "scram-sha-256"])
+def test_without_tls_nobody_begins_like_those_with_it(
+    pooler: MakePooler, certificates: Certificates, method: str
+) -> None:
+    pool = pooler(
+        auth_type=method,
+        users=USERS,
+        client_tls_sslmode="require",
+        client_tls_cert_file=certificates.server.certificate,
+        client_tls_key_file=certificates.server.key,
+    )
+    for _ in range(3):
+        wire = pool.dial()
+        wire.start_tls(certificates.client_context())
+        assert wire.login(password=SECRET).one("SELECT 1") == "1"
+    for _ in range(2):
+        with pytest.raises(ServerError, match="SSL required"):
+            pool.wire(password=SECRET)
+
+
+def test_a_database_of_one_is_not_that_of_another(pool: Pooler) -> None:
+    for _ in range(2):
+        assert pool.wire("app", "app", password=SECRET).one("SELECT current_database()") == "app"
+        with pytest.raises(ServerError, match="no such database: none"):
+            pool.wire("app", "none", password=SECRET)
