@@ -9,6 +9,9 @@ cdef int _size
 cdef bytes _keys
 cdef int KEYS
 
+cdef bytes HEX
+
+@cython.locals(digits=bytearray, at=Py_ssize_t)
 cpdef str uuid_of(long long serial)
 
 @cython.locals(count=int, block="long long", at="long long")

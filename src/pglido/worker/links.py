@@ -30,7 +30,8 @@ KEYS = 64
 
 _EPOCH = time.time() - time.monotonic()
 # Version 8 and variant 10 of RFC 9562: 60 random bits, and 62 for the serial, of which 48 are ever used.
-_SAME = "-".join([os.urandom(4).hex(), os.urandom(2).hex(), "8" + os.urandom(2).hex()[:3], "8000", ""])
+_SAME = "-".join([os.urandom(4).hex(), os.urandom(2).hex(), "8" + os.urandom(2).hex()[:3], "8000", "0" * 12]).encode()
+HEX = b"0123456789abcdef"
 _SECRET = os.urandom(32)
 
 
@@ -41,7 +42,13 @@ def epoch(monotonic: float) -> float:
 
 def uuid_of(serial: int) -> str:
     """The UUID of this worker's connection number `serial`: version 8 (RFC 9562), random per process."""
-    return _SAME + serial.to_bytes(6, "big").hex()
+    digits = bytearray(_SAME)
+    at = len(digits)
+    while serial:
+        at -= 1
+        digits[at] = HEX[serial & 15]
+        serial >>= 4
+    return digits.decode("ascii")
 
 
 # The keys that were made last: of which block, of what size.
