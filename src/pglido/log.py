@@ -28,7 +28,8 @@ LEVELS = {
     "critical": logging.CRITICAL,
 }
 SYSLOG_SOCKET = "/dev/log"
-CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), 127)}  # a user name must not begin a new log line
+# A user name must not begin a new log line, nor give orders to a terminal.
+CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
 class Text(logging.Formatter):

@@ -1,1 +1,1 @@
-"""Proof of identity, as generators over bytes: no sockets, no clock, randomness injected."""
+"""Proof of identity, bytes in and bytes out: no sockets, no clock, randomness injected."""
