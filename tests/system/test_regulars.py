@@ -196,6 +196,110 @@ def test_without_tls_nobody_begins_like_those_with_it(
             pool.wire(password=SECRET)
 
 
+# What a reload changes holds for those who were on their way.
+
+
+def with_tls(config: str, certificates: Certificates, mode: str) -> str:
+    pair = certificates.server
+    lines = (
+        f'client_tls_sslmode = "{mode}"',
+        f'client_tls_cert_file = "{pair.certificate}"',
+        f'client_tls_key_file = "{pair.key}"',
+        f'client_tls_ca_file = "{certificates.authority}"',
+    )
+    return config.replace("[pglido]", "\n".join(["[pglido]", *lines]), 1)
+
+
+@pytest.mark.parametrize("mode", ["require", "verify-full"])
+@pytest.mark.parametrize("method", ["trust", "scram-sha-256"])
+def test_who_came_before_tls_was_required_is_not_let_in_without(
+    pooler: MakePooler, certificates: Certificates, method: str, mode: str
+) -> None:
+    pool = pooler(auth_type=method, users=USERS, workers=1)
+    early = [pool.dial() for _ in range(2)]
+    for wire in early:
+        wire.send(m.SSL_REQUEST)
+        assert wire.raw(1) == b"N"
+    pool.reload(with_tls(pool.path.read_text(), certificates, mode))
+    for _ in range(2):
+        if mode == "require":
+            wire = pool.dial()
+            wire.start_tls(certificates.client_context())
+            wire.login(password=SECRET).bye()
+        with pytest.raises(ServerError, match="SSL required"):
+            pool.wire(password=SECRET)
+    for wire in early:
+        with pytest.raises(ServerError, match="SSL required"):
+            wire.login(password=SECRET)
+
+
+def test_an_old_password_is_worth_nothing_to_who_was_asked_for_it_before(pooler: MakePooler) -> None:
+    pool = pooler(auth_type="scram-sha-256", users=USERS, workers=1)
+    for _ in range(2):
+        pool.wire(password=SECRET).bye()
+    known, fresh, still = asked(pool), pool.dial(), asked(pool)
+    fresh.hello("app", "app", application_name="fresh")
+    fresh.until("R")
+    proofs = [(wire, final_of(wire)) for wire in (known, fresh)]
+    pool.reload(pool.path.read_text().replace(SECRET, "another"))
+    for wire, proof in proofs:
+        wire.send(proof)
+        assert error_in(wire.rest())["M"] == 'password authentication failed for user "app"'
+    still.send(final_of(still))
+    assert error_in(still.rest())["C"] == "28P01"
+    assert pool.wire(password="another").one("SELECT 1") == "1"
+
+
+def test_who_is_asked_while_something_else_changes_is_let_in(pooler: MakePooler) -> None:
+    pool = pooler(auth_type="scram-sha-256", users=USERS, workers=1)
+    for _ in range(2):
+        pool.wire(password=SECRET).bye()
+    wire = asked(pool)
+    proof = final_of(wire)
+    pool.reload(pool.path.read_text().replace("[pglido]", "[pglido]\nlog_pooler_errors = false", 1))
+    wire.send(proof)
+    wire.until("Z")
+    assert wire.one("SELECT 1") == "1"
+
+
+def changed_meanwhile(pool: Pooler, config: str) -> None:
+    """A login with a new packet waits for the only server, while the configuration becomes another."""
+    holder = pool.wire(password=SECRET)
+    holder.run("BEGIN")
+    waits = pool.dial()
+    waits.hello("app", "app", DateStyle="German")
+    if "scram" in config:
+        waits.until("R")
+        waits.send(final_of(waits))
+    eventually(lambda: pool.pool()["cl_waiting"] or pool.pool()["cl_active"] == 2)
+    time.sleep(0.2)
+    pool.reload(config)
+    holder.run("COMMIT")
+    assert kinds(waits.until("Z"))[-1] == "Z"
+    holder.bye()
+    waits.bye()
+
+
+def test_a_limit_holds_for_those_that_begin_like_one_who_came_before_it(pooler: MakePooler) -> None:
+    pool = pooler(users=USERS, workers=1, default_pool_size=1)
+    limited = pool.path.read_text().replace('[users."app"]', '[users."app"]\nmax_user_client_connections = 1')
+    changed_meanwhile(pool, limited)
+    first = pool.wire(DateStyle="German")
+    for _ in range(2):
+        with pytest.raises(ServerError, match="client connections exceeded"):
+            pool.wire(DateStyle="German")
+    assert first.one("SELECT 1") == "1"
+
+
+def test_a_user_who_was_removed_is_not_let_in_by_who_came_before(pooler: MakePooler) -> None:
+    pool = pooler(users={"app": {}}, workers=1, default_pool_size=1)
+    head, tail = pool.path.read_text().split('[users."app"]')
+    changed_meanwhile(pool, head + tail)
+    for _ in range(3):
+        with pytest.raises(ServerError, match="authentication failed"):
+            pool.wire(DateStyle="German")
+
+
 def test_a_database_of_one_is_not_that_of_another(pool: Pooler) -> None:
     for _ in range(2):
         assert pool.wire("app", "app", password=SECRET).one("SELECT current_database()") == "app"

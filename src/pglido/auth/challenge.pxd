@@ -17,7 +17,7 @@ cdef bint extends(list parts, Py_ssize_t start, Py_ssize_t stop, int taken) exce
 
 cdef class Challenge:
     cdef str _user
-    cdef object _secret
+    cdef public object secret
     cdef bytes _binding
     cdef long long _usual
     cdef long long _iterations
@@ -37,6 +37,9 @@ cdef class Challenge:
     @cython.locals(plus=bint, first=bytes, mechanism=bytes)
     cpdef bytes take(self, bytes body)
 
+    @cython.locals(end=Py_ssize_t, have=Py_ssize_t, size="long long", mechanism=bytes)
+    cdef tuple _initial_response(self, bytes body)
+
     @cython.locals(client_nonce=bytes, lot=bytes)
     cdef bytes _challenge(self, bytes first, bint plus)
 
@@ -48,6 +51,3 @@ cdef class Challenge:
 
     @cython.locals(parts=list, count=Py_ssize_t, last=bytes, bound=bint, expected=bytes, proof=bytes)
     cdef tuple _read_final(self, bytes body)
-
-@cython.locals(end=Py_ssize_t, have=Py_ssize_t, size="long long")
-cdef tuple initial_response(bytes body)

@@ -79,12 +79,12 @@ class Challenge:
         "_nonce",
         "_rng",
         "_salt",
-        "_secret",
         "_seed",
         "_state",
         "_user",
         "_usual",
         "proof",
+        "secret",
     )
 
     def __init__(
@@ -98,7 +98,7 @@ class Challenge:
         crowd: Crowd,
     ) -> None:
         self._user = user
-        self._secret = secret
+        self.secret = secret
         self._binding = binding
         self._usual = iterations
         self._iterations = iterations
@@ -127,10 +127,8 @@ class Challenge:
         plus = False
         first: bytes | None = body
         if self._state == OFFERED:
-            mechanism, first = initial_response(body)
+            mechanism, first = self._initial_response(body)
             plus = mechanism == _scram.SCRAM_PLUS
-            if mechanism != _scram.SCRAM and (not plus or self._binding is None):
-                raise violation("client selected an invalid SASL authentication mechanism", ascii(mechanism))
             if first is None:
                 # RFC 4422: a client-first mechanism gets an empty challenge when the client held back.
                 self._state = HELD_BACK
@@ -140,6 +138,22 @@ class Challenge:
             plus = self._gs2 == _scram.SCRAM_PLUS
         return self._challenge(first or b"", plus)
 
+    def _initial_response(self, body: bytes) -> tuple[bytes, bytes | None]:
+        """Read a SASLInitialResponse: the mechanism, and the data if there is any."""
+        end = body.find(b"\0", 0, _scram.MAX_MESSAGE)
+        have = len(body) - end - 5
+        if len(body) > _scram.MAX_MESSAGE or end < 0 or have < 0:
+            raise violation("malformed SASL message", "not a SASLInitialResponse")
+        mechanism = body[:end]
+        if mechanism != _scram.SCRAM and (mechanism != _scram.SCRAM_PLUS or self._binding is None):
+            raise violation("client selected an invalid SASL authentication mechanism", ascii(mechanism))
+        size = int.from_bytes(body[end + 1 : end + 5], "big", signed=True)
+        if size == -1 and have == 0:
+            return mechanism, None
+        if size != have:
+            raise violation("malformed SASL message", "the length in the SASLInitialResponse does not fit")
+        return mechanism, body[end + 5 :]
+
     def _challenge(self, first: bytes, plus: bool) -> bytes:
         """The server-first-message for a client-first-message.
 
@@ -148,14 +162,14 @@ class Challenge:
         client_nonce = self._read_first(first, plus)
         lot = draw(self._seed, self._user)
         face = self._crowd.face_in_scram(lot)
-        if isinstance(self._secret, Plain):
+        if isinstance(self.secret, Plain):
             face = PLAIN_FACE
         self._salt = mock_salt(lot, face.salt_size)
         if face.iterations:
             self._iterations = face.iterations
-        if isinstance(self._secret, Verifier):
-            self._iterations = self._secret.iterations
-            self._salt = self._secret.salt
+        if isinstance(self.secret, Verifier):
+            self._iterations = self.secret.iterations
+            self._salt = self.secret.salt
         self._nonce = client_nonce + _scram.fresh_nonce(self._rng)
         self._first = b"r=%b,s=%b,i=%d" % (self._nonce, b64encode(self._salt), self._iterations)
         self._state = CHALLENGED
@@ -206,7 +220,7 @@ class Challenge:
         """The server-final-message for a client-final-message that proves what it should."""
         unproved, proof = self._read_final(body)
         auth_message = b"%b,%b,%b" % (self._bare, self._first, unproved)
-        secret = self._secret
+        secret = self.secret
         stored_key = server_key = NO_KEY
         derived_now = False
         if isinstance(secret, Verifier):
@@ -264,17 +278,3 @@ class Challenge:
         if len(proof) != KEY_SIZE:
             raise violation("malformed SCRAM message", "malformed proof in client-final-message")
         return body[: len(body) - len(last) - 1], proof
-
-
-def initial_response(body: bytes) -> tuple[bytes, bytes | None]:
-    """Read a SASLInitialResponse: the mechanism, and the data if there is any."""
-    end = body.find(b"\0", 0, _scram.MAX_MESSAGE)
-    have = len(body) - end - 5
-    if len(body) > _scram.MAX_MESSAGE or end < 0 or have < 0:
-        raise violation("malformed SASL message", "not a SASLInitialResponse")
-    size = int.from_bytes(body[end + 1 : end + 5], "big", signed=True)
-    if size == -1 and have == 0:
-        return body[:end], None
-    if size != have:
-        raise violation("malformed SASL message", "the length in the SASLInitialResponse does not fit")
-    return body[:end], body[end + 5 :]

@@ -12,6 +12,8 @@ cdef class Cells:
     @cython.locals(column=int)
     cpdef int release(self, tuple columns) except -1
 
+    cdef Py_ssize_t _place(self, Py_ssize_t column, Py_ssize_t row) except -1
+
     cpdef long long get(self, int column, int row) except? -1
 
     @cython.locals(found="long long", row=int)

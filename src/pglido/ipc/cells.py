@@ -13,7 +13,7 @@ class Cells:
 
     def add(self, column: int, delta: int) -> None:
         """Add to a counter of the own row."""
-        self._cells[self._start + self.row * self._width + column] += delta
+        self._cells[self._place(column, self.row)] += delta
 
     def release(self, columns: tuple[int, ...]) -> None:
         """Take one from each of these counters of the own row."""
@@ -22,7 +22,12 @@ class Cells:
 
     def get(self, column: int, row: int) -> int:
         """One row's counter."""
-        return self._cells[self._start + row * self._width + column]
+        return self._cells[self._place(column, row)]
+
+    def _place(self, column: int, row: int) -> int:
+        if not (0 <= row < self.rows and 0 <= column < self._width):
+            raise IndexError("no such counter")
+        return self._start + row * self._width + column
 
     def total(self, column: int) -> int:
         """The sum over all rows."""
@@ -33,5 +38,5 @@ class Cells:
 
     def leave(self) -> None:
         """Touch the memory no more."""
-        self._cells = memoryview(bytearray(8)).cast("q")
         self.rows = 0
+        self._cells = memoryview(bytearray(8)).cast("q")

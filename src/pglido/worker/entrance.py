@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 
 from ..auth import client as auth
-from ..auth.errors import AuthError
+from ..auth.errors import AuthError, refused
 from ..auth.secrets import Proof
 from ..config.model import ADMIN_DATABASES, AuthType, PoolMode, PoolSettings, SslMode
 from ..io.stream import Gone, Stream, Unsafe
@@ -143,6 +143,9 @@ async def _proved(
     host: Host, guest: Guest, stream: Stream, packet: bytes, start: Startup, proof: Proof
 ) -> None:
     """The client is who it says: what may it have?"""
+    config = host.outside.config
+    if host.draining:
+        raise Refused("57P03", "the database system is shutting down")
     pool = host.outside.pool_of(start.database, start.user)
     if pool is None:
         raise Refused("3D000", f"no such database: {start.database}")
@@ -167,7 +170,7 @@ async def _proved(
         return
     profile = await _admit(host, guest, stream, live, start, proof.last)
     simple = not pool.auth_user and not pool.application_name_add_host and guest.claims == COUNTED
-    if profile is not None and simple:
+    if profile is not None and simple and host.outside.config is config:
         host.outside.porch.remember(packet, Regular(live, *profile, lends))
 
 
@@ -212,7 +215,8 @@ async def _packet(stream: Stream) -> tuple[int, bytes]:
 async def _prove(host: Host, guest: Guest, stream: Stream, start: Startup, pool: PoolSettings | None) -> Proof:
     """The client proves who it is. Raises AuthError."""
     people = host.outside.people
-    settings = host.outside.config.settings
+    config = host.outside.config
+    settings = config.settings
     secret = await people.secret(start.user, pool)
     dialogue = auth.verify(
         settings.auth_type,
@@ -234,6 +238,9 @@ async def _prove(host: Host, guest: Guest, stream: Stream, start: Startup, pool:
             reply = dialogue.send(body)
     except StopIteration as end:
         proof: Proof = end.value
+        # It may have taken so long that the configuration is another.
+        if host.outside.config is not config and await people.secret(start.user, pool) != secret:
+            raise refused(start.user, "its secret was changed meanwhile") from None
         return proof
     except AuthError:
         people.doubt(start.user, pool)

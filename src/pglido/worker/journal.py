@@ -12,13 +12,20 @@ from .links import Guest, uuid_of
 log = logging.getLogger("pglido.worker")
 
 
+# Reasons longer than that have something of the client in them.
+LONGEST_KNOWN = 64
+
 # What a client that is in is told of, by the minor version of its protocol.
 LOGIN = (b"login: protocol 3.0", b"login: protocol 3.1", b"login: protocol 3.2")
 
 
-@lru_cache(1024)
 def closing(why: str) -> bytes:
-    """The beginning of what is said of an end."""
+    """The beginning of what is said of an end; what may be anybody's invention isn't kept."""
+    return _known_closing(why) if len(why) <= LONGEST_KNOWN else _known_closing.__wrapped__(why)
+
+
+@lru_cache(256)
+def _known_closing(why: str) -> bytes:
     return f"closing because: {printable(why)} (age ".encode("utf-8", "backslashreplace")
 
 
@@ -57,7 +64,7 @@ class Journal:
             self._moment = moment
             self._form = form
             self._stamp = form.begin(now, "info", "").encode()
-        fields = who(guest.user, guest.database)
+        fields = who(guest.user, guest.database) if guest.live is not None else who.__wrapped__(guest.user, "")
         line = (self._stamp, text, b" uuid=", uuid_of(guest.serial).encode(), fields, guest.address.encode(), b"\n")
         try:
             write(fd, b"".join(line))

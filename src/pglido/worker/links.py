@@ -66,9 +66,9 @@ def cancel_key(serial: int, size: int) -> bytes:
     count = KEYS // size
     block = serial // count
     if block != _block or size != _size:
-        _block, _size = block, size
         name = block.to_bytes(8, "big") + size.to_bytes(1, "big")
         _keys = blake2b(name, key=_SECRET, digest_size=KEYS).digest()
+        _block, _size = block, size
     at = serial % count * size
     return _keys[at : at + size]
 

@@ -20,6 +20,9 @@ cdef class Proving:
     cdef public bytes packet
     cdef public object start
     cdef public Challenge challenge
+    cdef public int era
+    cdef public bytes head
+    cdef public long long missing
 
 cpdef void greet(Exchange host, Guest guest, object profile, bytes last) except *
 
@@ -29,6 +32,7 @@ cdef class Porch:
     cdef public object regulars
     cdef bint trusting
     cdef bint asking
+    cdef public int era
     cdef int batch
     cdef object hears
     cdef object weighs
@@ -51,12 +55,16 @@ cdef class Porch:
     @cython.locals(regular=Regular, challenge=Challenge)
     cdef bint _admit(self, Guest guest, bytes packet, object start) except -1
 
-    @cython.locals(said=bytes, size="long long", rest=bytes, answer=bytes, proving=Proving)
+    @cython.locals(said=bytes, answer=bytes, proving=Proving)
     cpdef void prove(self, Guest guest) except *
 
-    cdef bytes _weigh(self, Proving proving, bytes said, long long size)
+    @cython.locals(size="long long")
+    cdef bint _whole(self, Proving proving, Guest guest, bytes said) except -1
 
-    @cython.locals(regular=Regular)
+    @cython.locals(said=bytes, size="long long")
+    cdef bytes _weigh(self, Proving proving)
+
+    @cython.locals(host=Exchange, regular=Regular)
     cdef void _proved(self, Guest guest, Proving proving, object proof) except *
 
     cdef bint _fits(self, Regular regular) except -1

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..auth.challenge import Challenge
 from ..auth.client import MAX_PASSWORD
-from ..auth.errors import violation
+from ..auth.errors import refused, violation
 from ..config.choices import AuthType
 from ..io.doors import accept
 from ..io.links import RELAY, wake
@@ -69,14 +69,20 @@ class Regular:
 
 
 class Proving:
-    """A client that is asked for a proof: what it said first, what that means, and what it was asked."""
+    """A client that is asked for a proof: what it said first, what that means, and what it was asked.
 
-    __slots__ = ("challenge", "packet", "start")
+    `era` is that of the porch at the time; `missing` bytes of a message are still to come, of which `head` is kept.
+    """
 
-    def __init__(self, packet: bytes, start: Startup, challenge: Challenge) -> None:
+    __slots__ = ("challenge", "era", "head", "missing", "packet", "start")
+
+    def __init__(self, packet: bytes, start: Startup, challenge: Challenge, era: int) -> None:
         self.packet = packet
         self.start = start
         self.challenge = challenge
+        self.era = era
+        self.head = b""
+        self.missing = 0
 
 
 def greet(host: Exchange, guest: Guest, profile: "Profile", last: bytes) -> None:
@@ -95,7 +101,7 @@ class Porch:
     """The doors of one worker; `host` has the connections. `batch` is how many are taken at once.
 
     `trusting`: nobody must prove anything; `asking`: everybody must, by SCRAM. `packets` is what first packets say,
-    `regulars` what those came to that somebody was let in on.
+    `regulars` what those came to that somebody was let in on. With each configuration another `era` begins.
     """
 
     def __init__(self, host: Exchange) -> None:
@@ -104,6 +110,7 @@ class Porch:
         self.regulars: OrderedDict[bytes, Regular] = OrderedDict()
         self.trusting = False
         self.asking = False
+        self.era = 0
         self.batch = 1
         self.hears = self.knock
         self.weighs = self.prove
@@ -112,6 +119,7 @@ class Porch:
         """The configuration is another: nobody is a regular any more."""
         self.packets.clear()
         self.regulars.clear()
+        self.era += 1
         self.trusting = auth_type == AuthType.TRUST
         self.asking = auth_type == AuthType.SCRAM_SHA_256
 
@@ -187,7 +195,7 @@ class Porch:
         guest.user = start.user
         guest.minor = start.minor
         self.host.pump.send(guest, challenge.offer())
-        guest.proving = Proving(packet, start, challenge)
+        guest.proving = Proving(packet, start, challenge, self.era)
         guest.waiter = self.weighs
         return True
 
@@ -197,19 +205,13 @@ class Porch:
         if guest.eof:
             self.host.end(guest, "client unexpected eof")
             return
-        if said is None or len(said) < 5:
-            guest.waiter = self.weighs
-            return
-        size = 1 + int.from_bytes(said[1:5], "big")
-        if size <= LONGEST_MESSAGE and len(said) < min(size, LONGEST_PROOF):
-            guest.waiter = self.weighs
-            return
-        rest = said[size:]
-        guest.inbox = rest or None
         proving = guest.proving
         assert proving is not None
+        if said is None or not self._whole(proving, guest, said):
+            guest.waiter = self.weighs
+            return
         try:
-            answer = self._weigh(proving, said, size)
+            answer = self._weigh(proving)
         except Exception as error:
             self.host.outside.turn_away(guest, error)
             return
@@ -220,27 +222,50 @@ class Porch:
             return
         self.host.pump.send(guest, answer)
         guest.waiter = self.weighs
-        if rest:
+        if guest.inbox is not None:
             # It had no reason to go on, but it did.
             wake(guest)
 
-    def _weigh(self, proving: Proving, said: bytes, size: int) -> bytes:
-        """What is to be said to a message of `size` bytes. Raises AuthError."""
-        if size < 5 or size > LONGEST_MESSAGE:
-            raise violation(f"invalid message length {size - 1}")
+    def _whole(self, proving: Proving, guest: Guest, said: bytes) -> bool:
+        """Is there a whole message, or enough of one? Its beginning is in `head` then, what follows it in `inbox`."""
+        size = proving.missing
+        if not size:
+            if len(said) < 5:
+                return False
+            size = 1 + int.from_bytes(said[1:5], "big")
+            if size < 5 or size > LONGEST_MESSAGE:
+                proving.head = said[:5]
+                return True
+            if len(said) < min(size, LONGEST_PROOF):
+                return False
+            proving.head = said[: min(size, LONGEST_PROOF)]
+        guest.inbox = said[size:] or None
+        proving.missing = max(0, size - len(said))
+        self.host.pump.watch(guest)
+        return proving.missing == 0
+
+    def _weigh(self, proving: Proving) -> bytes:
+        """What is to be said to a message. Raises AuthError."""
+        said = proving.head
+        size = int.from_bytes(said[1:5], "big")
+        if not 4 <= size < LONGEST_MESSAGE:
+            raise violation(f"invalid message length {size}")
         if said[0] != PASSWORD:
             raise violation(f"expected password response, got message type {said[0]}")
-        return proving.challenge.take(said[5:size])
+        return proving.challenge.take(said[5:])
 
     def _proved(self, guest: Guest, proving: Proving, proof: "Proof") -> None:
         """A client is who it says."""
+        host = self.host
         regular = self.regulars.get(proving.packet)
-        if regular is None or not self._fits(regular):
-            self.host.outside.go_on(guest, proving.packet, proving.start, proof)
-            return
-        if regular.lends:
-            regular.live.credentials = proof.credentials
-        self._greet(guest, proving.start, regular, proof.last + messages.AUTHENTICATION_OK)
+        if proving.era != self.era and not host.outside.stands(proving.start.user, proving.challenge.secret):
+            host.outside.turn_away(guest, refused(proving.start.user, "its secret was changed meanwhile"))
+        elif regular is None or host.draining or not self._fits(regular):
+            host.outside.go_on(guest, proving.packet, proving.start, proof)
+        else:
+            if regular.lends:
+                regular.live.credentials = proof.credentials
+            self._greet(guest, proving.start, regular, proof.last + messages.AUTHENTICATION_OK)
 
     def _fits(self, regular: Regular) -> bool:
         """Is all as it was when a client was let in on this packet?"""

@@ -25,7 +25,8 @@ async def profile_of(host: Host, live: LivePool, home: Settings) -> Profile:
 
 async def _learn(host: Host, live: LivePool, home: Settings) -> Profile:
     """Try `home` on a server, and remember what it comes to."""
-    backend = await host.borrow(live, birth_of(live.settings, home), home)
+    settings = live.settings
+    backend = await host.borrow(live, birth_of(settings, home), home)
     try:
         async with asyncio.timeout(live.settings.server_connect_timeout or None):
             profile = await _try(host, live, backend, home)
@@ -38,7 +39,8 @@ async def _learn(host: Host, live: LivePool, home: Settings) -> Profile:
     host.bring_back(backend)
     if isinstance(profile, PoolRefused):
         raise profile
-    live.remember(home, profile)
+    if live.settings is settings:
+        live.remember(home, profile)
     return profile
 
 

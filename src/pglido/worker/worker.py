@@ -15,7 +15,7 @@ from typing import Any
 from .. import log as logs
 from ..auth.binding import end_point
 from ..auth.challenge import Challenge
-from ..auth.secrets import Proof
+from ..auth.secrets import Proof, Secret
 from ..config.choices import EventBackend
 from ..config.model import ADMIN_DATABASES, Config, PoolSettings
 from ..io.dial import Names
@@ -51,6 +51,7 @@ ACCEPT_PAUSE = 1
 
 # For so many pairs of database and user is it remembered what the configuration says.
 POOLS_KNOWN = 4096
+LONGEST_KNOWN = 128
 
 class CannotBoot(Exception):
     """This configuration can't run, and no restart would help."""
@@ -75,7 +76,7 @@ class Worker:
         host.outside = self
         host.board = board
         self.config = Config()
-        self.pool_of: Callable[[str, str], PoolSettings | None] = self.config.pool
+        self._known_pool: Callable[[str, str], PoolSettings | None] = self.config.pool
         self.ignored: frozenset[str] = frozenset()
         self.workers = 1
         self.budget = Budget(0)
@@ -187,12 +188,15 @@ class Worker:
             used = ", ".join(name for name in (files.cert, files.key, files.ca) if name)
             raise OSError(f"client_tls_* can't be used ({used}): {error}") from error
         self.doors = {False: Door(False, context, binding), True: Door(True, None, None)}
+        for guest in self.host.guests.values():
+            # What was good enough when it came may be no more.
+            guest.door = self.doors[guest.door.unix]
         self.config = message.config
         self.host.most = settings.max_client_conn
         self.host.journal.comings = settings.log_connections
         self.host.journal.goings = settings.log_disconnections
         self.porch.adopt(settings.auth_type)
-        self.pool_of = lru_cache(POOLS_KNOWN)(message.config.pool)
+        self._known_pool = lru_cache(POOLS_KNOWN)(message.config.pool)
         self.ignored = frozenset(name.lower() for name in settings.ignore_startup_parameters)
         self.workers = message.workers
         self.budget.limit = settings.max_held_bytes
@@ -246,6 +250,11 @@ class Worker:
             self.host.pools[settings.key] = live
         return live
 
+    def pool_of(self, database: str, user: str) -> PoolSettings | None:
+        """What the configuration says of this pair; anybody may make up long names."""
+        known = len(database) + len(user) <= LONGEST_KNOWN
+        return self._known_pool(database, user) if known else self.config.pool(database, user)
+
     # Clients.
 
     def listen(self, sock: socket.socket) -> None:
@@ -292,6 +301,10 @@ class Worker:
         binding = guest.door.binding if guest.tls is not None else None
         iterations = self.config.settings.scram_iterations
         return Challenge(start.user, secret, binding, iterations, people.mock_seed, os.urandom, people.crowd)
+
+    def stands(self, user: str, secret: Secret | None) -> bool:
+        """Is this still the secret of that user?"""
+        return self.people.known(user) == secret
 
     def turn_away(self, guest: Guest, error: Exception) -> None:
         """Tell a client why it can't come in."""

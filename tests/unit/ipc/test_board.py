@@ -35,6 +35,23 @@ def test_total_is_the_sum_of_all_rows(board):
         one.close()
 
 
+def test_there_is_nothing_behind_the_last_counter_nor_after_the_end(board):
+    first, *_ = rows(board)
+    for column in (-1, len(Column) + 8, 2**40):
+        with pytest.raises((IndexError, OverflowError)):
+            first.add(column, 1)
+    for row in (-1, 3):
+        with pytest.raises(IndexError):
+            first.get(Column.CLIENTS, row)
+    with pytest.raises(IndexError):
+        board.add(Column.CLIENTS, 1)
+    first.close()
+    with pytest.raises(IndexError):
+        first.add(Column.CLIENTS, 1)
+    with pytest.raises(IndexError):
+        Board.__new__(Board).add(Column.CLIENTS, 1)
+
+
 def test_a_claim_over_a_limit_takes_nothing_and_names_the_limit(board):
     first, second, _ = rows(board)
     first.claim([(Column.CLIENTS, 10), ("db:a", 1)])
