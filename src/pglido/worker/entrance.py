@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..auth import client as auth
 from ..auth.errors import AuthError, refused
 from ..auth.secrets import Proof
-from ..config.model import ADMIN_DATABASES, AuthType, PoolMode, PoolSettings, SslMode
+from ..config.model import ADMIN_DATABASES, AuthType, PoolMode, PoolSettings
 from ..io.stream import Gone, Stream, Unsafe
 from ..io.tls import ALPN
 from ..ipc.board import Column, Full
@@ -31,8 +31,6 @@ ASKED_TWICE = "encryption was asked for twice"
 
 # The longest message with a password, as its length says.
 PASSWORD_LIMIT = auth.MAX_PASSWORD + 4
-
-_ENCRYPTED_MODES = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 
 
 class Refused(Exception):
@@ -124,13 +122,9 @@ async def _enter(host: Host, guest: Guest, stream: Stream) -> None:
     guest.minor = min(start.minor, MINOR)
     if start.minor > MINOR or start.extensions:
         stream.send(messages.negotiate_protocol_version(guest.minor, start.extensions))
-    settings = host.outside.config.settings
-    if not door.unix and guest.tls is None and settings.client_tls_sslmode in _ENCRYPTED_MODES:
-        raise Refused("28000", "SSL required")
-    if host.draining:
-        raise Refused("57P03", "the database system is shutting down")
-    if start.database not in ADMIN_DATABASES and host.crowded():
-        raise Refused("08P01", "no more connections allowed (max_client_conn)")
+    barred = host.outside.porch.barred(guest, start)
+    if barred is not None:
+        raise Refused(*barred)
     if start.database in ADMIN_DATABASES:
         await _console(host, guest, stream, start)
         return

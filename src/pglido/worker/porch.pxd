@@ -30,6 +30,7 @@ cdef class Porch:
     cdef public Exchange host
     cdef public object packets
     cdef public object regulars
+    cdef bint encrypted
     cdef bint trusting
     cdef bint asking
     cdef public int era
@@ -37,7 +38,7 @@ cdef class Porch:
     cdef object hears
     cdef object weighs
 
-    cpdef void adopt(self, object auth_type) except *
+    cpdef void adopt(self, object auth_type, object sslmode) except *
 
     @cython.locals(count=int, taken=tuple)
     cpdef void take(self, int fd, object door) except *
@@ -49,6 +50,8 @@ cdef class Porch:
 
     @cython.locals(said=bytes)
     cpdef void knock(self, Guest guest) except *
+
+    cpdef tuple barred(self, Guest guest, object start)
 
     cdef int _silent(self, Guest guest) except -1
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ..auth.challenge import Challenge
 from ..auth.client import MAX_PASSWORD
 from ..auth.errors import refused, violation
-from ..config.choices import AuthType
+from ..config.choices import AuthType, SslMode
+from ..config.model import ADMIN_DATABASES
 from ..io.doors import accept
 from ..io.links import RELAY, wake
 from ..ipc.board import Column
@@ -36,6 +37,8 @@ COUNTED = (CLIENTS,)
 
 # The newest minor version of the protocol that is served.
 MINOR = 2
+
+ENCRYPTED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 
 SSL_PACKET = (8).to_bytes(4, "big") + SSL_REQUEST.to_bytes(4, "big")
 NO = b"N"
@@ -100,14 +103,16 @@ def greet(host: Exchange, guest: Guest, profile: "Profile", last: bytes) -> None
 class Porch:
     """The doors of one worker; `host` has the connections. `batch` is how many are taken at once.
 
-    `trusting`: nobody must prove anything; `asking`: everybody must, by SCRAM. `packets` is what first packets say,
-    `regulars` what those came to that somebody was let in on. With each configuration another `era` begins.
+    `encrypted`: nobody may come by TCP without TLS; `trusting`: nobody must prove anything; `asking`: everybody must,
+    by SCRAM. `packets` is what first packets say, `regulars` what those came to that somebody was let in on. With each
+    configuration another `era` begins.
     """
 
     def __init__(self, host: Exchange) -> None:
         self.host = host
         self.packets: OrderedDict[bytes, Startup] = OrderedDict()
         self.regulars: OrderedDict[bytes, Regular] = OrderedDict()
+        self.encrypted = False
         self.trusting = False
         self.asking = False
         self.era = 0
@@ -115,11 +120,12 @@ class Porch:
         self.hears = self.knock
         self.weighs = self.prove
 
-    def adopt(self, auth_type: AuthType) -> None:
+    def adopt(self, auth_type: AuthType, sslmode: SslMode) -> None:
         """The configuration is another: nobody is a regular any more."""
         self.packets.clear()
         self.regulars.clear()
         self.era += 1
+        self.encrypted = sslmode in ENCRYPTED
         self.trusting = auth_type == AuthType.TRUST
         self.asking = auth_type == AuthType.SCRAM_SHA_256
 
@@ -167,8 +173,18 @@ class Porch:
             self._silent(guest)
             return
         start = self.packets.get(said)
-        if start is None or self.host.draining or self.host.crowded() or not self._admit(guest, said, start):
+        if start is None or self.barred(guest, start) is not None or not self._admit(guest, said, start):
             self.host.outside.visit(guest)
+
+    def barred(self, guest: Guest, start: Startup) -> tuple[str, str] | None:
+        """Why this client can't come in, whoever it is: SQLSTATE and text; None if it may prove itself."""
+        if self.encrypted and guest.tls is None and not guest.door.unix:
+            return "28000", "SSL required"
+        if self.host.draining:
+            return "57P03", "the database system is shutting down"
+        if self.host.crowded() and start.database not in ADMIN_DATABASES:
+            return "08P01", "no more connections allowed (max_client_conn)"
+        return None
 
     def _silent(self, guest: Guest) -> None:
         """Nothing to go by is there yet."""

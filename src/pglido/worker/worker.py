@@ -195,7 +195,7 @@ class Worker:
         self.host.most = settings.max_client_conn
         self.host.journal.comings = settings.log_connections
         self.host.journal.goings = settings.log_disconnections
-        self.porch.adopt(settings.auth_type)
+        self.porch.adopt(settings.auth_type, settings.client_tls_sslmode)
         self._known_pool = lru_cache(POOLS_KNOWN)(message.config.pool)
         self.ignored = frozenset(name.lower() for name in settings.ignore_startup_parameters)
         self.workers = message.workers
