@@ -168,9 +168,14 @@ class Pool:
         at = 0 if self.round_robin else top
         for back in range(min(LOOK, len(self.idle))):
             slot = self.idle[top - back]
-            if slot.settings is settings and slot.birth is birth:
+            if slot.since + self.check_delay <= now:
+                break
+            if slot.birth is birth and slot.settings is settings:
                 at = top - back
                 break
+            if slot.birth is birth and not self.round_robin:
+                # Where none fits, whoever had the one that has rested longest is the least likely to miss it.
+                at = top - back
         slot = self.idle[at]
         if slot.birth is not birth or slot.since + self.check_delay <= now:
             return None

@@ -176,6 +176,33 @@ def test_a_server_whose_settings_fit_is_preferred(bench: Make) -> None:
     assert it.take(settings=mine) is slots[0]
 
 
+def test_where_none_fits_the_one_that_rested_longest_of_the_last_eight_is_taken(bench: Make) -> None:
+    it = bench()
+    slots = it.idle(10)
+    assert it.take(settings=object()) is slots[2]
+    assert it.take(settings=object()) is slots[1]
+    assert it.take() is slots[9]
+
+
+def test_where_none_fits_none_is_taken_that_must_be_checked_first(bench: Make) -> None:
+    it = bench(check_delay=30.0)
+    stale = it.idle(2)
+    it.now += 31
+    fresh = it.idle(2)
+    assert it.take(settings=object()) is fresh[0]
+    assert it.take(settings=object()) is fresh[1]
+    assert it.take(settings=object()) is None
+    assert {slot.state for slot in stale} == {IDLE}
+
+
+def test_where_none_fits_one_of_another_birth_is_passed_by(bench: Make) -> None:
+    it = bench()
+    first, _, third = it.idle(1) + it.idle(1, OTHER_BIRTH) + it.idle(1)
+    assert it.take(settings=object()) is first
+    assert it.take(settings=object()) is third
+    assert it.take(settings=object()) is None
+
+
 def test_a_server_of_another_birth_is_not_given(bench: Make) -> None:
     it = bench()
     it.idle(2)
