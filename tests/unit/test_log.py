@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,18 +14,7 @@ from pglido import log
 LOGGER = logging.getLogger("pglido.test")
 
 
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    root, ours = logging.getLogger(), logging.getLogger("pglido")
-    before = root.handlers, root.level, ours.level, logging.raiseExceptions
-    yield
-    for handler in root.handlers:
-        if handler not in before[0]:
-            handler.close()
-    root.handlers = before[0]
-    root.setLevel(before[1])
-    ours.setLevel(before[2])
-    logging.raiseExceptions = before[3]
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 
 def record(message: str, **extra: str) -> logging.LogRecord:

@@ -1,7 +1,7 @@
 cimport cython
 
-cdef int KEY_SIZE, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL
-cdef int N, Y, P, R, M, A, C, EQUALS
+cdef int KEY_SIZE, AUTHENTICATION, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL
+cdef int N, P, R, M, A, C, EQUALS
 cdef int OFFERED, HELD_BACK, CHALLENGED
 cdef bytes PRINTABLE, BASE64, NAME_OF_BINDING, NO_KEY, OFFER, OFFER_PLUS
 
@@ -25,6 +25,7 @@ cdef class Challenge:
     cdef object _rng
     cdef object _crowd
     cdef int _state
+    cdef bint _plus
     cdef bytes _gs2
     cdef bytes _bare
     cdef bytes _nonce
@@ -34,17 +35,17 @@ cdef class Challenge:
 
     cpdef bytes offer(self)
 
-    @cython.locals(plus=bint, first=bytes, mechanism=bytes)
+    @cython.locals(first=bytes)
     cpdef bytes take(self, bytes body)
 
     @cython.locals(end=Py_ssize_t, have=Py_ssize_t, size="long long", mechanism=bytes)
-    cdef tuple _initial_response(self, bytes body)
+    cdef bytes _initial_response(self, bytes body)
 
     @cython.locals(client_nonce=bytes, lot=bytes)
-    cdef bytes _challenge(self, bytes first, bint plus)
+    cdef bytes _challenge(self, bytes first)
 
     @cython.locals(parts=list, flag=bytes, count=Py_ssize_t, at=Py_ssize_t, bound=bint, size=Py_ssize_t)
-    cdef bytes _read_first(self, bytes body, bint plus)
+    cdef bytes _read_first(self, bytes body)
 
     @cython.locals(unproved=bytes, proof=bytes, auth_message=bytes, stored_key=bytes, server_key=bytes, derived_now=bint, client_key=bytes, signature=bytes, final=bytes)
     cdef bytes _end(self, bytes body)

@@ -8,7 +8,8 @@ import string
 from base64 import b64encode
 from hmac import compare_digest
 
-from ..wire.codes import AUTH_SASL, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL
+from ..wire.codes import AUTH_SASL, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL, AUTHENTICATION
+from ..wire.messages import message
 from . import refusal as _refusal
 from . import scram as _scram
 from .crowd import PLAIN_FACE, Crowd, draw, mock_salt
@@ -21,7 +22,7 @@ PRINTABLE = bytes([0x21 <= letter <= 0x7E and letter != 0x2C for letter in range
 BASE64 = bytes([letter in _ALPHANUMERIC + b"+/=" for letter in range(256)])
 NAME_OF_BINDING = bytes([letter in _ALPHANUMERIC + b"-." for letter in range(256)])
 
-N, Y, P, R, M, A, C = ord("n"), ord("y"), ord("p"), ord("r"), ord("m"), ord("a"), ord("c")
+N, P, R, M, A, C = ord("n"), ord("p"), ord("r"), ord("m"), ord("a"), ord("c")
 EQUALS = ord("=")
 
 # Stands for both keys of users who have none; what it proves is not looked at.
@@ -33,7 +34,7 @@ OFFERED, HELD_BACK, CHALLENGED = 0, 1, 2
 
 def sasl(code: int, data: bytes) -> bytes:
     """A message about SASL, whole."""
-    return b"R" + (len(data) + 8).to_bytes(4, "big") + code.to_bytes(4, "big") + data
+    return message(AUTHENTICATION, code.to_bytes(4, "big") + data)
 
 
 OFFER = sasl(AUTH_SASL, _scram.SCRAM + b"\0\0")
@@ -77,6 +78,7 @@ class Challenge:
         "_gs2",
         "_iterations",
         "_nonce",
+        "_plus",
         "_rng",
         "_salt",
         "_seed",
@@ -106,6 +108,7 @@ class Challenge:
         self._rng = rng
         self._crowd = crowd
         self._state = OFFERED
+        self._plus = False
         self._gs2 = b""
         self._bare = b""
         self._nonce = b""
@@ -124,22 +127,17 @@ class Challenge:
         """
         if self._state == CHALLENGED:
             return self._end(body)
-        plus = False
-        first: bytes | None = body
-        if self._state == OFFERED:
-            mechanism, first = self._initial_response(body)
-            plus = mechanism == _scram.SCRAM_PLUS
-            if first is None:
-                # RFC 4422: a client-first mechanism gets an empty challenge when the client held back.
-                self._state = HELD_BACK
-                self._gs2 = mechanism
-                return sasl(AUTH_SASL_CONTINUE, b"")
-        else:
-            plus = self._gs2 == _scram.SCRAM_PLUS
-        return self._challenge(first or b"", plus)
+        if self._state == HELD_BACK:
+            return self._challenge(body)
+        first = self._initial_response(body)
+        if first is None:
+            # RFC 4422: a client-first mechanism gets an empty challenge when the client held back.
+            self._state = HELD_BACK
+            return sasl(AUTH_SASL_CONTINUE, b"")
+        return self._challenge(first)
 
-    def _initial_response(self, body: bytes) -> tuple[bytes, bytes | None]:
-        """Read a SASLInitialResponse: the mechanism, and the data if there is any."""
+    def _initial_response(self, body: bytes) -> bytes | None:
+        """Read a SASLInitialResponse: keep which mechanism it is, return the data if there is any."""
         end = body.find(b"\0", 0, _scram.MAX_MESSAGE)
         have = len(body) - end - 5
         if len(body) > _scram.MAX_MESSAGE or end < 0 or have < 0:
@@ -147,19 +145,20 @@ class Challenge:
         mechanism = body[:end]
         if mechanism != _scram.SCRAM and (mechanism != _scram.SCRAM_PLUS or self._binding is None):
             raise violation("client selected an invalid SASL authentication mechanism", ascii(mechanism))
+        self._plus = mechanism == _scram.SCRAM_PLUS
         size = int.from_bytes(body[end + 1 : end + 5], "big", signed=True)
         if size == -1 and have == 0:
-            return mechanism, None
+            return None
         if size != have:
             raise violation("malformed SASL message", "the length in the SASLInitialResponse does not fit")
-        return mechanism, body[end + 5 :]
+        return body[end + 5 :]
 
-    def _challenge(self, first: bytes, plus: bool) -> bytes:
+    def _challenge(self, first: bytes) -> bytes:
         """The server-first-message for a client-first-message.
 
         Everybody's mock is made, so that the time tells nothing.
         """
-        client_nonce = self._read_first(first, plus)
+        client_nonce = self._read_first(first)
         lot = draw(self._seed, self._user)
         face = self._crowd.face_in_scram(lot)
         if isinstance(self.secret, Plain):
@@ -175,7 +174,7 @@ class Challenge:
         self._state = CHALLENGED
         return sasl(AUTH_SASL_CONTINUE, self._first)
 
-    def _read_first(self, body: bytes, plus: bool) -> bytes:
+    def _read_first(self, body: bytes) -> bytes:
         """Keep GS2 header and client-first-message-bare, return the nonce; PostgreSQL's errors for what it refuses."""
         parts = body.split(b",")
         flag = parts[0]
@@ -201,7 +200,7 @@ class Challenge:
         if at > 2:
             text = "client requires an unsupported SCRAM extension"
             raise AuthError("0A000", text, text)
-        if plus != bound:
+        if self._plus != bound:
             raise violation("malformed SCRAM message", "mechanism and channel-binding flag do not fit together")
         if bound and flag[2:] != b"tls-server-end-point":
             raise violation(f'unsupported SCRAM channel-binding type "{flag[2:].decode()}"')

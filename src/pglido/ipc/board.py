@@ -61,9 +61,7 @@ class Board(Cells):
         magic, rows, self._names = self._view[:3]
         if magic != MAGIC or not -1 <= row < rows:
             raise ValueError(f"descriptor {fd} is not a board with a row {row}")
-        self._first = HEADER + self._names
-        self._across = len(Column) + self._names
-        super().__init__(self._view, self._first, rows, self._across, row)
+        super().__init__(self._view, HEADER + self._names, rows, len(Column) + self._names, row)
 
     @classmethod
     def create(cls, rows: int, names: int = 4096) -> Board:
@@ -112,15 +110,15 @@ class Board(Cells):
     def clear(self, row: int) -> None:
         """Zero the row of a worker that is dead. For the supervisor."""
         with self._locked():
-            base = self._first + row * self._across
+            base = self.start + row * self.width
             kept = {column: self._view[base + column] for column in KEPT}
-            self._view[base : base + self._across] = memoryview(bytes(CELL * self._across)).cast("q")
+            self._view[base : base + self.width] = memoryview(bytes(CELL * self.width)).cast("q")
             for column, value in kept.items():
                 self._view[base + column] = value
 
     def bump(self, column: Column, row: int) -> None:
         """Add one to a worker's kept counter. For the supervisor."""
-        self._view[self._first + row * self._across + column] += 1
+        self._view[self.start + row * self.width + column] += 1
 
     def close(self) -> None:
         """Unmap, and close the descriptor."""

@@ -4,8 +4,8 @@ cdef class Cells:
     cdef public int rows
     cdef public int row
     cdef long long[::1] _cells
-    cdef Py_ssize_t _start
-    cdef Py_ssize_t _width
+    cdef readonly Py_ssize_t start
+    cdef readonly Py_ssize_t width
 
     cpdef int add(self, int column, long long delta) except -1
 

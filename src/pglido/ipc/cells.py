@@ -6,8 +6,8 @@ class Cells:
 
     def __init__(self, view: memoryview, start: int, rows: int, width: int, row: int) -> None:
         self._cells = view
-        self._start = start
-        self._width = width
+        self.start = start
+        self.width = width
         self.rows = rows
         self.row = row
 
@@ -25,9 +25,9 @@ class Cells:
         return self._cells[self._place(column, row)]
 
     def _place(self, column: int, row: int) -> int:
-        if not (0 <= row < self.rows and 0 <= column < self._width):
+        if not (0 <= row < self.rows and 0 <= column < self.width):
             raise IndexError("no such counter")
-        return self._start + row * self._width + column
+        return self.start + row * self.width + column
 
     def total(self, column: int) -> int:
         """The sum over all rows."""

@@ -92,8 +92,8 @@ class Settings:
     """What a session has set: `values` by lower-case name, and what it has `prepared` by SQL. Compare with `is`.
 
     `odd`: text must be read with care, for bytes may not be what they seem; `own_temp`: new objects may be temporary
-    without a word; `large`: what leads to or from them is not worth keeping; `hasty`: a server
-    that rests with these ends by itself.
+    without a word; `large`: what leads to or from them is not worth keeping; `hasty`: a server that rests with these
+    ends by itself.
     """
 
     __slots__ = (

@@ -22,7 +22,7 @@ from .host import Host, PoolRefused
 from .links import Guest
 from .listening import listen
 from .live import LivePool, Profile
-from .porch import COUNTED, MINOR, Regular, greet
+from .porch import COUNTED, MINOR, SHUTTING_DOWN, Regular, greet
 from .profiles import profile_of
 
 log = logging.getLogger("pglido.worker")
@@ -133,13 +133,11 @@ async def _enter(host: Host, guest: Guest, stream: Stream) -> None:
     await _proved(host, guest, stream, packet, start, proof)
 
 
-async def _proved(
-    host: Host, guest: Guest, stream: Stream, packet: bytes, start: Startup, proof: Proof
-) -> None:
+async def _proved(host: Host, guest: Guest, stream: Stream, packet: bytes, start: Startup, proof: Proof) -> None:
     """The client is who it says: what may it have?"""
     config = host.outside.config
     if host.draining:
-        raise Refused("57P03", "the database system is shutting down")
+        raise Refused(*SHUTTING_DOWN)
     pool = host.outside.pool_of(start.database, start.user)
     if pool is None:
         raise Refused("3D000", f"no such database: {start.database}")

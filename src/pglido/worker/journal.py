@@ -11,11 +11,10 @@ from .links import Guest, uuid_of
 
 log = logging.getLogger("pglido.worker")
 
-
 # Reasons longer than that have something of the client in them.
 LONGEST_KNOWN = 64
 
-# What a client that is in is told of, by the minor version of its protocol.
+# What is said of a client that is in, by the minor version of its protocol.
 LOGIN = (b"login: protocol 3.0", b"login: protocol 3.1", b"login: protocol 3.2")
 
 
@@ -50,7 +49,7 @@ class Journal:
         Those that never were in are told of only where something was wrong.
         """
         if self.goings and why and (guest.live is not None or guest.user):
-            self._write(closing(why) + (b"0s)" if age == 0 else b"%ds)" % age), guest)
+            self._write(closing(why) + b"%ds)" % age, guest)
 
     def _write(self, text: bytes, guest: Guest) -> None:
         shortcut = logs.shortcut

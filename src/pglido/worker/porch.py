@@ -38,6 +38,9 @@ COUNTED = (CLIENTS,)
 # The newest minor version of the protocol that is served.
 MINOR = 2
 
+# What newcomers are told while the worker drains.
+SHUTTING_DOWN = ("57P03", "the database system is shutting down")
+
 ENCRYPTED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 
 SSL_PACKET = (8).to_bytes(4, "big") + SSL_REQUEST.to_bytes(4, "big")
@@ -181,7 +184,7 @@ class Porch:
         if self.encrypted and guest.tls is None and not guest.door.unix:
             return "28000", "SSL required"
         if self.host.draining:
-            return "57P03", "the database system is shutting down"
+            return SHUTTING_DOWN
         if self.host.crowded() and start.database not in ADMIN_DATABASES:
             return "08P01", "no more connections allowed (max_client_conn)"
         return None
@@ -274,7 +277,7 @@ class Porch:
         """A client is who it says."""
         host = self.host
         regular = self.regulars.get(proving.packet)
-        if proving.era != self.era and not host.outside.stands(proving.start.user, proving.challenge.secret):
+        if proving.era != self.era and host.outside.people.known(proving.start.user) != proving.challenge.secret:
             host.outside.turn_away(guest, refused(proving.start.user, "its secret was changed meanwhile"))
         elif regular is None or host.draining or not self._fits(regular):
             host.outside.go_on(guest, proving.packet, proving.start, proof)

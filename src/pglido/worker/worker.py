@@ -15,7 +15,7 @@ from typing import Any
 from .. import log as logs
 from ..auth.binding import end_point
 from ..auth.challenge import Challenge
-from ..auth.secrets import Proof, Secret
+from ..auth.secrets import Proof
 from ..config.choices import EventBackend
 from ..config.model import ADMIN_DATABASES, Config, PoolSettings
 from ..io.dial import Names
@@ -48,10 +48,10 @@ CANCEL_PAUSE = 0.01
 # Seconds of rest when no connection can be taken.
 ACCEPT_PAUSE = 1
 
-
-# For so many pairs of database and user is it remembered what the configuration says.
+# For so many pairs of database and user, of so many characters, is it remembered what the configuration says.
 POOLS_KNOWN = 4096
 LONGEST_KNOWN = 128
+
 
 class CannotBoot(Exception):
     """This configuration can't run, and no restart would help."""
@@ -301,10 +301,6 @@ class Worker:
         binding = guest.door.binding if guest.tls is not None else None
         iterations = self.config.settings.scram_iterations
         return Challenge(start.user, secret, binding, iterations, people.mock_seed, os.urandom, people.crowd)
-
-    def stands(self, user: str, secret: Secret | None) -> bool:
-        """Is this still the secret of that user?"""
-        return self.people.known(user) == secret
 
     def turn_away(self, guest: Guest, error: Exception) -> None:
         """Tell a client why it can't come in."""

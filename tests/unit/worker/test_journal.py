@@ -3,7 +3,6 @@
 import json
 import logging
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,19 +17,7 @@ from pglido.worker.links import Guest, uuid_of
 STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC ")
 
 
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    root, ours = logging.getLogger(), logging.getLogger("pglido")
-    before = root.handlers, root.level, ours.level, logging.raiseExceptions
-    yield
-    for handler in root.handlers:
-        if handler not in before[0]:
-            handler.close()
-    root.handlers = before[0]
-    root.setLevel(before[1])
-    ours.setLevel(before[2])
-    logging.raiseExceptions = before[3]
-    log._find_shortcut()
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 
 def guest_of(user: str = "app", database: str = "shop", address: str = "10.0.0.1:5") -> Guest:
