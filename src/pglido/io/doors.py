@@ -4,7 +4,10 @@
 import os
 
 import cython
+from cython.cimports.cpython.unicode import PyUnicode_DecodeASCII
 from cython.cimports.libc.errno import EAGAIN, ECONNABORTED, EINTR, errno
+from cython.cimports.libc.string import strlen
+from cython.cimports.pglido.io.figures import decimal
 from cython.cimports.pglido.io.kernel import (
     AF_INET,
     AF_INET6,
@@ -20,7 +23,7 @@ from cython.cimports.pglido.io.kernel import (
     socklen_t,
 )
 
-# Bytes of an address in text (INET6_ADDRSTRLEN).
+# Bytes of an address in text (INET6_ADDRSTRLEN), behind which a colon and a port have room, too.
 TEXT = 46
 
 
@@ -31,8 +34,10 @@ def accept(fd: cython.int) -> tuple[int, str] | None:
     """
     peer = cython.declare(sockaddr_storage)
     size = cython.declare(socklen_t)
-    text = cython.declare(cython.char[46])
+    text = cython.declare(cython.char[64])
     port: cython.int
+    part: cython.int
+    at: cython.Py_ssize_t = 0
     got: cython.int = -1
     while got < 0:
         size = cython.sizeof(sockaddr_storage)
@@ -47,12 +52,19 @@ def accept(fd: cython.int) -> tuple[int, str] | None:
     v4 = cython.cast(cython.pointer(sockaddr_in), cython.address(peer))
     v6 = cython.cast(cython.pointer(sockaddr_in6), cython.address(peer))
     if peer.ss_family == AF_INET:
-        inet_ntop(AF_INET, cython.address(v4.sin_addr), text, TEXT)
+        octets = cython.cast(cython.p_uchar, cython.address(v4.sin_addr))
+        for part in range(4):
+            at += decimal(cython.address(text[at]), octets[part])
+            text[at] = 0x2E if part < 3 else 0x3A
+            at += 1
         port = ntohs(v4.sin_port)
     elif peer.ss_family == AF_INET6:
         inet_ntop(AF_INET6, cython.address(v6.sin6_addr), text, TEXT)
+        at = strlen(text)
+        text[at] = 0x3A
+        at += 1
         port = ntohs(v6.sin6_port)
     else:
         return got, "unix"
-    host: str = cython.cast(bytes, cython.cast(cython.p_char, text)).decode("ascii")
-    return got, f"{host}:{port}"
+    at += decimal(cython.address(text[at]), port)
+    return got, PyUnicode_DecodeASCII(text, at, cython.NULL)

@@ -42,7 +42,10 @@ cdef extern from "time.h" nogil:
         long tv_nsec
 
     int clock_gettime(int clock, timespec* now)
-    int CLOCK_MONOTONIC
+    int CLOCK_MONOTONIC, CLOCK_REALTIME
+
+cdef extern from "unistd.h" nogil:
+    ssize_t write(int fd, const void* data, size_t size)
 
 cdef extern from "sys/socket.h" nogil:
     ctypedef unsigned int socklen_t

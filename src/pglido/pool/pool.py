@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .limits import Limits
+from .limits import FOREVER, Limits
 
 OPENING = 1
 IDLE = 2
@@ -34,6 +34,9 @@ CANNOT_CONNECT_NOW = "57P03"
 LOOK = 8
 # Seconds between two changes of what is asked of the broker.
 WANT_INTERVAL = 0.05
+# Seconds after which it is told again how long the oldest waits, and of changes by a quarter or less. Shorter than what
+# it calls unfair (see `control.broker`).
+WANT_AGAIN = 0.2
 # Seconds of rest after which a server may be lent to another worker.
 LEND_AFTER = 1.0
 # How many tickets of clients that have left may stand in line before it is cleared of them.
@@ -230,7 +233,7 @@ class Pool:
             return False
         if self.problem is not None or self.idle or self.leases > len(self.slots):
             return True
-        return needed > self.asked and now >= self.asked_at + WANT_INTERVAL
+        return needed > self.asked + self.asked // 4 and now >= self.asked_at + WANT_INTERVAL
 
     # Reports.
 
@@ -338,11 +341,16 @@ class Pool:
             return [self._reject(ticket, ("3D000", "database is no longer configured")) for ticket in self._here()]
         if self.problem is not None and now < self.retry_at and len(self.slots) == self.opening == 0:
             plans += [self._reject(ticket, self.problem) for ticket in self._here()]
-        for ticket in self._here():
+        for ticket in self.line:
             waited = now - ticket.since
+            if ticket.gone:
+                continue
             if limits.wait_timeout and waited > limits.wait_timeout:
                 plans.append(self._reject(ticket, ("08P01", "query_wait_timeout")))
-            elif limits.wait_notify and waited > limits.wait_notify and not ticket.notified:
+            elif not limits.wait_notify or waited <= limits.wait_notify:
+                # Those behind came later.
+                break
+            elif not ticket.notified:
                 ticket.notified = True
                 plans.append(Plan(Verb.NOTIFY, ticket=ticket))
         return plans
@@ -360,8 +368,9 @@ class Pool:
         plans = []
         for slot in [slot for slot in self.idle if self._too_old(slot, now)]:
             plans.append(self._close(slot))
+        within = self.leases > len(self.slots)
         needed = self.waiting - self.opening
-        ahead = self._here()[max(0, self.opening) :] if needed > 0 else []
+        ahead = self._here()[max(0, self.opening) :] if needed > 0 and (self.idle or within) else []
         births = []
         for ticket in ahead:
             plan = self._check_or_make_room(ticket) if self.idle else None
@@ -414,14 +423,23 @@ class Pool:
         if self.returned:
             plans.append(Plan(Verb.RETURN, number=self.returned))
             self.returned = 0
-        # The leases of servers that are being closed here come free at once.
-        closing = len([slot for slot in self.slots if slot.state == CLOSING and not slot.recalled])
-        wants = max(0, needed - max(0, spare) - closing)
-        if wants != self.asked and (now >= self.asked_at + WANT_INTERVAL):
+        wants = needed - max(0, spare)
+        if wants > 0:
+            # The leases of servers that are being closed here come free at once.
+            wants = max(0, wants - len([slot for slot in self.slots if slot.state == CLOSING and not slot.recalled]))
+        if now >= self.asked_at + self._pause(wants):
             self.asked = wants
             self.asked_at = now
             plans.append(Plan(Verb.WANT, number=wants))
         return plans
+
+    def _pause(self, wants: int) -> float:
+        """How long after the broker was asked it may be asked for so many."""
+        if not wants and not self.asked:
+            return FOREVER
+        if wants and self.asked and 4 * abs(wants - self.asked) <= self.asked:
+            return WANT_AGAIN
+        return WANT_INTERVAL
 
     def oldest_wait(self) -> float | None:
         """Since when the client in front waits, None without any."""

@@ -65,7 +65,9 @@ class Client(Rewriting):
     __slots__ = ("begun",)
 
     def __init__(self, home: Settings, rules: Rules, budget: Budget) -> None:
-        super().__init__(home, rules, budget)
+        self.begin(home, rules)
+        self.begin_heeding()
+        self.begin_holding(budget)
         self.begun = b""
 
     def take(self, buf: bytes, pos: int, end: int, to_server: Outbox, to_client: Outbox) -> int:

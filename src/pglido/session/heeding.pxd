@@ -23,6 +23,8 @@ cdef class Heeding(ClientState):
     cdef public tuple wish
     cdef public frozenset granted
 
+    cdef int begin_heeding(self) except -1
+
     @cython.locals(flags=int)
     cdef bint heed(self, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 

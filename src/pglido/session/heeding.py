@@ -13,8 +13,8 @@ from . import reading as _reading
 from .outbox import Outbox
 from .question import LASTING, UNDYING, UNNAMED
 from .server import Server
-from .settings import ALWAYS_REPORTED, Settings
-from .state import NUMBERS, ClientState, Rules
+from .settings import ALWAYS_REPORTED
+from .state import NUMBERS, ClientState
 from .verdicts import GO_ON, HEAR
 
 # Flags of `wire.sql`, where they are C ints.
@@ -66,15 +66,15 @@ class Heeding(ClientState):
         "wish",
     )
 
-    def __init__(self, home: Settings, rules: Rules) -> None:
-        super().__init__(home, rules)
+    def begin_heeding(self) -> None:
+        """Nothing was said yet."""
         self.server: Server | None = None
         self.verdict = GO_ON
         self.sql_flags = 0
         self.sql_names = NO_NAMES
         self.counts = False
         self.counted = 0
-        self.studied = rules.functions.version
+        self.studied = self.rules.functions.version
         self.number = next(NUMBERS)
         self.wish: tuple[bytes, ...] = ()
         self.granted: frozenset[bytes] | None = None

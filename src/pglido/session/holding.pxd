@@ -13,6 +13,7 @@ cdef class Holding(Heeding):
     cdef public Py_ssize_t reserved
     cdef public bint dropping
 
+    cdef int begin_holding(self, Budget budget) except -1
     cpdef bint half_sent(self)
     cpdef bint waits_for_more(self)
     cdef int release(self) except -1

@@ -5,8 +5,7 @@ A small message is held without being counted; the bytes of larger ones count ag
 
 from .heeding import Heeding
 from .outbox import Outbox
-from .settings import Settings
-from .state import Budget, Rules
+from .state import Budget
 from .verdicts import CLOSE_IT
 
 # A message up to this size is awaited whole before a server is asked for: more than most queries have.
@@ -23,8 +22,8 @@ class Holding(Heeding):
 
     __slots__ = ("budget", "dropping", "fault", "goal", "held", "reserved")
 
-    def __init__(self, home: Settings, rules: Rules, budget: Budget) -> None:
-        super().__init__(home, rules)
+    def begin_holding(self, budget: Budget) -> None:
+        """Nothing is held yet."""
         self.budget = budget
         self.fault: tuple[str, str] | None = None
         self.held: bytearray | None = None

@@ -42,4 +42,5 @@ cdef class ClientState:
     cdef public frozenset channels
     cdef public Py_ssize_t need
 
+    cdef int begin(self, Settings home, Rules rules) except -1
     cpdef int put_statement(self, bytes name, object statement) except -1

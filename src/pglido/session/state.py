@@ -134,7 +134,12 @@ class ClientState:
 
     __slots__ = ("channels", "home", "marks", "need", "rules", "settings", "statements", "unnamed")
 
-    def __init__(self, home: Settings, rules: Rules) -> None:
+    def begin(self, home: Settings, rules: Rules) -> None:
+        """Nothing is known yet.
+
+        Each class below has something of that kind, all called by the last one's `__init__`: a chain of constructors
+        is a tenth of a login.
+        """
         self.rules = rules
         self.home = home
         self.settings = home

@@ -36,6 +36,7 @@ class Clock:
         self._timer: asyncio.TimerHandle | None = None
         self._study_at = time.monotonic() + STUDY
         self._unseen: list[int] = []
+        self._guests_at = 0.0
 
     def start(self) -> None:
         """Begin to tick."""
@@ -77,7 +78,9 @@ class Clock:
             if guest.closed or now > until:
                 del host.lingering[guest]
                 host.pump.close(guest)
-        self._look_at_guests(now)
+        if now >= self._guests_at:
+            self._guests_at = now + TICK
+            self._look_at_guests(now)
         if host.draining:
             self._drain(now)
         return pressed

@@ -163,7 +163,7 @@ async def _proved(host: Host, guest: Guest, stream: Stream, packet: bytes, start
     profile = await _admit(host, guest, stream, live, start, proof.last)
     simple = not pool.auth_user and not pool.application_name_add_host and guest.claims == COUNTED
     if profile is not None and simple and host.outside.config is config:
-        host.outside.porch.remember(packet, Regular(live, *profile, lends))
+        host.outside.porch.remember(packet, Regular(live, profile, lends, guest.name_for_log()))
 
 
 async def _tls_began(guest: Guest, stream: Stream, door: Door) -> bool:
@@ -269,8 +269,8 @@ async def _console(host: Host, guest: Guest, stream: Stream, start: Startup) -> 
 
 async def _admit(
     host: Host, guest: Guest, stream: Stream, live: LivePool, start: Startup, last: bytes
-) -> tuple[_settings.Settings, Profile] | None:
-    """Startup parameters, welcome, and from then on the byte path; what was asked for and what it came to."""
+) -> Profile | None:
+    """Startup parameters, welcome, and from then on the byte path; what others like it are to be greeted with."""
     wanted = {name.lower(): value for name, value in start.settings}
     if live.settings.application_name_add_host:
         wanted["application_name"] = f"{wanted.get('application_name', 'app')} - {guest.address}"
@@ -287,4 +287,4 @@ async def _admit(
     host.pump.watch(guest)
     if guest.eof and guest.serial in host.guests:
         host.client_gone(guest, "client unexpected eof")
-    return home, profile
+    return profile if live.profiles.get(home) is profile else None

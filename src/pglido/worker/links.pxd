@@ -10,8 +10,12 @@ cdef bytes _keys
 cdef int KEYS
 
 cdef bytes HEX
+cdef bytes _SAME
+cdef int UUID_SIZE
 
-@cython.locals(digits=bytearray, at=Py_ssize_t)
+@cython.locals(at=int)
+cdef void put_uuid(char* text, long long serial) noexcept
+
 cpdef str uuid_of(long long serial)
 
 @cython.locals(count=int, block="long long", at="long long")
@@ -19,8 +23,8 @@ cpdef bytes cancel_key(long long serial, int size)
 
 cpdef long long cancel_pid(int worker, long long serial) except -1
 
-cdef int SHORT_KEY, LONG_KEY
-cdef dict KEY_DATA
+cdef int SHORT_KEY, LONG_KEY, HEAD_SIZE
+cdef bytes SHORT_HEAD, LONG_HEAD
 
 cdef class Guest(ClientLink):
     cdef public long long serial
@@ -40,9 +44,12 @@ cdef class Guest(ClientLink):
     cdef public bint listens
     cdef public object listener
     cdef public object door
+    cdef public bytes known_as
 
-    @cython.locals(size=int, pid="long long")
+    @cython.locals(size=int, head=bytes, key=bytes, made=bytes, data="char*")
     cpdef bytes key_data(self, int worker)
+
+    cpdef bytes name_for_log(self)
 
 cdef class Backend(ServerLink):
     cdef public long long serial

@@ -1,4 +1,4 @@
-"""The two kinds of connection as a worker knows them, and how they are named."""
+"""The two kinds of connection as a worker knows them, and how they are named. Compiled only (Cython)."""
 
 import os
 import socket
@@ -6,9 +6,15 @@ import time
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+import cython
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cython.cimports.libc.string import memcpy
+from cython.cimports.pglido.io.figures import big_endian
+
 from ..io.dial import Address
 from ..io.links import UNSET, ClientLink, ServerLink
 from ..io.visit import Visit
+from ..log import who
 from ..pool.pool import Pool, Slot, Ticket
 from ..pool.stats import Stats
 from ..wire import messages
@@ -23,14 +29,16 @@ SERIAL_BITS = 23
 SERIAL_MASK = (1 << SERIAL_BITS) - 1
 # Sizes of the cancel key: protocol 3.0 has four bytes, 3.2 any; PostgreSQL 18 sends 32.
 SHORT_KEY, LONG_KEY = 4, 32
-# What comes in front of process id and key in a BackendKeyData.
-KEY_DATA = {size: messages.backend_key_data(0, bytes(size))[: -4 - size] for size in (SHORT_KEY, LONG_KEY)}
+# What comes in front of process id and key in a BackendKeyData, and its size.
+HEAD_SIZE = 5
+SHORT_HEAD, LONG_HEAD = (messages.backend_key_data(0, bytes(size))[:HEAD_SIZE] for size in (SHORT_KEY, LONG_KEY))
 # Bytes of a digest, which is as many keys as have room in it.
 KEYS = 64
 
 _EPOCH = time.time() - time.monotonic()
 # Version 8 and variant 10 of RFC 9562: 60 random bits, and 62 for the serial, of which 48 are ever used.
 _SAME = "-".join([os.urandom(4).hex(), os.urandom(2).hex(), "8" + os.urandom(2).hex()[:3], "8000", "0" * 12]).encode()
+UUID_SIZE = 36
 HEX = b"0123456789abcdef"
 _SECRET = os.urandom(32)
 
@@ -40,15 +48,22 @@ def epoch(monotonic: float) -> float:
     return _EPOCH + monotonic
 
 
-def uuid_of(serial: int) -> str:
-    """The UUID of this worker's connection number `serial`: version 8 (RFC 9562), random per process."""
-    digits = bytearray(_SAME)
-    at = len(digits)
+def put_uuid(text: Any, serial: int) -> None:
+    """Write the UUID of this worker's connection number `serial`: version 8 (RFC 9562), random per process."""
+    at = UUID_SIZE
+    memcpy(text, PyBytes_AS_STRING(_SAME), UUID_SIZE)
     while serial:
         at -= 1
-        digits[at] = HEX[serial & 15]
+        text[at] = HEX[serial & 15]
         serial >>= 4
-    return digits.decode("ascii")
+
+
+def uuid_of(serial: int) -> str:
+    """The UUID of this worker's connection number `serial`."""
+    text = cython.declare(cython.char[36])
+    put_uuid(text, serial)
+    uuid: str = text[:UUID_SIZE].decode("ascii")
+    return uuid
 
 
 # The keys that were made last: of which block, of what size.
@@ -81,8 +96,9 @@ def cancel_pid(worker: int, serial: int) -> int:
 class Guest(ClientLink):
     """A client connection of this worker.
 
-    `door` is where it came in; `declined` is the kind of encryption that it was refused, 0 for none; `listens`: the
-    pool's hub knows it; `listener` is its session where the database is for LISTEN only.
+    `known_as` is what log lines say of it besides its number and address, once that is known; `door` is where it came
+    in; `declined` is the kind of encryption that it was refused, 0 for none; `listens`: the pool's hub knows it;
+    `listener` is its session where the database is for LISTEN only.
     """
 
     if TYPE_CHECKING:
@@ -108,6 +124,7 @@ class Guest(ClientLink):
         self.rested = now
         self.user = ""
         self.claims: tuple[int, ...] = ()
+        self.known_as: bytes | None = None
 
     @property
     def uuid(self) -> str:
@@ -126,8 +143,20 @@ class Guest(ClientLink):
     def key_data(self, worker: int) -> bytes:
         """The BackendKeyData by which this client can have its queries cancelled."""
         size = LONG_KEY if self.minor >= 2 else SHORT_KEY
-        pid = cancel_pid(worker, self.serial)
-        return KEY_DATA[size] + pid.to_bytes(4, "big") + cancel_key(self.serial, size)
+        head = LONG_HEAD if self.minor >= 2 else SHORT_HEAD
+        key = cancel_key(self.serial, size)
+        made: bytes = PyBytes_FromStringAndSize(cython.NULL, HEAD_SIZE + 4 + size)
+        data = PyBytes_AS_STRING(made)
+        memcpy(data, PyBytes_AS_STRING(head), HEAD_SIZE)
+        big_endian(data + HEAD_SIZE, cancel_pid(worker, self.serial))
+        memcpy(data + HEAD_SIZE + 4, PyBytes_AS_STRING(key), size)
+        return made
+
+    def name_for_log(self) -> bytes:
+        """User and database as log lines have them, by which the client goes from now on."""
+        if self.known_as is None:
+            self.known_as = who(self.user, self.database)
+        return self.known_as
 
 
 class Backend(ServerLink):

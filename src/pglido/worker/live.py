@@ -97,7 +97,10 @@ def tls_files(settings: PoolSettings) -> TlsFiles:
 
 @dataclass(eq=False)
 class LivePool:
-    """The pool of `key` in this worker. `credentials` log in to its servers: those of the last client that could."""
+    """The pool of `key` in this worker. `credentials` log in to its servers: those of the last client that could.
+
+    `version` is another whenever what `profiles` say is no longer true.
+    """
 
     key: tuple[str, str]
     settings: PoolSettings
@@ -108,6 +111,7 @@ class LivePool:
     credentials: Credentials | None = None
     base: dict[str, str] = field(default_factory=dict)
     profiles: OrderedDict[Settings, Profile] = field(default_factory=OrderedDict)
+    version: int = 0
     turn: int = 0
     clients: int = 0
     planned: bool = False
@@ -134,14 +138,19 @@ class LivePool:
         self.by_user.clear()
         self.policy.adopt(limits_of(settings, minimum))
         self.rules = rules_of(settings, max_packet, self.rules.good, self.rules.counts, self.rules.functions)
-        self.profiles.clear()
+        self.forget_profiles()
         return moved
+
+    def forget_profiles(self) -> None:
+        """What clients are welcomed with is another now."""
+        self.profiles.clear()
+        self.version += 1
 
     def learn_base(self, reported: dict[str, str]) -> None:
         """A server has logged in: if it reports other parameters than before, what was derived is stale."""
         if reported != self.base:
             self.base = reported
-            self.profiles.clear()
+            self.forget_profiles()
 
     def remember(self, home: Settings, profile: Profile) -> None:
         """Keep a profile for the next client with the same startup parameters."""

@@ -3,6 +3,7 @@ cimport cython
 from pglido.auth.challenge cimport Challenge
 from pglido.io.doors cimport accept
 from pglido.io.pump cimport Pump
+from pglido.pool.pool cimport Pool
 from pglido.worker.exchange cimport Exchange
 from pglido.worker.links cimport Guest
 
@@ -12,9 +13,11 @@ cdef bytes NO, SSL_PACKET
 
 cdef class Regular:
     cdef public object live
-    cdef public object home
+    cdef public Pool pool
+    cdef public int version
     cdef public object profile
     cdef public bint lends
+    cdef public bytes known_as
 
 cdef class Proving:
     cdef public bytes packet

@@ -26,7 +26,6 @@ from .links import Guest
 
 if TYPE_CHECKING:
     from ..auth.secrets import Proof
-    from ..session.settings import Settings
     from .live import LivePool, Profile
 
 # Columns of the board, as plain numbers.
@@ -60,18 +59,20 @@ LONGEST_PROOF = 4096
 
 
 class Regular:
-    """What a first packet came to: a pool, and what the client is greeted with.
+    """What a first packet came to: a pool, and what the client is greeted with and `known_as` in the log.
 
     `lends`: are the servers of this pool logged in to by what its clients prove?
     """
 
-    __slots__ = ("home", "lends", "live", "profile")
+    __slots__ = ("known_as", "lends", "live", "pool", "profile", "version")
 
-    def __init__(self, live: "LivePool", home: "Settings", profile: "Profile", lends: bool) -> None:
+    def __init__(self, live: "LivePool", profile: "Profile", lends: bool, known_as: bytes) -> None:
         self.live = live
-        self.home = home
+        self.pool = live.policy
+        self.version = live.version
         self.profile = profile
         self.lends = lends
+        self.known_as = known_as
 
 
 class Proving:
@@ -288,15 +289,15 @@ class Porch:
 
     def _fits(self, regular: Regular) -> bool:
         """Is all as it was when a client was let in on this packet?"""
-        live = regular.live
-        return not live.policy.closed and live.profiles.get(regular.home) is regular.profile
+        return not regular.pool.closed and regular.version == regular.live.version
 
     def _greet(self, guest: Guest, start: Startup, regular: Regular, last: bytes) -> None:
         live = regular.live
         guest.user = start.user
         guest.minor = start.minor
         guest.live = live
-        guest.pool = live.policy
+        guest.pool = regular.pool
+        guest.known_as = regular.known_as
         live.clients += 1
         live.stats.logins += 1
         greet(self.host, guest, regular.profile, last)

@@ -97,6 +97,33 @@ def test_it_does_not_ask_all_the_time(bench: Make) -> None:
     assert it.plan() == [("WANT", 2)]
 
 
+def test_small_changes_are_told_of_later(bench: Make) -> None:
+    it = bench()
+    for _ in range(8):
+        it.ticket()
+    assert it.plan() == [("WANT", 8)]
+    it.now += 0.06
+    it.ticket()
+    assert it.plan() == []
+    it.ticket()
+    it.ticket()
+    assert it.plan() == [("WANT", 11)]
+
+
+def test_the_broker_is_told_again_who_waits_longest(bench: Make) -> None:
+    # It was once told that somebody waits, and took that client for still waiting as long as the count was the same.
+    it = bench()
+    first = it.ticket()
+    assert it.plan() == [("WANT", 1)]
+    it.now += 0.19
+    it.pool.leave(first)
+    second = it.ticket()
+    assert it.plan() == []
+    it.now += 0.02
+    assert it.plan() == [("WANT", 1)]
+    assert it.pool.oldest_wait() == second.since
+
+
 def test_it_says_when_it_wants_no_more(bench: Make) -> None:
     it = bench()
     ticket = it.ticket()
