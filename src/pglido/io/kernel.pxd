@@ -46,6 +46,7 @@ cdef extern from "time.h" nogil:
 
 cdef extern from "unistd.h" nogil:
     ssize_t write(int fd, const void* data, size_t size)
+    int close(int fd)
 
 cdef extern from "sys/socket.h" nogil:
     ctypedef unsigned int socklen_t

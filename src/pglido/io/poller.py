@@ -23,6 +23,7 @@ from cython.cimports.pglido.io.kernel import (
     EPOLLOUT,
     MSG_NOSIGNAL,
     clock_gettime,
+    close,
     recv,
     send,
     timespec,
@@ -105,7 +106,8 @@ class Poller:
         self.settled(link)
         self.forget(link)
         link.closed = link.eof = True
-        os.close(link.fd)
+        if close(link.fd) < 0:
+            raise OSError(errno, os.strerror(errno))
         link.out = None
         link.inbox = None
         wake(link)

@@ -21,8 +21,8 @@ from ..wire.startup import Startup, StartupError, packet_problem
 from .host import Host, PoolRefused
 from .links import Guest
 from .listening import listen
-from .live import LivePool, Profile
-from .porch import COUNTED, MINOR, SHUTTING_DOWN, Regular, greet
+from .live import LivePool
+from .porch import COUNTED, MINOR, SHUTTING_DOWN, Regular, greet, is_strange
 from .profiles import profile_of
 
 log = logging.getLogger("pglido.worker")
@@ -160,10 +160,11 @@ async def _proved(host: Host, guest: Guest, stream: Stream, packet: bytes, start
     if start.wants_replication:
         await host.outside.replicate(guest, stream, live, start, proof.last)
         return
-    profile = await _admit(host, guest, stream, live, start, proof.last)
-    simple = not pool.auth_user and not pool.application_name_add_host and guest.claims == COUNTED
-    if profile is not None and simple and host.outside.config is config:
-        host.outside.porch.remember(packet, Regular(live, profile, lends, guest.name_for_log()))
+    regular = await _admit(host, guest, stream, live, start, proof.last)
+    alone = not pool.auth_user and not pool.application_name_add_host and guest.claims == COUNTED
+    if regular is not None and alone and not is_strange(start) and host.outside.config is config:
+        regular.lends = lends
+        host.outside.porch.remember(packet, regular)
 
 
 async def _tls_began(guest: Guest, stream: Stream, door: Door) -> bool:
@@ -269,8 +270,8 @@ async def _console(host: Host, guest: Guest, stream: Stream, start: Startup) -> 
 
 async def _admit(
     host: Host, guest: Guest, stream: Stream, live: LivePool, start: Startup, last: bytes
-) -> Profile | None:
-    """Startup parameters, welcome, and from then on the byte path; what others like it are to be greeted with."""
+) -> Regular | None:
+    """Startup parameters, welcome, and from then on the byte path; as what others like it are to be greeted."""
     wanted = {name.lower(): value for name, value in start.settings}
     if live.settings.application_name_add_host:
         wanted["application_name"] = f"{wanted.get('application_name', 'app')} - {guest.address}"
@@ -280,11 +281,12 @@ async def _admit(
     if guest.closed or guest.serial not in host.guests:
         return None
     stream.settle()
-    greet(host, guest, profile, last + messages.AUTHENTICATION_OK)
+    regular = Regular(guest, live, profile)
+    greet(host, guest, regular, last)
     guest.login = None
     if guest.inbox is not None:
         host.pump.resume(guest)
     host.pump.watch(guest)
     if guest.eof and guest.serial in host.guests:
         host.client_gone(guest, "client unexpected eof")
-    return profile if live.profiles.get(home) is profile else None
+    return regular if live.profiles.get(home) is profile else None

@@ -7,10 +7,11 @@ from pglido.ipc.cells cimport Cells
 from pglido.pool.pool cimport Pool, Slot, Ticket
 from pglido.pool.stats cimport Stats
 from pglido.session.client cimport Client
+from pglido.session.state cimport Budget
 from pglido.worker.journal cimport Journal
 from pglido.worker.links cimport Backend, Guest
 
-cdef int CLIENTS, CLOSING
+cdef int CLIENTS, CLOSING, MASK
 
 cdef class Exchange(Keeper):
     cdef public int index
@@ -26,6 +27,7 @@ cdef class Exchange(Keeper):
     cdef public Journal journal
     cdef public Cells board
     cdef public long long most
+    cdef public Budget budget
     cdef dict __dict__
 
     cpdef bint crowded(self) except -1

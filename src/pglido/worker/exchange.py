@@ -13,6 +13,7 @@ from ..io.pump import Pump
 from ..ipc.board import Column
 from ..ipc.cells import Cells
 from ..pool.pool import CLOSING, Ticket
+from ..session.state import Budget
 from .journal import Journal
 from .links import SERIAL_MASK, Backend, Guest
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 CLIENTS = int(Column.CLIENTS)
+MASK = SERIAL_MASK
 
 # Seconds that a client which must go has for taking what is still to be sent to it.
 LINGER = 10.0
@@ -58,6 +60,7 @@ class Exchange(Keeper):
         self.most = 0
         self.freed: list[Backend] = []
         self.giving = False
+        self.budget = Budget(0)
 
     if TYPE_CHECKING:
 
@@ -73,7 +76,7 @@ class Exchange(Keeper):
     def next_serial(self) -> int:
         """A number for a new connection; never one whose process id for cancels would be that of none."""
         self.serial += 1
-        if self.serial & SERIAL_MASK == 0:
+        if self.serial & MASK == 0:
             self.serial += 1
         return self.serial
 
@@ -159,9 +162,8 @@ class Exchange(Keeper):
 
     def end(self, guest: Guest, why: str, last: bytes = b"") -> None:
         """Close a client's connection after sending `last`."""
-        if guest.serial not in self.guests:
+        if self.guests.pop(guest.serial, None) is None:
             return
-        del self.guests[guest.serial]
         self.journal.left(guest, why, int(self.pump.now - guest.born))
         ticket = guest.ticket
         if ticket is not None:

@@ -69,16 +69,18 @@ class Journal:
         """Write a line at once: who waits for the log waits for it in any case. `age` is below 0 where it has none."""
         now = cython.declare(timespec)
         size: cython.Py_ssize_t = 0
-        if logs.shortcut is None:
+        shortcut = logs.shortcut
+        if shortcut is None:
             said: str = text.decode() + (f" (age {age}s)" if age >= 0 else "")
             log.info("%s", said, extra=guest.extra())
             return
-        fd: cython.int = logs.shortcut[0]
+        fd: cython.int = shortcut[0]
+        form = shortcut[1]
         clock_gettime(CLOCK_REALTIME, cython.address(now))
-        if now.tv_sec != self._second or logs.shortcut[1] is not self._form:
+        if now.tv_sec != self._second or form is not self._form:
             self._second = now.tv_sec
-            self._form = logs.shortcut[1]
-            self._stamp = logs.shortcut[1].begin(float(now.tv_sec), "info", "").encode()
+            self._form = form
+            self._stamp = form.begin(float(now.tv_sec), "info", "").encode()
         fields: bytes = guest.name_for_log() if guest.live is not None else who.__wrapped__(guest.user, "")
         address: cython.p_const_char = PyUnicode_AsUTF8AndSize(guest.address, cython.address(size))
         line: bytes = PyBytes_FromStringAndSize(cython.NULL, len(self._stamp) + len(text) + len(fields) + size + MORE)

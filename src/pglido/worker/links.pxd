@@ -9,6 +9,7 @@ cdef int _size
 cdef bytes _keys
 cdef int KEYS
 
+cdef int _BITS, _MASK
 cdef bytes HEX
 cdef bytes _SAME
 cdef int UUID_SIZE
@@ -18,13 +19,13 @@ cdef void put_uuid(char* text, long long serial) noexcept
 
 cpdef str uuid_of(long long serial)
 
-@cython.locals(count=int, block="long long", at="long long")
+@cython.locals(count=int, block="long long")
 cpdef bytes cancel_key(long long serial, int size)
 
 cpdef long long cancel_pid(int worker, long long serial) except -1
 
-cdef int SHORT_KEY, LONG_KEY, HEAD_SIZE
-cdef bytes SHORT_HEAD, LONG_HEAD
+cdef int SHORT_KEY, LONG_KEY, HEAD_SIZE, READY_SIZE
+cdef bytes SHORT_HEAD, LONG_HEAD, READY
 
 cdef class Guest(ClientLink):
     cdef public long long serial
@@ -46,8 +47,8 @@ cdef class Guest(ClientLink):
     cdef public object door
     cdef public bytes known_as
 
-    @cython.locals(size=int, head=bytes, key=bytes, made=bytes, data="char*")
-    cpdef bytes key_data(self, int worker)
+    @cython.locals(size=int, head=bytes, key=bytes, made=bytes, end="char*")
+    cpdef bytes key_and_ready(self, int worker)
 
     cpdef bytes name_for_log(self)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cython.cimports.libc.string import memcpy
-from cython.cimports.pglido.io.figures import big_endian
+from cython.cimports.pglido.io.figures import append, big_endian
 
 from ..io.dial import Address
 from ..io.links import UNSET, ClientLink, ServerLink
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 # In BackendKeyData's process id, below the sign bit: the worker's index + 1, then the serial.
 SERIAL_BITS = 23
 SERIAL_MASK = (1 << SERIAL_BITS) - 1
+_BITS, _MASK = SERIAL_BITS, SERIAL_MASK
 # Sizes of the cancel key: protocol 3.0 has four bytes, 3.2 any; PostgreSQL 18 sends 32.
 SHORT_KEY, LONG_KEY = 4, 32
 # What comes in front of process id and key in a BackendKeyData, and its size.
 HEAD_SIZE = 5
 SHORT_HEAD, LONG_HEAD = (messages.backend_key_data(0, bytes(size))[:HEAD_SIZE] for size in (SHORT_KEY, LONG_KEY))
+READY, READY_SIZE = messages.READY_IDLE, len(messages.READY_IDLE)
 # Bytes of a digest, which is as many keys as have room in it.
 KEYS = 64
 
@@ -84,13 +86,12 @@ def cancel_key(serial: int, size: int) -> bytes:
         name = block.to_bytes(8, "big") + size.to_bytes(1, "big")
         _keys = blake2b(name, key=_SECRET, digest_size=KEYS).digest()
         _block, _size = block, size
-    at = serial % count * size
-    return _keys[at : at + size]
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(_keys) + serial % count * size, size)  # type: ignore[no-any-return]
 
 
 def cancel_pid(worker: int, serial: int) -> int:
     """The process id in a client's BackendKeyData."""
-    return ((worker + 1) << SERIAL_BITS) | (serial & SERIAL_MASK)
+    return ((worker + 1) << _BITS) | (serial & _MASK)
 
 
 class Guest(ClientLink):
@@ -140,16 +141,16 @@ class Guest(ClientLink):
         """What log lines about this connection carry."""
         return {"uuid": self.uuid, "user": self.user, "database": self.database, "address": self.address}
 
-    def key_data(self, worker: int) -> bytes:
-        """The BackendKeyData by which this client can have its queries cancelled."""
+    def key_and_ready(self, worker: int) -> bytes:
+        """The end of a welcome: BackendKeyData, by which this client can have its queries cancelled, ReadyForQuery."""
         size = LONG_KEY if self.minor >= 2 else SHORT_KEY
         head = LONG_HEAD if self.minor >= 2 else SHORT_HEAD
         key = cancel_key(self.serial, size)
-        made: bytes = PyBytes_FromStringAndSize(cython.NULL, HEAD_SIZE + 4 + size)
-        data = PyBytes_AS_STRING(made)
-        memcpy(data, PyBytes_AS_STRING(head), HEAD_SIZE)
-        big_endian(data + HEAD_SIZE, cancel_pid(worker, self.serial))
-        memcpy(data + HEAD_SIZE + 4, PyBytes_AS_STRING(key), size)
+        made: bytes = PyBytes_FromStringAndSize(cython.NULL, HEAD_SIZE + 4 + size + READY_SIZE)
+        end = append(PyBytes_AS_STRING(made), PyBytes_AS_STRING(head), HEAD_SIZE)
+        big_endian(end, cancel_pid(worker, self.serial))
+        end = append(end + 4, PyBytes_AS_STRING(key), size)
+        append(end, PyBytes_AS_STRING(READY), READY_SIZE)
         return made
 
     def name_for_log(self) -> bytes:

@@ -28,8 +28,7 @@ async def listen(host: Host, guest: Guest, stream: Stream, live: "LivePool", sta
         last
         + messages.AUTHENTICATION_OK
         + b"".join([messages.parameter_status(name, value) for name, value in listener.parameters().items()])
-        + guest.key_data(host.index)
-        + messages.READY_IDLE
+        + guest.key_and_ready(host.index)
     )
     stream.settle()
     guest.stats = live.stats

@@ -22,7 +22,7 @@ def memory(worker: "Worker") -> list[dict[str, Any]]:
         _row("client", [client_size(guest) for guest in host.guests.values()]),
         _row("server", [server_size(backend) for backend in host.backends]),
         _row("prepared_statement", [getsizeof(one) + len(one.rest) + len(one.name) for one in statements.alive()]),
-        {"name": "held_message_bytes", "used": int(worker.budget.used > 0), "memtotal": worker.budget.used},
+        {"name": "held_message_bytes", "used": int(worker.host.budget.used > 0), "memtotal": worker.host.budget.used},
         {"name": "receive_buffer", "used": 1, "memtotal": BUFFER},
         {"name": "process", "used": 1, "memtotal": resident()},
     ]

@@ -4,6 +4,9 @@ from pglido.auth.challenge cimport Challenge
 from pglido.io.doors cimport accept
 from pglido.io.pump cimport Pump
 from pglido.pool.pool cimport Pool
+from pglido.pool.stats cimport Stats
+from pglido.session.settings cimport Settings
+from pglido.session.state cimport Rules
 from pglido.worker.exchange cimport Exchange
 from pglido.worker.links cimport Guest
 
@@ -14,10 +17,15 @@ cdef bytes NO, SSL_PACKET
 cdef class Regular:
     cdef public object live
     cdef public Pool pool
+    cdef public Stats stats
     cdef public int version
-    cdef public object profile
-    cdef public bint lends
+    cdef public Rules rules
+    cdef public Settings settings
+    cdef public bytes welcome
+    cdef public str user
+    cdef public int minor
     cdef public bytes known_as
+    cdef public bint lends
 
 cdef class Proving:
     cdef public bytes packet
@@ -27,12 +35,12 @@ cdef class Proving:
     cdef public bytes head
     cdef public long long missing
 
-cpdef void greet(Exchange host, Guest guest, object profile, bytes last) except *
+cpdef void greet(Exchange host, Guest guest, Regular regular, bytes last) except *
 
 cdef class Porch:
     cdef public Exchange host
-    cdef public object packets
-    cdef public object regulars
+    cdef public dict packets
+    cdef public dict regulars
     cdef bint encrypted
     cdef bint trusting
     cdef bint asking
@@ -75,7 +83,7 @@ cdef class Porch:
 
     cdef bint _fits(self, Regular regular) except -1
 
-    cdef int _greet(self, Guest guest, object start, Regular regular, bytes last) except -1
+    cdef int _greet(self, Guest guest, Regular regular, bytes last) except -1
 
     cpdef object read(self, bytes packet, object code, object ignored)
     cpdef void remember(self, bytes packet, Regular regular) except *

@@ -6,7 +6,6 @@ counted, it is a *regular*: the next one that sends it, and proves what is to be
 which it came. Everything else goes the long way (`entrance`), and so does what needs a word with somebody else.
 """
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from ..auth.challenge import Challenge
@@ -59,20 +58,37 @@ LONGEST_PROOF = 4096
 
 
 class Regular:
-    """What a first packet came to: a pool, and what the client is greeted with and `known_as` in the log.
+    """What a first packet came to: the pool, who its clients are there, and what they begin with.
 
-    `lends`: are the servers of this pool logged in to by what its clients prove?
+    `lends`: are the servers of this pool logged in to by what its clients prove? `version` is that of the pool.
     """
 
-    __slots__ = ("known_as", "lends", "live", "pool", "profile", "version")
+    __slots__ = (
+        "known_as",
+        "lends",
+        "live",
+        "minor",
+        "pool",
+        "rules",
+        "settings",
+        "stats",
+        "user",
+        "version",
+        "welcome",
+    )
 
-    def __init__(self, live: "LivePool", profile: "Profile", lends: bool, known_as: bytes) -> None:
+    def __init__(self, guest: Guest, live: "LivePool", profile: "Profile") -> None:
         self.live = live
         self.pool = live.policy
+        self.stats = live.stats
         self.version = live.version
-        self.profile = profile
-        self.lends = lends
-        self.known_as = known_as
+        self.rules = live.rules
+        self.settings = profile.settings
+        self.welcome = messages.AUTHENTICATION_OK + profile.welcome
+        self.user = guest.user
+        self.minor = guest.minor
+        self.known_as = guest.name_for_log()
+        self.lends = False
 
 
 class Proving:
@@ -92,13 +108,11 @@ class Proving:
         self.missing = 0
 
 
-def greet(host: Exchange, guest: Guest, profile: "Profile", last: bytes) -> None:
+def greet(host: Exchange, guest: Guest, regular: Regular, last: bytes) -> None:
     """The end of a login: a session, the welcome after `last`, and from then on the byte path."""
-    live = guest.live
-    assert live is not None
-    guest.stats = live.stats
-    guest.session = Client(profile.settings, live.rules, host.outside.budget)
-    host.pump.send(guest, last + profile.welcome + guest.key_data(host.index) + messages.READY_IDLE)
+    guest.stats = regular.stats
+    guest.session = Client(regular.settings, regular.rules, host.budget)
+    host.pump.send(guest, last + regular.welcome + guest.key_and_ready(host.index))
     host.journal.came(guest)
     guest.rested = host.pump.now
     guest.mode = RELAY
@@ -114,8 +128,8 @@ class Porch:
 
     def __init__(self, host: Exchange) -> None:
         self.host = host
-        self.packets: OrderedDict[bytes, Startup] = OrderedDict()
-        self.regulars: OrderedDict[bytes, Regular] = OrderedDict()
+        self.packets: dict[bytes, Startup] = {}
+        self.regulars: dict[bytes, Regular] = {}
         self.encrypted = False
         self.trusting = False
         self.asking = False
@@ -169,14 +183,15 @@ class Porch:
         if guest.tls is None and guest.door.context is not None:
             self.host.outside.visit(guest)
             return
-        if guest.tls is None and said is not None and said[:8] == SSL_PACKET and not guest.declined:
+        start = None if said is None else self.packets.get(said)
+        if start is None and said is not None and guest.tls is None and said[:8] == SSL_PACKET and not guest.declined:
             guest.declined = SSL_REQUEST
             self.host.pump.send(guest, NO)
             said = guest.inbox = said[8:] or None
+            start = None if said is None else self.packets.get(said)
         if said is None:
             self._silent(guest)
             return
-        start = self.packets.get(said)
         if start is None or self.barred(guest, start) is not None or not self._admit(guest, said, start):
             self.host.outside.visit(guest)
 
@@ -199,16 +214,16 @@ class Porch:
 
     def _admit(self, guest: Guest, packet: bytes, start: Startup) -> bool:
         """Let a client in, or ask it for a proof; False where that is not as simple as that."""
-        if start.minor > MINOR or start.extensions:
-            return False
         if self.trusting:
             regular = self.regulars.get(packet)
             if regular is None or not self._fits(regular):
                 return False
             guest.inbox = None
-            self._greet(guest, start, regular, messages.AUTHENTICATION_OK)
+            self._greet(guest, regular, b"")
             return True
-        challenge = self.host.outside.challenge(guest, start) if self.asking else None
+        if not self.asking or is_strange(start):
+            return False
+        challenge = self.host.outside.challenge(guest, start)
         if challenge is None:
             return False
         guest.inbox = None
@@ -285,22 +300,22 @@ class Porch:
         else:
             if regular.lends:
                 regular.live.credentials = proof.credentials
-            self._greet(guest, proving.start, regular, proof.last + messages.AUTHENTICATION_OK)
+            self._greet(guest, regular, proof.last)
 
     def _fits(self, regular: Regular) -> bool:
         """Is all as it was when a client was let in on this packet?"""
         return not regular.pool.closed and regular.version == regular.live.version
 
-    def _greet(self, guest: Guest, start: Startup, regular: Regular, last: bytes) -> None:
+    def _greet(self, guest: Guest, regular: Regular, last: bytes) -> None:
         live = regular.live
-        guest.user = start.user
-        guest.minor = start.minor
+        guest.user = regular.user
+        guest.minor = regular.minor
         guest.live = live
         guest.pool = regular.pool
         guest.known_as = regular.known_as
         live.clients += 1
-        live.stats.logins += 1
-        greet(self.host, guest, regular.profile, last)
+        regular.stats.logins += 1
+        greet(self.host, guest, regular, last)
         if guest.inbox is not None:
             # It did not wait for its welcome.
             self.host.pump.resume(guest)
@@ -318,9 +333,14 @@ class Porch:
         keep(self.regulars, packet, regular)
 
 
-def keep(table: "OrderedDict[bytes, Any]", packet: bytes, what: object) -> None:
+def is_strange(start: Startup) -> bool:
+    """Does a client ask for what no version of the protocol has that is served here?"""
+    return start.minor > MINOR or len(start.extensions) > 0
+
+
+def keep(table: dict[bytes, Any], packet: bytes, what: object) -> None:
     """Put something into a table of first packets, which doesn't grow for ever."""
     if len(packet) <= LONGEST:
         table[packet] = what
         if len(table) > PACKETS:
-            table.popitem(last=False)
+            del table[next(iter(table))]

@@ -23,8 +23,7 @@ async def replicate(host: Host, guest: Guest, stream: Stream, live: LivePool, st
         last
         + messages.AUTHENTICATION_OK
         + b"".join(messages.parameter_status(name, value) for name, value in backend.reported.items())
-        + guest.key_data(host.index)
-        + messages.READY_IDLE
+        + guest.key_and_ready(host.index)
     )
     stream.settle()
     host.journal.came(guest)

@@ -27,7 +27,6 @@ from ..ipc import messages as ipc
 from ..ipc.board import Board
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
 from ..pool.pool import Plan, Slot, Verb
-from ..session.state import Budget
 from ..wire.startup import Startup
 from . import report
 from .clock import Clock
@@ -79,7 +78,6 @@ class Worker:
         self._known_pool: Callable[[str, str], PoolSettings | None] = self.config.pool
         self.ignored: frozenset[str] = frozenset()
         self.workers = 1
-        self.budget = Budget(0)
         self.names = Names(0, 0)
         self.people = People(host)
         self.doors: dict[bool, Door] = {}
@@ -199,7 +197,7 @@ class Worker:
         self._known_pool = lru_cache(POOLS_KNOWN)(message.config.pool)
         self.ignored = frozenset(name.lower() for name in settings.ignore_startup_parameters)
         self.workers = message.workers
-        self.budget.limit = settings.max_held_bytes
+        self.host.budget.limit = settings.max_held_bytes
         self.names = Names(settings.dns_max_ttl, settings.dns_nxdomain_ttl)
         self.people.adopt(message.config, message.users, message.mock_seed)
         for live in list(self.host.pools.values()):
