@@ -1,10 +1,16 @@
 cimport cython
 
+from pglido.auth.scram cimport Derivations, base64, digest, sign, xor
+
 cdef int KEY_SIZE, AUTHENTICATION, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL
 cdef int N, P, R, M, A, C, EQUALS
 cdef int OFFERED, HELD_BACK, CHALLENGED
+cdef int MAX_MESSAGE
+cdef unsigned int HELD
+cdef bytes END_POINT, SCRAM, SCRAM_PLUS
 cdef bytes PRINTABLE, BASE64, NAME_OF_BINDING, NO_KEY, OFFER, OFFER_PLUS
 
+@cython.locals(size=Py_ssize_t)
 cdef bytes sasl(int code, bytes data)
 
 @cython.locals(at=Py_ssize_t)
@@ -47,7 +53,7 @@ cdef class Challenge:
     @cython.locals(parts=list, flag=bytes, count=Py_ssize_t, at=Py_ssize_t, bound=bint, size=Py_ssize_t)
     cdef bytes _read_first(self, bytes body)
 
-    @cython.locals(unproved=bytes, proof=bytes, auth_message=bytes, stored_key=bytes, server_key=bytes, derived_now=bint, client_key=bytes, signature=bytes, final=bytes)
+    @cython.locals(unproved=bytes, proof=bytes, auth_message=bytes, stored_key=bytes, server_key=bytes, kept=Derivations, derived_now=bint, client_key=bytes, signature=bytes, final=bytes)
     cdef bytes _end(self, bytes body)
 
     @cython.locals(parts=list, count=Py_ssize_t, last=bytes, bound=bint, expected=bytes, proof=bytes)

@@ -5,15 +5,25 @@ For the rules by which a refusal tells and costs the same for everybody see `cli
 """
 
 import string
-from base64 import b64encode
 from hmac import compare_digest
 
 from ..wire.codes import AUTH_SASL, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL, AUTHENTICATION
-from ..wire.messages import message
 from . import refusal as _refusal
-from . import scram as _scram
 from .crowd import PLAIN_FACE, Crowd, draw, mock_salt
 from .errors import AuthError, refused, violation
+from .scram import (
+    END_POINT,
+    MAX_MESSAGE,
+    SCRAM,
+    SCRAM_PLUS,
+    Derivations,
+    Random,
+    base64,
+    digest,
+    fresh_nonce,
+    sign,
+    xor,
+)
 from .secrets import KEY_SIZE, Keys, Plain, Proof, Secret, Verifier, unbase64
 
 # Which characters the parts of a message have.
@@ -28,17 +38,21 @@ EQUALS = ord("=")
 # Stands for both keys of users who have none; what it proves is not looked at.
 NO_KEY = bytes(KEY_SIZE)
 
+# The length that says that there is no initial response (-1).
+HELD = 0xFFFFFFFF
+
 # What an exchange waits for: a mechanism, the first message of a client that held it back, or a proof.
 OFFERED, HELD_BACK, CHALLENGED = 0, 1, 2
 
 
 def sasl(code: int, data: bytes) -> bytes:
-    """A message about SASL, whole."""
-    return message(AUTHENTICATION, code.to_bytes(4, "big") + data)
+    """A message about SASL, whole; `data` has less than 64 KiB."""
+    size = len(data) + 8
+    return bytes((AUTHENTICATION, 0, 0, size >> 8, size & 0xFF, 0, 0, 0, code)) + data
 
 
-OFFER = sasl(AUTH_SASL, _scram.SCRAM + b"\0\0")
-OFFER_PLUS = sasl(AUTH_SASL, _scram.SCRAM_PLUS + b"\0" + _scram.SCRAM + b"\0\0")
+OFFER = sasl(AUTH_SASL, SCRAM + b"\0\0")
+OFFER_PLUS = sasl(AUTH_SASL, SCRAM_PLUS + b"\0" + SCRAM + b"\0\0")
 
 
 def consists(data: bytes, start: int, letters: bytes) -> bool:
@@ -96,7 +110,7 @@ class Challenge:
         binding: bytes | None,
         iterations: int,
         seed: bytes,
-        rng: _scram.Random,
+        rng: Random,
         crowd: Crowd,
     ) -> None:
         self._user = user
@@ -138,16 +152,20 @@ class Challenge:
 
     def _initial_response(self, body: bytes) -> bytes | None:
         """Read a SASLInitialResponse: keep which mechanism it is, return the data if there is any."""
-        end = body.find(b"\0", 0, _scram.MAX_MESSAGE)
+        end = body.find(b"\0", 0, MAX_MESSAGE)
         have = len(body) - end - 5
-        if len(body) > _scram.MAX_MESSAGE or end < 0 or have < 0:
+        if len(body) > MAX_MESSAGE or end < 0 or have < 0:
             raise violation("malformed SASL message", "not a SASLInitialResponse")
         mechanism = body[:end]
-        if mechanism != _scram.SCRAM and (mechanism != _scram.SCRAM_PLUS or self._binding is None):
+        if mechanism != SCRAM and (mechanism != SCRAM_PLUS or self._binding is None):
             raise violation("client selected an invalid SASL authentication mechanism", ascii(mechanism))
-        self._plus = mechanism == _scram.SCRAM_PLUS
-        size = int.from_bytes(body[end + 1 : end + 5], "big", signed=True)
-        if size == -1 and have == 0:
+        self._plus = mechanism == SCRAM_PLUS
+        # Widened step by step: four bytes shifted at once would overflow where they are C ints.
+        size = body[end + 1]
+        size = size << 8 | body[end + 2]
+        size = size << 8 | body[end + 3]
+        size = size << 8 | body[end + 4]
+        if size == HELD and have == 0:
             return None
         if size != have:
             raise violation("malformed SASL message", "the length in the SASLInitialResponse does not fit")
@@ -169,8 +187,8 @@ class Challenge:
         if isinstance(self.secret, Verifier):
             self._iterations = self.secret.iterations
             self._salt = self.secret.salt
-        self._nonce = client_nonce + _scram.fresh_nonce(self._rng)
-        self._first = b"r=%b,s=%b,i=%d" % (self._nonce, b64encode(self._salt), self._iterations)
+        self._nonce = client_nonce + fresh_nonce(self._rng)
+        self._first = b"r=%b,s=%b,i=%d" % (self._nonce, base64(self._salt), self._iterations)
         self._state = CHALLENGED
         return sasl(AUTH_SASL_CONTINUE, self._first)
 
@@ -184,7 +202,7 @@ class Challenge:
             at += 1
         bound = len(flag) > 2 and begins(flag, P) and consists(flag, 2, NAME_OF_BINDING)
         if (
-            len(body) > _scram.MAX_MESSAGE
+            len(body) > MAX_MESSAGE
             or b"\0" in body
             or count < at + 2
             or not (bound or flag == b"n" or flag == b"y")
@@ -225,18 +243,19 @@ class Challenge:
         if isinstance(secret, Verifier):
             stored_key, server_key = secret.stored_key, secret.server_key
         elif isinstance(secret, Plain):
-            keys = _refusal.DERIVATIONS.find(secret.password, self._salt, self._iterations)
+            kept: Derivations = _refusal.DERIVATIONS
+            keys = kept.find(secret.password, self._salt, self._iterations)
             derived_now = keys is None
-            keys = keys or _refusal.DERIVATIONS.get(secret.password, self._salt, self._iterations)
+            keys = keys or kept.get(secret.password, self._salt, self._iterations)
             stored_key, server_key = keys.stored_key, keys.server_key
-        client_key = _scram.xor(proof, _scram.sign(stored_key, auth_message))
-        signature = _scram.sign(server_key, auth_message)
-        holds = compare_digest(_scram.digest(client_key), stored_key)
+        client_key = xor(proof, sign(stored_key, auth_message))
+        signature = sign(server_key, auth_message)
+        holds = compare_digest(digest(client_key), stored_key)
         if not holds or not isinstance(secret, Plain | Verifier):
             if self._crowd.plain and not derived_now:
                 _refusal.waste_derivation(self._usual)
             raise refused(self._user, _refusal.reason(secret, "SCRAM-SHA-256"))
-        final = sasl(AUTH_SASL_FINAL, b"v=" + b64encode(signature))
+        final = sasl(AUTH_SASL_FINAL, b"v=" + base64(signature))
         if isinstance(secret, Plain):
             self.proof = Proof(secret, final)
         else:
@@ -249,7 +268,7 @@ class Challenge:
         count = len(parts)
         last = parts[count - 1]
         if (
-            len(body) > _scram.MAX_MESSAGE
+            len(body) > MAX_MESSAGE
             or b"\0" in body
             or count < 3
             or not (begins(parts[0], C) and consists(parts[0], 2, BASE64))
@@ -258,8 +277,8 @@ class Challenge:
             or not (begins(last, P) and consists(last, 2, BASE64))
         ):
             raise violation("malformed SCRAM message", "unreadable client-final-message")
-        bound = self._gs2 == _scram.END_POINT
-        expected = b64encode(self._gs2 + (self._binding or b"") if bound else self._gs2)
+        bound = self._gs2 == END_POINT
+        expected = base64(self._gs2 + (self._binding or b"") if bound else self._gs2)
         if not compare_digest(parts[0][2:], expected):
             if not bound:
                 raise violation("unexpected SCRAM channel-binding attribute in client-final-message")

@@ -65,6 +65,8 @@ class Crowd:
 
     def face_in_scram(self, lot: bytes) -> Face:
         """The look of a SCRAM challenge; `lot` (at least 8 bytes, see `draw`) decides."""
+        if len(self._met) == 1:
+            return self._met[0]
         ends = self._ends
         return self._met[bisect_right(ends, int.from_bytes(lot[:8], "big") % ends[-1])]
 
@@ -82,7 +84,7 @@ def draw(seed: bytes, user: str) -> bytes:
 
 def mock_salt(lot: bytes, size: int) -> bytes:
     """The salt of a verifier that does not exist, or is made on the fly: the same each time; `lot` as from `draw`."""
-    salt = lot[16:]
+    salt = lot[16 : 16 + size]
     while len(salt) < size:
         lot = hashlib.blake2b(lot).digest()
         salt += lot

@@ -1,9 +1,9 @@
-"""The arithmetic and grammar of SCRAM-SHA-256 (RFC 5802, RFC 7677) that both sides of an exchange share."""
+"""The arithmetic and grammar of SCRAM-SHA-256 (RFC 5802, RFC 7677) that both sides of an exchange share, compiled."""
 
 import hashlib
 import hmac
 import re
-from base64 import b64encode
+from binascii import b2a_base64
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -60,6 +60,8 @@ class Derivations:
     An entry depends on nothing but its key, so none is ever out of date.
     """
 
+    __slots__ = ("_keys", "_size")
+
     def __init__(self, size: int) -> None:
         self._size = size
         self._keys: dict[tuple[str, bytes, int], Derived] = {}
@@ -100,9 +102,17 @@ def sign(key: bytes, auth_message: bytes) -> bytes:
 
 def xor(left: bytes, right: bytes) -> bytes:
     """ClientProof from ClientKey and ClientSignature, or ClientKey from the other two; 32 bytes each."""
-    return (int.from_bytes(left, "big") ^ int.from_bytes(right, "big")).to_bytes(32, "big")
+    both = bytearray(left)
+    for at in range(len(both)):
+        both[at] ^= right[at]
+    return bytes(both)
 
 
 def fresh_nonce(rng: Random) -> bytes:
     """Our half of the nonce, printable."""
-    return b64encode(rng(NONCE_SIZE))
+    return base64(rng(NONCE_SIZE))
+
+
+def base64(data: bytes) -> bytes:
+    """Base64 on one line."""
+    return b2a_base64(data, newline=False)

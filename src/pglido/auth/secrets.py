@@ -8,6 +8,7 @@ import hashlib
 import re
 from base64 import b64encode
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 KEY_SIZE = 32
 SALT_SIZE = 16  # PostgreSQL's SCRAM_DEFAULT_SALT_LEN.
@@ -64,8 +65,7 @@ Secret = Unset | Plain | Md5 | Verifier
 Credentials = Unset | Plain | Md5 | Verifier | Keys
 
 
-@dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(NamedTuple):
     """A client that has proved who it is.
 
     `credentials` are the best that can be used towards a server. `last` goes to the client in front of

@@ -35,6 +35,9 @@ cdef class Proving:
     cdef public bytes head
     cdef public long long missing
 
+@cython.locals(size="long long")
+cdef long long length_of(bytes said) noexcept
+
 cpdef void greet(Exchange host, Guest guest, Regular regular, bytes last) except *
 
 cdef class Porch:

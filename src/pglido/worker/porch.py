@@ -108,6 +108,15 @@ class Proving:
         self.missing = 0
 
 
+def length_of(said: bytes) -> int:
+    """The length that a message says it has, of which five bytes are there at least."""
+    # Widened step by step: four bytes shifted at once would overflow where they are C ints.
+    size = said[1]
+    size = size << 8 | said[2]
+    size = size << 8 | said[3]
+    return size << 8 | said[4]
+
+
 def greet(host: Exchange, guest: Guest, regular: Regular, last: bytes) -> None:
     """The end of a login: a session, the welcome after `last`, and from then on the byte path."""
     guest.stats = regular.stats
@@ -267,14 +276,14 @@ class Porch:
         if not size:
             if len(said) < 5:
                 return False
-            size = 1 + int.from_bytes(said[1:5], "big")
+            size = 1 + length_of(said)
             if size < 5 or size > LONGEST_MESSAGE:
                 proving.head = said[:5]
                 return True
             if len(said) < min(size, LONGEST_PROOF):
                 return False
             proving.head = said[: min(size, LONGEST_PROOF)]
-        guest.inbox = said[size:] or None
+        guest.inbox = said[size:] if len(said) > size else None
         proving.missing = max(0, size - len(said))
         self.host.pump.watch(guest)
         return proving.missing == 0
@@ -282,7 +291,7 @@ class Porch:
     def _weigh(self, proving: Proving) -> bytes:
         """What is to be said to a message. Raises AuthError."""
         said = proving.head
-        size = int.from_bytes(said[1:5], "big")
+        size = length_of(said)
         if not 4 <= size < LONGEST_MESSAGE:
             raise violation(f"invalid message length {size}")
         if said[0] != PASSWORD:

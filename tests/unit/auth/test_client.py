@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pglido.auth import challenge as exchange_room
 from pglido.auth import refusal, scram
 from pglido.auth.client import Exchange
 from pglido.auth.crowd import Crowd
@@ -207,7 +208,7 @@ def test_a_client_that_was_told_there_is_no_binding_is_warned() -> None:
 
 
 def test_the_example_of_rfc_7677(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scram, "fresh_nonce", lambda rng: RFC_SERVER_NONCE)
+    monkeypatch.setattr(exchange_room, "fresh_nonce", lambda rng: RFC_SERVER_NONCE)
     salt = b64decode(RFC_USER_SALT)
     derived = scram.derive(b"pencil", salt, 4096)
     exchange = start(SCRAM, "user", Verifier(4096, salt, derived.stored_key, derived.server_key))
