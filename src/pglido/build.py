@@ -13,6 +13,7 @@ from importlib.util import find_spec
 # Below `pglido`: each is a plain typed .py with a .pxd beside it, or compiled-only Cython in Python's syntax.
 COMPILED = (
     "auth.challenge",
+    "auth.crowd",
     "auth.scram",
     "io.carrier",
     "io.doors",

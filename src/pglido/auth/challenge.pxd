@@ -1,5 +1,6 @@
 cimport cython
 
+from pglido.auth.crowd cimport draw, mock_salt
 from pglido.auth.scram cimport Derivations, base64, digest, sign, xor
 
 cdef int KEY_SIZE, AUTHENTICATION, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL
@@ -21,15 +22,18 @@ cdef bint begins(bytes part, int letter) noexcept
 @cython.locals(at=Py_ssize_t, part=bytes)
 cdef bint extends(list parts, Py_ssize_t start, Py_ssize_t stop, int taken) except -1
 
+cdef class Terms:
+    cdef public object crowd
+    cdef public long long iterations
+    cdef public object rng
+    cdef public bytes seed
+
 cdef class Challenge:
     cdef str _user
     cdef public object secret
+    cdef public Terms terms
     cdef bytes _binding
-    cdef long long _usual
     cdef long long _iterations
-    cdef bytes _seed
-    cdef object _rng
-    cdef object _crowd
     cdef int _state
     cdef bint _plus
     cdef bytes _gs2
@@ -37,7 +41,8 @@ cdef class Challenge:
     cdef bytes _nonce
     cdef bytes _salt
     cdef bytes _first
-    cdef public object proof
+    cdef public object credentials
+    cdef public bytes last
 
     cpdef bytes offer(self)
 
@@ -53,7 +58,7 @@ cdef class Challenge:
     @cython.locals(parts=list, flag=bytes, count=Py_ssize_t, at=Py_ssize_t, bound=bint, size=Py_ssize_t)
     cdef bytes _read_first(self, bytes body)
 
-    @cython.locals(unproved=bytes, proof=bytes, auth_message=bytes, stored_key=bytes, server_key=bytes, kept=Derivations, derived_now=bint, client_key=bytes, signature=bytes, final=bytes)
+    @cython.locals(unproved=bytes, proof=bytes, auth_message=bytes, stored_key=bytes, server_key=bytes, kept=Derivations, derived_now=bint, client_key=bytes, signature=bytes)
     cdef bytes _end(self, bytes body)
 
     @cython.locals(parts=list, count=Py_ssize_t, last=bytes, bound=bint, expected=bytes, proof=bytes)

@@ -5,6 +5,7 @@ For the rules by which a refusal tells and costs the same for everybody see `cli
 """
 
 import string
+from binascii import a2b_base64
 from hmac import compare_digest
 
 from ..wire.codes import AUTH_SASL, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL, AUTHENTICATION
@@ -24,7 +25,7 @@ from .scram import (
     sign,
     xor,
 )
-from .secrets import KEY_SIZE, Keys, Plain, Proof, Secret, Verifier, unbase64
+from .secrets import KEY_SIZE, Credentials, Keys, Plain, Secret, Verifier
 
 # Which characters the parts of a message have.
 _ALPHANUMERIC = (string.ascii_letters + string.digits).encode()
@@ -77,50 +78,54 @@ def extends(parts: list[bytes], start: int, stop: int, taken: int) -> bool:
     return True
 
 
+class Terms:
+    """What the exchanges of one configuration have in common.
+
+    `crowd` is `Crowd.of` all secrets there are; `seed` (32 random bytes, the same in all workers) shapes with it what
+    unknown users are asked. `iterations` are those of verifiers that are made on the fly, and `rng` is where nonces
+    come from.
+    """
+
+    __slots__ = ("crowd", "iterations", "rng", "seed")
+
+    def __init__(self, crowd: Crowd, iterations: int, rng: Random, seed: bytes) -> None:
+        self.crowd = crowd
+        self.iterations = iterations
+        self.rng = rng
+        self.seed = seed
+
+
 class Challenge:
     """One exchange with a client that says it is `user`; `secret` is None where there is nobody of that name.
 
-    See `client.verify` for the others. Send `offer`, then what `take` makes of the body of each 'p' message, until
-    there is a `proof`.
+    `binding` is the tls-server-end-point hash of our certificate where the client is on TLS. Send `offer`, then what
+    `take` makes of the body of each 'p' message, until there are `credentials`: these are the best that can be used
+    towards a server, and `last` goes to the client in front of AuthenticationOk.
     """
 
     __slots__ = (
         "_bare",
         "_binding",
-        "_crowd",
         "_first",
         "_gs2",
         "_iterations",
         "_nonce",
         "_plus",
-        "_rng",
         "_salt",
-        "_seed",
         "_state",
         "_user",
-        "_usual",
-        "proof",
+        "credentials",
+        "last",
         "secret",
+        "terms",
     )
 
-    def __init__(
-        self,
-        user: str,
-        secret: Secret | None,
-        binding: bytes | None,
-        iterations: int,
-        seed: bytes,
-        rng: Random,
-        crowd: Crowd,
-    ) -> None:
+    def __init__(self, user: str, secret: Secret | None, binding: bytes | None, terms: Terms) -> None:
         self._user = user
         self.secret = secret
         self._binding = binding
-        self._usual = iterations
-        self._iterations = iterations
-        self._seed = seed
-        self._rng = rng
-        self._crowd = crowd
+        self.terms = terms
+        self._iterations = terms.iterations
         self._state = OFFERED
         self._plus = False
         self._gs2 = b""
@@ -128,14 +133,15 @@ class Challenge:
         self._nonce = b""
         self._salt = b""
         self._first = b""
-        self.proof: Proof | None = None
+        self.credentials: Credentials | None = None
+        self.last = b""
 
     def offer(self) -> bytes:
         """The first message: what mechanisms there are."""
         return OFFER if self._binding is None else OFFER_PLUS
 
     def take(self, body: bytes) -> bytes:
-        """What is to be said to the body of a 'p' message; with a `proof`, in front of AuthenticationOk.
+        """What is to be said to the body of a 'p' message; in front of AuthenticationOk where there are `credentials`.
 
         Raises AuthError: the connection is to be closed then.
         """
@@ -177,8 +183,8 @@ class Challenge:
         Everybody's mock is made, so that the time tells nothing.
         """
         client_nonce = self._read_first(first)
-        lot = draw(self._seed, self._user)
-        face = self._crowd.face_in_scram(lot)
+        lot = draw(self.terms.seed, self._user)
+        face = self.terms.crowd.face_in_scram(lot)
         if isinstance(self.secret, Plain):
             face = PLAIN_FACE
         self._salt = mock_salt(lot, face.salt_size)
@@ -187,8 +193,8 @@ class Challenge:
         if isinstance(self.secret, Verifier):
             self._iterations = self.secret.iterations
             self._salt = self.secret.salt
-        self._nonce = client_nonce + fresh_nonce(self._rng)
-        self._first = b"r=%b,s=%b,i=%d" % (self._nonce, base64(self._salt), self._iterations)
+        self._nonce = client_nonce + fresh_nonce(self.terms.rng)
+        self._first = b"r=" + self._nonce + b",s=" + base64(self._salt) + b",i=%d" % self._iterations
         self._state = CHALLENGED
         return sasl(AUTH_SASL_CONTINUE, self._first)
 
@@ -236,7 +242,7 @@ class Challenge:
     def _end(self, body: bytes) -> bytes:
         """The server-final-message for a client-final-message that proves what it should."""
         unproved, proof = self._read_final(body)
-        auth_message = b"%b,%b,%b" % (self._bare, self._first, unproved)
+        auth_message = self._bare + b"," + self._first + b"," + unproved
         secret = self.secret
         stored_key = server_key = NO_KEY
         derived_now = False
@@ -252,15 +258,15 @@ class Challenge:
         signature = sign(server_key, auth_message)
         holds = compare_digest(digest(client_key), stored_key)
         if not holds or not isinstance(secret, Plain | Verifier):
-            if self._crowd.plain and not derived_now:
-                _refusal.waste_derivation(self._usual)
+            if self.terms.crowd.plain and not derived_now:
+                _refusal.waste_derivation(self.terms.iterations)
             raise refused(self._user, _refusal.reason(secret, "SCRAM-SHA-256"))
-        final = sasl(AUTH_SASL_FINAL, b"v=" + base64(signature))
+        self.last = sasl(AUTH_SASL_FINAL, b"v=" + base64(signature))
         if isinstance(secret, Plain):
-            self.proof = Proof(secret, final)
+            self.credentials = secret
         else:
-            self.proof = Proof(Keys(self._iterations, self._salt, client_key, server_key), final)
-        return final
+            self.credentials = Keys(self._iterations, self._salt, client_key, server_key)
+        return self.last
 
     def _read_final(self, body: bytes) -> tuple[bytes, bytes]:
         """client-final-message-without-proof and the proof, after a look at binding and nonce."""
@@ -290,7 +296,7 @@ class Challenge:
         if not compare_digest(parts[1][2:], self._nonce):
             raise violation("invalid SCRAM response", "nonce does not match")
         try:
-            proof = unbase64(last[2:])
+            proof = a2b_base64(last[2:], strict_mode=True)
         except ValueError:
             proof = b""
         if len(proof) != KEY_SIZE:

@@ -18,8 +18,8 @@ from ..config.choices import AuthType
 from ..wire import codes
 from ..wire.messages import message
 from . import refusal, scram
-from .challenge import Challenge
-from .crowd import Crowd, draw
+from .challenge import Challenge, Terms
+from .crowd import draw
 from .errors import AuthError, refused, violation
 from .saslprep import saslprep
 from .secrets import Md5, Plain, Proof, Secret, Verifier, md5_response, md5_secret, raw
@@ -34,10 +34,7 @@ class _Attempt:
     user: str
     secret: Secret | None
     binding: bytes | None
-    iterations: int
-    seed: bytes
-    rng: scram.Random
-    crowd: Crowd
+    terms: Terms
 
 
 Exchange = Generator[bytes, bytes, Proof]
@@ -47,22 +44,17 @@ def verify(
     method: AuthType,
     user: str,
     secret: Secret | None,
-    *,
     binding: bytes | None,
-    scram_iterations: int,
-    mock_seed: bytes,
-    rng: scram.Random,
-    crowd: Crowd,
+    terms: Terms,
 ) -> Exchange:
     """Yields messages for the client, is sent the body of each 'p' message, returns the Proof.
 
-    `secret` is None for an unknown user. `binding` is the tls-server-end-point hash of our certificate where
-    the client is on TLS. `mock_seed` (32 random bytes, the same in all workers) and `crowd` shape the
-    challenges of unknown users; `crowd` is `Crowd.of` all secrets there are. Raises AuthError.
+    `secret` is None for an unknown user. `binding` is the tls-server-end-point hash of our certificate where the client
+    is on TLS. Raises AuthError.
 
     With trust nothing is yielded. With md5 a user with a verifier gets SCRAM, as in PgBouncer.
     """
-    attempt = _Attempt(user, secret, binding, scram_iterations, mock_seed, rng, crowd)
+    attempt = _Attempt(user, secret, binding, terms)
     match method:
         case AuthType.TRUST:
             return _trust(attempt)
@@ -85,7 +77,7 @@ def _gets_scram(attempt: _Attempt) -> bool:
         return False
     if isinstance(attempt.secret, Verifier):
         return True
-    return attempt.crowd.is_scram_in_md5(draw(attempt.seed, attempt.user))
+    return attempt.terms.crowd.is_scram_in_md5(draw(attempt.terms.seed, attempt.user))
 
 
 # Password in clear
@@ -96,9 +88,9 @@ def _cleartext(attempt: _Attempt) -> Exchange:
     password = _password(body)
     if _fits(attempt, password):
         return Proof(Plain(password))
-    if attempt.crowd.faces and not isinstance(attempt.secret, Verifier):
-        face = attempt.crowd.face_in_scram(draw(attempt.seed, attempt.user))
-        refusal.waste_derivation(face.iterations or attempt.iterations)
+    if attempt.terms.crowd.faces and not isinstance(attempt.secret, Verifier):
+        face = attempt.terms.crowd.face_in_scram(draw(attempt.terms.seed, attempt.user))
+        refusal.waste_derivation(face.iterations or attempt.terms.iterations)
     raise refused(attempt.user, refusal.reason(attempt.secret))
 
 
@@ -140,7 +132,7 @@ def _fits_verifier(password: str, secret: Verifier) -> bool:
 
 
 def _md5(attempt: _Attempt) -> Exchange:
-    salt = attempt.rng(4)
+    salt = attempt.terms.rng(4)
     body = yield message(codes.AUTHENTICATION, _INT.pack(codes.AUTH_MD5) + salt)
     given = raw(_password(body))
     match attempt.secret:
@@ -149,7 +141,7 @@ def _md5(attempt: _Attempt) -> Exchange:
         case Md5():
             stored = attempt.secret
         case _:
-            stored = Md5("md5" + draw(attempt.seed, attempt.user).hex()[:32])
+            stored = Md5("md5" + draw(attempt.terms.seed, attempt.user).hex()[:32])
     fits = compare_digest(given, md5_response(stored, salt))
     if not fits or not isinstance(attempt.secret, Plain | Md5):
         raise refused(attempt.user, refusal.reason(attempt.secret))
@@ -160,16 +152,8 @@ def _md5(attempt: _Attempt) -> Exchange:
 
 
 def _scram(attempt: _Attempt) -> Exchange:
-    one = Challenge(
-        attempt.user,
-        attempt.secret,
-        attempt.binding,
-        attempt.iterations,
-        attempt.seed,
-        attempt.rng,
-        attempt.crowd,
-    )
+    one = Challenge(attempt.user, attempt.secret, attempt.binding, attempt.terms)
     reply = one.offer()
-    while one.proof is None:
+    while one.credentials is None:
         reply = one.take((yield reply))
-    return one.proof
+    return Proof(one.credentials, one.last)

@@ -2,7 +2,7 @@
 
 A SCRAM challenge shows the salt and the iterations of a stored secret, and with auth_type md5 even its kind.
 For a name that nobody has, a mock challenge is made that looks like the one of a random member of the crowd:
-the same at each attempt, and with the same work behind it.
+the same at each attempt, and with the same work behind it. Compiled, as each login makes one.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
-from .secrets import SALT_SIZE, Md5, Plain, Secret, Verifier, raw
+from .secrets import SALT_SIZE, Md5, Plain, Secret, Verifier
 
 
 class Face(NamedTuple):
@@ -44,8 +44,8 @@ class Crowd:
         faces = self.faces
         if self.plain or not faces:
             faces = (*faces, (PLAIN_FACE, self.plain or 1))
-        object.__setattr__(self, "_ends", tuple(accumulate(count for _, count in faces)))
-        object.__setattr__(self, "_met", tuple(face for face, _ in faces))
+        object.__setattr__(self, "_ends", tuple(accumulate([count for _, count in faces])))
+        object.__setattr__(self, "_met", tuple([face for face, _ in faces]))
 
     @classmethod
     def of(cls, secrets: Iterable[Secret]) -> "Crowd":
@@ -67,19 +67,19 @@ class Crowd:
         """The look of a SCRAM challenge; `lot` (at least 8 bytes, see `draw`) decides."""
         if len(self._met) == 1:
             return self._met[0]
-        ends = self._ends
-        return self._met[bisect_right(ends, int.from_bytes(lot[:8], "big") % ends[-1])]
+        number = int.from_bytes(lot[:8], "big") % self._ends[len(self._ends) - 1]
+        return self._met[bisect_right(self._ends, number)]
 
     def is_scram_in_md5(self, lot: bytes) -> bool:
         """Whether with auth_type md5 the challenge is SCRAM's: a user with a verifier gets that one."""
-        verifiers = sum(count for _, count in self.faces)
+        verifiers = sum([count for _, count in self.faces])
         total = verifiers + self.plain + self.md5
         return int.from_bytes(lot[8:16], "big") % total < verifiers
 
 
 def draw(seed: bytes, user: str) -> bytes:
     """64 bytes that belong to this name, and can't be guessed without the seed (at most 64 bytes)."""
-    return hashlib.blake2b(raw(user), key=seed).digest()
+    return hashlib.blake2b(user.encode("utf-8", "surrogateescape"), key=seed).digest()
 
 
 def mock_salt(lot: bytes, size: int) -> bytes:

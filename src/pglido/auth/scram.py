@@ -1,8 +1,8 @@
 """The arithmetic and grammar of SCRAM-SHA-256 (RFC 5802, RFC 7677) that both sides of an exchange share, compiled."""
 
 import hashlib
-import hmac
 import re
+from _hashlib import hmac_digest
 from binascii import b2a_base64
 from collections.abc import Callable
 from typing import NamedTuple
@@ -44,8 +44,8 @@ class Derived(NamedTuple):
 def derive(password: bytes, salt: bytes, iterations: int) -> Derived:
     """Calculate the keys; `password` is prepared already. About 1 ms for 4096 iterations."""
     salted = hashlib.pbkdf2_hmac("sha256", password, salt, iterations)
-    client_key = hmac.digest(salted, b"Client Key", "sha256")
-    server_key = hmac.digest(salted, b"Server Key", "sha256")
+    client_key = hmac_digest(salted, b"Client Key", "sha256")
+    server_key = hmac_digest(salted, b"Server Key", "sha256")
     return Derived(client_key, digest(client_key), server_key)
 
 
@@ -97,7 +97,7 @@ def sign(key: bytes, auth_message: bytes) -> bytes:
 
     No key is kept prepared: whether one was would tell by the time whose it is.
     """
-    return hmac.digest(key, auth_message, "sha256")
+    return hmac_digest(key, auth_message, "sha256")
 
 
 def xor(left: bytes, right: bytes) -> bytes:

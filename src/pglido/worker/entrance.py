@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import ssl
 import struct
 from collections.abc import Coroutine
@@ -215,11 +214,8 @@ async def _prove(host: Host, guest: Guest, stream: Stream, start: Startup, pool:
         settings.auth_type,
         start.user,
         secret,
-        binding=guest.door.binding if guest.tls is not None else None,
-        scram_iterations=settings.scram_iterations,
-        mock_seed=people.mock_seed,
-        rng=os.urandom,
-        crowd=people.crowd,
+        guest.door.binding if guest.tls is not None else None,
+        people.terms,
     )
     try:
         reply = next(dialogue)

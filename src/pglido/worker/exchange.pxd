@@ -35,6 +35,8 @@ cdef class Exchange(Keeper):
     @cython.locals(pool=Pool, guest=Guest, session=Client, slot=Slot, now=double, birth=object, ticket=Ticket)
     cpdef bint attach(self, ClientLink client) except -1
 
+    cpdef void client_gone(self, Guest guest, str why) except *
+
     @cython.locals(ticket=Ticket)
     cpdef void end(self, Guest guest, str why, bytes last=*) except *
 

@@ -65,6 +65,7 @@ class Exchange(Keeper):
     if TYPE_CHECKING:
 
         def birth_for(self, guest: Guest) -> "Settings": ...
+        def kill(self, guest: Guest, sqlstate: str, text: str) -> None: ...
         def abandon(self, guest: Guest, backend: Backend) -> None: ...
         def part_raw(self, guest: Guest) -> None: ...
         def plan_soon(self, live: "LivePool") -> None: ...
@@ -159,6 +160,14 @@ class Exchange(Keeper):
         if guest.cancel_wanted:
             guest.cancel_wanted = False
             self.outside.cancel_soon(guest)
+
+    def client_gone(self, guest: Guest, why: str) -> None:
+        """A client left (`why` empty: with Terminate), or must go: the session's fault is told to it."""
+        fault = guest.session.fault
+        if fault is not None and not guest.eof:
+            self.kill(guest, *fault)
+        else:
+            self.end(guest, why or "client close request")
 
     def end(self, guest: Guest, why: str, last: bytes = b"") -> None:
         """Close a client's connection after sending `last`."""

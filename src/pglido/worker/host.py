@@ -1,6 +1,6 @@
 """What becomes of connections that end, and the pools' plans carried out, those that take time as tasks.
 
-The pump calls `rested`, `client_gone`, `server_gone`, `raw_gone` and `refuse_block` here, the rest in `exchange`.
+The pump calls `rested`, `server_gone`, `raw_gone` and `refuse_block` here, the rest in `exchange`.
 """
 
 import asyncio
@@ -181,14 +181,6 @@ class Host(Exchange):
             link.login.cancel()
 
     # Ends.
-
-    def client_gone(self, guest: Guest, why: str) -> None:
-        """A client left (`why` empty: with Terminate), or must go: the session's fault is told to it."""
-        fault = guest.session.fault
-        if fault is not None and not guest.eof:
-            self.kill(guest, *fault)
-        else:
-            self.end(guest, why or "client close request")
 
     def kill(self, guest: Guest, sqlstate: str, text: str, severity: str = "FATAL") -> None:
         """Tell a client why, and close it. In the middle of a reply nothing can be told."""

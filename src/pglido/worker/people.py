@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import os
 import time
 from typing import Any
 
+from ..auth.challenge import Terms
 from ..auth.crowd import Crowd
 from ..auth.query import Answers, QueryError, secret_of
 from ..auth.secrets import Secret, Unset, parse
@@ -21,39 +23,38 @@ Key = tuple[str, str]
 
 
 class People:
-    """Secrets by user name; `asks`: may there be users that only a server knows?
+    """Secrets by user name, and the `terms` on which they are asked for.
 
-    `mock_seed` is the same in all workers: unknown users look alike everywhere.
+    `asks`: may there be users that only a server knows?
     """
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        self.mock_seed = b""
         self.texts: dict[str, str] = {}
-        self.crowd = Crowd()
+        self.terms = Terms(Crowd(), 0, os.urandom, b"")
         self.asks = False
-        self._secrets: dict[str, Secret] = {}
+        self.secrets: dict[str, Secret] = {}
         self._answers = Answers(0, 0)
         self._asking: dict[Key, asyncio.Task[Secret | None]] = {}
 
     def adopt(self, config: Config, stored: dict[str, str], mock_seed: bytes) -> None:
         """Take a configuration and the secrets of auth_file; those of `[users]` go before them."""
-        self.mock_seed = mock_seed
         self.texts = {**stored, **config.secrets()}
         named: dict[str, Secret] = dict.fromkeys(config.users, Unset())
-        self._secrets = named | {name: parse(text) for name, text in self.texts.items()}
+        self.secrets = named | {name: parse(text) for name, text in self.texts.items()}
         databases = config.databases.values()
         self.asks = bool(config.settings.auth_user) or any(database.auth_user for database in databases)
-        self.crowd = Crowd.of(self._secrets.values())
+        crowd = Crowd.of(self.secrets.values())
+        self.terms = Terms(crowd, config.settings.scram_iterations, os.urandom, mock_seed)
         self._answers = Answers(config.settings.auth_query_ttl, config.settings.auth_query_failure_ttl)
 
     def known(self, user: str) -> Secret | None:
         """The secret of `user`, if nobody needs to be asked for it."""
-        return self._secrets.get(user)
+        return self.secrets.get(user)
 
     async def secret(self, user: str, pool: PoolSettings | None) -> Secret | None:
         """The secret of `user`, None if there is no such user. Raises PoolRefused when nobody can tell."""
-        known = self._secrets.get(user)
+        known = self.secrets.get(user)
         if known is not None or pool is None or not pool.auth_user or not pool.auth_query:
             return known
         key = (pool.auth_dbname or pool.database, user)

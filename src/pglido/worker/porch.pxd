@@ -1,6 +1,6 @@
 cimport cython
 
-from pglido.auth.challenge cimport Challenge
+from pglido.auth.challenge cimport Challenge, Terms
 from pglido.io.doors cimport accept
 from pglido.io.pump cimport Pump
 from pglido.pool.pool cimport Pool
@@ -49,10 +49,16 @@ cdef class Porch:
     cdef bint asking
     cdef public int era
     cdef int batch
+    cdef public dict doors
+    cdef dict secrets
+    cdef bint asks_elsewhere
+    cdef Terms terms
     cdef object hears
     cdef object weighs
 
-    cpdef void adopt(self, object auth_type, object sslmode) except *
+    cpdef void adopt(self, object auth_type, object sslmode, dict doors, object people) except *
+
+    cpdef void open(self, object sock, int fd, bint unix) except *
 
     @cython.locals(count=int, taken=tuple)
     cpdef void take(self, int fd, object door) except *
@@ -81,8 +87,8 @@ cdef class Porch:
     @cython.locals(said=bytes, size="long long")
     cdef bytes _weigh(self, Proving proving)
 
-    @cython.locals(host=Exchange, regular=Regular)
-    cdef void _proved(self, Guest guest, Proving proving, object proof) except *
+    @cython.locals(host=Exchange, regular=Regular, challenge=Challenge)
+    cdef void _proved(self, Guest guest, Proving proving) except *
 
     cdef bint _fits(self, Regular regular) except -1
 

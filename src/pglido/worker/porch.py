@@ -6,15 +6,17 @@ counted, it is a *regular*: the next one that sends it, and proves what is to be
 which it came. Everything else goes the long way (`entrance`), and so does what needs a word with somebody else.
 """
 
+import logging
 from typing import TYPE_CHECKING, Any
 
-from ..auth.challenge import Challenge
+from ..auth.challenge import Challenge, Terms
 from ..auth.client import MAX_PASSWORD
 from ..auth.errors import refused, violation
+from ..auth.secrets import Proof, Secret
 from ..config.choices import AuthType, SslMode
 from ..config.model import ADMIN_DATABASES
 from ..io.doors import accept
-from ..io.links import RELAY, wake
+from ..io.links import RELAY, UNSET, wake
 from ..ipc.board import Column
 from ..session.client import Client
 from ..wire import messages
@@ -24,8 +26,11 @@ from .exchange import Exchange
 from .links import Guest
 
 if TYPE_CHECKING:
-    from ..auth.secrets import Proof
+    from .entrance import Door
     from .live import LivePool, Profile
+    from .people import People
+
+log = logging.getLogger("pglido.worker")
 
 # Columns of the board, as plain numbers.
 CLIENTS = int(Column.CLIENTS)
@@ -131,7 +136,8 @@ class Porch:
     """The doors of one worker; `host` has the connections. `batch` is how many are taken at once.
 
     `encrypted`: nobody may come by TCP without TLS; `trusting`: nobody must prove anything; `asking`: everybody must,
-    by SCRAM. `packets` is what first packets say, `regulars` what those came to that somebody was let in on. With each
+    by SCRAM, on `terms`; `secrets` are those of users by name, and where there is none, `asks_elsewhere`: a server may
+    know more. `packets` is what first packets say, `regulars` what those came to that somebody was let in on. With each
     configuration another `era` begins.
     """
 
@@ -144,19 +150,36 @@ class Porch:
         self.asking = False
         self.era = 0
         self.batch = 1
+        self.doors: dict[bool, Door] = {}
+        self.secrets: dict[str, Secret] = {}
+        self.asks_elsewhere = False
+        self.terms: Terms = UNSET
         self.hears = self.knock
         self.weighs = self.prove
 
-    def adopt(self, auth_type: AuthType, sslmode: SslMode) -> None:
-        """The configuration is another: nobody is a regular any more."""
+    def adopt(self, auth_type: AuthType, sslmode: SslMode, doors: "dict[bool, Door]", people: "People") -> None:
+        """The configuration is another: nobody is a regular any more. `doors`: is it one for Unix sockets?"""
         self.packets.clear()
         self.regulars.clear()
         self.era += 1
         self.encrypted = sslmode in ENCRYPTED
         self.trusting = auth_type == AuthType.TRUST
         self.asking = auth_type == AuthType.SCRAM_SHA_256
+        self.doors = doors
+        self.secrets = people.secrets
+        self.asks_elsewhere = people.asks
+        self.terms = people.terms
 
-    def take(self, fd: int, door: Any) -> None:
+    def open(self, sock: Any, fd: int, unix: bool) -> None:
+        """Somebody stands at a listening socket. TCP options are those of the socket."""
+        try:
+            self.take(fd, self.doors[unix])
+        except OSError as error:
+            self.host.outside.rest_door(sock, error)
+        except Exception:
+            log.exception("bug: a connection was not taken")
+
+    def take(self, fd: int, door: "Door") -> None:
         """Take who stands at a listening socket, up to a batch. Raises OSError as accept(2) says."""
         for count in range(self.batch):
             taken = accept(fd)
@@ -167,7 +190,7 @@ class Porch:
         # As many as there were, or more: one that comes alone costs one call.
         self.batch = min(2 * self.batch, ACCEPT_BATCH)
 
-    def arrive(self, fd: int, address: str, door: Any) -> None:
+    def arrive(self, fd: int, address: str, door: "Door") -> None:
         """A new connection: count it, and wait for what it says."""
         host = self.host
         serial = host.next_serial()
@@ -232,9 +255,11 @@ class Porch:
             return True
         if not self.asking or is_strange(start):
             return False
-        challenge = self.host.outside.challenge(guest, start)
-        if challenge is None:
+        secret = self.secrets.get(start.user)
+        if start.database in ADMIN_DATABASES or (secret is None and self.asks_elsewhere):
             return False
+        binding = guest.door.binding if guest.tls is not None else None
+        challenge = Challenge(start.user, secret, binding, self.terms)
         guest.inbox = None
         guest.user = start.user
         guest.minor = start.minor
@@ -259,10 +284,9 @@ class Porch:
         except Exception as error:
             self.host.outside.turn_away(guest, error)
             return
-        proof = proving.challenge.proof
-        if proof is not None:
+        if proving.challenge.credentials is not None:
             guest.proving = None
-            self._proved(guest, proving, proof)
+            self._proved(guest, proving)
             return
         self.host.pump.send(guest, answer)
         guest.waiter = self.weighs
@@ -298,18 +322,21 @@ class Porch:
             raise violation(f"expected password response, got message type {said[0]}")
         return proving.challenge.take(said[5:])
 
-    def _proved(self, guest: Guest, proving: Proving, proof: "Proof") -> None:
+    def _proved(self, guest: Guest, proving: Proving) -> None:
         """A client is who it says."""
         host = self.host
+        challenge = proving.challenge
+        assert challenge.credentials is not None
         regular = self.regulars.get(proving.packet)
-        if proving.era != self.era and host.outside.people.known(proving.start.user) != proving.challenge.secret:
+        if proving.era != self.era and self.secrets.get(proving.start.user) != challenge.secret:
             host.outside.turn_away(guest, refused(proving.start.user, "its secret was changed meanwhile"))
         elif regular is None or host.draining or not self._fits(regular):
+            proof = Proof(challenge.credentials, challenge.last)
             host.outside.go_on(guest, proving.packet, proving.start, proof)
         else:
             if regular.lends:
-                regular.live.credentials = proof.credentials
-            self._greet(guest, regular, proof.last)
+                regular.live.credentials = challenge.credentials
+            self._greet(guest, regular, challenge.last)
 
     def _fits(self, regular: Regular) -> bool:
         """Is all as it was when a client was let in on this packet?"""

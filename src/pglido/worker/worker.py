@@ -14,10 +14,9 @@ from typing import Any
 
 from .. import log as logs
 from ..auth.binding import end_point
-from ..auth.challenge import Challenge
 from ..auth.secrets import Proof
 from ..config.choices import EventBackend
-from ..config.model import ADMIN_DATABASES, Config, PoolSettings
+from ..config.model import Config, PoolSettings
 from ..io.dial import Names
 from ..io.links import Link, Watched
 from ..io.stream import Stream
@@ -80,7 +79,6 @@ class Worker:
         self.workers = 1
         self.names = Names(0, 0)
         self.people = People(host)
-        self.doors: dict[bool, Door] = {}
         self.listening: dict[socket.socket, Watched] = {}
         self.clock = Clock(self)
         self.porch = Porch(host)
@@ -185,21 +183,21 @@ class Worker:
         except (OSError, ValueError) as error:
             used = ", ".join(name for name in (files.cert, files.key, files.ca) if name)
             raise OSError(f"client_tls_* can't be used ({used}): {error}") from error
-        self.doors = {False: Door(False, context, binding), True: Door(True, None, None)}
+        doors = {False: Door(False, context, binding), True: Door(True, None, None)}
         for guest in self.host.guests.values():
             # What was good enough when it came may be no more.
-            guest.door = self.doors[guest.door.unix]
+            guest.door = doors[guest.door.unix]
         self.config = message.config
         self.host.most = settings.max_client_conn
         self.host.journal.comings = settings.log_connections
         self.host.journal.goings = settings.log_disconnections
-        self.porch.adopt(settings.auth_type, settings.client_tls_sslmode)
         self._known_pool = lru_cache(POOLS_KNOWN)(message.config.pool)
         self.ignored = frozenset(name.lower() for name in settings.ignore_startup_parameters)
         self.workers = message.workers
         self.host.budget.limit = settings.max_held_bytes
         self.names = Names(settings.dns_max_ttl, settings.dns_nxdomain_ttl)
         self.people.adopt(message.config, message.users, message.mock_seed)
+        self.porch.adopt(settings.auth_type, settings.client_tls_sslmode, doors, self.people)
         for live in list(self.host.pools.values()):
             self.refresh(live)
         for name, database in message.config.databases.items():
@@ -259,7 +257,7 @@ class Worker:
         """Begin to take connections from a listening socket, past asyncio: in the pump's own round."""
         if not self.host.draining:
             watched = self.listening[sock] = Watched(None)
-            watched.call = partial(self.accept, sock, sock.fileno(), sock.family == socket.AF_UNIX)
+            watched.call = partial(self.porch.open, sock, sock.fileno(), sock.family == socket.AF_UNIX)
             self.host.pump.watch_descriptor(watched, sock.fileno(), selectors.EVENT_READ, False)
 
     def close_door(self, sock: socket.socket) -> None:
@@ -268,17 +266,11 @@ class Worker:
         if watched is not None:
             self.host.pump.unwatch_descriptor(watched, sock.fileno())
 
-    def accept(self, sock: socket.socket, fd: int, unix: bool) -> None:
-        """Take what stands at a door. TCP options are those of the listening socket."""
-        try:
-            self.porch.take(fd, self.doors[unix])
-        except OSError as error:
-            # Mostly too many open files: without a pause this would be tried all the time.
-            log.error("can't accept, will try again in %d s: %s", ACCEPT_PAUSE, error)
-            self.close_door(sock)
-            asyncio.get_running_loop().call_later(ACCEPT_PAUSE, self.listen, sock)
-        except Exception:
-            log.exception("bug: a connection was not taken")
+    def rest_door(self, sock: socket.socket, error: OSError) -> None:
+        """A connection could not be taken, mostly for too many open files: without a pause it would be tried always."""
+        log.error("can't accept, will try again in %d s: %s", ACCEPT_PAUSE, error)
+        self.close_door(sock)
+        asyncio.get_running_loop().call_later(ACCEPT_PAUSE, self.listen, sock)
 
     def visit(self, guest: Guest) -> None:
         """A connection comes in the long way."""
@@ -289,16 +281,6 @@ class Worker:
         """A connection that has proved who it is comes in the long way."""
         guest.login = Visit(go_on(self.host, guest, packet, start, proof), _login_failed)
         guest.login.step()
-
-    def challenge(self, guest: Guest, start: Startup) -> Challenge | None:
-        """How a client is to prove by SCRAM who it is, None where somebody must be asked first."""
-        people = self.people
-        secret = people.known(start.user)
-        if start.database in ADMIN_DATABASES or (secret is None and people.asks):
-            return None
-        binding = guest.door.binding if guest.tls is not None else None
-        iterations = self.config.settings.scram_iterations
-        return Challenge(start.user, secret, binding, iterations, people.mock_seed, os.urandom, people.crowd)
 
     def turn_away(self, guest: Guest, error: Exception) -> None:
         """Tell a client why it can't come in."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import scramp
 
+from pglido.auth.challenge import Terms
 from pglido.auth.client import verify
 from pglido.auth.crowd import Crowd
 from pglido.auth.secrets import Proof, Secret, Verifier
@@ -29,14 +30,16 @@ def start(
     method: AuthType, user: str, secret: Secret | None, **changes: Any
 ) -> Generator[bytes, bytes, Proof]:
     """`verify` with what does not matter to a test filled in."""
-    settings: dict[str, Any] = {
+    given: dict[str, Any] = {
         "binding": None,
-        "scram_iterations": 4096,
-        "mock_seed": SEED,
+        "iterations": 4096,
+        "seed": SEED,
         "rng": counting(),
         "crowd": Crowd(),
     }
-    return verify(method, user, secret, **(settings | changes))
+    given |= changes
+    binding = given.pop("binding")
+    return verify(method, user, secret, binding, Terms(**given))
 
 
 def request(message: bytes) -> tuple[int, bytes]:

@@ -167,7 +167,7 @@ def test_scram_proves_the_password_behind_a_verifier_and_keeps_its_keys() -> Non
 
 @pytest.mark.parametrize("iterations", [4096, 5000])
 def test_scram_proves_a_password_in_clear(iterations: int) -> None:
-    proof = scramp_login(start(SCRAM, "joe", Plain("secret"), scram_iterations=iterations), "secret")
+    proof = scramp_login(start(SCRAM, "joe", Plain("secret"), iterations=iterations), "secret")
     assert proof.credentials == Plain("secret")
 
 

@@ -14,6 +14,7 @@ import pytest
 from harness.cluster import PASSWORD_ROLES, Cluster
 from harness.tls import Certificates
 from pglido.auth.binding import end_point
+from pglido.auth.challenge import Terms
 from pglido.auth.client import verify
 from pglido.auth.crowd import Crowd
 from pglido.auth.errors import AuthError
@@ -144,16 +145,7 @@ def serve(listener: socket.socket, method: AuthType, secret: Secret | None, tls:
         sock = context.wrap_socket(sock, server_side=True)
     with sock:
         read(sock, struct.unpack("!i", read(sock, 4))[0] - 4)
-        exchange = verify(
-            method,
-            "joe",
-            secret,
-            binding=binding,
-            scram_iterations=4096,
-            mock_seed=bytes(32),
-            rng=os.urandom,
-            crowd=Crowd(),
-        )
+        exchange = verify(method, "joe", secret, binding, Terms(Crowd(), 4096, os.urandom, bytes(32)))
         try:
             message = next(exchange)
             while True:

@@ -1,0 +1,3 @@
+cpdef bytes draw(bytes seed, str user)
+
+cpdef bytes mock_salt(bytes lot, Py_ssize_t size)
