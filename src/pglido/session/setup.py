@@ -249,7 +249,8 @@ class Setup:
             own = [name for name in self.settings.values if "." in name or name in _settings.UNLISTED]
             names = {name for name in names if "." in name} | {"role"} | set(own)
         may_wait = not self.exact or _settings.waits(self.settings, names)
-        sql = _question.sql(self.suspect, names, self.exact, may_wait)
+        since = self.functions.since if self.functions is not None else None
+        sql = _question.sql(self.suspect, names, self.exact, may_wait, since)
         self._asked = self.suspect, self.exact
         self.deciding = self.suspect != SETS or not self.exact
         self.suspect = 0

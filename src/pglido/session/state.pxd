@@ -13,8 +13,9 @@ cdef class Functions:
     cdef public frozenset vague
     cdef public frozenset counting
     cdef public long long version
+    cdef public object since
 
-    cpdef int learn(self, object found) except -1
+    cpdef void learn(self, object found) except *
 
 cdef class Rules:
     cdef public bint rewrite

@@ -5,6 +5,7 @@ from typing import Any
 
 from .settings import Settings
 from .statements import Good, Statement
+from .study import Since
 
 # Clients and servers are known to each other by number where neither shall keep the other alive.
 NUMBERS = count(1)
@@ -22,8 +23,9 @@ class Counts:
         self.binds = 0
 
 
-# What is asked about functions.
+# What is said about functions; of their news, nothing but the horizon where nothing that matters is new.
 SAID = frozenset({"names", "vague", "counts", "settings", "triggers"})
+NO_NEWS = {"horizon"}
 
 
 class Functions:
@@ -31,10 +33,11 @@ class Functions:
 
     `triggers`: may one of them be called where rows are written? `settings` are the custom settings that they name;
     `vague` are the names of functions that put names of settings together, `counting` of those that ask for the values
-    of sequences. `version` is another whenever calling a function may do what it didn't.
+    of sequences. `version` is another whenever calling a function may do what it didn't;
+    `since` is what news are to be asked for with, None where all must be asked for.
     """
 
-    __slots__ = ("counting", "known", "settings", "touchy", "triggers", "vague", "version")
+    __slots__ = ("counting", "known", "settings", "since", "touchy", "triggers", "vague", "version")
 
     def __init__(self) -> None:
         self.known = False
@@ -44,9 +47,14 @@ class Functions:
         self.vague: frozenset[bytes] = frozenset()
         self.counting: frozenset[bytes] = frozenset()
         self.version = 0
+        self.since: Since | None = None
 
     def learn(self, found: Any) -> None:
-        """Take in what a server said (see `question`). Raises ValueError where that is nothing of the kind."""
+        """Take in what a server said (see `study`). Raises ValueError where that is nothing of the kind."""
+        if isinstance(found, dict) and found.keys() == NO_NEWS:
+            if self.since is not None:
+                self.since = _since(found, self.since.names, self.since.bearers)
+            return
         if not isinstance(found, dict) or not SAID.issubset(found):
             raise ValueError("not what there is about functions")
         self.known = True
@@ -58,10 +66,20 @@ class Functions:
         self.settings = tuple(found["settings"] or ())
         self.vague = _names(found["vague"])
         self.counting = _names(found["counts"])
+        # In another encoding a name would be another; and what triggers do ends with them, which is no news.
+        names = tuple(found["names"] or ())
+        tellable = "".join(names).isascii() and not self.triggers
+        self.since = _since(found, names, int(found.get("bearers", 0))) if tellable else None
 
 
 def _names(found: list[str] | None) -> frozenset[bytes]:
     return frozenset([name.encode() for name in found or ()])
+
+
+def _since(found: dict[str, Any], names: tuple[str, ...], bearers: int) -> Since | None:
+    """What news are to be asked for with; None where no transaction was named."""
+    horizon = str(found.get("horizon", ""))
+    return Since(horizon, names, bearers) if horizon.isascii() and horizon.isdigit() else None
 
 
 class Rules:

@@ -92,6 +92,7 @@ class Clock:
         self._study_at = now + STUDY
         for backend in {backend.live: backend for backend in self.worker.host.backends}.values():
             if backend.live.rules.heeded and backend.slot.state in (IDLE_SLOT, BUSY):
+                backend.live.rules.functions.since = None
                 backend.session.setup.suspect |= DEFINES
 
     def _look_at_guests(self, now: float) -> None:

@@ -1,0 +1,113 @@
+"""What a database's own functions may do to a session, as far as their texts tell: SQL that asks a server for it.
+
+To read all of them takes 150 ms where there are 5,000. Whoever asks again asks first whether any that matters is new,
+which takes two: a restore makes thousands of functions, each in a transaction of its own.
+"""
+
+from typing import NamedTuple
+
+from .settings import literal
+
+EQUALS = "OPERATOR(pg_catalog.=)"
+AT_MOST = "OPERATOR(pg_catalog.<=)"
+
+# What functions do to a session is told by their text: these words outside of the ordinary. A statement begins behind
+# what ends another, a comment, a label, or the quote of one that is executed.
+WORDS = (
+    r"set_config|advisory_lock|advisory_unlock|\mpg_temp\M|\mtemp(orary)?\M|setseed|\mhold\M|\mset_limit\M|\mpg_settings\M"
+    r"|(^|--[^\n]*|[;''\"$/]|>>|\m(begin|then|else|loop))\s*"
+    r"(set(?!\s+(local|constraints|transaction)\s+[\w\"])[\s/\"-]|reset\s|discard\s|load\s|listen\s|unlisten\s"
+    r"|prepare\s|deallocate\s)"
+)
+# The custom settings that a function speaks of by their names; and one that puts a name together.
+SETTING = r"(?:''|\$|\mset(?:\s|/\*[^/]*/)+(?:session\s+)?)(\"?[[:alpha:]_]\w*\"?(?:\.\"?[[:alpha:]_][\w$]*\"?)+)"
+COMPUTED = (
+    r"set_config(?!\s*\(\s*(''[^'']*''|[\w.$]+)(::\w+)?\s*,)"
+    r"|''\s*set\s+(session\s+)?[\w.\"]*(%|''\s*(\|\||,))"
+)
+# Asks for the values of sequences that it has not advanced itself.
+COUNTS = r"^(?!.*(nextval|\minsert\M)).*\m(currval|lastval)\M"
+# As they stand in a constant, whatever standard_conforming_strings says.
+ESCAPED, NAMED, VAGUE, COUNTING = (words.replace("\\", "\\\\") for words in (WORDS, SETTING, COMPUTED, COUNTS))
+# The functions that somebody has made; the first object of a user has this oid. Of an aggregate the text is its row in
+# the catalog.
+MADE = f"p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND NOT p.prolang {EQUALS} 13::pg_catalog.oid"
+TEXT = f"""CASE
+    WHEN p.prokind {EQUALS} 'a' THEN (SELECT a::pg_catalog.text FROM pg_catalog.pg_aggregate a
+      WHERE a.aggfnoid::pg_catalog.oid {EQUALS} p.oid)
+    WHEN pg_catalog.length(p.prosrc) {EQUALS} 0 THEN pg_catalog.pg_get_functiondef(p.oid) ELSE p.prosrc END"""
+MATTERS = f"said OPERATOR(pg_catalog.~*) E'{ESCAPED}|currval|lastval'"
+# No older transaction has made what is not seen here.
+HORIZON = """(pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot())
+    OPERATOR(pg_catalog.%) 4294967296::pg_catalog.int8)::pg_catalog.text"""
+# Functions call others, which is told by their names. Rows that are written meet triggers, defaults, checks, rules and
+# policies.
+TOUCHY = f"""
+(WITH RECURSIVE own AS MATERIALIZED (
+  SELECT p.oid, p.proname::pg_catalog.text AS name, {TEXT} AS said FROM pg_catalog.pg_proc p WHERE {MADE}
+), touchy AS (
+  SELECT oid, name, said OPERATOR(pg_catalog.~*) E'{ESCAPED}' AS sets, said OPERATOR(pg_catalog.~*) E'{VAGUE}' AS vague,
+    said OPERATOR(pg_catalog.~*) E'{COUNTING}' AS counts
+  FROM own WHERE {MATTERS}
+  UNION SELECT o.oid, o.name, t.sets, t.vague, t.counts FROM touchy t JOIN own o
+    ON pg_catalog.strpos(pg_catalog.lower(o.said), pg_catalog.lower(t.name)) OPERATOR(pg_catalog.>) 0
+    WHERE t.sets OR t.counts
+), code AS (
+  SELECT said FROM own WHERE oid {EQUALS} ANY (SELECT oid FROM touchy WHERE sets)
+) SELECT pg_catalog.json_build_object(
+  'horizon', {HORIZON},
+  'names', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE sets OR counts),
+  'bearers', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_proc p
+    WHERE p.proname::pg_catalog.text {EQUALS} ANY (SELECT name FROM touchy WHERE sets OR counts)),
+  'vague', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE vague),
+  'counts', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE counts),
+  'settings', (SELECT pg_catalog.json_agg(
+      DISTINCT pg_catalog.rtrim(pg_catalog.replace(pg_catalog.lower(found[1]), '"', ''), '$'))
+    FROM code, pg_catalog.regexp_matches(said, E'{NAMED}', 'gi') AS found),
+  'triggers', EXISTS(
+    SELECT FROM pg_catalog.pg_trigger t WHERE t.tgfoid {EQUALS} ANY (SELECT oid FROM touchy WHERE sets))
+    OR EXISTS(SELECT FROM pg_catalog.pg_depend d WHERE d.refclassid {EQUALS} 1255::pg_catalog.oid
+      AND d.refobjid {EQUALS} ANY (SELECT oid FROM touchy WHERE sets)
+      AND d.classid {EQUALS} ANY (ARRAY[2604,2606,2618,3256]::pg_catalog.oid[]))))"""
+# What may call a function where rows are written.
+CALLERS = ("pg_trigger", "pg_attrdef", "pg_constraint", "pg_rewrite", "pg_policy")
+
+
+class Since(NamedTuple):
+    """What was known of functions, and when: the oldest transaction that was under way, or still to come.
+
+    `names` are those of functions that matter, and so many functions bear one of them.
+    """
+
+    horizon: str
+    names: tuple[str, ...]
+    bearers: int
+
+
+def news(since: Since) -> str:
+    """SQL that answers as `TOUCHY` does, or with no more than the new horizon where nothing that matters is new.
+
+    What matters may set something, speaks of a function that does, bears the name of one, or is gone; and where there
+    is one, so does what may call it.
+    """
+    horizon = f"pg_catalog.age('{since.horizon}'::pg_catalog.xid)"
+    names = f"ARRAY[{','.join([literal(name) for name in since.names])}]::pg_catalog.text[]"
+    tests = [
+        # That transaction is still to come: this is another server.
+        f"{horizon} OPERATOR(pg_catalog.<) 0",
+        f"""EXISTS(SELECT FROM (SELECT p.proname::pg_catalog.text AS name, {TEXT} AS said FROM pg_catalog.pg_proc p
+    WHERE {MADE} AND pg_catalog.age(p.xmin) {AT_MOST} {horizon}) AS new
+  WHERE new.name {EQUALS} ANY ({names}) OR {MATTERS} OR EXISTS(SELECT FROM pg_catalog.unnest({names}) AS known
+    WHERE pg_catalog.strpos(pg_catalog.lower(said), pg_catalog.lower(known)) OPERATOR(pg_catalog.>) 0))""",
+    ]
+    if since.names:
+        tests.append(
+            f"(SELECT pg_catalog.count(*) FROM pg_catalog.pg_proc p WHERE p.proname::pg_catalog.text {EQUALS}"
+            f" ANY ({names})) OPERATOR(pg_catalog.<>) {since.bearers}"
+        )
+        for caller in CALLERS:
+            tests.append(
+                f"EXISTS(SELECT FROM pg_catalog.{caller} c WHERE pg_catalog.age(c.xmin) {AT_MOST} {horizon})"
+            )
+    same = f"pg_catalog.json_build_object('horizon', {HORIZON})"
+    return f"CASE WHEN {' OR '.join(tests)} THEN {TOUCHY} ELSE {same} END"

@@ -1,0 +1,122 @@
+"""What a server says is new of its functions comes to the same as reading all of them."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from harness.cluster import Cluster
+from pglido.session import study
+from pglido.session.state import Functions
+
+Connection = psycopg.Connection[Any]
+
+SETS = "BEGIN PERFORM set_config('app.s', 'x', false); RETURN 1; END"
+# What is done, one after the other, and whether it is news.
+STEPS = (
+    ("CREATE FUNCTION s_plain() RETURNS int LANGUAGE sql AS 'SELECT 1'", False),
+    ("CREATE TABLE s_table (n int CHECK (n > 0))", False),
+    (f"CREATE FUNCTION s_sets() RETURNS int LANGUAGE plpgsql AS $${SETS}$$", True),
+    ("CREATE FUNCTION s_calls() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN S_Sets(); END'", True),
+    ("CREATE FUNCTION s_last() RETURNS bigint LANGUAGE sql AS 'SELECT lastval()'", True),
+    ("CREATE OR REPLACE FUNCTION s_plain() RETURNS int LANGUAGE sql AS 'SELECT 2'", False),
+    ("ALTER FUNCTION s_plain() RENAME TO s_other", False),
+    ("DROP FUNCTION s_other()", False),
+    (f"BEGIN; CREATE FUNCTION s_undone() RETURNS int LANGUAGE plpgsql AS $${SETS}$$; ROLLBACK", False),
+    ("CREATE FUNCTION s_sets(int) RETURNS int LANGUAGE sql AS 'SELECT 1'", True),
+    ("DROP FUNCTION s_sets(int)", True),
+    ("ALTER FUNCTION s_last() RENAME TO s_least", True),
+    ("CREATE FUNCTION \"s_it's\"() RETURNS int LANGUAGE sql AS 'SELECT s_calls()'", True),
+    ("CREATE TABLE s_next (n int)", False),
+    ("CREATE AGGREGATE s_all(text, bool) (sfunc = set_config, stype = text, initcond = 'app.s')", True),
+    ("ALTER TABLE s_table ADD COLUMN m int DEFAULT s_sets()", True),
+    ("ALTER TABLE s_table DROP COLUMN m", True),
+    ("CREATE OR REPLACE FUNCTION s_sets() RETURNS int LANGUAGE sql AS 'SELECT 1'", True),
+    ("DROP AGGREGATE s_all(text, bool); DROP FUNCTION s_least(), s_calls(), \"s_it's\"(), s_sets()", True),
+    ("CREATE FUNCTION s_plain() RETURNS int LANGUAGE sql AS 'SELECT 1'", False),
+)
+ALL = ("touchy", "triggers", "settings", "vague", "counting")
+
+
+@pytest.fixture(params=["cluster", "cluster16"])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A server in which nothing is left of a test."""
+    found: Cluster = request.getfixturevalue(request.param)
+    yield found
+    found.admin("DROP SCHEMA IF EXISTS s_room CASCADE", "app")
+
+
+@pytest.fixture
+def server(cluster: Cluster) -> Iterator[Connection]:
+    with connected(cluster) as connection:
+        connection.execute("CREATE SCHEMA s_room")
+        yield connection
+
+
+def connected(cluster: Cluster) -> Connection:
+    return psycopg.connect(cluster.conninfo(options="-c search_path=s_room"), autocommit=True)
+
+
+def asked(server: Connection, sql: str) -> Any:
+    """What the server says."""
+    (row,) = server.execute(f"SELECT {sql}::text")
+    return json.loads(row[0])
+
+
+def learnt(functions: Functions) -> dict[str, object]:
+    return {name: getattr(functions, name) for name in ALL}
+
+
+def ask(server: Connection, functions: Functions) -> bool:
+    """Ask as pglido does, and compare with what reading all comes to; was there news?"""
+    reads_all = functions.since is None
+    found = asked(server, study.TOUCHY if functions.since is None else study.news(functions.since))
+    functions.learn(found)
+    truth = Functions()
+    truth.learn(asked(server, study.TOUCHY))
+    assert learnt(functions) == learnt(truth)
+    return reads_all or found.keys() != {"horizon"}
+
+
+def test_news_are_what_matters(server: Connection) -> None:
+    functions = Functions()
+    assert ask(server, functions)
+    for sql, is_news in STEPS:
+        server.execute(sql)
+        assert ask(server, functions) == is_news, sql
+        assert not ask(server, functions) or functions.triggers, sql
+
+
+def test_what_is_committed_late_is_news(cluster: Cluster, server: Connection) -> None:
+    functions = Functions()
+    with connected(cluster) as slow:
+        slow.execute(f"BEGIN; CREATE FUNCTION s_slow() RETURNS int LANGUAGE plpgsql AS $${SETS}$$")
+        assert ask(server, functions)
+        server.execute("CREATE FUNCTION s_quick() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+        assert not ask(server, functions)
+        slow.execute("COMMIT")
+    assert ask(server, functions)
+    assert functions.touchy == {b"s_slow"}
+
+
+def test_another_server_is_asked_for_all(server: Connection) -> None:
+    functions = Functions()
+    ask(server, functions)
+    assert functions.since is not None
+    behind = str((int(functions.since.horizon) + 10**6) % 2**32)
+    functions.since = study.Since(behind, functions.since.names, functions.since.bearers)
+    assert ask(server, functions)
+
+
+@pytest.mark.parametrize("horizon", [None, "", "1; DROP TABLE x", "١"])
+def test_no_number_of_a_transaction_is_none(horizon: str | None) -> None:
+    functions = Functions()
+    said: dict[str, Any] = {"names": None, "vague": None, "counts": None, "settings": None, "triggers": False}
+    functions.learn(said | {"horizon": "7", "bearers": 0})
+    assert functions.since == study.Since("7", (), 0)
+    functions.learn({"horizon": horizon})
+    assert functions.since is None
+    functions.learn({"horizon": "8"})
+    assert functions.since is None
