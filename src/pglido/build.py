@@ -24,6 +24,7 @@ COMPILED = (
     "io.pump",
     "io.secure",
     "ipc.cells",
+    "pool.line",
     "pool.pool",
     "pool.stats",
     "session.client",

@@ -121,9 +121,8 @@ class Machine(RuleBasedStateMachine):
             assert slot not in self.serving
             self.serving[slot] = client
             return
-        ticket = self.module.Ticket(client, birth, birth, self.now)
-        self.tickets.append(ticket)
-        if self.pool.wait(ticket):
+        self.tickets.append(self.pool.line.join(client, birth, birth, self.now))
+        if self.pool.hungry(self.now):
             self.plan()
 
     @precondition(lambda self: self.serving)
@@ -151,8 +150,8 @@ class Machine(RuleBasedStateMachine):
     def give_up(self, data: st.DataObject) -> None:
         ticket = data.draw(st.sampled_from(self.tickets), label="ticket")
         self.tickets.remove(ticket)
-        self.pool.leave(ticket)
-        self.pool.leave(ticket)
+        self.pool.line.leave(ticket)
+        self.pool.line.leave(ticket)
 
     @precondition(lambda self: self.connects)
     @rule(how=st.sampled_from(["open", "open", "fail", "refuse"]))
@@ -221,7 +220,7 @@ class Machine(RuleBasedStateMachine):
         assert len(pool.idle) == states.count(IDLE)
         assert states.count(BUSY) == len(self.serving)
         assert CLOSING not in states
-        assert pool.waiting == len(self.tickets)
+        assert pool.line.size == len(self.tickets)
         assert "Pool db/user" in repr(pool)
 
     def teardown(self) -> None:

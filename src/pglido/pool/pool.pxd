@@ -1,5 +1,7 @@
 cimport cython
 
+from pglido.pool.line cimport Line, Ticket
+
 cdef class Slot:
     cdef public Pool pool
     cdef public int state
@@ -13,22 +15,13 @@ cdef class Slot:
     cdef public bint recalled
     cdef public bint used
 
-cdef class Ticket:
-    cdef public object client
-    cdef public object birth
-    cdef public object settings
-    cdef public double since
-    cdef public bint gone
-    cdef public bint notified
-
 cdef class Pool:
     cdef public tuple key
     cdef public object limits
     cdef public object chance
     cdef public dict slots
     cdef public list idle
-    cdef public object line
-    cdef public Py_ssize_t waiting
+    cdef public Line line
     cdef public Py_ssize_t opening
     cdef public Py_ssize_t leases
     cdef public Py_ssize_t granted
@@ -50,8 +43,6 @@ cdef class Pool:
 
     @cython.locals(ticket=Ticket)
     cpdef Ticket freed(self, Slot slot, object settings, double now)
-
-    cpdef bint wait(self, Ticket ticket) except -1
 
     @cython.locals(needed=Py_ssize_t)
     cpdef bint hungry(self, double now) except -1

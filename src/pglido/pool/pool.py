@@ -13,11 +13,11 @@ A slot is one server connection as seen from here; `server` is whatever its owne
 """
 
 import enum
-from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .limits import FOREVER, Limits
+from .line import Line, Ticket
 
 OPENING = 1
 IDLE = 2
@@ -39,8 +39,6 @@ WANT_INTERVAL = 0.05
 WANT_AGAIN = 0.2
 # Seconds of rest after which a server may be lent to another worker.
 LEND_AFTER = 1.0
-# How many tickets of clients that have left may stand in line before it is cleared of them.
-SLACK = 64
 # Seconds before the second attempt to connect; doubles with each failure up to server_login_retry.
 FIRST_RETRY = 0.1
 
@@ -107,20 +105,6 @@ class Slot:
         return f"<Slot {STATES[self.state]}{' doomed' if self.doomed else ''}>"
 
 
-class Ticket:
-    """One client in line since `since`; `settings` and `birth` as in Slot."""
-
-    __slots__ = ("birth", "client", "gone", "notified", "settings", "since")
-
-    def __init__(self, client: Any, birth: object, settings: object, since: float) -> None:
-        self.client = client
-        self.birth = birth
-        self.settings = settings
-        self.since = since
-        self.gone = False
-        self.notified = False
-
-
 class Pool:
     """One worker's part of the pool `key` = (database, user towards the server)."""
 
@@ -131,8 +115,7 @@ class Pool:
         self.adopt(limits)
         self.slots: dict[Slot, None] = {}
         self.idle: list[Slot] = []
-        self.line: deque[Ticket] = deque()
-        self.waiting = 0
+        self.line = Line()
         self.opening = 0
         self.leases = 0
         self.granted = 0
@@ -148,7 +131,7 @@ class Pool:
     def __repr__(self) -> str:
         counts = [(name, self.count(state)) for state, name in STATES.items()]
         states = " ".join([f"{name}={count}" for name, count in counts if count])
-        return f"<Pool {'/'.join(self.key)} leases={self.leases} {states or 'empty'} waiting={self.waiting}>"
+        return f"<Pool {'/'.join(self.key)} leases={self.leases} {states or 'empty'} waiting={self.line.size}>"
 
     def adopt(self, limits: Limits) -> None:
         """Go by these limits from now on."""
@@ -165,7 +148,7 @@ class Pool:
 
     def take(self, birth: object, settings: object, now: float) -> Slot | None:
         """An idle server for a newcomer, or None: then it must wait."""
-        if self.waiting or not self.idle:
+        if self.line.size or not self.idle:
             return None
         top = len(self.idle) - 1
         at = 0 if self.round_robin else top
@@ -202,33 +185,23 @@ class Pool:
         if slot.doomed or slot.recalled or (slot.used and now >= slot.dies) or self.closed:
             slot.state = CLOSING
             return None
-        while self.line:
-            ticket = self.line[0]
-            if not ticket.gone:
-                if ticket.birth is not slot.birth:
-                    break
-                self.line.popleft()
-                self.waiting -= 1
-                ticket.gone = True
-                slot.state = BUSY
-                slot.used = True
-                slot.since = now
-                return ticket
-            self.line.popleft()
-        slot.state = IDLE
         slot.since = now
+        ticket = self.line.front
+        if ticket is not None and ticket.birth is slot.birth:
+            self.line.leave(ticket)
+            slot.state = BUSY
+            slot.used = True
+            return ticket
+        slot.state = IDLE
         self.idle.append(slot)
         return None
 
-    def wait(self, ticket: Ticket) -> bool:
-        """Stand in line; returns whether `plan` should be asked at once."""
-        self.line.append(ticket)
-        self.waiting += 1
-        return self.hungry(ticket.since)
-
     def hungry(self, now: float) -> bool:
-        """Is there something to be done for those who wait that was not done yet?"""
-        needed = self.waiting - self.opening
+        """Somebody has joined the line: is there something to be done for those who wait that was not done yet?
+
+        Then `plan` should be asked at once.
+        """
+        needed = self.line.size - self.opening
         if needed <= 0:
             return False
         if self.problem is not None or self.idle or self.leases > len(self.slots):
@@ -236,15 +209,6 @@ class Pool:
         return needed > self.asked + self.asked // 4 and now >= self.asked_at + WANT_INTERVAL
 
     # Reports.
-
-    def leave(self, ticket: Ticket) -> None:
-        """The client of `ticket` does not wait any more."""
-        if ticket.gone:
-            return
-        ticket.gone = True
-        self.waiting -= 1
-        if len(self.line) > 2 * self.waiting + SLACK:
-            self.line = deque(self._here())
 
     def opened(self, slot: Slot, now: float) -> None:
         """The server of `slot` is logged in; report it freed next."""
@@ -266,7 +230,7 @@ class Pool:
     def refused(self, slot: Slot, sqlstate: str, text: str) -> list[Plan]:
         """The server of `slot` did not like what it was opened with: that concerns the client who asked for it."""
         self.closed_slot(slot)
-        for ticket in self._here():
+        for ticket in self.line.all():
             if ticket.birth is slot.birth:
                 return [self._reject(ticket, (sqlstate, text))]
         return []
@@ -338,13 +302,11 @@ class Pool:
         limits = self.limits
         plans = []
         if self.closed:
-            return [self._reject(ticket, ("3D000", "database is no longer configured")) for ticket in self._here()]
+            return [self._reject(ticket, ("3D000", "database is no longer configured")) for ticket in self.line.all()]
         if self.problem is not None and now < self.retry_at and len(self.slots) == self.opening == 0:
-            plans += [self._reject(ticket, self.problem) for ticket in self._here()]
-        for ticket in self.line:
+            plans += [self._reject(ticket, self.problem) for ticket in self.line.all()]
+        for ticket in self.line.all():
             waited = now - ticket.since
-            if ticket.gone:
-                continue
             if limits.wait_timeout and waited > limits.wait_timeout:
                 plans.append(self._reject(ticket, ("08P01", "query_wait_timeout")))
             elif not limits.wait_notify or waited <= limits.wait_notify:
@@ -355,11 +317,8 @@ class Pool:
                 plans.append(Plan(Verb.NOTIFY, ticket=ticket))
         return plans
 
-    def _here(self) -> list[Ticket]:
-        return [ticket for ticket in self.line if not ticket.gone]
-
     def _reject(self, ticket: Ticket, problem: tuple[str, str]) -> Plan:
-        self.leave(ticket)
+        self.line.leave(ticket)
         return Plan(Verb.REJECT, ticket=ticket, problem=problem)
 
     def _connections(self, now: float) -> list[Plan]:
@@ -369,8 +328,8 @@ class Pool:
         for slot in [slot for slot in self.idle if self._too_old(slot, now)]:
             plans.append(self._close(slot))
         within = self.leases > len(self.slots)
-        needed = self.waiting - self.opening
-        ahead = self._here()[max(0, self.opening) :] if needed > 0 and (self.idle or within) else []
+        needed = self.line.size - self.opening
+        ahead = self.line.all()[max(0, self.opening) :] if needed > 0 and (self.idle or within) else []
         births = []
         for ticket in ahead:
             plan = self._check_or_make_room(ticket) if self.idle else None
@@ -378,7 +337,7 @@ class Pool:
                 plans.append(plan)
             if plan is None or plan.verb is Verb.CLOSE:
                 births.append(ticket.birth)
-        wanted = max(self.waiting - self.opening, self._missing_to_minimum())
+        wanted = max(self.line.size - self.opening, self._missing_to_minimum())
         room = limits.parallel_connects - self.opening
         while wanted > 0 and room > 0 and self.leases > len(self.slots) and now >= self.retry_at:
             birth = births.pop(0) if births else limits.birth
@@ -415,7 +374,7 @@ class Pool:
         """Ask the broker for what is missing, give back what is not needed."""
         plans = []
         spare = self.leases - len(self.slots)
-        needed = max(self.waiting - self.opening, self._missing_to_minimum(), 0)
+        needed = max(self.line.size - self.opening, self._missing_to_minimum(), 0)
         if spare > needed:
             self.leases -= spare - needed
             self.returned += spare - needed
@@ -443,11 +402,8 @@ class Pool:
 
     def oldest_wait(self) -> float | None:
         """Since when the client in front waits, None without any."""
-        for ticket in self.line:
-            if not ticket.gone:
-                return ticket.since
-        return None
+        return None if self.line.front is None else self.line.front.since
 
     def unused(self) -> bool:
         """Could it be forgotten: no server, no lease, nobody waiting."""
-        return not self.slots and not self.leases and not self.waiting and not self.asked
+        return not self.slots and not self.leases and not self.line.size and not self.asked

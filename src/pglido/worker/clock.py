@@ -64,7 +64,7 @@ class Clock:
         now = host.pump.now = time.monotonic()
         pressed = False
         for live in list(host.pools.values()):
-            pressed = pressed or live.policy.waiting > live.policy.opening
+            pressed = pressed or live.policy.line.size > live.policy.opening
             host.carry_out(live)
             if live.hub is not None:
                 live.hub.tick(now)

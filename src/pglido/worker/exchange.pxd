@@ -4,7 +4,8 @@ from pglido.io.keeper cimport Keeper
 from pglido.io.links cimport ClientLink, ServerLink
 from pglido.io.pump cimport Pump
 from pglido.ipc.cells cimport Cells
-from pglido.pool.pool cimport Pool, Slot, Ticket
+from pglido.pool.line cimport Ticket
+from pglido.pool.pool cimport Pool, Slot
 from pglido.pool.stats cimport Stats
 from pglido.session.client cimport Client
 from pglido.session.state cimport Budget
@@ -32,7 +33,7 @@ cdef class Exchange(Keeper):
 
     cpdef bint crowded(self) except -1
 
-    @cython.locals(pool=Pool, guest=Guest, session=Client, slot=Slot, now=double, birth=object, ticket=Ticket)
+    @cython.locals(pool=Pool, guest=Guest, session=Client, slot=Slot, now=double, birth=object)
     cpdef bint attach(self, ClientLink client) except -1
 
     cpdef void client_gone(self, Guest guest, str why) except *

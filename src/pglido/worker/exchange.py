@@ -12,7 +12,8 @@ from ..io.links import UNSET, ClientLink, ServerLink
 from ..io.pump import Pump
 from ..ipc.board import Column
 from ..ipc.cells import Cells
-from ..pool.pool import CLOSING, Ticket
+from ..pool.line import Ticket
+from ..pool.pool import CLOSING
 from ..session.state import Budget
 from .journal import Journal
 from .links import SERIAL_MASK, Backend, Guest
@@ -97,8 +98,8 @@ class Exchange(Keeper):
             self.pump.pair(guest, slot.server)
             guest.stats.assignments += 1
             return True
-        ticket = guest.ticket = Ticket(guest, birth, session.settings, now)
-        if pool.wait(ticket):
+        guest.ticket = pool.line.join(guest, birth, session.settings, now)
+        if pool.hungry(now):
             assert guest.live is not None
             self.plan_soon(guest.live)
         return False
@@ -142,7 +143,7 @@ class Exchange(Keeper):
             self.serve(ticket, backend)
         elif slot.state == CLOSING:
             self.worn_out(backend)
-        elif pool.waiting:
+        elif pool.line.size:
             self.plan_soon(backend.live)
 
     def serve(self, ticket: Ticket, backend: Backend) -> None:
@@ -176,7 +177,7 @@ class Exchange(Keeper):
         self.journal.left(guest, why, int(self.pump.now - guest.born))
         ticket = guest.ticket
         if ticket is not None:
-            guest.pool.leave(ticket)
+            guest.pool.line.leave(ticket)
             guest.ticket = None
         if guest.listens and guest.live is not None and guest.live.hub is not None:
             guest.live.hub.leave(guest)

@@ -12,7 +12,8 @@ from typing import Any
 from ..config.choices import SessionState
 from ..io.links import RELAY, Link
 from ..ipc.board import Full
-from ..pool.pool import CLOSING, IDLE, OPENING, Plan, Slot, Ticket, Verb
+from ..pool.line import Ticket
+from ..pool.pool import CLOSING, IDLE, OPENING, Plan, Slot, Verb
 from ..session import settings as _settings
 from ..session.question import UNDYING
 from ..wire import messages
@@ -310,8 +311,8 @@ class Host(Exchange):
         if slot is not None:
             self.pump.collect(slot.server)
             return slot.server  # type: ignore[no-any-return]
-        ticket = Ticket(errand, birth, wanted, self.pump.now)
-        if live.policy.wait(ticket):
+        ticket = live.policy.line.join(errand, birth, wanted, self.pump.now)
+        if live.policy.hungry(self.pump.now):
             self.plan_soon(live)
         try:
             return await errand.backend
@@ -320,7 +321,7 @@ class Host(Exchange):
                 self.bring_back(errand.backend.result())
             raise
         finally:
-            live.policy.leave(ticket)
+            live.policy.line.leave(ticket)
 
     def bring_back(self, backend: Backend) -> None:
         """A borrowed server, owing nothing, goes back into its pool."""

@@ -1,7 +1,8 @@
 cimport cython
 
 from pglido.io.links cimport ClientLink, ServerLink
-from pglido.pool.pool cimport Pool, Slot, Ticket
+from pglido.pool.line cimport Ticket
+from pglido.pool.pool cimport Pool, Slot
 from pglido.pool.stats cimport Stats
 
 cdef long long _block

@@ -15,7 +15,8 @@ from ..io.dial import Address
 from ..io.links import UNSET, ClientLink, ServerLink
 from ..io.visit import Visit
 from ..log import who
-from ..pool.pool import Pool, Slot, Ticket
+from ..pool.line import Ticket
+from ..pool.pool import Pool, Slot
 from ..pool.stats import Stats
 from ..wire import messages
 

@@ -34,9 +34,7 @@ class Bench:
 
     def ticket(self, birth: object = BIRTH) -> Any:
         """A client stands in line."""
-        ticket = self.module.Ticket(object(), birth, SETTINGS, self.now)
-        self.pool.wait(ticket)
-        return ticket
+        return self.pool.line.join(object(), birth, SETTINGS, self.now)
 
     def granted(self, count: int) -> None:
         """The broker grants leases."""
@@ -116,7 +114,7 @@ def test_the_broker_is_told_again_who_waits_longest(bench: Make) -> None:
     first = it.ticket()
     assert it.plan() == [("WANT", 1)]
     it.now += 0.19
-    it.pool.leave(first)
+    it.pool.line.leave(first)
     second = it.ticket()
     assert it.plan() == []
     it.now += 0.02
@@ -128,7 +126,7 @@ def test_it_says_when_it_wants_no_more(bench: Make) -> None:
     it = bench()
     ticket = it.ticket()
     it.plan()
-    it.pool.leave(ticket)
+    it.pool.line.leave(ticket)
     it.now += 1
     assert it.plan() == [("WANT", 0)]
 
@@ -143,7 +141,7 @@ def test_a_lease_opens_a_server_which_serves_who_waits(bench: Make) -> None:
     it.pool.opened(slot, it.now)
     assert it.pool.freed(slot, SETTINGS, it.now) is ticket
     assert slot.state == BUSY
-    assert it.pool.waiting == 0
+    assert it.pool.line.size == 0
 
 
 def test_a_lease_that_nobody_needs_goes_back(bench: Make) -> None:
@@ -259,19 +257,22 @@ def test_who_left_the_line_is_not_served(bench: Make) -> None:
     (slot,) = it.idle(1)
     it.take()
     gone, here = it.ticket(), it.ticket()
-    it.pool.leave(gone)
-    it.pool.leave(gone)
-    assert it.pool.waiting == 1
+    it.pool.line.leave(gone)
+    it.pool.line.leave(gone)
+    assert it.pool.line.size == 1
     assert it.pool.freed(slot, SETTINGS, it.now) is here
 
 
 def test_who_left_the_line_is_forgotten(bench: Make) -> None:
     it = bench()
-    for _ in range(5000):
-        it.pool.leave(it.ticket())
-    it.now += 1
-    it.plan()
-    assert len(it.pool.line) < 100
+    tickets = [it.ticket() for _ in range(5)]
+    for gone in (2, 0, 4, 4, 3):
+        it.pool.line.leave(tickets[gone])
+    assert it.pool.line.all() == [tickets[1]]
+    it.pool.line.leave(tickets[1])
+    last = it.ticket()
+    assert (it.pool.line.front, it.pool.line.back, it.pool.line.size) == (last, last, 1)
+    assert (tickets[1].ahead, tickets[1].behind) == (None, None)
 
 
 def test_an_idle_server_of_another_birth_makes_room(bench: Make) -> None:
@@ -454,7 +455,7 @@ def test_a_bad_parameter_is_its_clients_problem_only(bench: Make) -> None:
     assert [slot.birth for slot in slots] == [BIRTH, OTHER_BIRTH]
     (plan,) = it.pool.refused(slots[1], "22023", "invalid value")
     assert (plan.verb.name, plan.ticket, plan.problem) == ("REJECT", bad, ("22023", "invalid value"))
-    assert not other.gone
+    assert other.stands
     assert it.pool.problem is None
 
 
@@ -468,7 +469,7 @@ def test_a_client_that_waits_too_long_is_told(bench: Make) -> None:
     assert "REJECT" not in verbs(it.plan())
     it.now += 0.1
     assert ("REJECT", ticket, ("08P01", "query_wait_timeout")) in it.plan()
-    assert it.pool.waiting == 0
+    assert it.pool.line.size == 0
 
 
 def test_a_client_that_waits_is_notified_once(bench: Make) -> None:
@@ -579,5 +580,5 @@ def test_it_knows_who_waits_longest(bench: Make) -> None:
     it.now += 1
     it.ticket()
     assert it.pool.oldest_wait() == first.since
-    it.pool.leave(first)
+    it.pool.line.leave(first)
     assert it.pool.oldest_wait() == it.now
