@@ -6,6 +6,7 @@ import shutil
 import socket
 import ssl
 import struct
+import time
 
 import psycopg
 import pytest
@@ -187,11 +188,80 @@ def test_broken_handshakes_disturb_nobody(pooler: MakePooler, certificates: Cert
     assert good.one("SELECT 1") == "1"
 
 
+@pytest.mark.parametrize("direct", [False, True])
+def test_handshake_in_pieces(pooler: MakePooler, certificates: Certificates, direct: bool) -> None:
+    pool = serving(pooler, certificates, "require")
+    wire = pool.dial()
+    wire.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    came, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+    context = certificates.client_context()
+    session = (alpn(context, "postgresql") if direct else context).wrap_bio(came, going, server_hostname="localhost")
+    for byte in b"" if direct else m.SSL_REQUEST:
+        wire.send(bytes([byte]))
+        time.sleep(0.01)
+    if not direct:
+        assert wire.raw(1) == b"S"
+
+    def push() -> None:
+        for byte in going.read():
+            wire.sock.send(bytes([byte]))
+
+    while True:
+        try:
+            session.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            push()
+            came.write(wire.sock.recv(65536))
+    # The end of the handshake, and what comes behind it, at once and in pieces.
+    session.write(m.startup([("user", "app"), ("database", "app")]))
+    push()
+    said = b""
+    while b"Z\0\0\0\5I" not in said:
+        came.write(wire.sock.recv(65536))
+        with contextlib.suppress(ssl.SSLWantReadError):
+            while piece := session.read(65536):
+                said += piece
+    assert said.startswith(b"R\0\0\0\x08\0\0\0\0")
+
+
+@pytest.mark.parametrize("sent", [0, 1, 5, 100, -1])
+def test_client_that_leaves_in_the_handshake_is_let_go(
+    pooler: MakePooler, certificates: Certificates, sent: int
+) -> None:
+    pool = serving(pooler, certificates)
+    going = ssl.MemoryBIO()
+    session = certificates.client_context().wrap_bio(ssl.MemoryBIO(), going, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        session.do_handshake()
+    hello = going.read()
+    wire = pool.dial()
+    wire.send(m.SSL_REQUEST)
+    assert wire.raw(1) == b"S"
+    wire.send(hello[:sent] if sent >= 0 else hello)
+    wire.sock.shutdown(socket.SHUT_WR)
+    with pytest.raises(Closed):
+        wire.raw(1 << 20)
+    assert "bug" not in pool.log
+
+
+def test_plain_words_instead_of_a_handshake_end_the_connection(pooler: MakePooler, certificates: Certificates) -> None:
+    pool = serving(pooler, certificates)
+    wire = pool.dial()
+    wire.send(m.SSL_REQUEST)
+    assert wire.raw(1) == b"S"
+    wire.send(m.startup([("user", "app"), ("database", "app")]))
+    with pytest.raises(Closed):
+        wire.raw(1 << 20)
+    assert "bug" not in pool.log
+
+
 def test_protocol_versions(pooler: MakePooler, certificates: Certificates) -> None:
     pool = serving(pooler, certificates, client_tls_protocols=["tlsv1.3"])
     old = certificates.client_context()
     old.maximum_version = ssl.TLSVersion.TLSv1_2
-    with pytest.raises((ssl.SSLError, OSError)):
+    # It is told why, by an alert.
+    with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION"):
         encrypted(pool, old)
     wire = encrypted(pool, certificates.client_context())
     assert isinstance(wire.sock, ssl.SSLSocket)

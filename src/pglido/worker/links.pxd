@@ -1,6 +1,7 @@
 cimport cython
 
 from pglido.io.links cimport ClientLink, ServerLink
+from pglido.io.secure cimport Tls
 from pglido.pool.line cimport Ticket
 from pglido.pool.pool cimport Pool, Slot
 from pglido.pool.stats cimport Stats
@@ -39,6 +40,7 @@ cdef class Guest(ClientLink):
     cdef public Ticket ticket
     cdef public object login
     cdef public object proving
+    cdef public Tls shaking
     cdef public tuple claims
     cdef public bint cancel_wanted
     cdef public bint hears

@@ -21,6 +21,7 @@ from ..pool.stats import Stats
 from ..wire import messages
 
 if TYPE_CHECKING:
+    from ..io.secure import Tls
     from ..session.listener import Listener
     from .live import LivePool
     from .porch import Proving
@@ -112,6 +113,7 @@ class Guest(ClientLink):
         ticket: Ticket | None
         login: Visit | None
         proving: Proving | None
+        shaking: Tls | None
         cancel_wanted: bool
         hears: bool
         declined: int

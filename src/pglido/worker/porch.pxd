@@ -3,6 +3,7 @@ cimport cython
 from pglido.auth.challenge cimport Challenge, Terms
 from pglido.io.doors cimport accept
 from pglido.io.pump cimport Pump
+from pglido.io.secure cimport Tls
 from pglido.pool.pool cimport Pool
 from pglido.pool.stats cimport Stats
 from pglido.session.settings cimport Settings
@@ -12,7 +13,7 @@ from pglido.worker.links cimport Guest
 
 cdef int CLIENTS, ACCEPTED, LONGEST, LONGEST_PROOF, LONGEST_MESSAGE, PACKETS, ACCEPT_BATCH
 cdef int RELAY, PASSWORD, SSL_REQUEST
-cdef bytes NO, SSL_PACKET
+cdef bytes YES, NO, SSL_PACKET
 
 cdef class Regular:
     cdef public object live
@@ -55,6 +56,7 @@ cdef class Porch:
     cdef Terms terms
     cdef object hears
     cdef object weighs
+    cdef object shakes
 
     cpdef void adopt(self, object auth_type, object sslmode, dict doors, object people) except *
 
@@ -72,6 +74,11 @@ cdef class Porch:
     cpdef void knock(self, Guest guest) except *
 
     cpdef tuple barred(self, Guest guest, object start)
+
+    cdef void _begin_tls(self, Guest guest) except *
+
+    @cython.locals(pump=Pump, said=bytes, tls=Tls, done=bint)
+    cpdef void shake(self, Guest guest) except *
 
     cdef int _silent(self, Guest guest) except -1
 

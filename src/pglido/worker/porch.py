@@ -17,6 +17,7 @@ from ..config.choices import AuthType, SslMode
 from ..config.model import ADMIN_DATABASES
 from ..io.doors import accept
 from ..io.links import RELAY, UNSET, wake
+from ..io.secure import Tls
 from ..ipc.board import Column
 from ..session.client import Client
 from ..wire import messages
@@ -47,7 +48,7 @@ SHUTTING_DOWN = ("57P03", "the database system is shutting down")
 ENCRYPTED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 
 SSL_PACKET = (8).to_bytes(4, "big") + SSL_REQUEST.to_bytes(4, "big")
-NO = b"N"
+YES, NO = b"S", b"N"
 
 # Connections taken per round, so that a storm of them leaves room for those at work.
 ACCEPT_BATCH = 32
@@ -156,6 +157,7 @@ class Porch:
         self.terms: Terms = UNSET
         self.hears = self.knock
         self.weighs = self.prove
+        self.shakes = self.shake
 
     def adopt(self, auth_type: AuthType, sslmode: SslMode, doors: "dict[bool, Door]", people: "People") -> None:
         """The configuration is another: nobody is a regular any more. `doors`: is it one for Unix sockets?"""
@@ -213,7 +215,10 @@ class Porch:
         """A client has said something, or is gone already."""
         said = guest.inbox
         if guest.tls is None and guest.door.context is not None:
-            self.host.outside.visit(guest)
+            if said == SSL_PACKET:
+                self._begin_tls(guest)
+            else:
+                self.host.outside.visit(guest)
             return
         start = None if said is None else self.packets.get(said)
         if start is None and said is not None and guest.tls is None and said[:8] == SSL_PACKET and not guest.declined:
@@ -236,6 +241,40 @@ class Porch:
         if self.host.crowded() and start.database not in ADMIN_DATABASES:
             return "08P01", "no more connections allowed (max_client_conn)"
         return None
+
+    def _begin_tls(self, guest: Guest) -> None:
+        """A client asked for TLS, and says no more before it has it."""
+        guest.inbox = None
+        self.host.pump.send(guest, YES)
+        guest.shaking = Tls(guest.door.context, True, None)
+        guest.waiter = self.shakes
+
+    def shake(self, guest: Guest) -> None:
+        """A client in a TLS handshake has said something, or is gone."""
+        pump = self.host.pump
+        said = guest.inbox
+        tls = guest.shaking
+        assert tls is not None
+        if said is None:
+            self.host.end(guest, "client unexpected eof")
+            return
+        guest.inbox = None
+        pump.watch(guest)
+        try:
+            done = tls.shake(said)
+        except Exception as error:
+            pump.send(guest, tls.going.read())
+            self.host.outside.turn_away(guest, error)
+            return
+        pump.send(guest, tls.going.read())
+        if done:
+            guest.shaking = None
+            pump.secured(guest, tls)
+            self.wait(guest)
+        elif guest.eof:
+            self.host.end(guest, "client unexpected eof")
+        else:
+            guest.waiter = self.shakes
 
     def _silent(self, guest: Guest) -> None:
         """Nothing to go by is there yet."""
