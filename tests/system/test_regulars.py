@@ -1,5 +1,6 @@
 """Clients that begin like others before them: they are let in another way, and must not notice."""
 
+import hashlib
 import socket
 import time
 from collections.abc import Iterator
@@ -248,6 +249,27 @@ def test_an_old_password_is_worth_nothing_to_who_was_asked_for_it_before(pooler:
     still.send(final_of(still))
     assert error_in(still.rest())["C"] == "28P01"
     assert pool.wire(password="another").one("SELECT 1") == "1"
+
+
+@pytest.mark.parametrize("method", ["scram-sha-256", "md5"])
+def test_who_was_asked_before_tls_was_required_is_not_let_in_without(
+    pooler: MakePooler, certificates: Certificates, method: str
+) -> None:
+    pool = pooler(auth_type=method, users=USERS, workers=1)
+    for _ in range(2):
+        pool.wire(password=SECRET).bye()
+    if method == "md5":
+        wire = pool.dial()
+        wire.hello("app", "app")
+        salt = wire.until("R")[-1].body[4:]
+        inner = hashlib.md5((SECRET + "app").encode()).hexdigest().encode()
+        proof = m.message("p", b"md5" + hashlib.md5(inner + salt).hexdigest().encode() + b"\0")
+    else:
+        wire = asked(pool)
+        proof = final_of(wire)
+    pool.reload(with_tls(pool.path.read_text(), certificates, "require"))
+    wire.send(proof)
+    assert error_in(wire.rest())["M"] == "SSL required"
 
 
 def test_who_is_asked_while_something_else_changes_is_let_in(pooler: MakePooler) -> None:

@@ -760,6 +760,20 @@ def test_function_that_is_called_where_rows_are_written_is_heeded(pooler: MakePo
     wire.run("DROP TABLE u_table; DROP FUNCTION u_function(), u_last()")
 
 
+def test_functions_of_the_database_that_a_pool_has_moved_to_are_known(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    with cluster.wire(database="other") as direct:
+        direct.run(function("BEGIN RETURN set_config('app.tenant', 'one', false); END"))
+    assert pool.wire().one("SELECT 1") == "1"
+    pool.reload(pool.path.read_text().replace('[databases."app"]', '[databases."app"]\ndbname = "other"', 1))
+    wire = pool.wire()
+    wire.run(function("BEGIN RETURN 1; END", "u_plain"))
+    wire.run("SELECT u_function()")
+    assert tenant_elsewhere(pool) == ""
+    assert wire.one("SHOW app.tenant") == "one"
+    wire.run("DROP FUNCTION u_function(), u_plain()")
+
+
 def test_aggregate_that_sets_is_heeded(pooler: MakePooler) -> None:
     pool = pooler(default_pool_size=1, workers=1)
     wire = pool.wire()

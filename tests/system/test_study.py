@@ -34,9 +34,10 @@ STEPS = (
     ("ALTER TABLE s_table ADD COLUMN m int DEFAULT s_sets()", True),
     ("ALTER TABLE s_table DROP COLUMN m", True),
     ("CREATE OR REPLACE FUNCTION s_sets() RETURNS int LANGUAGE sql AS 'SELECT 1'", True),
-    ("DROP AGGREGATE s_all(text, bool); DROP FUNCTION s_least(), s_calls(), \"s_it's\"(), s_sets()", True),
+    ('DROP AGGREGATE s_all(text, bool); DROP FUNCTION s_least(), s_calls(), "s_it\'s"(), s_sets()', True),
     ("CREATE FUNCTION s_plain() RETURNS int LANGUAGE sql AS 'SELECT 1'", False),
 )
+SAID = {"names": None, "vague": None, "counts": None, "settings": None, "triggers": False}
 ALL = ("touchy", "triggers", "settings", "vague", "counting")
 
 
@@ -103,20 +104,68 @@ def test_what_is_committed_late_is_news(cluster: Cluster, server: Connection) ->
 
 def test_another_server_is_asked_for_all(server: Connection) -> None:
     functions = Functions()
+    server.execute(f"CREATE FUNCTION s_sets() RETURNS int LANGUAGE plpgsql AS $${SETS}$$")
     ask(server, functions)
     assert functions.since is not None
-    behind = str((int(functions.since.horizon) + 10**6) % 2**32)
-    functions.since = study.Since(behind, functions.since.names, functions.since.bearers)
+    database, started = functions.since.place.split()
+    # Ours is ahead of it: nothing seems new.
+    for place in (f"{int(database) + 1} {started}", f"{database} {int(started) - 1}"):
+        functions.learn(SAID | {"place": place, "horizon": functions.since.horizon, "bearers": 0})
+        assert ask(server, functions)
+        assert functions.touchy == {b"s_sets"}
+
+
+def test_how_a_session_writes_things_is_no_news(server: Connection) -> None:
+    functions = Functions()
+    ask(server, functions)
+    for setting in (
+        "timezone = 'Asia/Kolkata'",
+        "datestyle = 'German'",
+        "extra_float_digits = -15",
+        "bytea_output = 'escape'",
+    ):
+        server.execute(f"SET {setting}")
+        assert not ask(server, functions)
+
+
+@pytest.mark.parametrize("names", [["s.*"], ["s\\d"], ["s|x", "s_(", "s]"], ["é"], ["S_a b'c"]])
+def test_names_are_taken_as_they_are_spelled(server: Connection, names: list[str]) -> None:
+    for name in names:
+        server.execute(
+            f'CREATE FUNCTION "{name.replace(chr(34), chr(34) * 2)}"() RETURNS int LANGUAGE plpgsql AS $${SETS}$$'
+        )
+    functions = Functions()
+    ask(server, functions)
+    server.execute("CREATE FUNCTION s_plain() RETURNS text LANGUAGE sql AS $$SELECT 'sss s1 sd x'$$")
+    assert ask(server, functions) == (functions.since is None)
+    name = names[0].replace('"', '""')
+    server.execute(f'CREATE FUNCTION s_calls() RETURNS int LANGUAGE sql AS $$SELECT "{name}"()$$')
     assert ask(server, functions)
 
 
-@pytest.mark.parametrize("horizon", [None, "", "1; DROP TABLE x", "١"])
-def test_no_number_of_a_transaction_is_none(horizon: str | None) -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"horizon": None},
+        {"horizon": ""},
+        {"horizon": "1; DROP TABLE x"},
+        {"horizon": "\u0661"},
+        {"place": ""},
+        {"place": "5"},
+        {"place": "5 '"},
+    ],
+)
+def test_no_number_of_a_transaction_is_none(said: dict[str, Any]) -> None:
     functions = Functions()
-    said: dict[str, Any] = {"names": None, "vague": None, "counts": None, "settings": None, "triggers": False}
-    functions.learn(said | {"horizon": "7", "bearers": 0})
-    assert functions.since == study.Since("7", (), 0)
-    functions.learn({"horizon": horizon})
+    known = {"place": "5 1", "horizon": "7", "bearers": 0}
+    functions.learn(SAID | known)
+    assert functions.since == study.Since("5 1", "7", (), 0)
+    functions.learn({"horizon": "8"})
+    assert functions.since == study.Since("5 1", "8", (), 0)
+    if "horizon" in said:
+        functions.learn(said)
+        assert functions.since is None
+    functions.learn(SAID | known | said)
     assert functions.since is None
     functions.learn({"horizon": "8"})
     assert functions.since is None

@@ -102,6 +102,8 @@ def sign(key: bytes, auth_message: bytes) -> bytes:
 
 def xor(left: bytes, right: bytes) -> bytes:
     """ClientProof from ClientKey and ClientSignature, or ClientKey from the other two; 32 bytes each."""
+    if len(left) != len(right):
+        raise ValueError("keys of different length")
     both = bytearray(left)
     for at in range(len(both)):
         both[at] ^= right[at]

@@ -44,5 +44,5 @@ cdef class Pool:
     @cython.locals(ticket=Ticket)
     cpdef Ticket freed(self, Slot slot, object settings, double now)
 
-    @cython.locals(needed=Py_ssize_t)
+    @cython.locals(needed=Py_ssize_t, pause=double)
     cpdef bint hungry(self, double now) except -1

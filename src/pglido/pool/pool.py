@@ -34,9 +34,9 @@ CANNOT_CONNECT_NOW = "57P03"
 LOOK = 8
 # Seconds between two changes of what is asked of the broker.
 WANT_INTERVAL = 0.05
-# Seconds after which it is told again how long the oldest waits, and of changes by a quarter or less. Shorter than what
-# it calls unfair (see `control.broker`).
-WANT_AGAIN = 0.2
+# Seconds after which it is told again how long the oldest waits, and of changes by a quarter or less: with what passes
+# till somebody looks, less than what it calls unfair (see `control.broker`).
+WANT_AGAIN = 0.15
 # Seconds of rest after which a server may be lent to another worker.
 LEND_AFTER = 1.0
 # Seconds before the second attempt to connect; doubles with each failure up to server_login_retry.
@@ -206,7 +206,8 @@ class Pool:
             return False
         if self.problem is not None or self.idle or self.leases > len(self.slots):
             return True
-        return needed > self.asked + self.asked // 4 and now >= self.asked_at + WANT_INTERVAL
+        pause = WANT_INTERVAL if needed > self.asked + self.asked // 4 else WANT_AGAIN
+        return now >= self.asked_at + pause
 
     # Reports.
 

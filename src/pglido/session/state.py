@@ -1,5 +1,6 @@
 """What pglido knows of one client's session: the part that both directions of the relay read and change."""
 
+import re
 from itertools import count
 from typing import Any
 
@@ -26,6 +27,8 @@ class Counts:
 # What is said about functions; of their news, nothing but the horizon where nothing that matters is new.
 SAID = frozenset({"names", "vague", "counts", "settings", "triggers"})
 NO_NEWS = {"horizon"}
+# A database, when its server started, and a transaction.
+NUMBERED = re.compile(r"[0-9]+ [0-9]+ [0-9]+")
 
 
 class Functions:
@@ -34,7 +37,8 @@ class Functions:
     `triggers`: may one of them be called where rows are written? `settings` are the custom settings that they name;
     `vague` are the names of functions that put names of settings together, `counting` of those that ask for the values
     of sequences. `version` is another whenever calling a function may do what it didn't;
-    `since` is what news are to be asked for with, None where all must be asked for.
+    `since` is what news are to be asked for with, None where all must be asked for: at first, now and then, and as long
+    as there are triggers.
     """
 
     __slots__ = ("counting", "known", "settings", "since", "touchy", "triggers", "vague", "version")
@@ -53,7 +57,7 @@ class Functions:
         """Take in what a server said (see `study`). Raises ValueError where that is nothing of the kind."""
         if isinstance(found, dict) and found.keys() == NO_NEWS:
             if self.since is not None:
-                self.since = _since(found, self.since.names, self.since.bearers)
+                self.since = _since(self.since.place, found, self.since.names, self.since.bearers)
             return
         if not isinstance(found, dict) or not SAID.issubset(found):
             raise ValueError("not what there is about functions")
@@ -69,17 +73,18 @@ class Functions:
         # In another encoding a name would be another; and what triggers do ends with them, which is no news.
         names = tuple(found["names"] or ())
         tellable = "".join(names).isascii() and not self.triggers
-        self.since = _since(found, names, int(found.get("bearers", 0))) if tellable else None
+        place, bearers = str(found.get("place", "")), int(found.get("bearers") or 0)
+        self.since = _since(place, found, names, bearers) if tellable else None
 
 
 def _names(found: list[str] | None) -> frozenset[bytes]:
     return frozenset([name.encode() for name in found or ()])
 
 
-def _since(found: dict[str, Any], names: tuple[str, ...], bearers: int) -> Since | None:
-    """What news are to be asked for with; None where no transaction was named."""
+def _since(place: str, found: dict[str, Any], names: tuple[str, ...], bearers: int) -> Since | None:
+    """What news are to be asked for with; None where no place or no transaction was named."""
     horizon = str(found.get("horizon", ""))
-    return Since(horizon, names, bearers) if horizon.isascii() and horizon.isdigit() else None
+    return Since(place, horizon, names, bearers) if NUMBERED.fullmatch(f"{place} {horizon}") else None
 
 
 class Rules:

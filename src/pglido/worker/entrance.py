@@ -127,8 +127,14 @@ async def _enter(host: Host, guest: Guest, stream: Stream) -> None:
     if start.database in ADMIN_DATABASES:
         await _console(host, guest, stream, start)
         return
+    config = host.outside.config
     pool = host.outside.pool_of(start.database, start.user)
     proof = await _prove(host, guest, stream, start, pool)
+    if host.outside.config is not config:
+        # What was good enough when it came may be no more.
+        barred = host.outside.porch.barred(guest, start)
+        if barred is not None:
+            raise Refused(*barred)
     await _proved(host, guest, stream, packet, start, proof)
 
 

@@ -20,7 +20,7 @@ from .links import Guest
 
 log = logging.getLogger("pglido.worker")
 
-# Reasons longer than that have something of the client in them; of the others, so many are kept.
+# Reasons longer than that have something of the client in them; of the others, so many are kept at a time.
 LONGEST_KNOWN = 64
 KNOWN = 256
 
@@ -57,16 +57,21 @@ class Journal:
             self._write(guest, self._closing(why), age)
 
     def _closing(self, why: str) -> bytes:
-        """What is said of an end; what may be anybody's invention isn't kept."""
+        """What is said of an end; some are kept, none that is long."""
         text: bytes | None = self._closings.get(why)
         if text is None:
             text = f"closing because: {printable(why)}".encode("utf-8", "backslashreplace")
-            if len(why) <= LONGEST_KNOWN and len(self._closings) < KNOWN:
+            if len(why) <= LONGEST_KNOWN:
+                if len(self._closings) >= KNOWN:
+                    self._closings.clear()
                 self._closings[why] = text
         return text
 
     def _write(self, guest: Guest, text: bytes, age: cython.longlong) -> None:
-        """Write a line at once: who waits for the log waits for it in any case. `age` is below 0 where it has none."""
+        """Write a line at once; `age` is below 0 where it has none.
+
+        A log that blocks stops the worker in any case, and so its threads may wait as well.
+        """
         now = cython.declare(timespec)
         size: cython.Py_ssize_t = 0
         shortcut = logs.shortcut

@@ -137,7 +137,9 @@ class LivePool:
         self.settings = settings
         self.by_user.clear()
         self.policy.adopt(limits_of(settings, minimum))
-        self.rules = rules_of(settings, max_packet, self.rules.good, self.rules.counts, self.rules.functions)
+        # Other servers have other functions.
+        functions = Functions() if moved else self.rules.functions
+        self.rules = rules_of(settings, max_packet, self.rules.good, self.rules.counts, functions)
         self.forget_profiles()
         return moved
 

@@ -48,10 +48,6 @@ class People:
         self.terms = Terms(crowd, config.settings.scram_iterations, os.urandom, mock_seed)
         self._answers = Answers(config.settings.auth_query_ttl, config.settings.auth_query_failure_ttl)
 
-    def known(self, user: str) -> Secret | None:
-        """The secret of `user`, if nobody needs to be asked for it."""
-        return self.secrets.get(user)
-
     async def secret(self, user: str, pool: PoolSettings | None) -> Secret | None:
         """The secret of `user`, None if there is no such user. Raises PoolRefused when nobody can tell."""
         known = self.secrets.get(user)

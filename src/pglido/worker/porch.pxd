@@ -97,6 +97,9 @@ cdef class Porch:
     @cython.locals(host=Exchange, regular=Regular, challenge=Challenge)
     cdef void _proved(self, Guest guest, Proving proving) except *
 
+    @cython.locals(challenge=Challenge, packet=bytes)
+    cdef void _proved_before(self, Guest guest, Proving proving) except *
+
     cdef bint _fits(self, Regular regular) except -1
 
     cdef int _greet(self, Guest guest, Regular regular, bytes last) except -1

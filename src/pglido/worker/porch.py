@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..auth.challenge import Challenge, Terms
 from ..auth.client import MAX_PASSWORD
-from ..auth.errors import refused, violation
+from ..auth.errors import AuthError, refused, violation
 from ..auth.secrets import Proof, Secret
 from ..config.choices import AuthType, SslMode
 from ..config.model import ADMIN_DATABASES
@@ -127,10 +127,10 @@ def greet(host: Exchange, guest: Guest, regular: Regular, last: bytes) -> None:
     """The end of a login: a session, the welcome after `last`, and from then on the byte path."""
     guest.stats = regular.stats
     guest.session = Client(regular.settings, regular.rules, host.budget)
+    guest.mode = RELAY
+    guest.rested = host.pump.now
     host.pump.send(guest, last + regular.welcome + guest.key_and_ready(host.index))
     host.journal.came(guest)
-    guest.rested = host.pump.now
-    guest.mode = RELAY
 
 
 class Porch:
@@ -367,8 +367,8 @@ class Porch:
         challenge = proving.challenge
         assert challenge.credentials is not None
         regular = self.regulars.get(proving.packet)
-        if proving.era != self.era and self.secrets.get(proving.start.user) != challenge.secret:
-            host.outside.turn_away(guest, refused(proving.start.user, "its secret was changed meanwhile"))
+        if proving.era != self.era:
+            self._proved_before(guest, proving)
         elif regular is None or host.draining or not self._fits(regular):
             proof = Proof(challenge.credentials, challenge.last)
             host.outside.go_on(guest, proving.packet, proving.start, proof)
@@ -376,6 +376,24 @@ class Porch:
             if regular.lends:
                 regular.live.credentials = challenge.credentials
             self._greet(guest, regular, challenge.last)
+
+    def _proved_before(self, guest: Guest, proving: Proving) -> None:
+        """A client is who it says, but it was asked under another configuration: what holds now?"""
+        outside = self.host.outside
+        challenge = proving.challenge
+        assert challenge.credentials is not None
+        packet = proving.packet
+        try:
+            start = self.read(packet, int.from_bytes(packet[4:8], "big"), outside.ignored)
+            if self.secrets.get(start.user) != challenge.secret:
+                raise refused(start.user, "its secret was changed meanwhile")
+            barred = self.barred(guest, start)
+            if barred is not None:
+                raise AuthError(barred[0], barred[1], barred[1])
+        except Exception as error:
+            outside.turn_away(guest, error)
+        else:
+            outside.go_on(guest, packet, start, Proof(challenge.credentials, challenge.last))
 
     def _fits(self, regular: Regular) -> bool:
         """Is all as it was when a client was let in on this packet?"""

@@ -113,7 +113,7 @@ def test_the_broker_is_told_again_who_waits_longest(bench: Make) -> None:
     it = bench()
     first = it.ticket()
     assert it.plan() == [("WANT", 1)]
-    it.now += 0.19
+    it.now += 0.14
     it.pool.line.leave(first)
     second = it.ticket()
     assert it.plan() == []
