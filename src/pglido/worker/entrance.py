@@ -90,7 +90,9 @@ def turn_away(host: Host, guest: Guest, error: Exception) -> None:
         case Unsafe():
             _refuse(host, guest, "08P01", str(error), str(error))
         case ssl.SSLError():
-            host.end(guest, f"TLS handshake failed: {error.reason or error}")
+            why = f"TLS handshake failed: {error.reason or error}"
+            _log_refusal(host, guest, why)
+            host.end(guest, why)
         case OSError():
             host.end(guest, f"connection failed: {error}")
         case _:
@@ -98,9 +100,13 @@ def turn_away(host: Host, guest: Guest, error: Exception) -> None:
             _refuse(host, guest, "XX000", "internal error of the pooler", "internal error")
 
 
-def _refuse(host: Host, guest: Guest, sqlstate: str, text: str, why: str) -> None:
+def _log_refusal(host: Host, guest: Guest, why: str) -> None:
     if host.outside.config.settings.log_pooler_errors:
         log.warning("login refused: %s", why, extra=guest.extra())
+
+
+def _refuse(host: Host, guest: Guest, sqlstate: str, text: str, why: str) -> None:
+    _log_refusal(host, guest, why)
     host.end(guest, why, messages.error("FATAL", sqlstate, text, f"client {guest.uuid}"))
 
 
