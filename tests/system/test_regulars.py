@@ -251,6 +251,24 @@ def test_an_old_password_is_worth_nothing_to_who_was_asked_for_it_before(pooler:
     assert pool.wire(password="another").one("SELECT 1") == "1"
 
 
+@pytest.mark.parametrize("change", ["tls", "admins"])
+def test_who_was_asked_before_a_reload_gets_no_console_that_it_may_not_have(
+    pooler: MakePooler, certificates: Certificates, change: str
+) -> None:
+    pool = pooler(auth_type="scram-sha-256", users=USERS, workers=1, admin_users=["app"], stats_users=["postgres"])
+    pool.wire(database="pglido", password=SECRET).bye()
+    wire = pool.dial()
+    wire.hello("app", "pglido")
+    wire.until("R")
+    proof = final_of(wire)
+    config = pool.path.read_text()
+    assert 'admin_users = ["app"]' in config
+    fewer = config.replace('admin_users = ["app"]', 'admin_users = ["postgres"]')
+    pool.reload(with_tls(config, certificates, "require") if change == "tls" else fewer)
+    wire.send(proof)
+    assert error_in(wire.rest())["M"] == ("SSL required" if change == "tls" else "not allowed")
+
+
 @pytest.mark.parametrize("method", ["scram-sha-256", "md5"])
 def test_who_was_asked_before_tls_was_required_is_not_let_in_without(
     pooler: MakePooler, certificates: Certificates, method: str

@@ -143,6 +143,16 @@ def test_names_are_taken_as_they_are_spelled(server: Connection, names: list[str
     assert ask(server, functions)
 
 
+def test_very_many_names_are_not_looked_for(server: Connection) -> None:
+    for number in range(300):
+        server.execute(f"CREATE FUNCTION s_{'x' * 30}{number}() RETURNS int LANGUAGE plpgsql AS $${SETS}$$")
+    functions = Functions()
+    assert ask(server, functions)
+    assert functions.touchy is not None
+    assert len(functions.touchy) == 300
+    assert functions.since is None
+
+
 @pytest.mark.parametrize(
     "said",
     [
@@ -153,6 +163,7 @@ def test_names_are_taken_as_they_are_spelled(server: Connection, names: list[str
         {"place": ""},
         {"place": "5"},
         {"place": "5 '"},
+        {"place": "5", "horizon": "1 7"},
     ],
 )
 def test_no_number_of_a_transaction_is_none(said: dict[str, Any]) -> None:
@@ -162,7 +173,7 @@ def test_no_number_of_a_transaction_is_none(said: dict[str, Any]) -> None:
     assert functions.since == study.Since("5 1", "7", (), 0)
     functions.learn({"horizon": "8"})
     assert functions.since == study.Since("5 1", "8", (), 0)
-    if "horizon" in said:
+    if said.keys() == {"horizon"}:
         functions.learn(said)
         assert functions.since is None
     functions.learn(SAID | known | said)

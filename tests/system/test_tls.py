@@ -7,6 +7,7 @@ import socket
 import ssl
 import struct
 import time
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -223,6 +224,43 @@ def test_handshake_in_pieces(pooler: MakePooler, certificates: Certificates, dir
             while piece := session.read(65536):
                 said += piece
     assert said.startswith(b"R\0\0\0\x08\0\0\0\0")
+
+
+def test_handshake_that_does_not_fit_what_the_kernel_takes(
+    pooler: MakePooler, certificates: Certificates, tmp_path: Path
+) -> None:
+    chain = tmp_path / "chain.pem"
+    authority = Path(certificates.authority).read_text()
+    chain.write_text(Path(certificates.server.certificate).read_text() + 250 * authority)
+    pool = serving(pooler, certificates, client_tls_cert_file=chain, tcp_socket_buffer=4096)
+    came, going = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = certificates.client_context().wrap_bio(came, going, server_hostname="localhost")
+    with socket.socket() as sock:
+        # Before it is connected, so that the other end knows.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        sock.settimeout(10)
+        sock.connect(("127.0.0.1", pool.port))
+        sock.sendall(m.SSL_REQUEST)
+        assert sock.recv(1) == b"S"
+        while True:
+            try:
+                session.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                sock.sendall(going.read())
+                piece = sock.recv(16384)
+                assert piece, "closed in the middle of the handshake"
+                came.write(piece)
+        session.write(m.startup([("user", "app"), ("database", "app")]))
+        sock.sendall(going.read())
+        said = b""
+        while not said:
+            piece = sock.recv(16384)
+            assert piece, "closed behind the handshake"
+            came.write(piece)
+            with contextlib.suppress(ssl.SSLWantReadError):
+                said = session.read(1)
+        assert said == b"R"
 
 
 @pytest.mark.parametrize("sent", [0, 1, 5, 100, -1])

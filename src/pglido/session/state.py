@@ -27,8 +27,11 @@ class Counts:
 # What is said about functions; of their news, nothing but the horizon where nothing that matters is new.
 SAID = frozenset({"names", "vague", "counts", "settings", "triggers"})
 NO_NEWS = {"horizon"}
-# A database, when its server started, and a transaction.
-NUMBERED = re.compile(r"[0-9]+ [0-9]+ [0-9]+")
+# A database and when its server started; a transaction.
+PLACE, HORIZON = re.compile(r"[0-9]+ [0-9]+"), re.compile(r"[0-9]+")
+# Characters in the names of functions of which news are asked for: the server looks for any of them by one expression,
+# which takes a second for 60,000, and soon more memory than there may be.
+LONGEST_NAMES = 8192
 
 
 class Functions:
@@ -38,7 +41,7 @@ class Functions:
     `vague` are the names of functions that put names of settings together, `counting` of those that ask for the values
     of sequences. `version` is another whenever calling a function may do what it didn't;
     `since` is what news are to be asked for with, None where all must be asked for: at first, now and then, and as long
-    as there are triggers.
+    as there are triggers or very many functions that matter.
     """
 
     __slots__ = ("counting", "known", "settings", "since", "touchy", "triggers", "vague", "version")
@@ -72,7 +75,8 @@ class Functions:
         self.counting = _names(found["counts"])
         # In another encoding a name would be another; and what triggers do ends with them, which is no news.
         names = tuple(found["names"] or ())
-        tellable = "".join(names).isascii() and not self.triggers
+        spelled = "".join(names)
+        tellable = spelled.isascii() and len(spelled) <= LONGEST_NAMES and not self.triggers
         place, bearers = str(found.get("place", "")), int(found.get("bearers") or 0)
         self.since = _since(place, found, names, bearers) if tellable else None
 
@@ -84,7 +88,8 @@ def _names(found: list[str] | None) -> frozenset[bytes]:
 def _since(place: str, found: dict[str, Any], names: tuple[str, ...], bearers: int) -> Since | None:
     """What news are to be asked for with; None where no place or no transaction was named."""
     horizon = str(found.get("horizon", ""))
-    return Since(place, horizon, names, bearers) if NUMBERED.fullmatch(f"{place} {horizon}") else None
+    told = PLACE.fullmatch(place) and HORIZON.fullmatch(horizon)
+    return Since(place, horizon, names, bearers) if told else None
 
 
 class Rules:

@@ -133,14 +133,8 @@ async def _enter(host: Host, guest: Guest, stream: Stream) -> None:
     if start.database in ADMIN_DATABASES:
         await _console(host, guest, stream, start)
         return
-    config = host.outside.config
     pool = host.outside.pool_of(start.database, start.user)
     proof = await _prove(host, guest, stream, start, pool)
-    if host.outside.config is not config:
-        # What was good enough when it came may be no more.
-        barred = host.outside.porch.barred(guest, start)
-        if barred is not None:
-            raise Refused(*barred)
     await _proved(host, guest, stream, packet, start, proof)
 
 
@@ -239,9 +233,13 @@ async def _prove(host: Host, guest: Guest, stream: Stream, start: Startup, pool:
             reply = dialogue.send(body)
     except StopIteration as end:
         proof: Proof = end.value
-        # It may have taken so long that the configuration is another.
-        if host.outside.config is not config and await people.secret(start.user, pool) != secret:
-            raise refused(start.user, "its secret was changed meanwhile") from None
+        if host.outside.config is not config:
+            # What was good enough when it was asked may be no more.
+            if await people.secret(start.user, pool) != secret:
+                raise refused(start.user, "its secret was changed meanwhile") from None
+            barred = host.outside.porch.barred(guest, start)
+            if barred is not None:
+                raise Refused(*barred) from None
         return proof
     except AuthError:
         people.doubt(start.user, pool)
@@ -265,11 +263,10 @@ def _claim(host: Host, guest: Guest, pool: PoolSettings) -> None:
 
 
 async def _console(host: Host, guest: Guest, stream: Stream, start: Startup) -> None:
+    proof = await _prove(host, guest, stream, start, None)
     settings = host.outside.config.settings
     admin = start.user in settings.admin_users
-    known = admin or start.user in settings.stats_users
-    proof = await _prove(host, guest, stream, start, None)
-    if not known:
+    if not admin and start.user not in settings.stats_users:
         raise Refused("08P01", "not allowed")
     stream.send(proof.last)
     stream.settle()

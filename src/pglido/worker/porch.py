@@ -256,13 +256,18 @@ class Porch:
         tls = guest.shaking
         assert tls is not None
         if said is None:
-            self.host.end(guest, "client unexpected eof")
+            # It is gone, or has taken what was to be sent.
+            if guest.eof:
+                self.host.end(guest, "client unexpected eof")
+            else:
+                guest.waiter = self.shakes
             return
         guest.inbox = None
         pump.watch(guest)
         try:
             done = tls.shake(said)
         except Exception as error:
+            guest.shaking = None
             pump.send(guest, tls.going.read())
             self.host.outside.turn_away(guest, error)
             return
