@@ -6,7 +6,6 @@ import shutil
 import socket
 import ssl
 import struct
-import time
 from pathlib import Path
 
 import psycopg
@@ -21,6 +20,8 @@ from harness.proxy import Proxy
 from harness.tls import Certificates, Pair
 from harness.waiting import eventually
 from harness.wire import Closed, ServerError, Wire, error_in, kinds
+
+from .test_regulars import Drip
 
 IS_TLS = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
 
@@ -197,26 +198,20 @@ def test_handshake_in_pieces(pooler: MakePooler, certificates: Certificates, dir
     came, going = ssl.MemoryBIO(), ssl.MemoryBIO()
     context = certificates.client_context()
     session = (alpn(context, "postgresql") if direct else context).wrap_bio(came, going, server_hostname="localhost")
-    for byte in b"" if direct else m.SSL_REQUEST:
-        wire.send(bytes([byte]))
-        time.sleep(0.01)
+    drip = Drip(wire.sock)
     if not direct:
+        drip.sendall(m.SSL_REQUEST)
         assert wire.raw(1) == b"S"
-
-    def push() -> None:
-        for byte in going.read():
-            wire.sock.send(bytes([byte]))
-
     while True:
         try:
             session.do_handshake()
             break
         except ssl.SSLWantReadError:
-            push()
+            drip.sendall(going.read())
             came.write(wire.sock.recv(65536))
     # The end of the handshake, and what comes behind it, at once and in pieces.
     session.write(m.startup([("user", "app"), ("database", "app")]))
-    push()
+    drip.sendall(going.read())
     said = b""
     while b"Z\0\0\0\5I" not in said:
         came.write(wire.sock.recv(65536))

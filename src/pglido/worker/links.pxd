@@ -21,7 +21,7 @@ cdef void put_uuid(char* text, long long serial) noexcept
 
 cpdef str uuid_of(long long serial)
 
-@cython.locals(count=int, block="long long")
+@cython.locals(count=int, block="long long", key=bytes)
 cpdef bytes cancel_key(long long serial, int size)
 
 cpdef long long cancel_pid(int worker, long long serial) except -1

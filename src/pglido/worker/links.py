@@ -88,7 +88,8 @@ def cancel_key(serial: int, size: int) -> bytes:
         name = block.to_bytes(8, "big") + size.to_bytes(1, "big")
         _keys = blake2b(name, key=_SECRET, digest_size=KEYS).digest()
         _block, _size = block, size
-    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(_keys) + serial % count * size, size)  # type: ignore[no-any-return]
+    key: bytes = PyBytes_FromStringAndSize(PyBytes_AS_STRING(_keys) + serial % count * size, size)
+    return key
 
 
 def cancel_pid(worker: int, serial: int) -> int:

@@ -80,7 +80,7 @@ cdef class Porch:
     @cython.locals(pump=Pump, said=bytes, tls=Tls, done=bint)
     cpdef void shake(self, Guest guest) except *
 
-    cdef int _silent(self, Guest guest) except -1
+    cdef int _silent(self, Guest guest, object waiter) except -1
 
     @cython.locals(regular=Regular, challenge=Challenge)
     cdef bint _admit(self, Guest guest, bytes packet, object start) except -1

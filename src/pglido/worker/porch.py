@@ -227,7 +227,7 @@ class Porch:
             said = guest.inbox = said[8:] or None
             start = None if said is None else self.packets.get(said)
         if said is None:
-            self._silent(guest)
+            self._silent(guest, self.hears)
             return
         if start is None or self.barred(guest, start) is not None or not self._admit(guest, said, start):
             self.host.outside.visit(guest)
@@ -257,10 +257,7 @@ class Porch:
         assert tls is not None
         if said is None:
             # It is gone, or has taken what was to be sent.
-            if guest.eof:
-                self.host.end(guest, "client unexpected eof")
-            else:
-                guest.waiter = self.shakes
+            self._silent(guest, self.shakes)
             return
         guest.inbox = None
         pump.watch(guest)
@@ -276,17 +273,15 @@ class Porch:
             guest.shaking = None
             pump.secured(guest, tls)
             self.wait(guest)
-        elif guest.eof:
-            self.host.end(guest, "client unexpected eof")
         else:
-            guest.waiter = self.shakes
+            self._silent(guest, self.shakes)
 
-    def _silent(self, guest: Guest) -> None:
-        """Nothing to go by is there yet."""
+    def _silent(self, guest: Guest, waiter: Any) -> None:
+        """Nothing to go by is there yet: `waiter` is for when there is."""
         if guest.eof:
             self.host.end(guest, "client unexpected eof")
         else:
-            guest.waiter = self.hears
+            guest.waiter = waiter
 
     def _admit(self, guest: Guest, packet: bytes, start: Startup) -> bool:
         """Let a client in, or ask it for a proof; False where that is not as simple as that."""
