@@ -107,6 +107,17 @@ class Board(Cells):
                 taken.append(column)
         return tuple(taken)
 
+    def concede(self, column: Column, limit: int) -> bool:
+        """Take one from the own row where all together are over the limit; returns whether it was so.
+
+        Of several that are one too many at once, only as many concede as are to go.
+        """
+        with self._locked():
+            over = self.total(column) > limit
+            if over:
+                self.add(column, -1)
+        return over
+
     def clear(self, row: int) -> None:
         """Zero the row of a worker that is dead. For the supervisor."""
         with self._locked():

@@ -31,7 +31,7 @@ cdef class Exchange(Keeper):
     cdef public Budget budget
     cdef dict __dict__
 
-    cpdef bint crowded(self) except -1
+    cpdef bint crowded(self, Guest guest) except -1
 
     @cython.locals(pool=Pool, guest=Guest, session=Client, slot=Slot, now=double, birth=object)
     cpdef bint attach(self, ClientLink client) except -1

@@ -82,9 +82,12 @@ class Exchange(Keeper):
             self.serial += 1
         return self.serial
 
-    def crowded(self) -> bool:
-        """Are there more clients than may be? The newest of them must go."""
-        return self.most > 0 and self.board.total(CLIENTS) > self.most
+    def crowded(self, guest: Guest) -> bool:
+        """Is this client one too many? It is not counted any more then, so that none goes for one who goes already."""
+        over = 0 < self.most < self.board.total(CLIENTS) and guest.claims
+        if over and self.outside.board.concede(CLIENTS, self.most):
+            guest.claims = ()
+        return not guest.claims
 
     def attach(self, client: ClientLink) -> bool:
         """A client needs a server: give it one at once, or put it in line."""

@@ -238,7 +238,7 @@ class Porch:
             return "28000", "SSL required"
         if self.host.draining:
             return SHUTTING_DOWN
-        if self.host.crowded() and start.database not in ADMIN_DATABASES:
+        if start.database not in ADMIN_DATABASES and self.host.crowded(guest):
             return "08P01", "no more connections allowed (max_client_conn)"
         return None
 

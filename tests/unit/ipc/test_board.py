@@ -77,6 +77,14 @@ def test_release_makes_room_for_the_next_claim(board):
     assert board.total(Column.CLIENTS) == 1
 
 
+def test_only_as_many_concede_as_are_too_many(board):
+    first, second, _ = rows(board)
+    first.add(Column.CLIENTS, 2)
+    second.add(Column.CLIENTS, 2)
+    assert [one.concede(Column.CLIENTS, 3) for one in (first, second, first)] == [True, False, False]
+    assert [board.get(Column.CLIENTS, row) for row in range(2)] == [1, 2]
+
+
 def test_clear_forgets_a_dead_worker_but_not_its_crashes(board):
     first, second, _ = rows(board)
     first.claim([(Column.CLIENTS, 0), ("db:a", 0)])
