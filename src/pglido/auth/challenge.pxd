@@ -1,26 +1,26 @@
 cimport cython
 
 from pglido.auth.crowd cimport draw, mock_salt
-from pglido.auth.scram cimport Derivations, base64, digest, sign, xor
+from pglido.auth.scram cimport Derivations, Keys, base64, digest, sign
+from pglido.wire cimport octets
 
-cdef int KEY_SIZE, AUTHENTICATION, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL
-cdef int N, P, R, M, A, C, EQUALS
+cdef int KEY_SIZE, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL
+cdef int N, P, R, M, A, C, Y, EQUALS, COMMA
 cdef int OFFERED, HELD_BACK, CHALLENGED
 cdef int MAX_MESSAGE
 cdef unsigned int HELD
 cdef bytes END_POINT, SCRAM, SCRAM_PLUS
-cdef bytes PRINTABLE, BASE64, NAME_OF_BINDING, NO_KEY, OFFER, OFFER_PLUS
+cdef bytes LETTER, PRINTABLE, BASE64, NAME_OF_BINDING, NO_KEY, OFFER, OFFER_PLUS, HEAD
 
-@cython.locals(size=Py_ssize_t)
 cdef bytes sasl(int code, bytes data)
 
 @cython.locals(at=Py_ssize_t)
-cdef bint consists(bytes data, Py_ssize_t start, bytes letters) noexcept
+cdef bint consists(bytes data, Py_ssize_t start, Py_ssize_t stop, bytes letters) noexcept
 
-cdef bint begins(bytes part, int letter) noexcept
+cdef bint begins(bytes data, Py_ssize_t start, Py_ssize_t stop, int letter) noexcept
 
-@cython.locals(at=Py_ssize_t, part=bytes)
-cdef bint extends(list parts, Py_ssize_t start, Py_ssize_t stop, int taken) except -1
+@cython.locals(at=Py_ssize_t)
+cdef bint extends(bytes data, Py_ssize_t start, Py_ssize_t stop, int taken) noexcept
 
 cdef class Terms:
     cdef public object crowd
@@ -55,11 +55,11 @@ cdef class Challenge:
     @cython.locals(client_nonce=bytes, lot=bytes)
     cdef bytes _challenge(self, bytes first)
 
-    @cython.locals(parts=list, flag=bytes, count=Py_ssize_t, at=Py_ssize_t, bound=bint, size=Py_ssize_t)
+    @cython.locals(size=Py_ssize_t, flag=Py_ssize_t, identity=Py_ssize_t, at=Py_ssize_t, name=Py_ssize_t, nonce=Py_ssize_t, extended=bint, bound=bint, offers=bint)
     cdef bytes _read_first(self, bytes body)
 
     @cython.locals(unproved=bytes, proof=bytes, auth_message=bytes, stored_key=bytes, server_key=bytes, kept=Derivations, derived_now=bint, client_key=bytes, signature=bytes)
     cdef bytes _end(self, bytes body)
 
-    @cython.locals(parts=list, count=Py_ssize_t, last=bytes, bound=bint, expected=bytes, proof=bytes)
+    @cython.locals(size=Py_ssize_t, binding=Py_ssize_t, nonce=Py_ssize_t, last=Py_ssize_t, bound=bint, expected=bytes, proof=bytes)
     cdef tuple _read_final(self, bytes body)

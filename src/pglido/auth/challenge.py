@@ -8,6 +8,7 @@ import string
 from binascii import a2b_base64
 from hmac import compare_digest
 
+from ..wire import octets
 from ..wire.codes import AUTH_SASL, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL, AUTHENTICATION
 from . import refusal as _refusal
 from .crowd import PLAIN_FACE, Crowd, draw, mock_salt
@@ -18,23 +19,25 @@ from .scram import (
     SCRAM,
     SCRAM_PLUS,
     Derivations,
+    Keys,
     Random,
     base64,
     digest,
     fresh_nonce,
     sign,
-    xor,
 )
-from .secrets import KEY_SIZE, Credentials, Keys, Plain, Secret, Verifier
+from .secrets import KEY_SIZE, Credentials, Plain, Secret, Verifier
 
 # Which characters the parts of a message have.
-_ALPHANUMERIC = (string.ascii_letters + string.digits).encode()
+_LETTERS = string.ascii_letters.encode()
+_ALPHANUMERIC = _LETTERS + string.digits.encode()
+LETTER = bytes([letter in _LETTERS for letter in range(256)])
 PRINTABLE = bytes([0x21 <= letter <= 0x7E and letter != 0x2C for letter in range(256)])
 BASE64 = bytes([letter in _ALPHANUMERIC + b"+/=" for letter in range(256)])
 NAME_OF_BINDING = bytes([letter in _ALPHANUMERIC + b"-." for letter in range(256)])
 
-N, P, R, M, A, C = ord("n"), ord("p"), ord("r"), ord("m"), ord("a"), ord("c")
-EQUALS = ord("=")
+N, P, R, M, A, C, Y = ord("n"), ord("p"), ord("r"), ord("m"), ord("a"), ord("c"), ord("y")
+EQUALS, COMMA = ord("="), ord(",")
 
 # Stands for both keys of users who have none; what it proves is not looked at.
 NO_KEY = bytes(KEY_SIZE)
@@ -46,34 +49,37 @@ HELD = 0xFFFFFFFF
 OFFERED, HELD_BACK, CHALLENGED = 0, 1, 2
 
 
+HEAD = bytes([AUTHENTICATION])
+
+
 def sasl(code: int, data: bytes) -> bytes:
-    """A message about SASL, whole; `data` has less than 64 KiB."""
-    size = len(data) + 8
-    return bytes((AUTHENTICATION, 0, 0, size >> 8, size & 0xFF, 0, 0, 0, code)) + data
+    """A message about SASL, whole."""
+    return b"".join((HEAD, octets.four(len(data) + 8), octets.four(code), data))
 
 
 OFFER = sasl(AUTH_SASL, SCRAM + b"\0\0")
 OFFER_PLUS = sasl(AUTH_SASL, SCRAM_PLUS + b"\0" + SCRAM + b"\0\0")
 
 
-def consists(data: bytes, start: int, letters: bytes) -> bool:
-    """Does `data` go on from `start` with these characters, one at least, and nothing else?"""
+def consists(data: bytes, start: int, stop: int, letters: bytes) -> bool:
+    """Is there one of these characters at least from `start` to `stop`, and nothing else?"""
     at = start
-    while at < len(data) and letters[data[at]]:
+    while at < stop and letters[data[at]]:
         at += 1
-    return start < at == len(data)
+    return start < at == stop
 
 
-def begins(part: bytes, letter: int) -> bool:
-    """Is this the attribute of that letter?"""
-    return len(part) > 1 and part[0] == letter and part[1] == EQUALS
+def begins(data: bytes, start: int, stop: int, letter: int) -> bool:
+    """Is what is there the attribute of that letter?"""
+    return stop - start > 1 and data[start] == letter and data[start + 1] == EQUALS
 
 
-def extends(parts: list[bytes], start: int, stop: int, taken: int) -> bool:
-    """Are these attributes that a later version may know, none of them of the letter `taken`?"""
-    for at in range(start, stop):
-        part = parts[at]
-        if len(part) < 2 or part[1] != EQUALS or part[0] == taken or not part[:1].isalpha():
+def extends(data: bytes, start: int, stop: int, taken: int) -> bool:
+    """Is each attribute from the comma at `start` to `stop` one that a later version may know, and none `taken`?"""
+    while start < stop:
+        at = start + 1
+        start = octets.find(data, COMMA, at)
+        if start - at < 2 or data[at + 1] != EQUALS or data[at] == taken or not LETTER[data[at]]:
             return False
     return True
 
@@ -158,24 +164,20 @@ class Challenge:
 
     def _initial_response(self, body: bytes) -> bytes | None:
         """Read a SASLInitialResponse: keep which mechanism it is, return the data if there is any."""
-        end = body.find(b"\0", 0, MAX_MESSAGE)
+        end = octets.find(body, 0, 0)
         have = len(body) - end - 5
-        if len(body) > MAX_MESSAGE or end < 0 or have < 0:
+        if len(body) > MAX_MESSAGE or have < 0:
             raise violation("malformed SASL message", "not a SASLInitialResponse")
-        mechanism = body[:end]
+        mechanism = octets.cut(body, 0, end)
         if mechanism != SCRAM and (mechanism != SCRAM_PLUS or self._binding is None):
             raise violation("client selected an invalid SASL authentication mechanism", ascii(mechanism))
         self._plus = mechanism == SCRAM_PLUS
-        # Widened step by step: four bytes shifted at once would overflow where they are C ints.
-        size = body[end + 1]
-        size = size << 8 | body[end + 2]
-        size = size << 8 | body[end + 3]
-        size = size << 8 | body[end + 4]
+        size = octets.int32(body, end + 1)
         if size == HELD and have == 0:
             return None
         if size != have:
             raise violation("malformed SASL message", "the length in the SASLInitialResponse does not fit")
-        return body[end + 5 :]
+        return octets.cut(body, end + 5, len(body))
 
     def _challenge(self, first: bytes) -> bytes:
         """The server-first-message for a client-first-message.
@@ -194,55 +196,58 @@ class Challenge:
             self._iterations = self.secret.iterations
             self._salt = self.secret.salt
         self._nonce = client_nonce + fresh_nonce(self.terms.rng)
-        self._first = b"r=" + self._nonce + b",s=" + base64(self._salt) + b",i=%d" % self._iterations
+        self._first = b"".join((b"r=", self._nonce, b",s=", base64(self._salt), b",i=%d" % self._iterations))
         self._state = CHALLENGED
         return sasl(AUTH_SASL_CONTINUE, self._first)
 
     def _read_first(self, body: bytes) -> bytes:
         """Keep GS2 header and client-first-message-bare, return the nonce; PostgreSQL's errors for what it refuses."""
-        parts = body.split(b",")
-        flag = parts[0]
-        count = len(parts)
-        at = 2
-        if count > at and begins(parts[at], M):
-            at += 1
-        bound = len(flag) > 2 and begins(flag, P) and consists(flag, 2, NAME_OF_BINDING)
+        size = len(body)
+        flag = octets.find(body, COMMA, 0)
+        identity = octets.find(body, COMMA, flag + 1)
+        at = identity + 1
+        name = octets.find(body, COMMA, at)
+        extended = begins(body, at, name, M)
+        if extended:
+            at = name + 1
+            name = octets.find(body, COMMA, at)
+        nonce = octets.find(body, COMMA, name + 1)
+        bound = begins(body, 0, flag, P) and consists(body, 2, flag, NAME_OF_BINDING)
+        offers = flag == 1 and body[0] == Y
         if (
-            len(body) > MAX_MESSAGE
-            or b"\0" in body
-            or count < at + 2
-            or not (bound or flag == b"n" or flag == b"y")
-            or not (parts[1] == b"" or begins(parts[1], A))
-            or not begins(parts[at], N)
-            or not (begins(parts[at + 1], R) and consists(parts[at + 1], 2, PRINTABLE))
-            or not extends(parts, at + 2, count, 0)
+            size > MAX_MESSAGE
+            or octets.find(body, 0, 0) < size
+            or not (bound or offers or (flag == 1 and body[0] == N))
+            or not (identity == flag + 1 or begins(body, flag + 1, identity, A))
+            or not begins(body, at, name, N)
+            or not (begins(body, name + 1, nonce, R) and consists(body, name + 3, nonce, PRINTABLE))
+            or not extends(body, nonce, size, 0)
         ):
             raise violation("malformed SCRAM message", "unreadable client-first-message")
-        if parts[1]:
+        if identity > flag + 1:
             text = "client uses authorization identity, but it is not supported"
             raise AuthError("0A000", text, text)
-        if at > 2:
+        if extended:
             text = "client requires an unsupported SCRAM extension"
             raise AuthError("0A000", text, text)
         if self._plus != bound:
             raise violation("malformed SCRAM message", "mechanism and channel-binding flag do not fit together")
-        if bound and flag[2:] != b"tls-server-end-point":
-            raise violation(f'unsupported SCRAM channel-binding type "{flag[2:].decode()}"')
-        if flag == b"y" and self._binding is not None:
+        if bound and octets.cut(body, 2, flag) != b"tls-server-end-point":
+            raise violation(f'unsupported SCRAM channel-binding type "{octets.cut(body, 2, flag).decode()}"')
+        if offers and self._binding is not None:
             raise AuthError(
                 "28000",
                 "SCRAM channel binding negotiation error",
                 "the client supports channel binding but was told that we do not: somebody between may have lied",
             )
-        size = len(flag) + 2
-        self._gs2 = body[:size]
-        self._bare = body[size:]
-        return parts[at + 1][2:]
+        self._gs2 = octets.cut(body, 0, flag + 2)
+        self._bare = octets.cut(body, flag + 2, size)
+        return octets.cut(body, name + 3, nonce)
 
     def _end(self, body: bytes) -> bytes:
         """The server-final-message for a client-final-message that proves what it should."""
         unproved, proof = self._read_final(body)
-        auth_message = self._bare + b"," + self._first + b"," + unproved
+        auth_message = b",".join((self._bare, self._first, unproved))
         secret = self.secret
         stored_key = server_key = NO_KEY
         derived_now = False
@@ -254,10 +259,10 @@ class Challenge:
             derived_now = keys is None
             keys = keys or kept.get(secret.password, self._salt, self._iterations)
             stored_key, server_key = keys.stored_key, keys.server_key
-        client_key = xor(proof, sign(stored_key, auth_message))
+        client_key = octets.xor(proof, sign(stored_key, auth_message))
         signature = sign(server_key, auth_message)
         holds = compare_digest(digest(client_key), stored_key)
-        if not holds or not isinstance(secret, Plain | Verifier):
+        if not holds or stored_key is NO_KEY:
             if self.terms.crowd.plain and not derived_now:
                 _refusal.waste_derivation(self.terms.iterations)
             raise refused(self._user, _refusal.reason(secret, "SCRAM-SHA-256"))
@@ -270,22 +275,25 @@ class Challenge:
 
     def _read_final(self, body: bytes) -> tuple[bytes, bytes]:
         """client-final-message-without-proof and the proof, after a look at binding and nonce."""
-        parts = body.split(b",")
-        count = len(parts)
-        last = parts[count - 1]
+        size = len(body)
+        binding = octets.find(body, COMMA, 0)
+        nonce = octets.find(body, COMMA, binding + 1)
+        last = size
+        while last > 0 and body[last - 1] != COMMA:
+            last -= 1
         if (
-            len(body) > MAX_MESSAGE
-            or b"\0" in body
-            or count < 3
-            or not (begins(parts[0], C) and consists(parts[0], 2, BASE64))
-            or not (begins(parts[1], R) and consists(parts[1], 2, PRINTABLE))
-            or not extends(parts, 2, count - 1, P)
-            or not (begins(last, P) and consists(last, 2, BASE64))
+            size > MAX_MESSAGE
+            or octets.find(body, 0, 0) < size
+            or last <= nonce
+            or not (begins(body, 0, binding, C) and consists(body, 2, binding, BASE64))
+            or not (begins(body, binding + 1, nonce, R) and consists(body, binding + 3, nonce, PRINTABLE))
+            or not extends(body, nonce, last - 1, P)
+            or not (begins(body, last, size, P) and consists(body, last + 2, size, BASE64))
         ):
             raise violation("malformed SCRAM message", "unreadable client-final-message")
         bound = self._gs2 == END_POINT
         expected = base64(self._gs2 + (self._binding or b"") if bound else self._gs2)
-        if not compare_digest(parts[0][2:], expected):
+        if octets.cut(body, 2, binding) != expected:
             if not bound:
                 raise violation("unexpected SCRAM channel-binding attribute in client-final-message")
             raise AuthError(
@@ -293,12 +301,12 @@ class Challenge:
                 "SCRAM channel binding check failed",
                 "the client saw another certificate than ours: somebody between decrypts the connection",
             )
-        if not compare_digest(parts[1][2:], self._nonce):
+        if octets.cut(body, binding + 3, nonce) != self._nonce:
             raise violation("invalid SCRAM response", "nonce does not match")
         try:
-            proof = a2b_base64(last[2:], strict_mode=True)
+            proof = a2b_base64(octets.cut(body, last + 2, size), strict_mode=True)
         except ValueError:
             proof = b""
         if len(proof) != KEY_SIZE:
             raise violation("malformed SCRAM message", "malformed proof in client-final-message")
-        return body[: len(body) - len(last) - 1], proof
+        return octets.cut(body, 0, last - 1), proof

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
+from ..wire import octets
 from .secrets import SALT_SIZE, Md5, Plain, Secret, Verifier
 
 
@@ -84,8 +85,8 @@ def draw(seed: bytes, user: str) -> bytes:
 
 def mock_salt(lot: bytes, size: int) -> bytes:
     """The salt of a verifier that does not exist, or is made on the fly: the same each time; `lot` as from `draw`."""
-    salt = lot[16 : 16 + size]
+    salt = octets.cut(lot, 16, 16 + size)
     while len(salt) < size:
         lot = hashlib.blake2b(lot).digest()
         salt += lot
-    return salt[:size]
+    return octets.cut(salt, 0, size)

@@ -2,6 +2,12 @@ cimport cython
 
 cdef int NONCE_SIZE
 
+cdef class Keys:
+    cdef readonly long long iterations
+    cdef readonly bytes salt
+    cdef readonly bytes client_key
+    cdef readonly bytes server_key
+
 cdef class Derivations:
     cdef Py_ssize_t _size
     cdef dict _keys
@@ -16,8 +22,5 @@ cdef class Derivations:
 cpdef bytes digest(bytes key)
 
 cpdef bytes sign(bytes key, bytes auth_message)
-
-@cython.locals(both=bytearray, at=Py_ssize_t)
-cpdef bytes xor(bytes left, bytes right)
 
 cpdef bytes base64(bytes data)

@@ -41,6 +41,21 @@ class Derived(NamedTuple):
     server_key: bytes
 
 
+class Keys:
+    """What a client's SCRAM login showed: enough to log in to a server that has the very same verifier.
+
+    Compiled, as each login makes one; shows no content in a `repr`, as the `secrets`.
+    """
+
+    __slots__ = ("client_key", "iterations", "salt", "server_key")
+
+    def __init__(self, iterations: int, salt: bytes, client_key: bytes, server_key: bytes) -> None:
+        self.iterations = iterations
+        self.salt = salt
+        self.client_key = client_key
+        self.server_key = server_key
+
+
 def derive(password: bytes, salt: bytes, iterations: int) -> Derived:
     """Calculate the keys; `password` is prepared already. About 1 ms for 4096 iterations."""
     salted = hashlib.pbkdf2_hmac("sha256", password, salt, iterations)
@@ -98,16 +113,6 @@ def sign(key: bytes, auth_message: bytes) -> bytes:
     No key is kept prepared: whether one was would tell by the time whose it is.
     """
     return hmac_digest(key, auth_message, "sha256")
-
-
-def xor(left: bytes, right: bytes) -> bytes:
-    """ClientProof from ClientKey and ClientSignature, or ClientKey from the other two; 32 bytes each."""
-    if len(left) != len(right):
-        raise ValueError("keys of different length")
-    both = bytearray(left)
-    for at in range(len(both)):
-        both[at] ^= right[at]
-    return bytes(both)
 
 
 def fresh_nonce(rng: Random) -> bytes:

@@ -10,6 +10,8 @@ from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from .scram import Keys
+
 KEY_SIZE = 32
 SALT_SIZE = 16  # PostgreSQL's SCRAM_DEFAULT_SALT_LEN.
 
@@ -49,16 +51,6 @@ class Verifier:
         """PostgreSQL's text of it, `SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey`."""
         salt, stored, server = (b64encode(x).decode() for x in (self.salt, self.stored_key, self.server_key))
         return f"SCRAM-SHA-256${self.iterations}:{salt}${stored}:{server}"
-
-
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """What a client's SCRAM login showed: enough to log in to a server that has the very same verifier."""
-
-    iterations: int
-    salt: bytes = field(repr=False)
-    client_key: bytes = field(repr=False)
-    server_key: bytes = field(repr=False)
 
 
 Secret = Unset | Plain | Md5 | Verifier

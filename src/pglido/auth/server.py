@@ -12,12 +12,12 @@ from hmac import compare_digest
 
 from ..wire import codes
 from ..wire.messages import message
+from ..wire.octets import xor
 from . import scram
 from .errors import AuthError, violation
 from .secrets import (
     KEY_SIZE,
     Credentials,
-    Keys,
     Md5,
     Plain,
     Unset,
@@ -96,7 +96,7 @@ def _last(reply: bytes) -> Dialogue:
 
 
 def _scram(login: _Login, data: bytes) -> Dialogue:
-    if not isinstance(login.credentials, Plain | Keys):
+    if not isinstance(login.credentials, Plain | scram.Keys):
         raise _missing(login, "a password in clear, or the very verifier of the server", "SCRAM")
     mechanism, gs2 = _choose(data, login.binding)
     own = scram.fresh_nonce(login.rng)
@@ -111,7 +111,7 @@ def _scram(login: _Login, data: bytes) -> Dialogue:
     binding = login.binding if gs2 == scram.END_POINT and login.binding else b""
     unproved = b"c=%b,r=%b" % (b64encode(gs2 + binding), nonce)
     auth_message = b"%b,%b,%b" % (bare, server_first, unproved)
-    proof = scram.xor(keys.client_key, scram.sign(keys.stored_key, auth_message))
+    proof = xor(keys.client_key, scram.sign(keys.stored_key, auth_message))
     final = b"%b,p=%b" % (unproved, b64encode(proof))
     server_final = yield from _challenge(message(codes.PASSWORD, final), codes.AUTH_SASL_FINAL)
     _check_signature(server_final, scram.sign(keys.server_key, auth_message))
@@ -161,7 +161,7 @@ def _keys(login: _Login, salt: bytes, iterations: int) -> scram.Derived:
     if isinstance(login.credentials, Plain):
         return _DERIVATIONS.get(login.credentials.password, salt, iterations)
     keys = login.credentials
-    assert isinstance(keys, Keys)
+    assert isinstance(keys, scram.Keys)
     if (keys.salt, keys.iterations) != (salt, iterations):
         raise _failed(
             f'the server has another SCRAM verifier for user "{login.user}" than the client proved itself '
@@ -225,5 +225,5 @@ _HAVE: dict[type[Credentials], str] = {
     Plain: "a password in clear",
     Md5: "only an MD5 secret: set the password in clear or the server's SCRAM verifier",
     Verifier: "only a SCRAM verifier, and no client has proved itself by it: set the password in clear",
-    Keys: "only the SCRAM keys of a client's login: set the password in clear",
+    scram.Keys: "only the SCRAM keys of a client's login: set the password in clear",
 }

@@ -17,6 +17,7 @@ cdef class Pump(Carrier):
     cdef Outbox to_server
 
     cdef int take_inbox(self, ServerLink server) except -1
+    cpdef int meet(self, Link link) except -1
     cpdef int relay(self, Link link) except -1
     cpdef int pair(self, ClientLink client, ServerLink server) except -1
     cpdef int part(self, ClientLink client, ServerLink server) except -1

@@ -37,6 +37,21 @@ class Pump(Carrier):
 
     # Links.
 
+    def meet(self, link: Link) -> None:
+        """Begin to watch a link, and deal at once with what has come already.
+
+        With TCP_DEFER_ACCEPT something has. This saves an event, and on a ring a poll that would be cancelled.
+        """
+        got: cython.Py_ssize_t = self.receive_now(link)
+        if got > 0:
+            self.store(link, self.data, got)
+        self.add(link)
+        if got > 0:
+            try:
+                wake(link)
+            except Exception:
+                self.host.failed(link)
+
     def relay(self, link: Link) -> None:
         """From now on the session decides."""
         link.mode = RELAY

@@ -8,6 +8,7 @@ from pglido.pool.pool cimport Pool
 from pglido.pool.stats cimport Stats
 from pglido.session.settings cimport Settings
 from pglido.session.state cimport Rules
+from pglido.wire cimport octets
 from pglido.worker.exchange cimport Exchange
 from pglido.worker.links cimport Guest
 
@@ -35,9 +36,6 @@ cdef class Proving:
     cdef public int era
     cdef public bytes head
     cdef public long long missing
-
-@cython.locals(size="long long")
-cdef long long length_of(bytes said) noexcept
 
 cpdef void greet(Exchange host, Guest guest, Regular regular, bytes last) except *
 

@@ -20,7 +20,7 @@ from ..io.links import RELAY, UNSET, wake
 from ..io.secure import Tls
 from ..ipc.board import Column
 from ..session.client import Client
-from ..wire import messages
+from ..wire import messages, octets
 from ..wire.codes import PASSWORD, SSL_REQUEST
 from ..wire.startup import Startup, parse_startup
 from .exchange import Exchange
@@ -114,22 +114,13 @@ class Proving:
         self.missing = 0
 
 
-def length_of(said: bytes) -> int:
-    """The length that a message says it has, of which five bytes are there at least."""
-    # Widened step by step: four bytes shifted at once would overflow where they are C ints.
-    size = said[1]
-    size = size << 8 | said[2]
-    size = size << 8 | said[3]
-    return size << 8 | said[4]
-
-
 def greet(host: Exchange, guest: Guest, regular: Regular, last: bytes) -> None:
     """The end of a login: a session, the welcome after `last`, and from then on the byte path."""
     guest.stats = regular.stats
     guest.session = Client(regular.settings, regular.rules, host.budget)
     guest.mode = RELAY
     guest.rested = host.pump.now
-    host.pump.send(guest, last + regular.welcome + guest.key_and_ready(host.index))
+    host.pump.send(guest, b"".join((last, regular.welcome, guest.key_and_ready(host.index))))
     host.journal.came(guest)
 
 
@@ -202,8 +193,8 @@ class Porch:
         guest.claims = COUNTED
         guest.door = door
         host.guests[serial] = guest
-        host.pump.add(guest)
         guest.waiter = self.hears
+        host.pump.meet(guest)
 
     def wait(self, guest: Guest) -> None:
         """A client is yet to say who it is, by TLS now; maybe it has said so already."""
@@ -339,14 +330,14 @@ class Porch:
         if not size:
             if len(said) < 5:
                 return False
-            size = 1 + length_of(said)
+            size = 1 + octets.int32(said, 1)
             if size < 5 or size > LONGEST_MESSAGE:
-                proving.head = said[:5]
+                proving.head = octets.cut(said, 0, 5)
                 return True
             if len(said) < min(size, LONGEST_PROOF):
                 return False
-            proving.head = said[: min(size, LONGEST_PROOF)]
-        guest.inbox = said[size:] if len(said) > size else None
+            proving.head = octets.cut(said, 0, min(size, LONGEST_PROOF))
+        guest.inbox = octets.cut(said, size, len(said)) if len(said) > size else None
         proving.missing = max(0, size - len(said))
         self.host.pump.watch(guest)
         return proving.missing == 0
@@ -354,12 +345,12 @@ class Porch:
     def _weigh(self, proving: Proving) -> bytes:
         """What is to be said to a message. Raises AuthError."""
         said = proving.head
-        size = length_of(said)
+        size = octets.int32(said, 1)
         if not 4 <= size < LONGEST_MESSAGE:
             raise violation(f"invalid message length {size}")
         if said[0] != PASSWORD:
             raise violation(f"expected password response, got message type {said[0]}")
-        return proving.challenge.take(said[5:])
+        return proving.challenge.take(octets.cut(said, 5, len(said)))
 
     def _proved(self, guest: Guest, proving: Proving) -> None:
         """A client is who it says."""

@@ -18,7 +18,8 @@ from pglido.auth.challenge import Terms
 from pglido.auth.client import verify
 from pglido.auth.crowd import Crowd
 from pglido.auth.errors import AuthError
-from pglido.auth.secrets import Credentials, Keys, Plain, Secret, md5_secret, parse
+from pglido.auth.scram import Keys
+from pglido.auth.secrets import Credentials, Plain, Secret, md5_secret, parse
 from pglido.auth.server import answer
 from pglido.config.choices import AuthType
 from pglido.wire import codes

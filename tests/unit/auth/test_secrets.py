@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pglido.auth.secrets import Keys, Md5, Plain, Unset, Verifier, md5_secret, parse, raw
+from pglido.auth.scram import Keys
+from pglido.auth.secrets import Md5, Plain, Unset, Verifier, md5_secret, parse, raw
 
 KEY = "A" * 43 + "="
 VERIFIER = f"SCRAM-SHA-256$4096:c2FsdA==${KEY}:{KEY}"

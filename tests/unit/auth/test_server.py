@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pglido.auth import scram, server
 from pglido.auth.errors import AuthError
-from pglido.auth.secrets import Credentials, Keys, Md5, Plain, Unset, md5_response, md5_secret
+from pglido.auth.scram import Keys
+from pglido.auth.secrets import Credentials, Md5, Plain, Unset, md5_response, md5_secret
 from pglido.auth.server import Dialogue, answer
 from pglido.config.choices import AuthType
 from pglido.wire import codes

@@ -1,0 +1,42 @@
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+
+cdef inline bytes cut(bytes data, Py_ssize_t start, Py_ssize_t stop):
+    stop = min(stop, PyBytes_GET_SIZE(data))
+    if start == 0 and stop == PyBytes_GET_SIZE(data):
+        return data
+    if start >= stop:
+        return b""
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, stop - start)
+
+cdef inline Py_ssize_t find(bytes data, int letter, Py_ssize_t start) noexcept:
+    cdef const unsigned char* text = <const unsigned char*>PyBytes_AS_STRING(data)
+    while start < PyBytes_GET_SIZE(data) and text[start] != letter:
+        start += 1
+    return start
+
+cdef inline long long int32(bytes data, Py_ssize_t at) except -1:
+    cdef const unsigned char* text = <const unsigned char*>PyBytes_AS_STRING(data) + at
+    if at + 4 > PyBytes_GET_SIZE(data):
+        raise IndexError("no four bytes there")
+    return <unsigned int>text[0] << 24 | <unsigned int>text[1] << 16 | <unsigned int>text[2] << 8 | text[3]
+
+cdef inline bytes four(unsigned int number):
+    cdef char text[4]
+    text[0] = <char>(number >> 24)
+    text[1] = <char>(number >> 16 & 0xFF)
+    text[2] = <char>(number >> 8 & 0xFF)
+    text[3] = <char>(number & 0xFF)
+    return PyBytes_FromStringAndSize(text, 4)
+
+cdef inline bytes xor(bytes left, bytes right):
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(left)
+    cdef Py_ssize_t at
+    cdef bytes both
+    cdef char* text
+    if size != PyBytes_GET_SIZE(right):
+        raise ValueError("bytes of different length")
+    both = PyBytes_FromStringAndSize(NULL, size)
+    text = PyBytes_AS_STRING(both)
+    for at in range(size):
+        text[at] = PyBytes_AS_STRING(left)[at] ^ PyBytes_AS_STRING(right)[at]
+    return both
