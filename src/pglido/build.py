@@ -14,6 +14,7 @@ from importlib.util import find_spec
 COMPILED = (
     "auth.challenge",
     "auth.crowd",
+    "auth.libcrypto",
     "auth.scram",
     "io.carrier",
     "io.doors",

@@ -5,7 +5,6 @@ For a name that nobody has, a mock challenge is made that looks like the one of 
 the same at each attempt, and with the same work behind it. Compiled, as each login makes one.
 """
 
-import hashlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from ..wire import octets
+from .hashes import hmac_sha256, sha256
 from .secrets import SALT_SIZE, Md5, Plain, Secret, Verifier
 
 
@@ -79,14 +79,14 @@ class Crowd:
 
 
 def draw(seed: bytes, user: str) -> bytes:
-    """64 bytes that belong to this name, and can't be guessed without the seed (at most 64 bytes)."""
-    return hashlib.blake2b(user.encode("utf-8", "surrogateescape"), key=seed).digest()
+    """32 bytes that belong to this name, and can't be guessed without the seed."""
+    return hmac_sha256(seed, user.encode("utf-8", "surrogateescape"))
 
 
 def mock_salt(lot: bytes, size: int) -> bytes:
     """The salt of a verifier that does not exist, or is made on the fly: the same each time; `lot` as from `draw`."""
     salt = octets.cut(lot, 16, 16 + size)
     while len(salt) < size:
-        lot = hashlib.blake2b(lot).digest()
+        lot = sha256(lot)
         salt += lot
     return octets.cut(salt, 0, size)

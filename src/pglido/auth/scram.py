@@ -2,11 +2,11 @@
 
 import hashlib
 import re
-from _hashlib import hmac_digest
 from binascii import b2a_base64
 from collections.abc import Callable
 from typing import NamedTuple
 
+from .hashes import hmac_sha256, sha256
 from .saslprep import saslprep
 
 SCRAM = b"SCRAM-SHA-256"
@@ -59,14 +59,14 @@ class Keys:
 def derive(password: bytes, salt: bytes, iterations: int) -> Derived:
     """Calculate the keys; `password` is prepared already. About 1 ms for 4096 iterations."""
     salted = hashlib.pbkdf2_hmac("sha256", password, salt, iterations)
-    client_key = hmac_digest(salted, b"Client Key", "sha256")
-    server_key = hmac_digest(salted, b"Server Key", "sha256")
+    client_key = hmac_sha256(salted, b"Client Key")
+    server_key = hmac_sha256(salted, b"Server Key")
     return Derived(client_key, digest(client_key), server_key)
 
 
 def digest(key: bytes) -> bytes:
     """H: what makes StoredKey of ClientKey."""
-    return hashlib.sha256(key).digest()
+    return sha256(key)
 
 
 class Derivations:
@@ -112,7 +112,7 @@ def sign(key: bytes, auth_message: bytes) -> bytes:
 
     No key is kept prepared: whether one was would tell by the time whose it is.
     """
-    return hmac_digest(key, auth_message, "sha256")
+    return hmac_sha256(key, auth_message)
 
 
 def fresh_nonce(rng: Random) -> bytes:

@@ -1,0 +1,35 @@
+"""Both ways to calculate a hash come to the same, and the fast one is there where it should be."""
+
+import ssl
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pglido.auth import hashes
+from pglido.build import interpreted
+
+
+@given(st.binary(max_size=100), st.binary(max_size=300))
+def test_hmac_is_that_of_python(key: bytes, data: bytes) -> None:
+    assert hashes.hmac_sha256(key, data) == hashes.python_hmac_sha256(key, data)
+
+
+@given(st.binary(max_size=300))
+def test_a_hash_is_that_of_python(data: bytes) -> None:
+    assert hashes.sha256(data) == hashes.python_sha256(data)
+
+
+def test_one_key_leaves_nothing_to_the_next() -> None:
+    keys = [b"", b"a", b"b" * 32, b"c" * 64, b"d" * 65]
+    again = [hashes.hmac_sha256(key, b"x") for key in keys for _ in range(2)]
+    assert again == [hashes.python_hmac_sha256(key, b"x") for key in keys for _ in range(2)]
+
+
+@pytest.mark.skipif(
+    "pglido.auth.libcrypto" in interpreted() or ssl.OPENSSL_VERSION_INFO < (3,), reason="needs OpenSSL 3, compiled"
+)
+def test_libcrypto_is_used() -> None:
+    assert hashes.hmac_sha256 is not hashes.python_hmac_sha256
+    with pytest.raises(TypeError):
+        hashes.hmac_sha256(None, b"")  # type: ignore[arg-type]
