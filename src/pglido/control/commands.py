@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..config.errors import ConfigError
 from ..config.model import rows as settings_table
 from .protocol import TEXT, Column, Value
-from .show import PGBOUNCER, SHOWS, VERSION, Rows, rows_of
+from .show import PGBOUNCER, SHOWS, VERSION, rows_of
+from .tabular import Rows
 
 if TYPE_CHECKING:
     from .pooler import Pooler

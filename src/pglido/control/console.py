@@ -25,7 +25,7 @@ from ..wire.messages import (
 from . import protocol
 from .commands import WELCOME, Command, CommandError, Result, fill, parameters, plain, split, understand
 from .protocol import ProtocolError
-from .show import Rows
+from .tabular import Rows
 
 if TYPE_CHECKING:
     from .pooler import Pooler

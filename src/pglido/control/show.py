@@ -6,17 +6,18 @@ Columns are those of PgBouncer 1.25 in its order, pglido's own after them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..config.model import Database, rows
 from ..config.values import render
 from ..ipc.board import Column as Tally
-from .averages import COUNTERS, Counts
-from .protocol import INT4, INT8, NUMERIC, TEXT, Column, Value
+from .protocol import Column, Value
+from .show_stats import STATISTICS
+from .tabular import Answers, Rows, Show, int4, int8, text
 
 if TYPE_CHECKING:
     from .pooler import Pooler
@@ -24,34 +25,6 @@ if TYPE_CHECKING:
 # Monitoring picks the columns that it expects by the first version number it finds here.
 PGBOUNCER = "1.25.0"
 VERSION = f"PgBouncer {PGBOUNCER} compatible (pglido {__version__})"
-
-Rows = Sequence[Sequence[Value]]
-Answers = dict[int, list[dict[str, Any]]]
-
-
-class Show(NamedTuple):
-    """One command. `asks` names what the workers are asked first; `rows` gets their answers."""
-
-    columns: tuple[Column, ...]
-    rows: Callable[[Pooler, Answers], Rows]
-    asks: str = ""
-
-
-def text(*names: str) -> tuple[Column, ...]:
-    return tuple(Column(name, TEXT) for name in names)
-
-
-def int4(*names: str) -> tuple[Column, ...]:
-    return tuple(Column(name, INT4) for name in names)
-
-
-def int8(*names: str) -> tuple[Column, ...]:
-    return tuple(Column(name, INT8) for name in names)
-
-
-def numeric(*names: str) -> tuple[Column, ...]:
-    return tuple(Column(name, NUMERIC) for name in names)
-
 
 # ---- pools, clients, servers: what the workers tell
 
@@ -256,59 +229,6 @@ def _config(pooler: Pooler, answers: Answers) -> Rows:
     ]
 
 
-# ---- statistics
-
-_IN_STATS = {"received": "recv"}  # the averages' own spelling
-_IN_TOTALS = {"received": "bytes_received", "sent": "bytes_sent"}
-_IN_SUM = {
-    "received": "client_bytes",
-    "sent": "server_bytes",
-    "client_parse_count": "ps_client_parse_count",
-    "server_parse_count": "ps_server_parse_count",
-    "bind_count": "ps_bind_count",
-}
-_PARSES = frozenset({"client_parse_count", "server_parse_count", "bind_count"})
-
-STATS = (
-    text("database")
-    + numeric(*(f"total_{name}" for name in COUNTERS))
-    + numeric(*(f"avg_{_IN_STATS.get(name, name)}" for name in COUNTERS))
-)
-STATS_TOTALS = text("database") + numeric(*(_IN_TOTALS.get(name, name) for name in COUNTERS))
-STATS_AVERAGES = text("database") + numeric(
-    *(f"avg_{name}" if name in _PARSES else _IN_TOTALS.get(name, name) for name in COUNTERS)
-)
-
-
-def _values(counts: Counts) -> list[Value]:
-    return [counts[name] for name in COUNTERS]
-
-
-def _stats(pooler: Pooler, answers: Answers) -> Rows:
-    averages = pooler.averages.averages(monotonic())
-    return [
-        [name, *_values(counts), *_values(averages[name])]
-        for name, counts in pooler.averages.totals().items()
-    ]
-
-
-def _stats_totals(pooler: Pooler, answers: Answers) -> Rows:
-    return [[name, *_values(counts)] for name, counts in pooler.averages.totals().items()]
-
-
-def _stats_averages(pooler: Pooler, answers: Answers) -> Rows:
-    return [[name, *_values(counts)] for name, counts in pooler.averages.averages(monotonic()).items()]
-
-
-def _totals(pooler: Pooler, answers: Answers) -> Rows:
-    sums, averages = pooler.averages.overall(monotonic())
-    return [
-        [f"{prefix}_{_IN_SUM.get(name, name)}", counts[name]]
-        for prefix, counts in (("total", sums), ("avg", averages))
-        for name in COUNTERS
-    ]
-
-
 # ---- the process
 
 LISTS = (
@@ -450,13 +370,10 @@ SHOWS: dict[str, Show] = {
     "POOLS": Show(POOLS, _pools, "pools"),
     "SERVERS": Show(CONNECTIONS, _connections, "servers"),
     "STATE": Show(text("key", "value"), _state),
-    "STATS": Show(STATS, _stats, "stats"),
-    "STATS_AVERAGES": Show(STATS_AVERAGES, _stats_averages, "stats"),
-    "STATS_TOTALS": Show(STATS_TOTALS, _stats_totals, "stats"),
-    "TOTALS": Show(text("name") + numeric("value"), _totals, "stats"),
     "USERS": Show(USERS, _users, "clients"),
     "VERSION": Show(text("version"), _version),
     "WORKERS": Show(WORKERS, _workers),
+    **STATISTICS,
 }
 
 
