@@ -53,7 +53,7 @@ COMPILED = (
     "worker.porch",
 )
 # Compiled where setup.py finds what it needs: liburing.
-OPTIONAL = ("io.kernel_ring", "io.ring")
+OPTIONAL = ("io.asking", "io.kernel_ring", "io.ring")
 
 
 @cache

@@ -1,0 +1,46 @@
+from libc.stdint cimport uint64_t
+
+from pglido.io.kernel_ring cimport KernelRing
+from pglido.io.links cimport Link, Watched
+from pglido.io.pump cimport Pump
+
+cdef int RAW, RELAY
+
+# What of a link is with the kernel.
+cdef enum:
+    NOTHING = 0
+    POLL = 1
+    RECEIVE = 2
+
+# The name of a request: the address of what it is for, and in its lowest bits which of its requests it is.
+cdef enum:
+    OTHER = 0
+    COMING = 1
+    GOING = 2
+    SENT = 3
+    WHICH = 3
+
+cdef inline uint64_t named(object thing, int kind) noexcept:
+    return <uint64_t><void*>thing | kind
+
+cdef inline int which(uint64_t name) noexcept:
+    return name & WHICH
+
+cdef inline object whose(uint64_t name):
+    return <object><void*>(name & ~<uint64_t>WHICH)
+
+cdef class Asking(Pump):
+    cdef KernelRing ring
+    cdef list changed
+    cdef list ripe
+    cdef list aside
+    cdef list flights
+
+    cdef void land(self) except *
+    cdef void change(self, Link link) except *
+    cdef bint ours(self, Link link) noexcept
+    cdef void say(self, Link link) except *
+    cdef void say_in(self, Link link) except *
+    cdef void say_out(self, Link link) except *
+    cdef void say_watched(self, Watched watched) except *
+    cdef void enter(self, int timeout) except *
