@@ -43,7 +43,6 @@ max_client_conn = 2000
 admin_users = ["{name}"]
 log_connections = false
 log_disconnections = false
-allow_interpreted = true
 
 [databases.{name}]
 host = "127.0.0.1"

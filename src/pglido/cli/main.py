@@ -12,11 +12,10 @@ from .. import __version__, build
 
 Between = click.IntRange
 CONFIGURATION = click.argument("file", type=click.Path(path_type=Path))
-INTERPRETED = """\
-pglido: this is the interpreted build, which is several times slower. These modules are not compiled:
+NOT_COMPILED = """\
+pglido: these modules are not compiled:
   {missing}
-Build them with `make build` (in a clone) or `pip install --force-reinstall pglido`, or allow it in {file}:
-  allow_interpreted = true
+Build them with `make build` (in a clone) or `pip install --force-reinstall pglido`.
 """
 
 
@@ -40,17 +39,9 @@ def serve(file: Path) -> None:
     SIGTERM, SIGINT  finish transactions, then stop; a second one stops at once
     SIGHUP           read FILE again
     """
-    from ..config.errors import ConfigError
-    from ..config.reader import load
-
     missing = build.interpreted()
     if missing:
-        try:
-            allowed = load(file).settings.allow_interpreted
-        except ConfigError as error:
-            _leave(str(error))
-        if not allowed:
-            _leave(INTERPRETED.format(missing=", ".join(missing), file=file))
+        _leave(NOT_COMPILED.format(missing=", ".join(missing)))
 
     from ..control.main import run
 

@@ -114,10 +114,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Row("How long a stop waits for transactions to finish.", zero="do not wait", own=True),
     ] = 30.0
-    allow_interpreted: Annotated[
-        bool,
-        Row("Start even if the compiled modules are missing (several times slower).", reload=False, own=True),
-    ] = False
 
     pool_mode: Annotated[
         PoolMode,

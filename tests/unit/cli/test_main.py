@@ -46,23 +46,15 @@ def test_the_compiled_build_serves_and_gives_the_status_on(
     assert served == [tmp_path / "a.toml"]
 
 
-def test_the_interpreted_build_is_refused(
+def test_a_build_with_missing_modules_is_refused(
     tmp_path: Path, served: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build, "interpreted", lambda: ("pglido.session.client",))
     status, text = serve(tmp_path / "a.toml", GOOD)
     assert status == 1
     assert "pglido.session.client" in text
-    assert "allow_interpreted = true" in text
+    assert "make build" in text
     assert not served
-
-
-def test_the_interpreted_build_serves_where_it_is_allowed(
-    tmp_path: Path, served: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(build, "interpreted", lambda: ("pglido.session.client",))
-    text = GOOD.replace("[pglido]", "[pglido]\nallow_interpreted = true")
-    assert serve(tmp_path / "a.toml", text) == (7, "")
 
 
 def test_a_wrong_file_is_told_and_nothing_starts(tmp_path: Path) -> None:
