@@ -12,8 +12,50 @@ cdef bytes CLASSES, LOWER, SLOTS, ROWS
 
 cdef Py_ssize_t _slot(int first, int last, Py_ssize_t size) noexcept
 
-@cython.locals(classes="const unsigned char*", slots="const unsigned char*", rows="const unsigned char*", maybe=bytes, flags=int, depth=Py_ssize_t, body=Py_ssize_t, defining=int, begin=bint, full=bint, parted=bint, configured=bint, settings=bint, quoted=bint, at=Py_ssize_t, first=Py_ssize_t, end=Py_ssize_t, checked=Py_ssize_t, kind=int, row=int, slot=Py_ssize_t, special=int, told=int)
 cpdef int scan(const unsigned char* text, Py_ssize_t start, Py_ssize_t stop, bint odd, frozenset touchy) except -1
+
+@cython.final
+cdef class Reader:
+    cdef const unsigned char* text
+    cdef Py_ssize_t start
+    cdef Py_ssize_t stop
+    cdef frozenset touchy
+    cdef bytes maybe
+    cdef int flags
+    cdef Py_ssize_t depth
+    cdef Py_ssize_t body
+    cdef int defining
+    cdef bint begin
+    cdef bint full
+    cdef bint parted
+    cdef bint configured
+    cdef bint settings
+    cdef Py_ssize_t checked
+
+    cdef int begin_with(self, const unsigned char* text, Py_ssize_t start, Py_ssize_t stop, frozenset touchy) except -1
+
+    @cython.locals(text="const unsigned char*", classes="const unsigned char*", stop=Py_ssize_t, at=Py_ssize_t, first=Py_ssize_t, kind=int, named=bint)
+    cdef int read(self) except -1
+
+    @cython.locals(text="const unsigned char*", at=Py_ssize_t)
+    cdef Py_ssize_t _prefixed(self, Py_ssize_t first, Py_ssize_t end) except -2
+
+    @cython.locals(at=Py_ssize_t)
+    cdef Py_ssize_t _identifier(self, Py_ssize_t first) except -2
+
+    cdef void _part(self) noexcept
+
+    cdef void _open(self) noexcept
+
+    @cython.locals(slots="const unsigned char*", rows="const unsigned char*", slot=Py_ssize_t, row=int)
+    cdef int _word(self, const unsigned char* text, Py_ssize_t first, Py_ssize_t end, Py_ssize_t at, bint quoted) except -1
+
+    @cython.locals(rows="const unsigned char*", special=int, told=int)
+    cdef int _first(self, int row, Py_ssize_t at) except -1
+
+    cdef int _special(self, int special, Py_ssize_t first, Py_ssize_t at) except -1
+
+cdef Reader READER
 
 @cython.locals(flags=int)
 cdef int _named(const unsigned char* text, Py_ssize_t start, Py_ssize_t stop) noexcept

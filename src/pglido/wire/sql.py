@@ -119,135 +119,199 @@ def scan(text: bytes, start: int, stop: int, odd: bool, touchy: frozenset[bytes]
     `odd`: bytes may not be what they seem (see `Settings`). `touchy` are names of functions that may do anything when
     they are called.
     """
-    classes = CLASSES
-    slots = SLOTS
-    rows = ROWS
-    maybe = _filter(touchy) if touchy else SLOTS
-    flags = _UNREADABLE if odd and _odd(text, start, stop) else 0
-    depth = 0  # of parentheses
-    body = 0  # of BEGIN ATOMIC, and of each CASE in it
-    defining = 0  # 1: the statement is CREATE, ALTER or DROP; 2: of something that is called
-    begin = True  # the next word outside of parentheses may begin a statement
-    full = False  # the statement has begun
-    parted = False  # a statement came before
-    configured = False
-    settings = False
-    checked = start  # up to here the arguments of set_config were looked at
-    at = start
-    while at < stop:
-        kind = classes[text[at]]
-        if kind in (PLAIN, DIGIT):
-            at += 1
-            continue
-        first = at
-        quoted = kind == IDENT
-        if kind == NAME:
-            at += 1
-            while at < stop and classes[text[at]] >= DOLLAR:
-                at += 1
-            end = at
-            if at == first + 1 and at < stop and (text[at] == QUOTE or text[at] == AMPERSAND):
-                # It may be the prefix of a constant, or of an identifier with escapes.
-                at = lexis.skip(text, first, stop)
-                if at < 0:
-                    return flags | _UNREADABLE
-                if at > end:
-                    if text[at - 1] == QUOTE:
-                        continue
-                    if _has(text, first, at, BACKSLASH):
-                        return flags | _UNREADABLE
-                    quoted = True
-                    first += 3
-                    end = at - 1
-        elif quoted:
-            at = lexis.quoted(text, at + 1, stop)
-            if at < 0:
-                return flags | _UNREADABLE
-            first += 1
-            end = at - 1
-        elif kind == SEMICOLON:
-            at += 1
-            if depth == 0:
-                begin = True
-                if body == 0:
-                    parted = parted or full
-                    full = False
-                    defining = 0
-            continue
-        elif kind == OPEN:
-            at += 1
-            if begin and depth == 0:
-                full = True
-                if parted:
-                    flags |= _TAILS
-            depth += 1
-            continue
-        elif kind == CLOSE:
-            at += 1
-            if depth > 0:
-                depth -= 1
-            continue
-        elif kind == END:
-            break
-        else:
-            at = lexis.skip(text, at, stop)
-            if at < 0:
-                return flags | _UNREADABLE
-            continue
+    READER.begin_with(text, start, stop, touchy)
+    if odd and _odd(text, start, stop):
+        READER.flags = _UNREADABLE
+    return READER.read()
 
+
+class Reader:
+    """A query, and what has been seen of it so far. There is one, for one query is read at a time.
+
+    `depth` is that of parentheses, `body` that of BEGIN ATOMIC and of each CASE in it. `defining` is 1 in a CREATE,
+    ALTER or DROP, 2 in one of something that is called. `begin`: the next word outside of parentheses may begin a
+    statement; `full`: the statement has begun; `parted`: a statement came before. `configured`, `settings`: something
+    was called, or named, that changes settings. Up to `checked` the arguments of set_config were looked at.
+    """
+
+    __slots__ = (
+        "begin",
+        "body",
+        "checked",
+        "configured",
+        "defining",
+        "depth",
+        "flags",
+        "full",
+        "maybe",
+        "parted",
+        "settings",
+        "start",
+        "stop",
+        "text",
+        "touchy",
+    )
+
+    def begin_with(self, text: bytes, start: int, stop: int, touchy: frozenset[bytes] | None) -> None:
+        """Nothing has been seen yet."""
+        self.text = text
+        self.start = start
+        self.stop = stop
+        self.touchy = touchy
+        self.maybe = _filter(touchy) if touchy else SLOTS
+        self.flags = 0
+        self.depth = 0
+        self.body = 0
+        self.defining = 0
+        self.begin = True
+        self.full = False
+        self.parted = False
+        self.configured = False
+        self.settings = False
+        self.checked = start
+
+    def read(self) -> int:
+        """Read it to its end; returns its flags."""
+        text = self.text
+        classes = CLASSES
+        stop = self.stop
+        at = self.start
+        while at < stop:
+            kind = classes[text[at]]
+            if kind == NAME:
+                first = at
+                at += 1
+                while at < stop and classes[text[at]] >= DOLLAR:
+                    at += 1
+                if at == first + 1 and at < stop and (text[at] == QUOTE or text[at] == AMPERSAND):
+                    at = self._prefixed(first, at)
+                else:
+                    self._word(text, first, at, at, False)
+            elif kind in (PLAIN, DIGIT):
+                at += 1
+            elif kind == IDENT:
+                at = self._identifier(at)
+            elif kind == SEMICOLON:
+                self._part()
+                at += 1
+            elif kind == OPEN:
+                self._open()
+                at += 1
+            elif kind == CLOSE:
+                self.depth -= self.depth > 0
+                at += 1
+            elif kind == END:
+                break
+            else:
+                at = lexis.skip(text, at, stop)
+            if at < 0:
+                return self.flags | _UNREADABLE
+        if self.settings and self.flags & _WRITES:
+            self.flags |= _SETS
+        named = self.configured or self.settings
+        return self.flags | _named(text, self.start, stop) if named else self.flags
+
+    def _prefixed(self, first: int, end: int) -> int:
+        """A letter that may be the prefix of a constant, or of an identifier with escapes."""
+        text = self.text
+        at = lexis.skip(text, first, self.stop)
+        if at <= end:
+            if at == end:
+                self._word(text, first, end, end, False)
+        elif text[at - 1] != QUOTE:
+            if _has(text, first, at, BACKSLASH):
+                return -1
+            self._word(text, first + 3, at - 1, at, True)
+        return at
+
+    def _identifier(self, first: int) -> int:
+        """A quoted identifier; returns where it ends, -1 if it doesn't."""
+        at = lexis.quoted(self.text, first + 1, self.stop)
+        if at >= 0:
+            self._word(self.text, first + 1, at - 1, at, True)
+        return at
+
+    def _part(self) -> None:
+        """A semicolon: in a body it parts the statements of a function, else those of the query."""
+        if self.depth:
+            return
+        self.begin = True
+        if self.body == 0:
+            self.parted = self.parted or self.full
+            self.full = False
+            self.defining = 0
+
+    def _open(self) -> None:
+        """A parenthesis, maybe the first of a statement."""
+        if self.begin and self.depth == 0:
+            self.full = True
+            if self.parted:
+                self.flags |= _TAILS
+        self.depth += 1
+
+    def _word(self, text: bytes, first: int, end: int, at: int, quoted: bool) -> None:
+        """The word or name `text[first:end]`, behind which it goes on at `at`."""
+        slots = SLOTS
+        rows = ROWS
         slot = _slot(text[first], text[end - 1], end - first)
         row = _row(text, first, end, slots[slot], rows) if slots[slot] else 0
         if quoted and row and not rows[row + QUOTED]:
             row = 0
-        special = 0
         if row:
-            flags |= rows[row + ANY] << 8 | rows[row + ANY + 1]
-            special = rows[row + KIND]
+            self.flags |= rows[row + ANY] << 8 | rows[row + ANY + 1]
         if end - first > 8 and text[first + 7] == UNDERSCORE and lexis.spells(text, first, first + 8, b"pg_temp_"):
-            flags |= _TEMP
+            self.flags |= _TEMP
         if (
-            touchy is not None
-            and (maybe[slot] or end - first > LONGEST_NAME or (quoted and _has(text, first, end, DOUBLE)))
-            and _calls(text, start, first, end, at, stop, touchy)
+            self.touchy is not None
+            and (self.maybe[slot] or end - first > LONGEST_NAME or (quoted and _has(text, first, end, DOUBLE)))
+            and _calls(text, self.start, first, end, at, self.stop, self.touchy)
         ):
-            flags |= _CALLED
-        if begin and depth == 0 and not quoted:
-            if parted:
-                flags |= _TAILS
-            if row:
-                told = rows[row + FIRST] << 8 | rows[row + FIRST + 1]
-                if special == SET:
-                    told = phrases.after_set(text, at, stop)
-                    configured = configured or not told
-                elif special == PREPARE and not phrases.prepares(text, at, stop):
-                    told = 0
-                if told != _ENTERS or not (parted or full):
-                    flags |= told
-            begin = special == LEAD
-            full = True
-            if body == 0:
-                defining = special == DEFINE
-        if special == 0:
-            continue
-        if special == DEFINED:
-            if defining:
-                defining = 2
-                flags |= _DEFINES
-        elif special == CONFIG:
-            configured = True
-            if not flags & _SETS:
-                # The arguments of one within another would be looked at again and again.
-                checked = phrases.locally(text, at, stop) if first >= checked else -1
-                if checked < 0:
-                    flags |= _SETS
-        elif special == SETTINGS:
-            settings = True
-        elif special in (BODY, CASE, CEASE) and (body or (defining == 2 and depth == 0)):
-            body = phrases.nested(text, start, first, at, stop, special, body)
+            self.flags |= _CALLED
+        if self.begin and self.depth == 0 and not quoted:
+            self._first(row, at)
+        if row and rows[row + KIND]:
+            self._special(rows[row + KIND], first, at)
 
-    if settings and flags & _WRITES:
-        flags |= _SETS
-    return flags | _named(text, start, stop) if configured or settings else flags
+    def _first(self, row: int, at: int) -> None:
+        """The first word of a statement, or the next one behind words that don't tell which it is."""
+        rows = ROWS
+        special = rows[row + KIND] if row else 0
+        if self.parted:
+            self.flags |= _TAILS
+        if row:
+            told = rows[row + FIRST] << 8 | rows[row + FIRST + 1]
+            if special == SET:
+                told = phrases.after_set(self.text, at, self.stop)
+                self.configured = self.configured or not told
+            elif special == PREPARE and not phrases.prepares(self.text, at, self.stop):
+                told = 0
+            if told != _ENTERS or not (self.parted or self.full):
+                self.flags |= told
+        self.begin = special == LEAD
+        self.full = True
+        if self.body == 0:
+            self.defining = special == DEFINE
+
+    def _special(self, special: int, first: int, at: int) -> None:
+        """A word that means something wherever it stands."""
+        if special == DEFINED:
+            if self.defining:
+                self.defining = 2
+                self.flags |= _DEFINES
+        elif special == CONFIG:
+            self.configured = True
+            if not self.flags & _SETS:
+                # The arguments of one within another would be looked at again and again.
+                self.checked = phrases.locally(self.text, at, self.stop) if first >= self.checked else -1
+                if self.checked < 0:
+                    self.flags |= _SETS
+        elif special == SETTINGS:
+            self.settings = True
+        elif special in (BODY, CASE, CEASE) and (self.body or (self.defining == 2 and self.depth == 0)):
+            self.body = phrases.nested(self.text, self.start, first, at, self.stop, special, self.body)
+
+
+READER = Reader()
 
 
 def _named(text: bytes, start: int, stop: int) -> int:
