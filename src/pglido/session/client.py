@@ -7,7 +7,7 @@ A client without a server says ATTACH with the first message that needs one; a s
 whole, so that a slow sender holds no server.
 """
 
-from ..wire import messages
+from ..wire import messages, octets
 from ..wire.codes import (
     BIND,
     CLOSE,
@@ -124,11 +124,7 @@ class Client(Rewriting):
     def _message(self, src: bytes, at: int, have: int, to_server: Outbox, to_client: Outbox, buf: bytes) -> int:
         """One message that starts at `src[at]`; returns how many bytes of it were used, 0 if more are needed."""
         kind = src[at]
-        # Widened step by step: four bytes shifted at once would overflow where they are C ints.
-        size = src[at + 1]
-        size = size << 8 | src[at + 2]
-        size = size << 8 | src[at + 3]
-        size = size << 8 | src[at + 4]
+        size = octets.length(src, at + 1)
         if SIZES[kind] == 0:
             return self.refuse("08P01", f"invalid frontend message type {kind}")
         if size < 4 or size > self.rules.max_packet or (SIZES[kind] == 2 and size > SHORT_LIMIT):

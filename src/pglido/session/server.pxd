@@ -3,6 +3,7 @@ cimport cython
 from pglido.session.outbox cimport Outbox
 from pglido.session.owing cimport Owing
 from pglido.session.state cimport ClientState
+from pglido.wire cimport octets
 
 cdef int COMMAND_COMPLETE, COPY_DATA, COPY_IN_RESPONSE, DATA_ROW, ERROR_RESPONSE, IDLE, NOTIFICATION_RESPONSE, PARAMETER_STATUS, READY_FOR_QUERY
 cdef int ASKING, BINDING, CLOSING, DESCRIBING, EXECUTING, FAKE, KIND, PARSING, QUERYING, SWALLOW, SYNCING

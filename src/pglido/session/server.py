@@ -6,7 +6,7 @@ Rules:
 2. What the session learns from a message it learns when the message is whole; all else passes by uncopied.
 """
 
-from ..wire import messages
+from ..wire import messages, octets
 from ..wire.codes import (
     COMMAND_COMPLETE,
     COPY_DATA,
@@ -132,11 +132,7 @@ class Server(Owing):
         if head == ASKING | SWALLOW:
             return 0
         while end - at >= 5 and (buf[at] == DATA_ROW or buf[at] == COPY_DATA):
-            # Widened step by step, as in `_message`.
-            size = buf[at + 1]
-            size = size << 8 | buf[at + 2]
-            size = size << 8 | buf[at + 3]
-            size = size << 8 | buf[at + 4]
+            size = octets.length(buf, at + 1)
             if size < 4 or size >= end - at:
                 break
             at += size + 1
@@ -161,11 +157,7 @@ class Server(Owing):
         receive buffer `buf` itself or a value of its own.
         """
         kind = src[at]
-        # Widened step by step: four bytes shifted at once would overflow where they are C ints.
-        size = src[at + 1]
-        size = size << 8 | src[at + 2]
-        size = size << 8 | src[at + 3]
-        size = size << 8 | src[at + 4]
+        size = octets.length(src, at + 1)
         if size > SHORT and kind not in LONG_KINDS:
             self.fault = f"server sent garbage: message type {kind:#04x}, length {size}"
             return have

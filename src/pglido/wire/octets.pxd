@@ -15,10 +15,15 @@ cdef inline Py_ssize_t find(bytes data, int letter, Py_ssize_t start) noexcept:
     return start
 
 cdef inline long long int32(bytes data, Py_ssize_t at) except -1:
-    cdef const unsigned char* text = <const unsigned char*>PyBytes_AS_STRING(data) + at
     if at + 4 > PyBytes_GET_SIZE(data):
         raise IndexError("no four bytes there")
-    return <unsigned int>text[0] << 24 | <unsigned int>text[1] << 16 | <unsigned int>text[2] << 8 | text[3]
+    return length(<const unsigned char*>PyBytes_AS_STRING(data), at)
+
+cdef inline long long length(const unsigned char* data, Py_ssize_t at) noexcept:
+    cdef unsigned int number = data[at]
+    number = number << 8 | data[at + 1]
+    number = number << 8 | data[at + 2]
+    return number << 8 | data[at + 3]
 
 cdef inline bytes four(unsigned int number):
     cdef char text[4]

@@ -24,6 +24,11 @@ def int32(data: bytes, at: int) -> int:
     return int.from_bytes(data[at : at + 4], "big")
 
 
+def length(data: bytes, at: int) -> int:
+    """The same of bytes that are surely there."""
+    return int.from_bytes(data[at : at + 4], "big")
+
+
 def four(number: int) -> bytes:
     """The same the other way round."""
     return number.to_bytes(4, "big")

@@ -20,7 +20,8 @@ def test_what_is_not_found_is_at_the_end(data: bytes, letter: int, start: int) -
 
 @given(st.integers(0, 2**32 - 1))
 def test_four_bytes_there_and_back(number: int) -> None:
-    assert octets.int32(b"x" + octets.four(number), 1) == number
+    data = b"x" + octets.four(number)
+    assert octets.int32(data, 1) == octets.length(data, 1) == number
 
 
 @pytest.mark.parametrize("data", [b"", b"123", b"1234"])
