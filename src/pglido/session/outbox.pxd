@@ -1,3 +1,6 @@
+cimport cython
+
+@cython.final
 cdef class Outbox:
     cdef public Py_ssize_t start
     cdef public Py_ssize_t stop
