@@ -20,7 +20,7 @@ cdef bint consists(bytes data, Py_ssize_t start, Py_ssize_t stop, bytes letters)
 cdef bint begins(bytes data, Py_ssize_t start, Py_ssize_t stop, int letter) noexcept
 
 @cython.locals(at=Py_ssize_t)
-cdef bint extends(bytes data, Py_ssize_t start, Py_ssize_t stop, int taken) noexcept
+cdef bint extends(bytes data, Py_ssize_t start, Py_ssize_t stop, int taken) except -1
 
 cdef class Terms:
     cdef public object crowd

@@ -49,8 +49,11 @@ class Libcrypto:
         self.final = cython.cast(mac_final_t, address(library, "EVP_MAC_final"))
         self.digest = cython.cast(digest_t, address(library, "EVP_Digest"))
         self.kind = fetch_digest(cython.NULL, b"SHA256", cython.NULL)
-        self.context = mac_new(fetch_mac(cython.NULL, b"HMAC", cython.NULL))
-        demand(self.kind != cython.NULL and self.context != cython.NULL)
+        mac = fetch_mac(cython.NULL, b"HMAC", cython.NULL)
+        # What configuration OpenSSL has may leave out either.
+        demand(self.kind != cython.NULL and mac != cython.NULL)
+        self.context = mac_new(mac)
+        demand(self.context != cython.NULL)
         # Which digest HMAC is with is said once, with a key that another takes the place of at each call.
         key: bytes = bytes(SIZE)
         name: bytes = b"SHA256"

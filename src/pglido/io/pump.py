@@ -43,14 +43,13 @@ class Pump(Carrier):
         With TCP_DEFER_ACCEPT something has. This saves an event, and on a ring a poll that would be cancelled.
         """
         got: cython.Py_ssize_t = self.receive_now(link)
-        if got > 0:
-            self.store(link, self.data, got)
         self.add(link)
         if got > 0:
+            self.store(link, self.data, got)
             try:
                 wake(link)
             except Exception:
-                self.host.failed(link)
+                self.failed(link)
 
     def relay(self, link: Link) -> None:
         """From now on the session decides."""
@@ -168,6 +167,8 @@ class Pump(Carrier):
         session: Server = server.session
         client: ClientLink | None = server.client
         result: cython.int
+        # As in `push`: whatever went wrong before.
+        self.to_client.clear()
         if client is not None and client.notes is not None and not client.holds:
             session.notes = client.notes
             result = session.take(cython.cast(cython.p_const_uchar, buf), got, self.to_client)
@@ -287,9 +288,13 @@ class Pump(Carrier):
             else:
                 self.lost(link)
         except Exception:
-            self.to_client.clear()
-            self.to_server.clear()
-            self.host.failed(link)
+            self.failed(link)
+
+    def failed(self, link: Link) -> None:
+        """A bug met with this link: no byte of what was being done is sent, and the host ends it."""
+        self.to_client.clear()
+        self.to_server.clear()
+        self.host.failed(link)
 
     def on_event(self, link: Link, events: cython.uint) -> None:
         """Something happened on a link."""

@@ -1,21 +1,26 @@
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+
+# `len` looks whether there are bytes at all.
 
 cdef inline bytes cut(bytes data, Py_ssize_t start, Py_ssize_t stop):
-    stop = min(stop, PyBytes_GET_SIZE(data))
-    if start == 0 and stop == PyBytes_GET_SIZE(data):
+    cdef Py_ssize_t size = len(data)
+    stop = min(stop, size)
+    if start == 0 and stop == size:
         return data
-    if start >= stop:
+    if start < 0 or start >= stop:
         return b""
     return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, stop - start)
 
-cdef inline Py_ssize_t find(bytes data, int letter, Py_ssize_t start) noexcept:
+cdef inline Py_ssize_t find(bytes data, int letter, Py_ssize_t start) except -1:
     cdef const unsigned char* text = <const unsigned char*>PyBytes_AS_STRING(data)
-    while start < PyBytes_GET_SIZE(data) and text[start] != letter:
+    cdef Py_ssize_t size = len(data)
+    start = max(start, 0)
+    while start < size and text[start] != letter:
         start += 1
     return start
 
 cdef inline long long int32(bytes data, Py_ssize_t at) except -1:
-    if at + 4 > PyBytes_GET_SIZE(data):
+    if at < 0 or at + 4 > len(data):
         raise IndexError("no four bytes there")
     return length(<const unsigned char*>PyBytes_AS_STRING(data), at)
 
@@ -34,11 +39,11 @@ cdef inline bytes four(unsigned int number):
     return PyBytes_FromStringAndSize(text, 4)
 
 cdef inline bytes xor(bytes left, bytes right):
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(left)
+    cdef Py_ssize_t size = len(left)
     cdef Py_ssize_t at
     cdef bytes both
     cdef char* text
-    if size != PyBytes_GET_SIZE(right):
+    if size != len(right):
         raise ValueError("bytes of different length")
     both = PyBytes_FromStringAndSize(NULL, size)
     text = PyBytes_AS_STRING(both)

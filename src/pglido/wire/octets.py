@@ -19,7 +19,7 @@ def find(data: bytes, letter: int, start: int) -> int:
 
 def int32(data: bytes, at: int) -> int:
     """The number in four bytes, big-endian and unsigned. Raises IndexError where there are not so many."""
-    if at + 4 > len(data):
+    if at < 0 or at + 4 > len(data):
         raise IndexError("no four bytes there")
     return int.from_bytes(data[at : at + 4], "big")
 

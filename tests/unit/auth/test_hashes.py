@@ -1,6 +1,10 @@
 """Both ways to calculate a hash come to the same, and the fast one is there where it should be."""
 
+import os
 import ssl
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -24,6 +28,18 @@ def test_one_key_leaves_nothing_to_the_next() -> None:
     keys = [b"", b"a", b"b" * 32, b"c" * 64, b"d" * 65]
     again = [hashes.hmac_sha256(key, b"x") for key in keys for _ in range(2)]
     assert again == [hashes.python_hmac_sha256(key, b"x") for key in keys for _ in range(2)]
+
+
+@pytest.mark.parametrize("properties", ["fips=yes", "provider=none"])
+def test_where_openssl_has_no_hmac_python_has(tmp_path: Path, properties: str) -> None:
+    conf = tmp_path / "openssl.cnf"
+    conf.write_text(
+        f"openssl_conf = all\n[all]\nalg_section = algorithms\n[algorithms]\ndefault_properties = {properties}\n"
+    )
+    code = "from pglido.auth import hashes as h; print(h.hmac_sha256 is h.python_hmac_sha256)"
+    environ = {**os.environ, "OPENSSL_CONF": str(conf)}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
 
 
 @pytest.mark.skipif(
