@@ -1,4 +1,5 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.string cimport memchr
 
 # `len` looks whether there are bytes at all.
 
@@ -12,12 +13,13 @@ cdef inline bytes cut(bytes data, Py_ssize_t start, Py_ssize_t stop):
     return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, stop - start)
 
 cdef inline Py_ssize_t find(bytes data, int letter, Py_ssize_t start) except -1:
-    cdef const unsigned char* text = <const unsigned char*>PyBytes_AS_STRING(data)
     cdef Py_ssize_t size = len(data)
-    start = max(start, 0)
-    while start < size and text[start] != letter:
-        start += 1
-    return start
+    cdef const char* text = PyBytes_AS_STRING(data)
+    cdef const char* found
+    if start < 0 or start >= size:
+        return max(start, 0)
+    found = <const char*>memchr(text + start, letter, size - start)
+    return found - text if found != NULL else size
 
 cdef inline long long int32(bytes data, Py_ssize_t at) except -1:
     if at < 0 or at + 4 > len(data):

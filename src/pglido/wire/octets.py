@@ -11,10 +11,8 @@ def cut(data: bytes, start: int, stop: int) -> bytes:
 
 def find(data: bytes, letter: int, start: int) -> int:
     """Where this byte is next; where there is none, the end."""
-    at = start
-    while at < len(data) and data[at] != letter:
-        at += 1
-    return at
+    at = data.find(letter, start)
+    return at if at >= 0 else max(start, len(data))
 
 
 def int32(data: bytes, at: int) -> int:

@@ -37,6 +37,8 @@ cdef class Proving:
     cdef public bytes head
     cdef public long long missing
 
+cpdef bint is_strange(object start) except -1
+
 cpdef void greet(Exchange host, Guest guest, Regular regular, bytes last) except *
 
 cdef class Porch:
