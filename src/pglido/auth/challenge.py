@@ -39,6 +39,8 @@ NAME_OF_BINDING = bytes([letter in _ALPHANUMERIC + b"-." for letter in range(256
 N, P, R, M, A, C, Y = ord("n"), ord("p"), ord("r"), ord("m"), ord("a"), ord("c"), ord("y")
 EQUALS, COMMA = ord("="), ord(",")
 
+HEAD = bytes([AUTHENTICATION])
+
 # Stands for both keys of users who have none; what it proves is not looked at.
 NO_KEY = bytes(KEY_SIZE)
 
@@ -47,9 +49,6 @@ HELD = 0xFFFFFFFF
 
 # What an exchange waits for: a mechanism, the first message of a client that held it back, or a proof.
 OFFERED, HELD_BACK, CHALLENGED = 0, 1, 2
-
-
-HEAD = bytes([AUTHENTICATION])
 
 
 def sasl(code: int, data: bytes) -> bytes:

@@ -1,10 +1,10 @@
-"""What the pump asks at every transaction of whoever decides who is served; all else it asks of its `host` rarely."""
+"""What the pump says to whoever decides who is served at every transaction and connection; all else is rare."""
 
 from .links import ClientLink, ServerLink
 
 
 class Keeper:
-    """The base of the pump's host: two questions, asked without a look-up by name."""
+    """The base of the pump's host: what is said without a look-up by name."""
 
     def attach(self, client: ClientLink) -> bool:
         """A client needs a server: pair it with one, or (False) let it wait."""
@@ -12,4 +12,8 @@ class Keeper:
 
     def released(self, server: ServerLink) -> None:
         """A server is free of its client."""
+        raise NotImplementedError
+
+    def client_gone(self, client: ClientLink, why: str) -> None:
+        """A client left (`why` empty: with Terminate), or must go: the session's fault is told to it."""
         raise NotImplementedError

@@ -141,7 +141,7 @@ class Pump(Carrier):
         elif verdict == GOODBYE:
             self.goodbye(client)
         elif verdict != GO_ON:
-            self.host.client_gone(client, "protocol violation")
+            self.keeper.client_gone(client, "protocol violation")
         else:
             self.let_go(client)
 
@@ -151,7 +151,7 @@ class Pump(Carrier):
             client.leaving = True
             self.watch(client)
         else:
-            self.host.client_gone(client, "")
+            self.keeper.client_gone(client, "")
 
     def on_client(self, client: ClientLink, buf: cython.p_char, got: cython.Py_ssize_t) -> None:
         """`got` bytes came from a relayed client."""
@@ -201,7 +201,7 @@ class Pump(Carrier):
             self.resume(client)
             return
         if client.leaving and not session.answering():
-            self.host.client_gone(client, "")
+            self.keeper.client_gone(client, "")
             return
         blocked = session.turns and not client.session.rules.block and session.status != IDLE
         if not self.let_go(client) and blocked:
@@ -353,6 +353,6 @@ class Pump(Carrier):
         elif link.mode == RAW:
             self.host.raw_gone(link)
         elif isinstance(link, ClientLink):
-            self.host.client_gone(link, "client unexpected eof")
+            self.keeper.client_gone(cython.cast(ClientLink, link), "client unexpected eof")
         else:
             self.host.server_gone(link, "server conn crashed?")

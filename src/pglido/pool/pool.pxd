@@ -22,6 +22,7 @@ cdef class Pool:
     cdef public dict slots
     cdef public list idle
     cdef public Line line
+    cdef public Py_ssize_t clients
     cdef public Py_ssize_t opening
     cdef public Py_ssize_t leases
     cdef public Py_ssize_t granted

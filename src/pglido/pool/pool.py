@@ -106,7 +106,7 @@ class Slot:
 
 
 class Pool:
-    """One worker's part of the pool `key` = (database, user towards the server)."""
+    """One worker's part of the pool `key` = (database, user towards the server); `clients` of it are logged in."""
 
     def __init__(self, key: tuple[str, str], limits: Limits, chance: Callable[[], float]) -> None:
         self.key = key
@@ -116,6 +116,7 @@ class Pool:
         self.slots: dict[Slot, None] = {}
         self.idle: list[Slot] = []
         self.line = Line()
+        self.clients = 0
         self.opening = 0
         self.leases = 0
         self.granted = 0

@@ -68,7 +68,7 @@ class Clock:
             host.carry_out(live)
             if live.hub is not None:
                 live.hub.tick(now)
-            if live.policy.closed and live.policy.unused() and not live.clients:
+            if live.policy.closed and live.policy.unused() and not live.policy.clients:
                 del host.pools[live.key]
         self._look_at_functions(now)
         for backend in list(host.backends):

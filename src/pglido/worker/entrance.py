@@ -155,7 +155,7 @@ async def _proved(host: Host, guest: Guest, stream: Stream, packet: bytes, start
     guest.pool = live.policy
     if pool.user != pool.pool_user:
         live.by_user[pool.user] = pool
-    live.clients += 1
+    live.policy.clients += 1
     live.stats.logins += 1
     if pool.pool_mode == PoolMode.LISTEN:
         if start.wants_replication:

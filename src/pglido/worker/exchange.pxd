@@ -36,7 +36,8 @@ cdef class Exchange(Keeper):
     @cython.locals(pool=Pool, guest=Guest, session=Client, slot=Slot, now=double, birth=object)
     cpdef bint attach(self, ClientLink client) except -1
 
-    cpdef void client_gone(self, Guest guest, str why) except *
+    @cython.locals(guest=Guest)
+    cpdef void client_gone(self, ClientLink client, str why) except *
 
     @cython.locals(ticket=Ticket)
     cpdef void end(self, Guest guest, str why, bytes last=*) except *

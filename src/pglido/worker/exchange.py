@@ -165,8 +165,9 @@ class Exchange(Keeper):
             guest.cancel_wanted = False
             self.outside.cancel_soon(guest)
 
-    def client_gone(self, guest: Guest, why: str) -> None:
+    def client_gone(self, client: ClientLink, why: str) -> None:
         """A client left (`why` empty: with Terminate), or must go: the session's fault is told to it."""
+        guest: Guest = client  # type: ignore[assignment]
         fault = guest.session.fault
         if fault is not None and not guest.eof:
             self.kill(guest, *fault)
@@ -191,7 +192,7 @@ class Exchange(Keeper):
         if guest.peer is not None:
             self.part_raw(guest)
         if guest.live is not None:
-            guest.live.clients -= 1
+            guest.pool.clients -= 1
         self.board.release(guest.claims)
         guest.claims = ()
         if guest.eof or guest.broken:

@@ -141,7 +141,7 @@ class Hub:
 
     def wanted(self) -> bool:
         """Is a connection needed?"""
-        listening = self.live.settings.pool_mode == PoolMode.LISTEN and self.live.clients > 0
+        listening = self.live.settings.pool_mode == PoolMode.LISTEN and self.live.policy.clients > 0
         return not self.closed and (bool(self.topics) or listening)
 
     async def reported(self) -> dict[str, str]:

@@ -113,7 +113,6 @@ class LivePool:
     profiles: OrderedDict[Settings, Profile] = field(default_factory=OrderedDict)
     version: int = 0
     turn: int = 0
-    clients: int = 0
     planned: bool = False
     context: ssl.SSLContext | None = None
     secrets: dict[str, str] = field(default_factory=dict)
@@ -128,7 +127,7 @@ class LivePool:
         """How many servers to keep now: min_pool_size holds where the user is forced, or while there are clients."""
         if self.settings.pool_mode == PoolMode.LISTEN:
             return 0
-        return self.policy.limits.minimum if self.clients or self.settings.server_user else 0
+        return self.policy.limits.minimum if self.policy.clients or self.settings.server_user else 0
 
     def adopt(self, settings: PoolSettings, minimum: int, max_packet: int) -> bool:
         """Take new settings; returns whether the servers must be replaced. Raises OSError for bad TLS files."""

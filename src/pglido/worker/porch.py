@@ -397,7 +397,7 @@ class Porch:
         guest.live = live
         guest.pool = regular.pool
         guest.known_as = regular.known_as
-        live.clients += 1
+        regular.pool.clients += 1
         regular.stats.logins += 1
         greet(self.host, guest, regular, last)
         if guest.inbox is not None:

@@ -234,7 +234,7 @@ def databases(worker: "Worker") -> list[Row]:
             live.key[0], {"name": live.key[0], "current_connections": 0, "current_client_connections": 0}
         )
         row["current_connections"] += len(live.policy.slots)
-        row["current_client_connections"] += live.clients
+        row["current_client_connections"] += live.policy.clients
     return list(sums.values())
 
 

@@ -102,7 +102,8 @@ class World:
         self.pump = Pump()
         self.killed: list[tuple[Guest, str]] = []
         config = Config(settings=Settings(), databases={"d": Database(**database)})
-        live = type("Live", (), {"settings": config.pool("d", "u"), "key": ("d", "u"), "clients": 0})()
+        policy = type("Policy", (), {"clients": 0})()
+        live = type("Live", (), {"settings": config.pool("d", "u"), "key": ("d", "u"), "policy": policy})()
         host: Any = type("Host", (), {"pump": self.pump, "kill": self.kill})()
         self.hub = Hub(host, live)  # type: ignore[arg-type]
         self.ear = Ear(self.hub)
@@ -300,7 +301,7 @@ def test_nobody_waits_for_ever(world: World) -> None:
 def test_kept_for_clients_of_a_listen_only_database(world: World) -> None:
     live: Any = world.hub.live
     assert not world.hub.wanted()
-    live.clients = 1
+    live.policy.clients = 1
     assert not world.hub.wanted()
     live.settings = Config(databases={"d": Database(pool_mode=PoolMode.LISTEN)}).pool("d", "u")
     assert world.hub.wanted()
