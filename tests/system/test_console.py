@@ -172,7 +172,7 @@ def test_nonsense_at_the_console_disturbs_nobody(shared_pooler: MakePooler, clus
 
 
 def test_errors_of_pglido_name_the_connection(pooler: MakePooler) -> None:
-    pool = pooler(query_wait_timeout=0.3, default_pool_size=1)
+    pool = pooler(query_wait_timeout=0.3, default_pool_size=1, workers=1)
     holder, waiting = pool.wire(), pool.wire()
     holder.run("BEGIN")
     waiting.send(m.query("SELECT 1"))

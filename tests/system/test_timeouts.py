@@ -43,7 +43,7 @@ def test_query_timeout_counts_each_query(pooler: MakePooler) -> None:
 
 
 def test_query_wait_timeout(pooler: MakePooler) -> None:
-    pool = pooler(default_pool_size=1, query_wait_timeout=0.5, users={"app": {}, "app2": {"query_wait_timeout": 30}})
+    pool = pooler(default_pool_size=1, query_wait_timeout=0.5, workers=1)
     holder, waiting = pool.wire(), pool.wire()
     holder.run("BEGIN")
     waiting.send(m.query("SELECT 1"))
