@@ -33,14 +33,12 @@ cdef class Asking(Pump):
     cdef KernelRing ring
     cdef list changed
     cdef list ripe
-    cdef list aside
     cdef list flights
 
-    cdef void land(self) except *
     cdef void change(self, Link link) except *
     cdef bint ours(self, Link link) noexcept
     cdef void say(self, Link link) except *
     cdef void say_in(self, Link link) except *
     cdef void say_out(self, Link link) except *
     cdef void say_watched(self, Watched watched) except *
-    cdef void enter(self, int timeout) except *
+    cdef void say_all(self) except *

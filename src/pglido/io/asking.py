@@ -31,23 +31,16 @@ class Asking(Pump):
     """The pump on an io_uring, as far as it speaks; `RingPump` listens.
 
     `changed` are links about which something is to be said, `ripe` those of which something is to be told without the
-    kernel, `aside` results that wait for the next round.
+    kernel.
     """
 
     def __init__(self, host: Keeper) -> None:
         super().__init__(host)
         self.changed: list[Any] = []
         self.ripe: list[Any] = []
-        self.aside: list[Any] = []
         # Links whose `queue` goes with this call to the kernel.
         self.flights: list[Any] = []
         self.ring = KernelRing()
-
-    # Its other half.
-
-    def land(self) -> None:
-        """What the sends of a call came to."""
-        raise NotImplementedError
 
     # What is wanted.
 
@@ -172,8 +165,8 @@ class Asking(Pump):
         watched.polled_mask = watched.mask
         Py_INCREF(watched)
 
-    def enter(self, timeout: cython.int) -> None:
-        """Say all that is new, then wait up to `timeout` ms (-1: for ever) for a result."""
+    def say_all(self) -> None:
+        """Tell the kernel all that is new."""
         thing: object
         for thing in self.changed:
             if isinstance(thing, Link):
@@ -181,10 +174,3 @@ class Asking(Pump):
             else:
                 self.say_watched(cython.cast(Watched, thing))
         self.changed.clear()
-        if self.ripe or self.gone or self.aside:
-            timeout = 0
-        try:
-            self.ring.wait(timeout)
-        finally:
-            if self.flights:
-                self.land()

@@ -15,13 +15,6 @@ cdef inline int decimal(char* text, unsigned long long number) noexcept nogil:
         number //= 10
     return size
 
-cdef inline void big_endian(char* data, unsigned int number) noexcept nogil:
-    """Write an int32 of the wire to four bytes."""
-    data[0] = <char>(number >> 24)
-    data[1] = <char>(number >> 16 & 0xFF)
-    data[2] = <char>(number >> 8 & 0xFF)
-    data[3] = <char>(number & 0xFF)
-
 cdef inline char* append(char* end, const char* text, Py_ssize_t size) noexcept nogil:
     """Copy bytes to the end of a text; returns where it ends then."""
     memcpy(end, text, size)

@@ -7,7 +7,10 @@ cdef int LENT_SIZE, CLIENT_BULK, CALM, MUCH, QUEUE_LIMIT, SLICE
 
 cdef class RingPump(Asking):
     cdef Py_ssize_t got
+    cdef list aside
 
+    cdef void enter(self, int timeout) except *
+    cdef void land(self) except *
     cdef int bulk(self, Link link) noexcept
     cdef void fell_short(self, Link link, int result) except *
     cdef void reap(self, list out) except *

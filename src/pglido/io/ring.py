@@ -59,6 +59,8 @@ class RingPump(Asking):
 
     def __init__(self, host: Keeper) -> None:
         super().__init__(host)
+        # Results that wait for the next round.
+        self.aside: list[Any] = []
         self.got = 0
 
     # Bytes.
@@ -114,6 +116,17 @@ class RingPump(Asking):
         return CLIENT_BULK if isinstance(link, ClientLink) else LENT_SIZE
 
     # What happened.
+
+    def enter(self, timeout: cython.int) -> None:
+        """Say all that is new, then wait up to `timeout` ms (-1: for ever) for a result."""
+        self.say_all()
+        if self.ripe or self.gone or self.aside:
+            timeout = 0
+        try:
+            self.ring.wait(timeout)
+        finally:
+            if self.flights:
+                self.land()
 
     def turn(self, timeout: cython.int) -> list[Any]:
         link: Link

@@ -32,12 +32,16 @@ cdef inline long long length(const unsigned char* data, Py_ssize_t at) noexcept:
     number = number << 8 | data[at + 2]
     return number << 8 | data[at + 3]
 
+cdef inline void big_endian(char* data, unsigned int number) noexcept nogil:
+    """Write an int32 of the wire to four bytes."""
+    data[0] = <char>(number >> 24)
+    data[1] = <char>(number >> 16 & 0xFF)
+    data[2] = <char>(number >> 8 & 0xFF)
+    data[3] = <char>(number & 0xFF)
+
 cdef inline bytes four(unsigned int number):
     cdef char text[4]
-    text[0] = <char>(number >> 24)
-    text[1] = <char>(number >> 16 & 0xFF)
-    text[2] = <char>(number >> 8 & 0xFF)
-    text[3] = <char>(number & 0xFF)
+    big_endian(text, number)
     return PyBytes_FromStringAndSize(text, 4)
 
 cdef inline bytes xor(bytes left, bytes right):

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cython.cimports.libc.string import memcpy
-from cython.cimports.pglido.io.figures import append, big_endian
+from cython.cimports.pglido.io.figures import append
+from cython.cimports.pglido.wire.octets import big_endian
 
 from ..io.dial import Address
 from ..io.links import UNSET, ClientLink, ServerLink
