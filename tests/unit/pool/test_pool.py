@@ -150,6 +150,41 @@ def test_a_lease_that_nobody_needs_goes_back(bench: Make) -> None:
     assert it.plan() == [("RETURN", 3)]
 
 
+def test_a_lease_that_came_too_late_is_kept_for_the_next_peak(bench: Make) -> None:
+    it = bench()
+    ticket = it.ticket()
+    assert it.plan() == [("WANT", 1)]
+    it.pool.line.leave(ticket)
+    it.granted(1)
+    assert it.plan() == []
+    it.now += 0.1
+    it.ticket()
+    assert it.pool.hungry(it.now)
+    assert len(it.connects()) == 1
+
+
+def test_a_lease_that_came_too_late_goes_back_after_a_while(bench: Make) -> None:
+    it = bench()
+    ticket = it.ticket()
+    it.plan()
+    it.pool.line.leave(ticket)
+    it.granted(1)
+    it.now += it.module.SPARE - 0.01
+    assert it.plan() == []
+    it.now += 0.02
+    assert it.plan() == [("RETURN", 1)]
+    assert it.pool.unused()
+
+
+def test_a_closed_pool_keeps_no_lease(bench: Make) -> None:
+    it = bench()
+    it.ticket()
+    it.plan()
+    it.granted(1)
+    it.pool.closed = True
+    assert ("RETURN", 1) in it.plan()
+
+
 def test_a_lease_of_a_closed_server_goes_back(bench: Make) -> None:
     it = bench()
     (slot,) = it.idle(1)
