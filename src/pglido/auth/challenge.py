@@ -5,7 +5,6 @@ For the rules by which a refusal tells and costs the same for everybody see `cli
 """
 
 import string
-from binascii import a2b_base64
 from hmac import compare_digest
 
 from ..wire import octets
@@ -25,6 +24,7 @@ from .scram import (
     digest,
     fresh_nonce,
     sign,
+    unbase64,
 )
 from .secrets import KEY_SIZE, Credentials, Plain, Secret, Verifier
 
@@ -303,7 +303,7 @@ class Challenge:
         if octets.cut(body, binding + 3, nonce) != self._nonce:
             raise violation("invalid SCRAM response", "nonce does not match")
         try:
-            proof = a2b_base64(octets.cut(body, last + 2, size), strict_mode=True)
+            proof = unbase64(octets.cut(body, last + 2, size))
         except ValueError:
             proof = b""
         if len(proof) != KEY_SIZE:

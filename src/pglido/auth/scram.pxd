@@ -24,3 +24,5 @@ cpdef bytes digest(bytes key)
 cpdef bytes sign(bytes key, bytes auth_message)
 
 cpdef bytes base64(bytes data)
+
+cpdef bytes unbase64(bytes text)

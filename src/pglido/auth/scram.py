@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from binascii import b2a_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -123,3 +123,8 @@ def fresh_nonce(rng: Random) -> bytes:
 def base64(data: bytes) -> bytes:
     """Base64 on one line."""
     return b2a_base64(data, newline=False)
+
+
+def unbase64(text: bytes) -> bytes:
+    """Decode Base64, strictly: no other character, no missing or surplus padding. Raises ValueError."""
+    return a2b_base64(text, strict_mode=True)

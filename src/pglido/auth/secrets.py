@@ -3,14 +3,13 @@
 None of them shows its content in a `repr`, so that none ends up in a log.
 """
 
-import binascii
 import hashlib
 import re
 from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .scram import Keys
+from .scram import Keys, unbase64
 
 KEY_SIZE = 32
 SALT_SIZE = 16  # PostgreSQL's SCRAM_DEFAULT_SALT_LEN.
@@ -92,11 +91,6 @@ def _parse_verifier(text: str) -> Verifier | None:
     if not 1 <= iterations < 2**31 or len(stored) != KEY_SIZE or len(server) != KEY_SIZE:
         return None
     return Verifier(iterations, salt, stored, server)
-
-
-def unbase64(text: bytes) -> bytes:
-    """Decode Base64, strictly: no other character, no missing or surplus padding. Raises ValueError."""
-    return binascii.a2b_base64(text, strict_mode=True)
 
 
 def raw(text: str) -> bytes:

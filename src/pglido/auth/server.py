@@ -25,7 +25,6 @@ from .secrets import (
     md5_response,
     md5_secret,
     raw,
-    unbase64,
 )
 
 # Methods a server may ask for that this side does not know (protocol chapter, "Start-up").
@@ -152,7 +151,7 @@ def _server_first(data: bytes, own_nonce: bytes) -> tuple[bytes, bytes, int]:
     if not 1 <= iterations <= scram.MAX_ITERATIONS:
         raise _broken(f"{iterations} SCRAM iterations, of which at most {scram.MAX_ITERATIONS} are done here")
     try:
-        return nonce, unbase64(match["salt"]), iterations
+        return nonce, scram.unbase64(match["salt"]), iterations
     except ValueError:
         raise _broken("a SCRAM salt that is not Base64") from None
 
@@ -178,7 +177,7 @@ def _check_signature(data: bytes, expected: bytes) -> None:
     if match["signature"] is None:
         raise _failed(f"the server refused the SCRAM exchange: {match['error']!a}")
     try:
-        signature = unbase64(match["signature"])
+        signature = scram.unbase64(match["signature"])
     except ValueError:
         signature = b""
     if len(signature) != KEY_SIZE or not compare_digest(signature, expected):

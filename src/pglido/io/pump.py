@@ -292,8 +292,6 @@ class Pump(Carrier):
 
     def failed(self, link: Link) -> None:
         """A bug met with this link: no byte of what was being done is sent, and the host ends it."""
-        self.to_client.clear()
-        self.to_server.clear()
         self.host.failed(link)
 
     def on_event(self, link: Link, events: cython.uint) -> None:

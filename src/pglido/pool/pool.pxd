@@ -45,5 +45,5 @@ cdef class Pool:
     @cython.locals(ticket=Ticket)
     cpdef Ticket freed(self, Slot slot, object settings, double now)
 
-    @cython.locals(needed=Py_ssize_t, pause=double)
+    @cython.locals(needed=Py_ssize_t)
     cpdef bint hungry(self, double now) except -1

@@ -210,8 +210,7 @@ class Pool:
             return False
         if self.problem is not None or self.idle or self.leases > len(self.slots):
             return True
-        pause = WANT_INTERVAL if needed > self.asked + self.asked // 4 else WANT_AGAIN
-        return now >= self.asked_at + pause
+        return now >= self.asked_at + self._pause(needed)
 
     # Reports.
 

@@ -156,15 +156,8 @@ class Client(Rewriting):
         if server.retry.step:
             server.retry.goes_on(kind, src, at, total if have == total else 0)
         if kind == QUERY:
-            if have < total and self._must_be_whole(src, at, have, total):
-                return self.await_whole(total)
-            if self._waits(src, at, have, total, to_server, buf):
-                return 0
-            self.unnamed = server.prepared.unnamed = None
-            if have > 5 and (src[at + 5] | 0x20) == 0x64 and _statements.purges(src[at + 5 : at + have]):
-                server.purge_query = True
-            server.owe(QUERYING)
-        elif kind == EXECUTE:
+            return self._query(server, src, at, have, total, to_server, buf)
+        if kind == EXECUTE:
             server.prepared.executed()
             server.owe(EXECUTING)
         elif kind == SYNC:
@@ -186,6 +179,18 @@ class Client(Rewriting):
                 return self.plain(kind, src, at, have, total, to_server, buf)
             return self.rewrite(kind, src, at, have, total, to_server, buf)
         return self.pass_on(src, at, have, total, to_server, buf)
+
+    def _query(self, server: Server, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
+        """A Query, or its beginning."""
+        if have < total and self._must_be_whole(src, at, have, total):
+            return self.await_whole(total)
+        if self._waits(src, at, have, total, out, buf):
+            return 0
+        self.unnamed = server.prepared.unnamed = None
+        if have > 5 and (src[at + 5] | 0x20) == 0x64 and _statements.purges(src[at + 5 : at + have]):
+            server.purge_query = True
+        server.owe(QUERYING)
+        return self.pass_on(src, at, have, total, out, buf)
 
     def _waits(self, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> bool:
         """What this query may do to the session is noted; must it wait?"""
