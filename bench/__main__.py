@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import argparse
 import resource
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 
 from pglido import embedded
+from pglido.cli import frame
 from pglido.cli.progress import Progress
 
 from . import contestants, database, document, machine, plot, report, rounds, scenarios
 from .load import Size, idle_clients
 from .results import Results
 
-ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 FILES = 65_536  # that a process may open: 10,000 idle clients and room
 DOORS = 5  # that a contestant may have open at once, each with a pool, and some to spare
 COPIED, COPIED_QUICK = 1_000_000_000, 100_000_000
@@ -33,8 +31,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help="1 second, 2 rounds and 100 MB of COPY")
-    parser.add_argument("--rounds", type=_positive, help="how often (5)")
-    parser.add_argument("--seconds", type=_positive, help="how long each measurement takes (3)")
+    parser.add_argument("--rounds", type=frame.positive, help="how often (5)")
+    parser.add_argument("--seconds", type=frame.positive, help="how long each measurement takes (3)")
     parser.add_argument("--only", default="", metavar="NAME,...", help="these scenarios; a name may end in *")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything, each round included")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the ratios")
@@ -62,19 +60,10 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     return asked
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
 def main(words: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0, 1 when it can't run or nothing was measured, 130 when interrupted."""
     asked = arguments(words)
-    # SIGINT too: what a shell starts in the background begins with it ignored.
-    for end in ENDS:
-        signal.signal(end, _interrupt)
+    frame.end_in_order()
     results = Results([], asked.scenarios)
     interrupted = False
     try:
@@ -89,15 +78,8 @@ def main(words: Sequence[str] | None = None) -> int:
         print(f"\n{report.terminal(results)}\n")
         _write(asked, results, complete=not interrupted)
     if interrupted:
-        return 130
+        return frame.INTERRUPTED
     return 0 if results.rounds else 1
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End in order; a second signal changes nothing, for all that is stopped then has its deadline."""
-    for end in ENDS:
-        signal.signal(end, signal.SIG_IGN)
-    raise KeyboardInterrupt
 
 
 def _run(asked: argparse.Namespace, results: Results, progress: Progress) -> None:

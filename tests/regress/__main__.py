@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from pglido import embedded
+from pglido.cli import frame
 from pglido.cli.child import ChildError
 from pglido.cli.progress import Progress
 
@@ -31,8 +30,8 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--event-backend", choices=("auto", "epoll", "io_uring"), default="auto", help="pglido's (auto)"
     )
-    parser.add_argument("--pool", type=_positive, default=8, help="pglido's default_pool_size (8)")
-    parser.add_argument("--jobs", type=_positive, default=4, help="tests at a time (4)")
+    parser.add_argument("--pool", type=frame.positive, default=8, help="pglido's default_pool_size (8)")
+    parser.add_argument("--jobs", type=frame.positive, default=4, help="tests at a time (4)")
     parser.add_argument("--only", default="", metavar="NAME,...", help="these tests, without a floor; many need others")
     parser.add_argument("--thorough", action="store_true", help="each lane twice, whatever the first two print")
     parser.add_argument("--floor", type=float, default=FLOOR, metavar="PERCENT", help=f"fail below ({FLOOR:.1f})")
@@ -46,33 +45,20 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     return asked
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
 def main(words: Sequence[str] | None = None) -> int:
     """Returns the exit status: 0, 1 when pglido is seen or the tests can't be replayed, 130 when interrupted."""
     asked = arguments(words)
-    # SIGINT too: what a shell starts in the background begins with it ignored.
-    for end in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(end, _interrupt)
+    frame.end_in_order()
     try:
         with tempfile.TemporaryDirectory(prefix="pglido-regress-") as folder:
             verdicts = compare(asked, asked.keep or Path(folder))
     except KeyboardInterrupt:
-        return 130
+        return frame.INTERRUPTED
     except (lanes.RegressError, KnownError, embedded.EmbeddedError, ChildError) as error:
         print(f"\nregress: {error}", file=sys.stderr)
         return 1
     print(f"\n{report.terminal(verdicts, asked.floor)}")
     return int(bool(report.names(verdicts, Kind.WRONG)) or report.share(verdicts) < asked.floor)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def compare(asked: argparse.Namespace, folder: Path) -> list[Verdict]:

