@@ -1,5 +1,6 @@
 """In transaction mode a session's state follows its client, or keeps the client on its server; nobody else meets it."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from harness.pooler import Pooler
 from harness.proxy import Proxy
 from harness.waiting import eventually
 from harness.wire import Wire, error_in, kinds
+from pglido.worker.studies import NEWS
 
 from .test_cancel import cancel
 
@@ -758,6 +760,51 @@ def test_function_that_is_called_where_rows_are_written_is_heeded(pooler: MakePo
     assert tenant_elsewhere(pool) == ""
     assert wire.one("SHOW app.tenant") == "one"
     wire.run("DROP TABLE u_table; DROP FUNCTION u_function(), u_last()")
+
+
+def test_function_made_by_way_of_another_worker_is_heeded(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=8, workers=2)
+    wires = [pool.wire() for _ in range(8)]
+    for wire in wires:
+        wire.run("SELECT 1")
+    wires[0].run(function("BEGIN RETURN set_config('app.tenant', 'one', false); END"))
+    # Two looks at the clock, and a transaction of everybody.
+    time.sleep(1)
+    for wire in wires:
+        wire.run("SELECT 1")
+    for wire in wires:
+        wire.run("SELECT u_function()")
+        assert tenant_elsewhere(pool) == ""
+        assert wire.one("SHOW app.tenant") == "one"
+    wires[0].run("DROP FUNCTION u_function()")
+
+
+def test_function_made_past_the_pooler_is_heeded_soon(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    wire = pool.wire()
+    wire.run("SELECT 1")
+    with cluster.wire() as direct:
+        direct.run(function("BEGIN RETURN set_config('app.tenant', 'one', false); END"))
+    time.sleep(NEWS + 1)
+    wire.run("SELECT 1")
+    wire.run("SELECT u_function()")
+    assert tenant_elsewhere(pool) == ""
+    assert wire.one("SHOW app.tenant") == "one"
+    wire.run("DROP FUNCTION u_function()")
+
+
+def test_function_made_while_a_server_rested_is_heeded_when_it_was_checked(
+    pooler: MakePooler, cluster: Cluster
+) -> None:
+    pool = pooler(default_pool_size=2, workers=1, server_check_delay=0)
+    wire = pool.wire()
+    wire.run("SELECT 1")
+    with cluster.wire() as direct:
+        direct.run(function("BEGIN RETURN set_config('app.tenant', 'one', false); END"))
+    wire.run("SELECT u_function()")
+    assert tenant_elsewhere(pool) == ""
+    assert wire.one("SHOW app.tenant") == "one"
+    wire.run("DROP FUNCTION u_function()")
 
 
 def test_functions_of_the_database_that_a_pool_has_moved_to_are_known(pooler: MakePooler, cluster: Cluster) -> None:

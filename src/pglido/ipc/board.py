@@ -36,6 +36,7 @@ class Column(enum.IntEnum):
     SERVERS = 2  # server connections, open or being opened
     ACCEPTED = 3  # connections accepted since the worker started
     CRASHES = 4  # written by the supervisor: survives `clear`
+    FINDINGS = 5  # how often a worker found another function that matters (see `worker.studies`)
 
 
 KEPT = (Column.CRASHES,)

@@ -13,9 +13,11 @@ cdef class Functions:
     cdef public frozenset vague
     cdef public frozenset counting
     cdef public long long version
+    cdef public long long findings
     cdef public object since
 
     cpdef void learn(self, object found) except *
+    cdef tuple _matter(self)
 
 cdef class Rules:
     cdef public bint rewrite

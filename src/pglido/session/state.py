@@ -39,12 +39,13 @@ class Functions:
 
     `triggers`: may one of them be called where rows are written? `settings` are the custom settings that they name;
     `vague` are the names of functions that put names of settings together, `counting` of those that ask for the values
-    of sequences. `version` is another whenever calling a function may do what it didn't;
+    of sequences. `version` is another whenever calling a function may do what it didn't, `findings` how often it was
+    found that what is known is not what there is;
     `since` is what news are to be asked for with, None where all must be asked for: at first, now and then, and as long
     as there are triggers or very many functions that matter.
     """
 
-    __slots__ = ("counting", "known", "settings", "since", "touchy", "triggers", "vague", "version")
+    __slots__ = ("counting", "findings", "known", "settings", "since", "touchy", "triggers", "vague", "version")
 
     def __init__(self) -> None:
         self.known = False
@@ -54,6 +55,7 @@ class Functions:
         self.vague: frozenset[bytes] = frozenset()
         self.counting: frozenset[bytes] = frozenset()
         self.version = 0
+        self.findings = 0
         self.since: Since | None = None
 
     def learn(self, found: Any) -> None:
@@ -64,7 +66,7 @@ class Functions:
             return
         if not isinstance(found, dict) or not SAID.issubset(found):
             raise ValueError("not what there is about functions")
-        self.known = True
+        before = self._matter()
         touchy = _names(found["names"]) or None
         if touchy != self.touchy or found["triggers"] != self.triggers:
             self.version += 1
@@ -73,12 +75,18 @@ class Functions:
         self.settings = tuple(found["settings"] or ())
         self.vague = _names(found["vague"])
         self.counting = _names(found["counts"])
+        if self.known and self._matter() != before:
+            self.findings += 1
+        self.known = True
         # In another encoding a name would be another; and what triggers do ends with them, which is no news.
         names = tuple(found["names"] or ())
         spelled = "".join(names)
         tellable = spelled.isascii() and len(spelled) <= LONGEST_NAMES and not self.triggers
         place, bearers = str(found.get("place", "")), int(found.get("bearers") or 0)
         self.since = _since(place, found, names, bearers) if tellable else None
+
+    def _matter(self) -> tuple[object, ...]:
+        return self.touchy, self.triggers, self.settings, self.vague, self.counting
 
 
 def _names(found: list[str] | None) -> frozenset[bytes]:

@@ -5,11 +5,9 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from ..pool.pool import BUSY
-from ..pool.pool import IDLE as IDLE_SLOT
 from ..wire.codes import IDLE
-from ..wire.sql import DEFINES
 from .links import Guest
+from .studies import Studies
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -18,8 +16,6 @@ log = logging.getLogger("pglido.worker")
 
 # Seconds between two looks; PgBouncer's housekeeping has the same grain.
 TICK = 0.333
-# Seconds between two looks at what functions a database has; those made by way of pglido are noticed at once.
-STUDY = 300.0
 # Clients without a server are looked at so many at a time, and all of them in so many looks: ten thousand took four
 # milliseconds, in which nobody was served.
 PART = 500
@@ -34,7 +30,7 @@ class Clock:
     def __init__(self, worker: "Worker") -> None:
         self.worker = worker
         self._timer: asyncio.TimerHandle | None = None
-        self._study_at = time.monotonic() + STUDY
+        self._studies = Studies(worker.host, time.monotonic())
         self._unseen: list[int] = []
         self._guests_at = 0.0
 
@@ -70,7 +66,7 @@ class Clock:
                 live.hub.tick(now)
             if live.policy.closed and live.policy.unused() and not live.policy.clients:
                 del host.pools[live.key]
-        self._look_at_functions(now)
+        self._studies.look(now)
         for backend in list(host.backends):
             if backend.deadline and now > backend.deadline:
                 host.server_gone(backend, "no answer in time while being cleaned or checked")
@@ -84,16 +80,6 @@ class Clock:
         if host.draining:
             self._drain(now)
         return pressed
-
-    def _look_at_functions(self, now: float) -> None:
-        """Now and then one server of each pool is asked what functions there are."""
-        if now < self._study_at:
-            return
-        self._study_at = now + STUDY
-        for backend in {backend.live: backend for backend in self.worker.host.backends}.values():
-            if backend.live.rules.heeded and backend.slot.state in (IDLE_SLOT, BUSY):
-                backend.live.rules.functions.since = None
-                backend.session.setup.suspect |= DEFINES
 
     def _look_at_guests(self, now: float) -> None:
         host = self.worker.host

@@ -287,9 +287,17 @@ class Host(Exchange):
             case _:
                 self.outside.tell_broker(live, plan)
 
+    def _study(self, backend: Backend) -> None:
+        """Ask what functions there are, before the next client meets this server."""
+        backend.session.setup.suspect |= DEFINES
+        self.pump.send(backend, backend.session.own(backend.session.setup.question()))
+
     def _check(self, slot: Slot) -> None:
         backend: Backend = slot.server
         query = backend.live.settings.server_check_query
+        if backend.live.rules.heeded and backend.live.rules.functions.since is not None:
+            # It has rested: who knows what was made meanwhile.
+            self._study(backend)
         backend.deadline = self.pump.now + backend.live.settings.server_connect_timeout
         self.pump.send(backend, backend.session.ask("" if query == EMPTY_CHECK else query))
 
@@ -339,8 +347,7 @@ class Host(Exchange):
         birth = backend.slot.birth
         replicates = isinstance(birth, _settings.Settings) and "replication" in birth.values
         if backend.live.rules.heeded and not functions.known and not replicates:
-            backend.session.setup.suspect |= DEFINES
-            self.pump.send(backend, backend.session.own(backend.session.setup.question()))
+            self._study(backend)
         if query:
             backend.deadline = self.pump.now + backend.live.settings.server_connect_timeout
             self.pump.send(backend, backend.session.ask(query))

@@ -99,7 +99,8 @@ def tls_files(settings: PoolSettings) -> TlsFiles:
 class LivePool:
     """The pool of `key` in this worker. `credentials` log in to its servers: those of the last client that could.
 
-    `version` is another whenever what `profiles` say is no longer true.
+    `version` is another whenever what `profiles` say is no longer true; of so many `findings` others were told (see
+    `studies`).
     """
 
     key: tuple[str, str]
@@ -118,6 +119,7 @@ class LivePool:
     secrets: dict[str, str] = field(default_factory=dict)
     by_user: dict[str, PoolSettings] = field(default_factory=dict)
     hub: "Hub | None" = None
+    findings: int = 0
 
     def settings_for(self, user: str) -> PoolSettings:
         """The settings that hold for clients of this name: where the pool's user is forced, they may differ."""
