@@ -351,11 +351,12 @@ class Setup:
 
     def stained(self) -> bool:
         """Is, or may there be, something that the next client must not meet?"""
-        return self.suspect | self.pins | self._asked[0] != 0
+        return (self.suspect | self.pins | self._asked[0]) & ~DEFINES != 0
 
     def cleaned(self) -> None:
-        """All was discarded."""
-        self.suspect = self.pins = self._doubt = 0
+        """All was discarded; what there is of functions is still to be asked."""
+        self.suspect &= DEFINES
+        self.pins = self._doubt = 0
         self.heard = self._brought = self._marked = self.needs_mark = False
         self.counter = 0
         self.names = set()

@@ -86,16 +86,15 @@ class Host(Exchange):
         elif backend.reset_due or setup.stained():
             backend.reset_due = False
             query = DISCARD if setup.stained() else backend.live.settings.server_reset_query
-            studies = setup.suspect & DEFINES
             setup.cleaned()
             if query:
                 self.pump.send(backend, session.ask(query))
             else:
                 self.rested(backend)
-            if studies:
-                # What became of functions is for all to know, also when the client has left meanwhile.
-                setup.suspect |= studies
-                self.pump.send(backend, session.own(setup.question()))
+        elif setup.suspect:
+            # What there is of functions is for all to know, also when the client has left meanwhile.
+            backend.deadline = self.pump.now + backend.live.settings.server_connect_timeout
+            self.pump.send(backend, session.own(setup.question()))
         elif setup.settings.hasty and setup.settings is not setup.home:
             # It would end while it rests, or just when the next client gets it.
             backend.deadline = self.pump.now + (backend.live.settings.cancel_wait_timeout or 10.0)
@@ -287,17 +286,9 @@ class Host(Exchange):
             case _:
                 self.outside.tell_broker(live, plan)
 
-    def _study(self, backend: Backend) -> None:
-        """Ask what functions there are, before the next client meets this server."""
-        backend.session.setup.suspect |= DEFINES
-        self.pump.send(backend, backend.session.own(backend.session.setup.question()))
-
     def _check(self, slot: Slot) -> None:
         backend: Backend = slot.server
         query = backend.live.settings.server_check_query
-        if backend.live.rules.heeded and backend.live.rules.functions.since is not None:
-            # It has rested: who knows what was made meanwhile.
-            self._study(backend)
         backend.deadline = self.pump.now + backend.live.settings.server_connect_timeout
         self.pump.send(backend, backend.session.ask("" if query == EMPTY_CHECK else query))
 
@@ -347,7 +338,7 @@ class Host(Exchange):
         birth = backend.slot.birth
         replicates = isinstance(birth, _settings.Settings) and "replication" in birth.values
         if backend.live.rules.heeded and not functions.known and not replicates:
-            self._study(backend)
+            backend.session.setup.suspect |= DEFINES
         if query:
             backend.deadline = self.pump.now + backend.live.settings.server_connect_timeout
             self.pump.send(backend, backend.session.ask(query))
