@@ -23,6 +23,7 @@ cdef class Owing:
     cdef public bytes unsent
     cdef public bytearray notes
     cdef public bint purge_query
+    cdef public bint changing
     cdef public str fault
     cdef public bytes last_error
     cdef public bint told

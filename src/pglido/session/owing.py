@@ -19,9 +19,9 @@ from .statements import Good
 class Owing:
     """The session on one server connection: what is owed (`replies`), `prepared` and `setup` there.
 
-    `unsent` is what it must be sent next, which nobody asked for; `notes` are notifications that the client is to have
-    ahead of the ReadyForQuery that ends a transaction, as from PostgreSQL: libraries look for them there, and may not
-    look for what came right behind before more does.
+    `changing`: the transaction has changed the catalogs. `unsent` is what it must be sent next, which nobody asked for;
+    `notes` are notifications that the client is to have ahead of the ReadyForQuery that ends a transaction, as from
+    PostgreSQL: libraries look for them there, and may not look for what came right behind before more does.
     """
 
     __slots__ = (
@@ -30,6 +30,7 @@ class Owing:
         "_held",
         "_kind",
         "_need",
+        "changing",
         "client",
         "copying",
         "fault",
@@ -66,6 +67,7 @@ class Owing:
         self.turns = 0
         self.good: Good | None = None
         self.purge_query = False
+        self.changing = False
         self.fault = ""
         self.last_error = b""
         self.told = False

@@ -8,7 +8,7 @@ from pglido.session.server cimport Server
 
 cdef int BIND, CLOSE, DESCRIBE, FAILED_TRANSACTION, IDLE, PARSE
 cdef int BINDING, CLOSING, DESCRIBING, FAKE, PARSING, SWALLOW
-cdef int WAIT
+cdef int TEMP, WAIT
 cdef Py_ssize_t LONGEST, NAME_SIZE, SMALL, NAMES_FIRST, LONGEST_NAME
 
 cdef bint _begins_with_d(const unsigned char* src, Py_ssize_t at, Py_ssize_t stop) noexcept
@@ -29,6 +29,7 @@ cdef class Rewriting(Holding):
     @cython.locals(server=Server, prepared=Prepared, rest=bytes, have=Py_ssize_t, sure=bint)
     cdef Py_ssize_t _parse(self, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t rest_at, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 
+    cdef tuple _dialect(self, Server server)
     cdef bint _taken(self, bytes name, Prepared prepared) except -1
 
     @cython.locals(server=Server)

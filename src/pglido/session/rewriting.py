@@ -7,12 +7,15 @@ now; see `entries` for how the order of replies is kept, `prepared` for what a s
 from ..wire import messages
 from ..wire.codes import BIND, CLOSE, DESCRIBE, FAILED_TRANSACTION, IDLE, PARSE
 from ..wire.letters import LONGEST_NAME
+from ..wire.sql import TEMP
 from . import statements as _statements
 from .entries import BINDING, CLOSING, DESCRIBING, FAKE, PARSING, SWALLOW
 from .holding import SMALL, Holding
 from .outbox import Outbox
 from .prepared import NOTHING, Prepared
 from .retry import LONGEST
+from .server import Server
+from .statements import Dialect
 from .verdicts import WAIT
 
 # Bind and Describe: how much is awaited of a message too large to hold, for the names in front.
@@ -136,7 +139,7 @@ class Rewriting(Holding):
         prepared = server.prepared
         rest = src[rest_at:stop]
         have = stop - at
-        statement = _statements.intern(rest, self.settings.dialect) if name else None
+        statement = _statements.intern(rest, self._dialect(server)) if name else None
         if statement is not None and prepared.undecided(name, statement):
             self.verdict = WAIT
             return 0
@@ -166,6 +169,13 @@ class Rewriting(Holding):
             self.rules.counts.server_parses += 1
             out.put(buf, prepared.learn(name, statement, self.rules.max_statements, PARSING))
         return have
+
+    def _dialect(self, server: Server) -> Dialect:
+        """What decides what a text means; a temporary object may stand in front of another, for this client alone."""
+        dialect = self.settings.dialect
+        if (server.setup.suspect | server.setup.pins) & TEMP:
+            dialect += (("pg_temp", str(server.setup.number)),)
+        return dialect
 
     def _taken(self, name: bytes, prepared: Prepared) -> bool:
         """Would PostgreSQL say that there is such a statement already?"""

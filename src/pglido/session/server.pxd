@@ -9,8 +9,10 @@ cdef int COMMAND_COMPLETE, COPY_DATA, COPY_IN_RESPONSE, DATA_ROW, ERROR_RESPONSE
 cdef int ASKING, BINDING, CLOSING, DESCRIBING, EXECUTING, FAKE, KIND, PARSING, QUERYING, SWALLOW, SYNCING
 cdef bytes ANSWERS, LONG_KINDS
 cdef Py_ssize_t SHORT
-cdef int D, R
+cdef int A, C, D, L, R
 cdef Py_ssize_t RESET_SIZE, DISCARD_SIZE, DEALLOCATE_SIZE, MAX_MESSAGE, LARGE_ERROR
+
+cdef bint changes(int first, int second) noexcept
 
 cdef class Server(Owing):
     @cython.locals(pos=Py_ssize_t, step=Py_ssize_t, whole=bytes)

@@ -52,9 +52,8 @@ ANSWERS = bytes(_ANSWERS)
 RESET = b"RESET\0"
 DISCARD_ALL = b"DISCARD ALL\0"
 DEALLOCATE_ALL = b"DEALLOCATE ALL\0"
-DROP_TABLE = b"DROP TABLE\0"
-D = ord("D")
-R = ord("R")
+# The first two letters of the tags of ALTER, CREATE and DROP: after them a text may mean something else.
+A, C, D, L, R = map(ord, "ACDLR")
 RESET_SIZE = 4 + len(RESET)
 DISCARD_SIZE = 4 + len(DISCARD_ALL)
 DEALLOCATE_SIZE = 4 + len(DEALLOCATE_ALL)
@@ -66,6 +65,14 @@ LONG_KINDS = b"TDdVENAt"
 SHORT = 30000
 # An error larger than this is passed on without being looked into.
 LARGE_ERROR = 65536
+
+
+CHANGING = (b"ALTER ", b"CREATE ", b"DROP ")
+
+
+def changes(first: int, second: int) -> bool:
+    """Is it the tag of a command that changes the catalogs, as far as these letters tell?"""
+    return (second == R and first in (C, D)) or (first == A and second == L)
 
 
 class Server(Owing):
@@ -175,7 +182,7 @@ class Server(Owing):
             looked = size <= LARGE_ERROR
         elif kind == COMMAND_COMPLETE:
             looked = size in (RESET_SIZE, DISCARD_SIZE, DEALLOCATE_SIZE)
-            if have > 6 and src[at + 5] == D and src[at + 6] == R:
+            if have > 6 and changes(src[at + 5], src[at + 6]):
                 looked = True
         elif kind == DATA_ROW:
             looked = head == ASKING | SWALLOW
@@ -262,8 +269,12 @@ class Server(Owing):
                 return drop
             except ValueError as problem:
                 self.fault = f"server answered with garbage: {problem}"
-        elif body in (RESET, DISCARD_ALL, DEALLOCATE_ALL) or body.startswith(b"DROP "):
+        elif body in (RESET, DISCARD_ALL, DEALLOCATE_ALL):
             self._command_done(body, drop)
+        elif body.startswith(CHANGING):
+            # Now for this client, and for the others when it is committed.
+            self.changing = True
+            _statements.renew()
         return drop
 
     def _ready(self, status: int, head: int, drop: bool, out: Outbox, buf: bytes) -> bool:
@@ -277,6 +288,9 @@ class Server(Owing):
             self.skipping = self.open = False
         self.status = status
         self.copying = False
+        if self.changing and status == IDLE:
+            self.changing = False
+            _statements.renew()
         if self.setup.unread():
             self._learn(drop, out, buf)
         if head & SWALLOW:
@@ -346,12 +360,7 @@ class Server(Owing):
         self.skipping = self.prepared.skipped(self.client)
 
     def _command_done(self, tag: bytes, drop: bool) -> None:
-        """A command that takes back what others have set or made."""
-        if tag.startswith(b"DROP "):
-            if tag != DROP_TABLE:
-                # A type made anew under the same name is another type; of tables PostgreSQL takes care itself.
-                _statements.renew()
-            return
+        """A command that takes back what was set or prepared."""
         self.setup.resetting = tag in (RESET, DISCARD_ALL) or self.setup.resetting
         if tag == RESET:
             return

@@ -52,13 +52,18 @@ REPORTED = {
 # Those that every supported version reports.
 ALWAYS_REPORTED = frozenset(REPORTED) - {"default_transaction_read_only", "scram_iterations", "search_path"}
 
-# The settings that decide what the text of a statement means when it is parsed.
+# Who the session is: they change what it may set besides, and the first takes the second back.
+IDENTITY = ("session_authorization", "role")
+
+# The settings that decide what the text of a statement means when it is parsed; "$user" is in most search paths.
 DIALECT = (
+    *IDENTITY,
     "array_nulls",
     "client_encoding",
     "datestyle",
     "intervalstyle",
     "lc_monetary",
+    "search_path",
     "standard_conforming_strings",
     "timezone",
     "timezone_abbreviations",
@@ -66,8 +71,6 @@ DIALECT = (
     "xmloption",
 )
 
-# Who the session is: they change what it may set besides, and the first takes the second back.
-IDENTITY = ("session_authorization", "role")
 # No server lists these among its settings.
 UNLISTED = frozenset(IDENTITY)
 

@@ -56,8 +56,13 @@ def find(rest: bytes, dialect: Dialect) -> Statement | None:
     return _known.get((rest, dialect))
 
 
+def generation() -> int:
+    """Another whenever all that was known has become doubtful."""
+    return _generation
+
+
 def renew() -> None:
-    """A server could not use a statement any more, for what it was made of has changed: each next Parse is a true one.
+    """What statements are made of has changed: each next Parse is a true one.
 
     Clients that still use a statement by its name get what PostgreSQL says of it, as they would alone; a client that
     prepares the text again gets a new statement.
