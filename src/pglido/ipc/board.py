@@ -37,7 +37,7 @@ class Column(enum.IntEnum):
     ACCEPTED = 3  # connections accepted since the worker started
     CRASHES = 4  # written by the supervisor: survives `clear`
     FINDINGS = 5  # how often a worker found another function that matters (see `worker.studies`)
-    CHANGES = 6  # how often a worker learnt that statements may mean something else
+    DOUBTS = 6  # how often a worker learnt that prepared statements may mean something else
 
 
 KEPT = (Column.CRASHES,)

@@ -4,6 +4,8 @@
     SWALLOW    the server answers, but the client did not ask: the answer ends here
     FAKE       the client asked, but the server was not: the answer is made here, when its turn comes
 
+and besides STATEMENT: it is a shared statement that a Describe is about, not a portal.
+
 COPY_END is no question: it marks where the client ended its COPY data, which decides whether a Sync sent before
 it was read by the server or ignored (protocol chapter "COPY Operations").
 """
@@ -24,6 +26,7 @@ TRYING = 11
 KIND = 0x0F
 SWALLOW = 0x10
 FAKE = 0x20
+STATEMENT = 0x40
 
 NAMES = "?", "parse", "bind", "describe", "execute", "close", "sync", "query", "call", "copy_end", "ask", "try"
 

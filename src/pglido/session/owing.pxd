@@ -32,6 +32,7 @@ cdef class Owing:
     cdef bint _dropping
     cdef bytearray _held
     cdef Py_ssize_t _goal
+    cdef bytes _types
 
     cdef bint _at_rest(self) except -1
     cpdef bint free(self) except -1

@@ -30,6 +30,7 @@ class Owing:
         "_held",
         "_kind",
         "_need",
+        "_types",
         "changing",
         "client",
         "copying",
@@ -76,6 +77,7 @@ class Owing:
         self._dropping = False
         self._held: bytearray | None = None
         self._goal = 0
+        self._types = b""
 
     def _at_rest(self) -> bool:
         """Has the server answered all, outside of a transaction? What it says now is for no client in particular."""
@@ -128,6 +130,7 @@ class Owing:
     def abandon(self) -> bytes:
         """The client is gone between two messages: what to send so that the server comes to rest (maybe nothing)."""
         self.client = None
+        self.prepared.misfit = None
         sent = b""
         if self.copying:
             sent = messages.copy_fail("client disconnected")

@@ -3,7 +3,7 @@ cimport cython
 from pglido.session.replies cimport Replies
 from pglido.session.state cimport ClientState
 
-cdef int CLOSING, FAKE, KIND, PARSING, SWALLOW, SYNCING
+cdef int CLOSING, DESCRIBING, FAKE, KIND, PARSING, STATEMENT, SWALLOW, SYNCING
 
 cdef class Prepared:
     cdef public Replies replies
@@ -14,6 +14,10 @@ cdef class Prepared:
     cdef public bint purge_next
     cdef public set purging
     cdef public dict former
+    cdef public object describing
+    cdef public object awaited
+    cdef public object misfit
+    cdef public set others
 
     cdef int owe(self, int entry, tuple note) except -1
     cdef int name_unnamed(self, ClientState client, bytes rest) except -1
@@ -24,6 +28,8 @@ cdef class Prepared:
     cdef bytes bind_head(self, object statement, Py_ssize_t size)
 
     cdef bytes learn(self, bytes name, object statement, Py_ssize_t limit, int entry)
+    cdef int describe(self, object statement, int entry) except -1
+    cdef bytes check(self, object statement)
     cdef bytes unlearn(self, object statement)
     cdef bytes collide(self, bytes name)
     cdef bytes give_back(self, bint in_batch)
@@ -35,6 +41,7 @@ cdef class Prepared:
     cdef bint undecided(self, bytes name, object statement) except -1
 
     cdef object answered(self, int entry)
+    cdef int described(self, int entry, tuple told, ClientState client) except -1
 
     @cython.locals(failed=int, entry=int, replies=Replies)
     cdef bint skipped(self, ClientState client) except -1

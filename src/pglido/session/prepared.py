@@ -6,16 +6,19 @@ Rules:
 2. Shared statements have names of their own (see `statements`). The unnamed statement is the client's; after another
    client was here it is parsed again when it is needed.
 3. Close works in a failed transaction, Parse doesn't.
+4. What clients were told of a statement holds on every server: one that hasn't got it parses it with those types of
+   parameters, and is asked what it is now before it is used (`check`). What has become another is not used there.
 """
 
 from collections import deque
 from typing import TypeAlias
 
 from ..wire import messages
-from .entries import CLOSING, FAKE, KIND, PARSING, SWALLOW, SYNCING
+from . import statements as _statements
+from .entries import CLOSING, DESCRIBING, FAKE, KIND, PARSING, STATEMENT, SWALLOW, SYNCING
 from .replies import Replies
 from .state import ClientState
-from .statements import Statement
+from .statements import Description, Statement
 
 # The unnamed statement before a message: the client's, and the server's.
 Before: TypeAlias = "tuple[bytes | None, bytes | None]"
@@ -33,10 +36,25 @@ class Prepared:
     very object that the client's state has (the rest of its Parse), so that identity tells whether it is the same.
     `borrowed` are the client's own names for what PostgreSQL itself shall find. While a DEALLOCATE ALL may be under
     way, `purging` has what was parsed since. After it, `former` has the client's names of what is gone, till the turn
-    ends.
+    ends. `describing` are the statements of owed Describes; `awaited` is the one whose answer is awaited before it is
+    used, `misfit` the one of which it then said that it is another. Those of `others` are known, but have become other
+    ones.
     """
 
-    __slots__ = ("borrowed", "former", "known", "notes", "purge_next", "purging", "replies", "unnamed")
+    __slots__ = (
+        "awaited",
+        "borrowed",
+        "describing",
+        "former",
+        "known",
+        "misfit",
+        "notes",
+        "others",
+        "purge_next",
+        "purging",
+        "replies",
+        "unnamed",
+    )
 
     def __init__(self, replies: Replies) -> None:
         self.replies = replies
@@ -47,6 +65,10 @@ class Prepared:
         self.purge_next = False
         self.purging: set[Statement] | None = None
         self.former: dict[bytes, Statement] | None = None
+        self.describing: deque[Statement] = deque()
+        self.awaited: Statement | None = None
+        self.misfit: Statement | None = None
+        self.others: set[Statement] = set()
 
     # Asking.
 
@@ -68,7 +90,7 @@ class Prepared:
 
     def has(self, statement: Statement, limit: int) -> bool:
         """Is `statement` prepared here? Then it counts as used last (with a `limit`, that order decides)."""
-        if statement not in self.known:
+        if statement not in self.known or statement in self.others:
             return False
         if len(self.known) >= limit:
             self.known[statement] = self.known.pop(statement)
@@ -94,13 +116,25 @@ class Prepared:
         if self.purging is not None:
             self.purging.add(statement)
         self.owe(entry, (name, statement))
-        return sent + messages.parse(statement.name, statement.rest)
+        sent += messages.parse(statement.name, statement.rest if name else statement.typed())
+        return sent if statement.described is None else sent + self.check(statement)
+
+    def describe(self, statement: Statement, entry: int) -> None:
+        """A Describe of a shared statement was sent."""
+        self.replies.push(DESCRIBING | STATEMENT | entry)
+        self.describing.append(statement)
+
+    def check(self, statement: Statement) -> bytes:
+        """The message that asks whether this server's `statement` is what clients were told; its answer ends here."""
+        self.describe(statement, SWALLOW)
+        return messages.describe_statement(statement.name)
 
     def unlearn(self, statement: Statement) -> bytes:
         """The message, if one is needed, after which `statement` is not prepared here."""
         if statement not in self.known:
             return b""
         del self.known[statement]
+        self.others.discard(statement)
         self.owe(CLOSING | SWALLOW, (None, statement))
         return messages.close_statement(statement.name)
 
@@ -172,6 +206,29 @@ class Prepared:
             return promised
         return None
 
+    def described(self, entry: int, told: Description, client: ClientState | None) -> None:
+        """What a statement is, by the answer to a Describe.
+
+        If it is not what it was, whoever has it by its former description does not use it here any more; the client
+        that has just parsed it goes on with what it is now.
+        """
+        statement = self.describing.popleft()
+        if statement.described is None:
+            statement.described = told
+        elif statement.described != told:
+            _statements.renew()
+            self.others.add(statement)
+            if statement is self.awaited:
+                self.misfit = statement
+            elif client is not None:
+                now = _statements.intern(statement.rest, statement.dialect)
+                now.described = told
+                for name, one in (client.statements or {}).items():
+                    if one is statement:
+                        client.put_statement(name, now)
+        if entry & SWALLOW and statement is self.awaited:
+            self.awaited = None
+
     def skipped(self, client: ClientState | None) -> bool:
         """An error: the server skips to the next Sync. Entries up to there are taken off, and what they promised.
 
@@ -186,10 +243,13 @@ class Prepared:
                 break
             replies.pop()
             failed = failed or entry
+            if entry & STATEMENT:
+                self.describing.popleft()
             if entry & KIND in (PARSING, CLOSING):
                 undone.append((entry, self.notes.popleft()))
         for entry, note in reversed(undone):
             self._undo(entry, note, client)
+        self.awaited = None
         if failed & KIND == PARSING and undone[0][1][0] == b"":
             # This one was read, and has dropped the unnamed statement before it failed.
             self.unnamed = None

@@ -7,7 +7,8 @@ from pglido.session.retry cimport Retry
 from pglido.session.server cimport Server
 
 cdef int BIND, CLOSE, DESCRIBE, FAILED_TRANSACTION, IDLE, PARSE
-cdef int BINDING, CLOSING, DESCRIBING, FAKE, PARSING, SWALLOW
+cdef int BINDING, CLOSING, DESCRIBING, FAKE, PARSING, STATEMENT, SWALLOW
+cdef bytes MISFIT
 cdef int TEMP, WAIT
 cdef Py_ssize_t LONGEST, NAME_SIZE, SMALL, NAMES_FIRST, LONGEST_NAME
 
@@ -34,6 +35,9 @@ cdef class Rewriting(Holding):
 
     @cython.locals(server=Server)
     cdef Py_ssize_t _close_statement(self, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(server=Server, size=Py_ssize_t)
+    cdef Py_ssize_t _send_as(self, bytes name, int kind, int describing, const unsigned char* src, Py_ssize_t at, Py_ssize_t first, Py_ssize_t end, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(server=Server, prepared=Prepared, size=Py_ssize_t, head=bytes, tail=bytes)
     cdef Py_ssize_t _use(self, int kind, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t first, Py_ssize_t end, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1

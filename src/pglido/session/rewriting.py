@@ -9,13 +9,13 @@ from ..wire.codes import BIND, CLOSE, DESCRIBE, FAILED_TRANSACTION, IDLE, PARSE
 from ..wire.letters import LONGEST_NAME
 from ..wire.sql import TEMP
 from . import statements as _statements
-from .entries import BINDING, CLOSING, DESCRIBING, FAKE, PARSING, SWALLOW
+from .entries import BINDING, CLOSING, DESCRIBING, FAKE, PARSING, STATEMENT, SWALLOW
 from .holding import SMALL, Holding
 from .outbox import Outbox
 from .prepared import NOTHING, Prepared
 from .retry import LONGEST
 from .server import Server
-from .statements import Dialect
+from .statements import MISFIT, Dialect
 from .verdicts import WAIT
 
 # Bind and Describe: how much is awaited of a message too large to hold, for the names in front.
@@ -54,7 +54,7 @@ class Rewriting(Holding):
             return messages.CLOSE_COMPLETE
         taken = name in self.settings.prepared_names or (self.statements is not None and name in self.statements)
         if kind == PARSE and not taken:
-            statement = _statements.find(src[end + 1 : stop], self.settings.dialect)
+            statement = _statements.find(src[end + 1 : stop], self._dialect(None))
             if statement is not None and statement in self.rules.good:
                 if self.rules.heeded:
                     self.mark(statement.rest)
@@ -170,10 +170,10 @@ class Rewriting(Holding):
             out.put(buf, prepared.learn(name, statement, self.rules.max_statements, PARSING))
         return have
 
-    def _dialect(self, server: Server) -> Dialect:
+    def _dialect(self, server: Server | None) -> Dialect:
         """What decides what a text means; a temporary object may stand in front of another, for this client alone."""
-        dialect = self.settings.dialect
-        if (server.setup.suspect | server.setup.pins) & TEMP:
+        dialect = self.rules.realm + self.settings.dialect
+        if server is not None and (server.setup.suspect | server.setup.pins) & TEMP:
             dialect += (("pg_temp", str(server.setup.number)),)
         return dialect
 
@@ -227,13 +227,22 @@ class Rewriting(Holding):
                 return 0
             # Prepared by SQL; or unknown here, so unknown there, which PostgreSQL says itself: 26000.
             return self.plain(kind, src, at, have, total, out, buf)
-        if kind == BIND:
-            if self.heed_bound(name, statement.rest, src, end + 1, at + have, out, buf):
-                return 0
-            self.rules.counts.binds += 1
+        if kind == BIND and self.heed_bound(name, statement.rest, src, end + 1, at + have, out, buf):
+            return 0
+        if prepared.misfit is statement:
+            prepared.misfit = None
+            return self._send_as(MISFIT, kind, DESCRIBING, src, at, first, end, have, total, out, buf)
         if not prepared.has(statement, self.rules.max_statements):
             self.rules.counts.server_parses += 1
             out.put(buf, prepared.learn(None, statement, self.rules.max_statements, PARSING | SWALLOW))
+            if statement.described is not None:
+                prepared.awaited = statement
+                server.open = True
+                out.put(buf, messages.FLUSH)
+        if prepared.awaited is not None:
+            self.verdict = WAIT
+            return 0
+        self.rules.counts.binds += kind == BIND
         size = total - 1 + NAME_SIZE - (end - first)
         if kind == BIND and have == total <= LONGEST and first == at + 6 and server.status == IDLE and not server.open:
             head = prepared.bind_head(statement, size)
@@ -243,8 +252,30 @@ class Rewriting(Holding):
             out.put(buf, head)
             out.put(buf, tail)
             return have
-        server.owe(BINDING if kind == BIND else DESCRIBING)
-        out.put(buf, bytes((kind,)) + size.to_bytes(4, "big") + src[at + 5 : first] + statement.name)
+        if kind == DESCRIBE:
+            prepared.describing.append(statement)
+        return self._send_as(statement.name, kind, DESCRIBING | STATEMENT, src, at, first, end, have, total, out, buf)
+
+    def _send_as(
+        self,
+        name: bytes,
+        kind: int,
+        describing: int,
+        src: bytes,
+        at: int,
+        first: int,
+        end: int,
+        have: int,
+        total: int,
+        out: Outbox,
+        buf: bytes,
+    ) -> int:
+        """Send a Bind or Describe with `name` in place of what is at `src[first:end]`."""
+        server = self.server
+        assert server is not None
+        size = total - 1 + len(name) - (end - first)
+        server.owe(BINDING if kind == BIND else describing)
+        out.put(buf, bytes((kind,)) + size.to_bytes(4, "big") + src[at + 5 : first] + name)
         if src is buf:
             out.run(buf, end, at + have)
         else:

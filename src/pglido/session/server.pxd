@@ -5,9 +5,9 @@ from pglido.session.owing cimport Owing
 from pglido.session.state cimport ClientState
 from pglido.wire cimport octets
 
-cdef int COMMAND_COMPLETE, COPY_DATA, COPY_IN_RESPONSE, DATA_ROW, ERROR_RESPONSE, IDLE, NOTIFICATION_RESPONSE, PARAMETER_STATUS, READY_FOR_QUERY
-cdef int ASKING, BINDING, CLOSING, DESCRIBING, EXECUTING, FAKE, KIND, PARSING, QUERYING, SWALLOW, SYNCING
-cdef bytes ANSWERS, LONG_KINDS
+cdef int COMMAND_COMPLETE, COPY_DATA, COPY_IN_RESPONSE, DATA_ROW, ERROR_RESPONSE, IDLE, NO_DATA, NOTIFICATION_RESPONSE, PARAMETER_DESCRIPTION, PARAMETER_STATUS, READY_FOR_QUERY, ROW_DESCRIPTION
+cdef int ASKING, BINDING, CLOSING, DESCRIBING, EXECUTING, FAKE, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
+cdef bytes ANSWERS, CHANGED, LONG_KINDS, MISFIT
 cdef Py_ssize_t SHORT
 cdef int A, C, D, L, R
 cdef Py_ssize_t RESET_SIZE, DISCARD_SIZE, DEALLOCATE_SIZE, MAX_MESSAGE, LARGE_ERROR
@@ -41,6 +41,7 @@ cdef class Server(Owing):
     @cython.locals(kind=int)
     cdef bint _ready(self, int status, int head, bint drop, Outbox out, const unsigned char* buf) except -1
 
+    cdef int _described(self, bytes columns, int head) except -1
     cdef int _learn(self, bint drop, Outbox out, const unsigned char* buf) except -1
 
     cdef bint _parameter(self, bytes body, bint drop, Outbox out, const unsigned char* buf) except -1

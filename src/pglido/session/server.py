@@ -14,9 +14,12 @@ from ..wire.codes import (
     DATA_ROW,
     ERROR_RESPONSE,
     IDLE,
+    NO_DATA,
     NOTIFICATION_RESPONSE,
+    PARAMETER_DESCRIPTION,
     PARAMETER_STATUS,
     READY_FOR_QUERY,
+    ROW_DESCRIPTION,
 )
 from . import settings as _settings
 from . import statements as _statements
@@ -30,12 +33,13 @@ from .entries import (
     KIND,
     PARSING,
     QUERYING,
+    STATEMENT,
     SWALLOW,
     SYNCING,
 )
 from .outbox import Outbox
 from .owing import Owing
-from .statements import PREFIX
+from .statements import MISFIT, PREFIX
 
 # The entry that each backend message answers: 0 none, 255 a message that no server sends in a session.
 _ANSWERS = bytearray(b"\xff" * 256)
@@ -67,6 +71,8 @@ SHORT = 30000
 LARGE_ERROR = 65536
 
 
+# What PostgreSQL says of a prepared statement whose result would be another, by which drivers prepare it anew.
+CHANGED = b"SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0RRevalidateCachedQuery\0\0"
 CHANGING = (b"ALTER ", b"CREATE ", b"DROP ")
 
 
@@ -155,7 +161,9 @@ class Server(Owing):
         if kind == NOTIFICATION_RESPONSE and client.rules.heeded:
             # Of these the client has a connection of its own.
             return True
-        return head & SWALLOW != 0 and (head & KIND >= SYNCING or head & KIND == ANSWERS[kind])
+        if not head & SWALLOW:
+            return False
+        return head & KIND >= SYNCING or head & KIND == ANSWERS[kind] or kind == PARAMETER_DESCRIPTION
 
     def _message(self, src: bytes, at: int, have: int, out: Outbox, buf: bytes) -> int:
         """One message that starts at `src[at]`, of which `have` bytes or more are there.
@@ -186,6 +194,8 @@ class Server(Owing):
                 looked = True
         elif kind == DATA_ROW:
             looked = head == ASKING | SWALLOW
+        elif head & STATEMENT:
+            looked = kind in (PARAMETER_DESCRIPTION, ROW_DESCRIPTION, NO_DATA)
         if looked:
             if have < total:
                 self._goal = total
@@ -258,6 +268,9 @@ class Server(Owing):
             if body is self.last_error:
                 self.told = not drop
                 self.worn = True
+            if MISFIT in body:
+                out.put(buf, messages.message(ERROR_RESPONSE, CHANGED))
+                return True
             if not drop and PREFIX in body:
                 out.put(buf, messages.message(ERROR_RESPONSE, self._own_names(body)))
                 return True
@@ -269,6 +282,10 @@ class Server(Owing):
                 return drop
             except ValueError as problem:
                 self.fault = f"server answered with garbage: {problem}"
+        elif kind == PARAMETER_DESCRIPTION:
+            self._types = body[2:]
+        elif kind in (ROW_DESCRIPTION, NO_DATA):
+            self._described(body, head)
         elif body in (RESET, DISCARD_ALL, DEALLOCATE_ALL):
             self._command_done(body, drop)
         elif body.startswith(CHANGING):
@@ -276,6 +293,13 @@ class Server(Owing):
             self.changing = True
             _statements.renew()
         return drop
+
+    def _described(self, columns: bytes, head: int) -> None:
+        """A shared statement was described."""
+        try:
+            self.prepared.described(head, (self._types, messages.columns(columns)), self.client)
+        except ValueError:
+            self.fault = "server sent a malformed RowDescription"
 
     def _ready(self, status: int, head: int, drop: bool, out: Outbox, buf: bytes) -> bool:
         kind = head & KIND

@@ -30,6 +30,7 @@ cdef class Rules:
     cdef public Counts counts
     cdef public Py_ssize_t max_statements
     cdef public Py_ssize_t max_packet
+    cdef public tuple realm
 
 cdef class Budget:
     cdef public Py_ssize_t limit

@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 
 from .settings import Settings
-from .statements import Good, Statement
+from .statements import Dialect, Good, Statement
 from .study import Since
 
 # Clients and servers are known to each other by number where neither shall keep the other alive.
@@ -108,7 +108,7 @@ class Rules:
     in statement mode); `defer`: does a bare BEGIN wait for what follows it, without a server;
     `keep`: does the client keep its server till it leaves; `heeded`: flags of `wire.sql` of which the pool takes care,
     so that a session's state follows its client from server to server (0 where it keeps its server); `good`:
-    statements that servers of this pool have taken.
+    statements that servers of this pool have taken; `realm`: keeps statements apart from those of other pools.
     """
 
     __slots__ = (
@@ -121,6 +121,7 @@ class Rules:
         "keep",
         "max_packet",
         "max_statements",
+        "realm",
         "rewrite",
     )
 
@@ -136,6 +137,7 @@ class Rules:
         heeded: int = 0,
         defer: bool = False,
         functions: Functions | None = None,
+        realm: Dialect = (),
     ) -> None:
         self.rewrite = rewrite
         self.max_statements = max_statements
@@ -147,6 +149,7 @@ class Rules:
         self.heeded = heeded
         self.defer = defer
         self.functions = functions or Functions()
+        self.realm = realm
 
 
 class Budget:

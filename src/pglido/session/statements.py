@@ -7,6 +7,7 @@ given a server connection knows what is prepared there.
 import hashlib
 import re
 import weakref
+from typing import Protocol
 
 from ..wire.look import look
 
@@ -15,37 +16,78 @@ Dialect = tuple[tuple[str, str], ...]
 # So long that no application's own name meets it by chance.
 PREFIX = b"_pglido_"
 
+# Stands for a statement that has become another: there is none of that name, so that PostgreSQL refuses it.
+MISFIT = b"_pglido-misfit"
 
 # Bytes in a statement's name: the prefix, and a digest of 12 bytes in hex.
 NAME_SIZE = len(PREFIX) + 24
 
 
+# What clients were told of a statement: the types of its parameters as on the wire, and its columns.
+Description = tuple[bytes, bytes]
+
+
 class Statement:
     """One prepared statement: `rest` is what follows the name in a Parse, `name` its name on servers.
+
+    `described` is what clients were told that it is (None: nothing yet); it is that on every server.
 
     `dialect` has the settings that decide what the text means: '1 May 2024'::timestamptz is read when it is parsed.
     """
 
-    __slots__ = ("__weakref__", "dialect", "name", "rest")
+    __slots__ = ("__weakref__", "described", "dialect", "name", "rest")
 
     def __init__(self, rest: bytes, dialect: Dialect) -> None:
         self.rest = rest
         self.dialect = dialect
+        self.described: Description | None = None
         digest = hashlib.blake2b(repr((_generation, dialect)).encode() + b"\0" + rest, digest_size=12)
         self.name = PREFIX + digest.hexdigest().encode()
+
+    def typed(self) -> bytes:
+        """`rest` with the types of parameters that clients were told: those are not open any more."""
+        if self.described is None:
+            return self.rest
+        types = self.described[0]
+        return self.rest[: self.rest.index(0) + 1] + (len(types) // 4).to_bytes(2, "big") + types
 
     def __repr__(self) -> str:
         return f"<Statement {self.name.decode()} {self.rest[:40]!r}>"
 
 
-# Counts how often all that was known has become doubtful.
+class Doubts(Protocol):
+    """How often all that was known has become doubtful."""
+
+    def count(self) -> int:
+        """Another number whenever it has."""
+
+    def add(self) -> None:
+        """Once more."""
+
+
+class _Alone:
+    """The doubts where nobody else has any."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def count(self) -> int:
+        return self.number
+
+    def add(self) -> None:
+        self.number += 1
+
+
+_doubts: Doubts = _Alone()
+# What was counted when `_known` was emptied the last time, and how often that was.
+_counted = 0
 _generation = 0
 _known: "weakref.WeakValueDictionary[tuple[bytes, Dialect], Statement]" = weakref.WeakValueDictionary()
 
 
 def intern(rest: bytes, dialect: Dialect) -> Statement:
     """The one statement of this text, these types and this dialect; lives as long as a client or a server holds it."""
-    statement = _known.get((rest, dialect))
+    statement = find(rest, dialect)
     if statement is None:
         statement = _known[rest, dialect] = Statement(rest, dialect)
     return statement
@@ -53,23 +95,29 @@ def intern(rest: bytes, dialect: Dialect) -> Statement:
 
 def find(rest: bytes, dialect: Dialect) -> Statement | None:
     """The statement of this text, these types and this dialect, if there is one already."""
+    global _counted, _generation
+    doubts = _doubts.count()
+    if doubts != _counted:
+        _known.clear()
+        _counted = doubts
+        _generation += 1
     return _known.get((rest, dialect))
 
 
-def generation() -> int:
-    """Another whenever all that was known has become doubtful."""
-    return _generation
+def share(doubts: Doubts) -> None:
+    """From now on doubts are those of all workers."""
+    global _doubts, _counted
+    _doubts = doubts
+    _counted = doubts.count()
 
 
 def renew() -> None:
-    """What statements are made of has changed: each next Parse is a true one.
+    """What statements are made of has changed: each next Parse is a true one, in all workers.
 
     Clients that still use a statement by its name get what PostgreSQL says of it, as they would alone; a client that
     prepares the text again gets a new statement.
     """
-    global _generation
-    _generation += 1
-    _known.clear()
+    _doubts.add()
 
 
 def stale(body: bytes) -> bool:

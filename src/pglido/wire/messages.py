@@ -45,6 +45,27 @@ def close_statement(name: bytes) -> bytes:
     return message(codes.CLOSE, b"S" + name + b"\0")
 
 
+def describe_statement(name: bytes) -> bytes:
+    """A Describe of a prepared statement."""
+    return message(codes.DESCRIBE, b"S" + name + b"\0")
+
+
+def columns(body: bytes) -> bytes:
+    """Of a RowDescription what a client goes by: each column's name, type and type modifier; of a NoData nothing.
+
+    Raises ValueError where it is cut.
+    """
+    found = []
+    at = 2
+    for _ in range(int.from_bytes(body[:2], "big")):
+        end = body.index(b"\0", at) + 1
+        if end + 18 > len(body):
+            raise ValueError("columns cut")
+        found.append(body[at:end] + body[end + 6 : end + 10] + body[end + 12 : end + 16])
+        at = end + 18
+    return b"".join(found)
+
+
 def copy_fail(reason: str) -> bytes:
     """A CopyFail."""
     return message(codes.COPY_FAIL, reason.encode() + b"\0")

@@ -15,6 +15,7 @@ from ..pool.limits import FOREVER, Limits
 from ..pool.pool import Pool
 from ..pool.stats import Stats
 from ..session import settings as _settings
+from ..session import statements as _statements
 from ..session.question import HEEDED, PINNING
 from ..session.settings import Settings
 from ..session.state import Counts, Functions, Rules
@@ -50,6 +51,7 @@ def rules_of(settings: PoolSettings, max_packet: int, good: Good, counts: Counts
         counts=counts,
         heeded=0 if keep else HEEDED & ~PINNING if settings.on_session_state == SessionState.IGNORE else HEEDED,
         functions=functions,
+        realm=(("pool", "/".join(settings.key)),),
         defer=settings.defer_begin and mode == PoolMode.TRANSACTION,
     )
 
@@ -138,6 +140,8 @@ class LivePool:
         self.settings = settings
         self.by_user.clear()
         self.policy.adopt(limits_of(settings, minimum))
+        if moved:
+            _statements.renew()
         # Other servers have other functions.
         functions = Functions() if moved else self.rules.functions
         self.rules = rules_of(settings, max_packet, self.rules.good, self.rules.counts, functions)

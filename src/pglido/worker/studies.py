@@ -1,15 +1,13 @@
-"""What the workers tell each other of a database's catalogs, by counters that all share.
+"""When a server is asked again what functions its database has (see `session.study`).
 
-Who makes a function through a pool is noticed at once, but by that pool alone: a server of each other is asked then what
-functions there are (see `session.study`). What is made past pglido is looked for now and then. And where something is
-changed of which prepared statements may be made, they are doubtful in all workers (see `session.statements`).
+Who makes one through a pool is noticed at once, but by that pool alone. What it finds is news for the pools of the
+other workers, which are told by a counter that all share; what is made past pglido is looked for now and then.
 """
 
 from typing import TYPE_CHECKING
 
 from ..ipc.board import Column
 from ..pool.pool import BUSY
-from ..session import statements as _statements
 from ..wire.sql import DEFINES
 from .live import LivePool
 
@@ -21,23 +19,19 @@ NEWS = 10.0
 ALL = 300.0
 
 FINDINGS = int(Column.FINDINGS)
-CHANGES = int(Column.CHANGES)
 
 
 class Studies:
-    """The pools of one worker: `look` from time to time."""
+    """The pools of one worker; `look` from time to time."""
 
     def __init__(self, host: "Host", now: float) -> None:
         self.host = host
         self._news_at = now + NEWS
         self._all_at = now + ALL
         self._heard = 0
-        self._changes = host.board.total(CHANGES)
-        self._generation = _statements.generation()
 
     def look(self, now: float) -> None:
         """Tell others what was found here, and have a server of each pool asked where it is time."""
-        self._tell_changes()
         pools = list(self.host.pools.values())
         for live in pools:
             self._tell(live)
@@ -56,17 +50,6 @@ class Studies:
             # Without `since` all is read each time, which takes too long to be done often.
             if live.rules.heeded and functions.known and (told or whole or functions.since is not None):
                 self._mark(live)
-
-    def _tell_changes(self) -> None:
-        """Others' statements are doubtful when ours are."""
-        if _statements.generation() != self._generation:
-            self.host.board.add(CHANGES, 1)
-            self._changes += 1
-        changes = self.host.board.total(CHANGES)
-        if changes != self._changes:
-            self._changes = changes
-            _statements.renew()
-        self._generation = _statements.generation()
 
     def _tell(self, live: LivePool) -> None:
         """What was found after the first time is news for others."""

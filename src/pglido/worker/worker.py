@@ -26,9 +26,11 @@ from ..ipc import messages as ipc
 from ..ipc.board import Board
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
 from ..pool.pool import Plan, Slot, Verb
+from ..session import statements as _statements
 from ..wire.startup import Startup
 from . import report
 from .clock import Clock
+from .doubts import SharedDoubts
 from .entrance import Door, enter, go_on, turn_away
 from .host import Host
 from .links import SERIAL_BITS, SERIAL_MASK, Backend, Guest, cancel_key
@@ -73,6 +75,7 @@ class Worker:
         self.host = host
         host.outside = self
         host.board = board
+        _statements.share(SharedDoubts(board))
         self.config = Config()
         self._known_pool: Callable[[str, str], PoolSettings | None] = self.config.pool
         self.ignored: frozenset[str] = frozenset()

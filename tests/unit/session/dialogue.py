@@ -116,6 +116,8 @@ class Talk:
     ) -> None:
         self.build = build
         session = build.session
+        # What another pool's statements were described as is nothing to this one.
+        session.statements._known.clear()
         self.good = session.statements.Good()
         self.counts = session.state.Counts()
         self.budget = session.state.Budget(max_held)
