@@ -68,6 +68,7 @@ class Client(Rewriting):
         self.begin(home, rules)
         self.begin_heeding()
         self.begin_holding(budget)
+        self.begin_rewriting()
         self.begun = b""
 
     def take(self, buf: bytes, pos: int, end: int, to_server: Outbox, to_client: Outbox) -> int:

@@ -2,7 +2,7 @@
 
     (no mark)  the server answers, and the answer is the client's
     SWALLOW    the server answers, but the client did not ask: the answer ends here
-    FAKE       the client asked, but the server was not: the answer is made here, when its turn comes
+    FAKE       the client asked (for a Close), but the server was not: the answer is made here, when its turn comes
 
 and besides STATEMENT: it is a shared statement that a Describe is about, not a portal.
 

@@ -3,7 +3,7 @@ cimport cython
 from pglido.session.replies cimport Replies
 from pglido.session.state cimport ClientState
 
-cdef int CLOSING, DESCRIBING, FAKE, KIND, PARSING, STATEMENT, SWALLOW, SYNCING
+cdef int CLOSING, DESCRIBING, KIND, PARSING, STATEMENT, SWALLOW, SYNCING
 
 cdef class Prepared:
     cdef public Replies replies
@@ -27,7 +27,7 @@ cdef class Prepared:
     @cython.locals(head=bytes)
     cdef bytes bind_head(self, object statement, Py_ssize_t size)
 
-    cdef bytes learn(self, bytes name, object statement, Py_ssize_t limit, int entry)
+    cdef bytes learn(self, bytes name, object statement, Py_ssize_t limit, int entry, bint fresh)
     cdef int describe(self, object statement, int entry) except -1
     cdef bytes check(self, object statement)
     cdef bytes unlearn(self, object statement)

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from ..wire import messages
 from . import statements as _statements
-from .entries import CLOSING, DESCRIBING, FAKE, KIND, PARSING, STATEMENT, SWALLOW, SYNCING
+from .entries import CLOSING, DESCRIBING, KIND, PARSING, STATEMENT, SWALLOW, SYNCING
 from .replies import Replies
 from .state import ClientState
 from .statements import Description, Statement
@@ -107,8 +107,11 @@ class Prepared:
             self.known[statement] = head
         return head
 
-    def learn(self, name: bytes | None, statement: Statement, limit: int, entry: int) -> bytes:
-        """The messages that prepare `statement` here anew, after closing what has been used least."""
+    def learn(self, name: bytes | None, statement: Statement, limit: int, entry: int, fresh: bool) -> bytes:
+        """The messages that prepare `statement` here anew, after closing what has been used least.
+
+        `fresh`: from its text alone, whatever clients were told of it.
+        """
         sent = self.unlearn(statement)
         while len(self.known) >= limit > 0:
             sent += self.unlearn(next(iter(self.known)))
@@ -116,7 +119,7 @@ class Prepared:
         if self.purging is not None:
             self.purging.add(statement)
         self.owe(entry, (name, statement))
-        sent += messages.parse(statement.name, statement.rest if name else statement.typed())
+        sent += messages.parse(statement.name, statement.rest if fresh else statement.typed())
         return sent if statement.described is None else sent + self.check(statement)
 
     def describe(self, statement: Statement, entry: int) -> None:
@@ -202,7 +205,7 @@ class Prepared:
     def answered(self, entry: int) -> Statement | None:
         """A Parse or Close was answered; returns the statement that a server has taken with it, if one has."""
         promised = self.notes.popleft()[1]
-        if entry & KIND == PARSING and not entry & FAKE and isinstance(promised, Statement):
+        if entry & KIND == PARSING and isinstance(promised, Statement):
             return promised
         return None
 
@@ -267,8 +270,7 @@ class Prepared:
         elif promised is None:
             return
         elif entry & KIND == PARSING:
-            if not entry & FAKE:
-                self.known.pop(promised, None)  # type: ignore[arg-type]
+            self.known.pop(promised, None)  # type: ignore[arg-type]
             if client is not None and name is not None and client.statements is not None:
                 client.statements.pop(name, None)
         elif entry & SWALLOW:
@@ -282,7 +284,7 @@ class Prepared:
         later = [
             (name, statement)
             for entry, (name, statement) in zip(parsed, self.notes, strict=True)
-            if isinstance(statement, Statement) and entry & KIND == PARSING and not entry & FAKE
+            if isinstance(statement, Statement) and entry & KIND == PARSING
         ]
         self.known.clear()
         for _, statement in later:

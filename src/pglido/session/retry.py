@@ -95,7 +95,7 @@ class Retry:
         for name, statement in (client.statements or {}).items():
             if statement is old:
                 client.put_statement(name, new)
-        sent = prepared.learn(None, new, client.rules.max_statements, PARSING | SWALLOW)
+        sent = prepared.learn(None, new, client.rules.max_statements, PARSING | SWALLOW, True)
         for entry in AWAITED:
             prepared.replies.push(entry)
         return sent + self._head.replace(old.name, new.name) + self._tail + AFTER_BIND

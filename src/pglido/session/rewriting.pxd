@@ -6,7 +6,7 @@ from pglido.session.prepared cimport Prepared
 from pglido.session.retry cimport Retry
 from pglido.session.server cimport Server
 
-cdef int BIND, CLOSE, DESCRIBE, FAILED_TRANSACTION, IDLE, PARSE
+cdef int BIND, CLOSE, DESCRIBE, IDLE, PARSE
 cdef int BINDING, CLOSING, DESCRIBING, FAKE, PARSING, STATEMENT, SWALLOW
 cdef bytes MISFIT
 cdef int TEMP, WAIT
@@ -15,6 +15,10 @@ cdef Py_ssize_t LONGEST, NAME_SIZE, SMALL, NAMES_FIRST, LONGEST_NAME
 cdef bint _begins_with_d(const unsigned char* src, Py_ssize_t at, Py_ssize_t stop) noexcept
 
 cdef class Rewriting(Holding):
+    cdef public set unparsed
+
+    cdef int begin_rewriting(self) except -1
+
     @cython.locals(first=Py_ssize_t, end=Py_ssize_t, name=bytes, taken=bint)
     cdef bytes answer_alone(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t stop)
 
@@ -27,7 +31,7 @@ cdef class Rewriting(Holding):
     @cython.locals(rest=bytes)
     cdef Py_ssize_t _unshared(self, int kind, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t rest_at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 
-    @cython.locals(server=Server, prepared=Prepared, rest=bytes, have=Py_ssize_t, sure=bint)
+    @cython.locals(server=Server, prepared=Prepared, rest=bytes, have=Py_ssize_t)
     cdef Py_ssize_t _parse(self, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t rest_at, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 
     cdef tuple _dialect(self, Server server)
@@ -39,5 +43,5 @@ cdef class Rewriting(Holding):
     @cython.locals(server=Server, size=Py_ssize_t)
     cdef Py_ssize_t _send_as(self, bytes name, int kind, int describing, const unsigned char* src, Py_ssize_t at, Py_ssize_t first, Py_ssize_t end, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 
-    @cython.locals(server=Server, prepared=Prepared, size=Py_ssize_t, head=bytes, tail=bytes)
+    @cython.locals(server=Server, prepared=Prepared, size=Py_ssize_t, head=bytes, tail=bytes, fresh=bint)
     cdef Py_ssize_t _use(self, int kind, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t first, Py_ssize_t end, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1

@@ -5,7 +5,7 @@ now; see `entries` for how the order of replies is kept, `prepared` for what a s
 """
 
 from ..wire import messages
-from ..wire.codes import BIND, CLOSE, DESCRIBE, FAILED_TRANSACTION, IDLE, PARSE
+from ..wire.codes import BIND, CLOSE, DESCRIBE, IDLE, PARSE
 from ..wire.letters import LONGEST_NAME
 from ..wire.sql import TEMP
 from . import statements as _statements
@@ -32,9 +32,16 @@ def _begins_with_d(src: bytes, at: int, stop: int) -> bool:
 
 
 class Rewriting(Holding):
-    """A client's session, as far as it speaks of prepared statements."""
+    """A client's session, as far as it speaks of prepared statements.
 
-    __slots__ = ()
+    `unparsed` are names whose Parse was answered without a server: that is made up for when they are used.
+    """
+
+    __slots__ = ("unparsed",)
+
+    def begin_rewriting(self) -> None:
+        """Nothing is prepared yet."""
+        self.unparsed: set[bytes] | None = None
 
     def answer_alone(self, kind: int, src: bytes, at: int, stop: int) -> bytes | None:
         """The answer to a Parse or Close that needs no server, or None.
@@ -59,6 +66,9 @@ class Rewriting(Holding):
                 if self.rules.heeded:
                     self.mark(statement.rest)
                 self.put_statement(name, statement)
+                if self.unparsed is None:
+                    self.unparsed = set()
+                self.unparsed.add(name)
                 self.rules.counts.client_parses += 1
                 return messages.PARSE_COMPLETE
         return None
@@ -161,13 +171,11 @@ class Rewriting(Holding):
             prepared.owe(PARSING, NOTHING)
             return self.pass_on(src, at, have, have, out, buf)
         self.put_statement(name, statement)
-        # In a failed transaction PostgreSQL refuses to parse, but not what ends it: then it must say so itself.
-        sure = server.status != FAILED_TRANSACTION and not server.replies.turns
-        if sure and prepared.stays(statement) and prepared.has(statement, self.rules.max_statements):
-            prepared.owe(PARSING | FAKE, (name, statement))
-        else:
-            self.rules.counts.server_parses += 1
-            out.put(buf, prepared.learn(name, statement, self.rules.max_statements, PARSING))
+        if self.unparsed is not None:
+            self.unparsed.discard(name)
+        # Whoever had it parsed here before: what the text means now, and here, only PostgreSQL can tell.
+        self.rules.counts.server_parses += 1
+        out.put(buf, prepared.learn(name, statement, self.rules.max_statements, PARSING, True))
         return have
 
     def _dialect(self, server: Server | None) -> Dialect:
@@ -232,10 +240,13 @@ class Rewriting(Holding):
         if prepared.misfit is statement:
             prepared.misfit = None
             return self._send_as(MISFIT, kind, DESCRIBING, src, at, first, end, have, total, out, buf)
-        if not prepared.has(statement, self.rules.max_statements):
+        fresh = self.unparsed is not None and name in self.unparsed
+        if fresh or not prepared.has(statement, self.rules.max_statements):
             self.rules.counts.server_parses += 1
-            out.put(buf, prepared.learn(None, statement, self.rules.max_statements, PARSING | SWALLOW))
-            if statement.described is not None:
+            out.put(buf, prepared.learn(None, statement, self.rules.max_statements, PARSING | SWALLOW, fresh))
+            if fresh and self.unparsed is not None:
+                self.unparsed.discard(name)
+            elif statement.described is not None:
                 prepared.awaited = statement
                 server.open = True
                 out.put(buf, messages.FLUSH)

@@ -247,10 +247,9 @@ class Server(Owing):
     def settle(self, buf: bytes, out: Outbox) -> None:
         """Make the answers that are due and that the server wasn't asked for."""
         while not self._need and self._held is None and self.replies.head & FAKE:
-            answer = messages.PARSE_COMPLETE if self.replies.head & KIND == PARSING else messages.CLOSE_COMPLETE
             self._answered()
             if self.client is not None:
-                out.put(buf, answer)
+                out.put(buf, messages.CLOSE_COMPLETE)
 
     # Learning.
 

@@ -28,6 +28,11 @@ def prepare(talk: Talk, sql: str = "select 1", as_name: str = "s") -> str:
     return known
 
 
+def anew(known: str, sql: str = "select 1") -> bytes:
+    """What a server is sent that has the statement, where a client parses the text itself."""
+    return close(known) + parse(known, sql)
+
+
 def test_a_statement_is_named_by_its_content(build: Build) -> None:
     assert name(build, "select 1") == name(build, "select 1")
     assert name(build, "select 1") != name(build, "select 2")
@@ -54,10 +59,13 @@ def test_another_client_shares_it(talk: Talk) -> None:
     known = prepare(talk)
     other = talk.newcomer()
     talk.next = talk.server
-    other >> bind("mine")[:0] + parse("mine", "select 1") + bind("mine") + execute() + SYNC
-    talk.server << bind(known) + execute() + SYNC
-    talk.server >> BOUND + done() + ready()
+    other >> parse("mine", "select 1") + bind("mine") + execute() + SYNC
+    # What the text means to this client only PostgreSQL can tell.
+    talk.server << anew(known) + bind(known) + execute() + SYNC
+    talk.server >> CLOSED + PARSED + BOUND + done() + ready()
     other << PARSED + BOUND + done() + ready()
+    talk.client >> bind("s") + SYNC
+    talk.server << bind(known) + SYNC
 
 
 def test_a_known_statement_is_parsed_without_a_server(talk: Talk) -> None:
@@ -102,8 +110,8 @@ def test_two_names_of_one_statement(talk: Talk) -> None:
     known = prepare(talk)
     talk.client >> parse("t", "select 1") + bind("t") + bind("s") + SYNC
     talk.client << PARSED
-    talk.server << bind(known) * 2 + SYNC
-    talk.server >> BOUND * 2 + ready()
+    talk.server << anew(known) + bind(known) * 2 + SYNC
+    talk.server >> CLOSED + PARSED + BOUND * 2 + ready()
     talk.client << BOUND * 2 + ready()
     talk.client >> close("t")
     talk.client << CLOSED
@@ -117,9 +125,9 @@ def test_close_is_answered_here_and_the_statement_stays(talk: Talk) -> None:
     talk.client << CLOSED + ready()
     assert talk.client.server is None
     talk.client >> parse("t", "select 1") + bind("t") + SYNC
-    talk.server << bind(known) + SYNC
+    talk.server << anew(known) + bind(known) + SYNC
     talk.client << PARSED
-    talk.server >> BOUND + ready()
+    talk.server >> CLOSED + PARSED + BOUND + ready()
     talk.client << BOUND + ready()
 
 
@@ -137,14 +145,167 @@ def test_portals_go_through(talk: Talk) -> None:
     assert talk.client.server is None
 
 
+# What clients were told of a statement.
+
+
+INT, TEXT = 23, 25
+
+
+def types(*oids: int) -> bytes:
+    """A ParameterDescription."""
+    return message("t", len(oids).to_bytes(2, "big") + b"".join([oid.to_bytes(4, "big") for oid in oids]))
+
+
+def row(*columns: tuple[str, int], table: int = 7) -> bytes:
+    """A RowDescription."""
+    fields = [
+        b"%b\0%b\0\1%b\0\4\xff\xff\xff\xff\0\0" % (name.encode(), table.to_bytes(4, "big"), oid.to_bytes(4, "big"))
+        for name, oid in columns
+    ]
+    return message("T", len(columns).to_bytes(2, "big") + b"".join(fields))
+
+
+def typed(known: str, sql: str, *oids: int) -> bytes:
+    """A Parse with all types."""
+    return message("P", f"{known}\0{sql}\0".encode() + types(*oids)[5:])
+
+
+def told(talk: Talk, sql: str = "select $1") -> str:
+    """The client has prepared `sql` on `talk.server`, and been told of one parameter and column; returns its name."""
+    known = prepare(talk, sql)
+    talk.client >> describe("s") + SYNC
+    talk.server << describe(known) + SYNC
+    answer = types(INT) + row(("v", INT)) + ready()
+    talk.server >> answer
+    talk.client << answer
+    return known
+
+
+def test_a_described_statement_is_the_same_elsewhere(talk: Talk) -> None:
+    known = told(talk)
+    talk.next = talk.other
+    talk.client >> bind("s", b"1") + execute() + SYNC
+    # With the types that the client goes by; what it then is decides whether it is used.
+    talk.other << typed(known, "select $1", INT) + describe(known) + FLUSH
+    for byte in PARSED + types(INT):
+        talk.other >> bytes((byte,))
+        talk.client << b""
+    talk.other >> row(("v", INT), table=8)
+    talk.client << b""
+    talk.other << bind(known, b"1") + execute() + SYNC
+    talk.other >> BOUND + done() + ready()
+    talk.client << BOUND + done() + ready()
+    # From then on it is known there.
+    talk.next = talk.other
+    talk.client >> bind("s", b"1") + SYNC
+    talk.other << bind(known, b"1") + SYNC
+
+
+@pytest.mark.parametrize("now", [row(("v", TEXT)), row(("w", INT)), row(("v", INT), ("w", INT)), NO_DATA])
+def test_a_statement_that_is_another_elsewhere_is_refused(talk: Talk, now: bytes) -> None:
+    known = told(talk)
+    talk.next = talk.other
+    talk.client >> bind("s", b"1") + execute() + SYNC
+    talk.other << typed(known, "select $1", INT) + describe(known) + FLUSH
+    talk.other >> PARSED + types(INT) + now
+    # PostgreSQL has to fail, so that a transaction fails with it.
+    misfit = "_pglido-misfit"
+    talk.other << bind(misfit, b"1") + execute() + SYNC
+    talk.other >> error("26000", f'prepared statement "{misfit}" does not exist') + ready()
+    said = b"SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0RRevalidateCachedQuery\0\0"
+    talk.client << message("E", said) + ready()
+    # Whoever prepares it anew has it as it is now.
+    talk.next = talk.other
+    talk.client >> close("s") + parse("s", "select $1") + describe("s") + SYNC
+    fresh = name(talk.build, "select $1")
+    assert fresh != known
+    talk.client << CLOSED
+    talk.other << parse(fresh, "select $1") + describe(fresh) + SYNC
+    talk.other >> PARSED + types(TEXT) + now + ready()
+    talk.client << PARSED + types(TEXT) + now + ready()
+
+
+def test_describing_it_elsewhere_is_refused_too(talk: Talk) -> None:
+    known = told(talk)
+    talk.next = talk.other
+    talk.client >> describe("s") + SYNC
+    talk.other << typed(known, "select $1", INT) + describe(known) + FLUSH
+    talk.other >> PARSED + types(INT) + NO_DATA
+    talk.other << describe("_pglido-misfit") + SYNC
+
+
+def test_a_statement_that_can_not_be_parsed_elsewhere_fails_once(talk: Talk) -> None:
+    known = told(talk)
+    talk.next = talk.other
+    talk.client >> bind("s", b"1") + execute() + SYNC
+    talk.other << typed(known, "select $1", INT) + describe(known) + FLUSH
+    talk.other >> error("42P01")
+    talk.other << SYNC
+    talk.other >> ready()
+    talk.client << error("42P01") + ready()
+    assert talk.client.server is None
+    talk.next = talk.server
+    talk.client >> bind("s", b"1") + SYNC
+    talk.server << bind(known, b"1") + SYNC
+
+
+def test_a_client_that_leaves_meanwhile_leaves_nothing(talk: Talk) -> None:
+    known = told(talk)
+    talk.next = talk.other
+    talk.client >> bind("s", b"1") + execute() + SYNC
+    talk.other << typed(known, "select $1", INT) + describe(known) + FLUSH
+    server = talk.other.session
+    server.abandon()
+    answer = PARSED + types(INT) + row(("v", TEXT))
+    assert talk.build.session.relay.from_server(server, answer) == (0, b"")
+    assert server.prepared.awaited is None
+    assert not server.prepared.describing
+
+
+def test_who_parses_it_anew_has_it_as_it_is_now(talk: Talk) -> None:
+    known = told(talk)
+    other = talk.newcomer()
+    talk.next = talk.server
+    other >> query("begin") + parse("mine", "select $1") + SYNC
+    # Nobody knows of a change; PostgreSQL says so.
+    talk.server << query("begin") + close(known) + parse(known, "select $1") + describe(known) + SYNC
+    talk.server >> done("BEGIN") + ready("T") + CLOSED + PARSED + types(TEXT) + row(("v", TEXT)) + ready("T")
+    other << done("BEGIN") + ready("T") + PARSED + ready("T")
+    fresh = name(talk.build, "select $1")
+    assert fresh != known
+    other >> bind("mine", b"x") + SYNC
+    talk.server << typed(fresh, "select $1", TEXT) + describe(fresh) + FLUSH
+    talk.server >> PARSED + types(TEXT) + row(("v", TEXT))
+    talk.server << bind(fresh, b"x") + SYNC
+    talk.server >> BOUND + ready("T")
+    other << BOUND + ready("T")
+    other >> query("commit")
+    talk.server << query("commit")
+    talk.server >> done("COMMIT") + ready()
+    other << done("COMMIT") + ready()
+    # Who was told otherwise finds another here.
+    talk.next = talk.server
+    talk.client >> bind("s", b"1") + SYNC
+    talk.server << close(known) + typed(known, "select $1", INT) + describe(known) + FLUSH
+
+
+def test_a_malformed_description_is_no_postgresql(talk: Talk) -> None:
+    known = prepare(talk)
+    talk.client >> describe("s") + SYNC
+    talk.server << describe(known) + SYNC
+    talk.server >> types(INT) + message("T", b"\0\2v\0")
+    assert talk.server.session.fault == "server sent a malformed RowDescription"
+    talk.client << types(INT) + message("T", b"\0\2v\0")
+
+
 # The order of answers.
 
 
-def test_an_answer_made_here_waits_for_its_turn(talk: Talk) -> None:
+def test_what_is_parsed_anew_comes_in_its_place(talk: Talk) -> None:
     known = prepare(talk)
     talk.client >> bind("s") + execute() + parse("t", "select 1") + bind("t") + execute() + SYNC
-    talk.server << (bind(known) + execute()) * 2 + SYNC
-    talk.server >> (BOUND + done()) * 2 + ready()
+    talk.server << bind(known) + execute() + anew(known) + bind(known) + execute() + SYNC
+    talk.server >> BOUND + done() + CLOSED + PARSED + BOUND + done() + ready()
     talk.client << BOUND + done() + PARSED + BOUND + done() + ready()
 
 
@@ -161,8 +322,8 @@ def test_parse_after_an_unanswered_batch_is_left_to_postgresql(talk: Talk) -> No
 def test_an_answer_made_here_comes_in_its_place_however_the_server_is_cut(talk: Talk, size: int) -> None:
     known = prepare(talk)
     talk.client >> bind("s") + execute() + parse("t", "select 1") + bind("t") + close("s") + close("t") + SYNC
-    talk.server << bind(known) + execute() + bind(known) + SYNC
-    answer = BOUND + done("X") + BOUND + ready()
+    talk.server << bind(known) + execute() + anew(known) + bind(known) + SYNC
+    answer = BOUND + done("X") + CLOSED + PARSED + BOUND + ready()
     for at in range(0, len(answer), size):
         talk.server >> answer[at : at + size]
     assert talk.server.result == 0, talk.server.session.fault
@@ -243,7 +404,7 @@ def test_what_an_error_skipped_did_not_happen(talk: Talk) -> None:
     known = prepare(talk)
     # The server discards all of this after the error, so Close and Parse did nothing.
     talk.client >> bind("nothing") + close("s") + parse("t", "select 2") + parse("u", "select 1") + SYNC
-    talk.server << bind("nothing") + parse(name(talk.build, "select 2"), "select 2") + SYNC
+    talk.server << bind("nothing") + parse(name(talk.build, "select 2"), "select 2") + anew(known) + SYNC
     talk.server >> error("26000") + ready()
     talk.client << error("26000") + ready()
     assert talk.client.session.statements.keys() == {b"s"}
@@ -263,7 +424,7 @@ def test_what_came_before_an_error_did_happen(talk: Talk) -> None:
     talk.server >> error("26000") + ready()
     talk.client << error("26000") + ready()
     talk.client >> bind("t") + SYNC
-    talk.server << bind(known) + SYNC
+    talk.server << anew(known) + bind(known) + SYNC
 
 
 def test_the_meaning_of_a_name_waits_for_the_answer_it_depends_on(talk: Talk) -> None:
