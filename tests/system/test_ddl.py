@@ -155,7 +155,7 @@ def test_change_within_the_block(pool: Pooler, cluster: Cluster, table: Table) -
     wires = prepared(pool, 2, table.all)
     wires[0].run(f"BEGIN; {CHANGES['add column'][0]}")
     read = say(wires[0], m.parse("t", table.all), batch("t"))
-    assert kinds(read) in ("12TDCZ", "1EZ")
+    assert kinds(read) == "12TDCZ"
     wires[0].run("ROLLBACK")
     for wire in wires:
         assert columns(say(wire, batch("s"))) == ["a", "t"]

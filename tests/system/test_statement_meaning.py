@@ -1,0 +1,197 @@
+"""What a prepared statement means is what it means to the client that prepared it, whoever has said the same text."""
+
+from collections.abc import Iterator
+
+import pytest
+
+import harness.messages as m
+from conftest import MakePooler
+from harness.cluster import Cluster
+from harness.pooler import Pooler
+from harness.wire import Message, Wire, error_in, kinds, rows_in
+
+INT4, TEXT, BOOL = 23, 25, 16
+INSERT = "INSERT INTO meant VALUES ($1)"
+SELECT = "SELECT * FROM meant"
+
+
+@pytest.fixture
+def direct(cluster: Cluster) -> Iterator[Wire]:
+    """A client of the server itself, and a table."""
+    with cluster.wire() as wire:
+        wire.run("DROP TABLE IF EXISTS meant CASCADE; CREATE TABLE meant (v int)")
+        yield wire
+        wire.run("DROP TABLE IF EXISTS meant CASCADE")
+
+
+@pytest.fixture
+def pool(cluster: Cluster, shared_pooler: MakePooler) -> Pooler:
+    """Two servers, so that a client can be brought to another by a third that keeps one."""
+    return shared_pooler(cluster, default_pool_size=2, workers=1)
+
+
+def say(wire: Wire, *parts: bytes) -> list[Message]:
+    """The reply to these messages and Sync."""
+    wire.send(*parts, m.SYNC)
+    return wire.until("Z")
+
+
+def described(wire: Wire, sql: str, name: str = "s") -> list[int]:
+    """Prepare and describe a statement, in a turn each; returns the types of its parameters."""
+    assert kinds(say(wire, m.parse(name, sql))) == "1Z"
+    body = next(one.body for one in say(wire, m.describe_statement(name)) if one.kind == "t")
+    return [int.from_bytes(body[at : at + 4], "big") for at in range(2, len(body), 4)]
+
+
+def bound(wire: Wire, *values: bytes, formats: tuple[int, ...] = (), results: tuple[int, ...] = ()) -> list[Message]:
+    """The reply to a Bind of the statement, and an Execute."""
+    return say(wire, m.bind("", "s", *values, formats=formats, results=results), m.execute())
+
+
+@pytest.mark.parametrize("way", ["by-the-pool", "directly"])
+def test_new_client_is_told_what_there_is(way: str, pool: Pooler, direct: Wire) -> None:
+    first = pool.wire()
+    assert described(first, INSERT) == [INT4]
+    change = "ALTER TABLE meant ALTER v TYPE boolean USING v::boolean"
+    (first if way == "by-the-pool" else direct).run(change)
+    for _ in range(3):
+        wire = pool.wire()
+        assert described(wire, INSERT) == [BOOL]
+        assert kinds(bound(wire, b"\1", formats=(1,))) == "2CZ"
+    assert described(first, INSERT, "t") == [BOOL]
+
+
+@pytest.mark.parametrize("way", ["by-the-pool", "directly"])
+def test_values_go_in_as_they_were_described(way: str, pool: Pooler, direct: Wire) -> None:
+    wire, other = pool.wire(), pool.wire()
+    assert described(wire, INSERT) == [INT4]
+    assert kinds(bound(wire, b"\0\0\0\7", formats=(1,))) == "2CZ"
+    (other if way == "by-the-pool" else direct).run("ALTER TABLE meant ALTER v TYPE real")
+    other.run("BEGIN")
+    assert kinds(bound(wire, b"\0\0\0\7", formats=(1,))) == "2CZ"
+    other.run("COMMIT")
+    assert kinds(bound(wire, b"\0\0\0\7", formats=(1,))) == "2CZ"
+    assert direct.run("SELECT DISTINCT v FROM meant") == [["7"]]
+
+
+@pytest.mark.parametrize("block", [False, True])
+def test_columns_that_are_others_are_refused(block: bool, pool: Pooler, direct: Wire) -> None:
+    wire, other = pool.wire(), pool.wire()
+    direct.run("INSERT INTO meant VALUES (1)")
+    described(wire, SELECT)
+    assert rows_in(bound(wire, results=(1,))) == [[b"\0\0\0\1"]]
+    direct.run("ALTER TABLE meant ALTER v TYPE real")
+    other.run("BEGIN")
+    if block:
+        wire.run("BEGIN")
+    read = bound(wire, results=(1,))
+    assert kinds(read) == "EZ"
+    assert {key: error_in(read)[key] for key in "SCR"} == {"S": "ERROR", "C": "0A000", "R": "RevalidateCachedQuery"}
+    assert read[-1].body == (b"E" if block else b"I")
+    if block:
+        wire.run("ROLLBACK")
+    assert kinds(say(wire, m.close_statement("s"))) == "3Z"
+    described(wire, SELECT)
+    assert rows_in(bound(wire, results=(1,))) == [[b"\x3f\x80\0\0"]]
+    other.run("COMMIT")
+
+
+def test_statement_of_a_change_that_was_rolled_back_is_refused(pool: Pooler, direct: Wire) -> None:
+    wire, other = pool.wire(), pool.wire()
+    wire.run("BEGIN; ALTER TABLE meant ADD w int")
+    described(wire, SELECT)
+    wire.run("ROLLBACK")
+    other.run("BEGIN")
+    for _ in range(2):
+        assert error_in(bound(wire, results=(0, 0)))["C"] == "0A000"
+    other.run("COMMIT")
+
+
+def test_temporary_table_stands_in_front_for_who_made_it(pool: Pooler, direct: Wire) -> None:
+    sql = "DELETE FROM meant"
+    direct.run("INSERT INTO meant VALUES (1), (2)")
+    others = [pool.wire() for _ in range(3)]
+    for wire in others:
+        assert kinds(say(wire, m.parse("s", sql))) == "1Z"
+    wire = pool.wire()
+    wire.run("CREATE TEMPORARY TABLE meant (v int); INSERT INTO meant VALUES (3)")
+    assert kinds(say(wire, m.parse("s", sql), m.bind("", "s"), m.execute())) == "12CZ"
+    assert wire.run(SELECT) == []
+    assert direct.run("SELECT count(*) FROM meant") == [["2"]]
+    wire.bye()
+    assert others[0].run("SELECT count(*) FROM meant") == [["2"]]
+
+
+@pytest.mark.parametrize("in_one_batch", [False, True])
+def test_temporary_tables_of_one_name_are_each_its_own(in_one_batch: bool, pool: Pooler, direct: Wire) -> None:
+    for kind, oid, value in (("int", INT4, b"1"), ("text", TEXT, b"x"), ("int", INT4, b"2")):
+        wire = pool.wire()
+        made = f"CREATE TEMPORARY TABLE stage (v {kind}) ON COMMIT DROP"
+        wire.run("BEGIN")
+        if in_one_batch:
+            parts = (m.parse("", made), m.bind("", ""), m.execute(), m.parse("s", "INSERT INTO stage VALUES ($1)"))
+            read = say(wire, *parts, m.describe_statement("s"))
+            assert kinds(read) == "12C1tnZ"
+            assert next(one.body for one in read if one.kind == "t")[2:] == oid.to_bytes(4, "big")
+        else:
+            wire.run(made)
+            assert described(wire, "INSERT INTO stage VALUES ($1)") == [oid]
+        assert kinds(bound(wire, value)) == "2CZ"
+        read = say(wire, m.parse("all", "SELECT * FROM stage"), m.bind("", "all"), m.describe_portal(), m.execute())
+        assert kinds(read) == "12TDCZ"
+        assert rows_in(read) == [[value]]
+        wire.run("COMMIT")
+        wire.bye()
+
+
+@pytest.mark.parametrize("local", ["", "LOCAL "])
+def test_the_search_path_tells_what_is_meant(local: str, pool: Pooler, direct: Wire) -> None:
+    direct.run("DROP SCHEMA IF EXISTS meant_a, meant_b CASCADE; CREATE SCHEMA meant_a; CREATE SCHEMA meant_b")
+    direct.run("CREATE TABLE meant_a.told (v int); CREATE TABLE meant_b.told (v text)")
+    wires = {"meant_a": pool.wire(), "meant_b": pool.wire()}
+    for number in range(2):
+        for schema, oid in (("meant_a", INT4), ("meant_b", TEXT)):
+            wire = wires[schema]
+            wire.run(f"BEGIN; SET {local}search_path = {schema}")
+            assert described(wire, "INSERT INTO told VALUES ($1)", f"s{number}") == [oid]
+            assert kinds(say(wire, m.bind("", f"s{number}", "1"), m.execute())) == "2CZ"
+            wire.run("COMMIT")
+    assert direct.run("SELECT count(*) FROM meant_a.told") == [["2"]]
+    direct.run("DROP SCHEMA meant_a, meant_b CASCADE")
+
+
+def test_type_made_anew_is_known_to_all_workers(pooler: MakePooler, direct: Wire) -> None:
+    pool = pooler(default_pool_size=4, workers=2)
+    sql = "SELECT $1::meaning"
+    wires = [pool.wire() for _ in range(8)]
+    for number in range(3):
+        wires[0].run(f"DROP TYPE IF EXISTS meaning; CREATE TYPE meaning AS ENUM ('m{number}')")
+        for wire in wires:
+            read = say(wire, m.parse(f"s{number}", sql), m.bind("", f"s{number}", f"m{number}"), m.execute())
+            assert rows_in(read) == [[f"m{number}".encode()]]
+    wires[0].run("DROP TYPE meaning")
+
+
+def test_statement_that_can_not_be_parsed_elsewhere_fails_as_alone(pool: Pooler, direct: Wire) -> None:
+    wire, other = pool.wire(), pool.wire()
+    described(wire, SELECT)
+    direct.run("DROP TABLE meant")
+    other.run("BEGIN")
+    assert error_in(bound(wire))["C"] == "42P01"
+    direct.run("CREATE TABLE meant (v int)")
+    assert kinds(bound(wire)) == "2CZ"
+    other.run("COMMIT")
+
+
+def test_statement_prepared_without_a_server_is_parsed_when_it_is_used(pool: Pooler, direct: Wire) -> None:
+    first, holders, wire = pool.wire(), [pool.wire(), pool.wire()], pool.wire()
+    assert described(first, INSERT) == [INT4]
+    for holder in holders:
+        holder.run("BEGIN")
+    assert kinds(say(wire, m.parse("s", INSERT))) == "1Z"
+    for holder in holders:
+        holder.run("COMMIT")
+    direct.run("ALTER TABLE meant ALTER v TYPE text")
+    body = next(one.body for one in say(wire, m.describe_statement("s")) if one.kind == "t")
+    assert body[2:] == TEXT.to_bytes(4, "big")
+    assert kinds(bound(wire, b"said")) == "2CZ"
