@@ -45,5 +45,7 @@ cdef class Pool:
     @cython.locals(ticket=Ticket)
     cpdef Ticket freed(self, Slot slot, object settings, double now)
 
+    cdef double _pause(self, Py_ssize_t wants) except -1
+
     @cython.locals(needed=Py_ssize_t)
     cpdef bint hungry(self, double now) except -1
