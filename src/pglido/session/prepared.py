@@ -134,10 +134,10 @@ class Prepared:
 
     def unlearn(self, statement: Statement) -> bytes:
         """The message, if one is needed, after which `statement` is not prepared here."""
+        self.others.discard(statement)
         if statement not in self.known:
             return b""
         del self.known[statement]
-        self.others.discard(statement)
         self.owe(CLOSING | SWALLOW, (None, statement))
         return messages.close_statement(statement.name)
 
@@ -275,6 +275,9 @@ class Prepared:
                 client.statements.pop(name, None)
         elif entry & SWALLOW:
             self.known[promised] = b""  # type: ignore[index]
+            if promised.described is not None:  # type: ignore[union-attr]
+                # It may have been another already.
+                self.others.add(promised)  # type: ignore[arg-type]
         elif client is not None and name is not None:
             client.put_statement(name, promised)  # type: ignore[arg-type]
 
@@ -287,6 +290,7 @@ class Prepared:
             if isinstance(statement, Statement) and entry & KIND == PARSING
         ]
         self.known.clear()
+        self.others.clear()
         for _, statement in later:
             self.known[statement] = b""
         if client is not None:

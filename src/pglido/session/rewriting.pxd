@@ -18,6 +18,8 @@ cdef class Rewriting(Holding):
     cdef public set unparsed
 
     cdef int begin_rewriting(self) except -1
+    cdef int _unparsed(self, bytes name) except -1
+    cdef int _parsed(self, bytes name) except -1
 
     @cython.locals(first=Py_ssize_t, end=Py_ssize_t, name=bytes, taken=bint)
     cdef bytes answer_alone(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t stop)

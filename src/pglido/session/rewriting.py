@@ -58,6 +58,7 @@ class Rewriting(Holding):
         name = src[first : min(end, first + LONGEST_NAME)]
         if kind == CLOSE and src[at + 5] == 0x53 and self.statements is not None and name in self.statements:
             del self.statements[name]
+            self._parsed(name)
             return messages.CLOSE_COMPLETE
         taken = name in self.settings.prepared_names or (self.statements is not None and name in self.statements)
         if kind == PARSE and not taken:
@@ -66,12 +67,23 @@ class Rewriting(Holding):
                 if self.rules.heeded:
                     self.mark(statement.rest)
                 self.put_statement(name, statement)
-                if self.unparsed is None:
-                    self.unparsed = set()
-                self.unparsed.add(name)
+                self._unparsed(name)
                 self.rules.counts.client_parses += 1
                 return messages.PARSE_COMPLETE
         return None
+
+    def _unparsed(self, name: bytes) -> None:
+        """The Parse of this name was answered without a server."""
+        if self.unparsed is None:
+            self.unparsed = set()
+        self.unparsed.add(name)
+        if self.statements is not None and len(self.unparsed) > len(self.statements):
+            self.unparsed.intersection_update(self.statements)
+
+    def _parsed(self, name: bytes) -> None:
+        """A server has read the Parse of this name, or will, or there is none any more."""
+        if self.unparsed is not None:
+            self.unparsed.discard(name)
 
     def plain(self, kind: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
         """The message goes through as it is: only the replies are counted."""
@@ -171,8 +183,7 @@ class Rewriting(Holding):
             prepared.owe(PARSING, NOTHING)
             return self.pass_on(src, at, have, have, out, buf)
         self.put_statement(name, statement)
-        if self.unparsed is not None:
-            self.unparsed.discard(name)
+        self._parsed(name)
         # Whoever had it parsed here before: what the text means now, and here, only PostgreSQL can tell.
         self.rules.counts.server_parses += 1
         out.put(buf, prepared.learn(name, statement, self.rules.max_statements, PARSING, True))
@@ -197,6 +208,7 @@ class Rewriting(Holding):
         server.open = True
         if name and self.statements is not None and name in self.statements:
             server.prepared.owe(CLOSING | FAKE, (name, self.statements.pop(name)))
+            self._parsed(name)
             return have
         if name:
             if name in self.settings.prepared_names:
@@ -244,8 +256,8 @@ class Rewriting(Holding):
         if fresh or not prepared.has(statement, self.rules.max_statements):
             self.rules.counts.server_parses += 1
             out.put(buf, prepared.learn(None, statement, self.rules.max_statements, PARSING | SWALLOW, fresh))
-            if fresh and self.unparsed is not None:
-                self.unparsed.discard(name)
+            if fresh:
+                self._parsed(name)
             elif statement.described is not None:
                 prepared.awaited = statement
                 server.open = True

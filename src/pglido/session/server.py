@@ -58,6 +58,8 @@ DISCARD_ALL = b"DISCARD ALL\0"
 DEALLOCATE_ALL = b"DEALLOCATE ALL\0"
 # The first two letters of the tags of ALTER, CREATE and DROP: after them a text may mean something else.
 A, C, D, L, R = map(ord, "ACDLR")
+# How much is awaited of a CommandComplete, for these letters.
+TAG_FIRST = 7
 RESET_SIZE = 4 + len(RESET)
 DISCARD_SIZE = 4 + len(DISCARD_ALL)
 DEALLOCATE_SIZE = 4 + len(DEALLOCATE_ALL)
@@ -189,8 +191,11 @@ class Server(Owing):
         if kind == ERROR_RESPONSE:
             looked = size <= LARGE_ERROR
         elif kind == COMMAND_COMPLETE:
+            if have < total and have < TAG_FIRST:
+                self._goal = min(total, TAG_FIRST)
+                return 0
             looked = size in (RESET_SIZE, DISCARD_SIZE, DEALLOCATE_SIZE)
-            if have > 6 and changes(src[at + 5], src[at + 6]):
+            if total >= TAG_FIRST and changes(src[at + 5], src[at + 6]):
                 looked = True
         elif kind == DATA_ROW:
             looked = head == ASKING | SWALLOW

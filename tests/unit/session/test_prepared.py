@@ -298,6 +298,50 @@ def test_a_malformed_description_is_no_postgresql(talk: Talk) -> None:
     talk.client << types(INT) + message("T", b"\0\2v\0")
 
 
+def test_after_all_was_deallocated_it_is_asked_once_more_only(talk: Talk) -> None:
+    known = told(talk)
+    talk.next = talk.other
+    talk.client >> bind("s", b"1") + SYNC
+    talk.other << typed(known, "select $1", INT) + describe(known) + FLUSH
+    talk.other >> PARSED + types(INT) + NO_DATA
+    talk.other << bind("_pglido-misfit", b"1") + SYNC
+    talk.other >> error("26000", 'prepared statement "_pglido-misfit" does not exist') + ready()
+    talk.client.got.clear()
+    talk.next = talk.other
+    talk.client >> query("deallocate all")
+    talk.other << query("deallocate all")
+    talk.other >> done("DEALLOCATE ALL") + ready()
+    talk.client << done("DEALLOCATE ALL") + ready()
+    assert not talk.other.session.prepared.others
+    assert not talk.other.session.prepared.known
+
+
+def test_what_is_parsed_later_is_forgotten_with_its_name(talk: Talk) -> None:
+    prepare(talk)
+    other = talk.newcomer()
+    talk.full = True
+    for number in range(100):
+        other >> parse(f"n{number}", "select 1")
+        other << PARSED
+        if number % 2:
+            other >> close(f"n{number}")
+            other << CLOSED
+    assert other.session.unparsed == other.session.statements.keys()
+    assert len(other.session.unparsed) == 50
+
+
+@pytest.mark.parametrize("tag", ["ALTER TABLE", "CREATE TABLE", "DROP TABLE"])
+def test_a_change_is_noticed_however_it_is_cut(talk: Talk, tag: str) -> None:
+    known = prepare(talk)
+    talk.next = talk.server
+    talk.client >> query("change")
+    talk.server << query("change")
+    for byte in done(tag) + ready():
+        talk.server >> bytes((byte,))
+    talk.client << done(tag) + ready()
+    assert name(talk.build, "select 1") != known
+
+
 # The order of answers.
 
 
