@@ -130,7 +130,7 @@ class Owing:
     def abandon(self) -> bytes:
         """The client is gone between two messages: what to send so that the server comes to rest (maybe nothing)."""
         self.client = None
-        self.prepared.misfit = None
+        self.prepared.awaited = self.prepared.misfit = None
         sent = b""
         if self.copying:
             sent = messages.copy_fail("client disconnected")

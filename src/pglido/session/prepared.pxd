@@ -18,6 +18,7 @@ cdef class Prepared:
     cdef public object awaited
     cdef public object misfit
     cdef public set others
+    cdef public set unchecked
 
     cdef int owe(self, int entry, tuple note) except -1
     cdef int name_unnamed(self, ClientState client, bytes rest) except -1
@@ -28,8 +29,7 @@ cdef class Prepared:
     cdef bytes bind_head(self, object statement, Py_ssize_t size)
 
     cdef bytes learn(self, bytes name, object statement, Py_ssize_t limit, int entry, bint fresh)
-    cdef int describe(self, object statement, int entry) except -1
-    cdef bytes check(self, object statement)
+    cdef bytes check(self, object statement, bytes name)
     cdef bytes unlearn(self, object statement)
     cdef bytes collide(self, bytes name)
     cdef bytes give_back(self, bint in_batch)

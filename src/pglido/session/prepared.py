@@ -36,9 +36,10 @@ class Prepared:
     very object that the client's state has (the rest of its Parse), so that identity tells whether it is the same.
     `borrowed` are the client's own names for what PostgreSQL itself shall find. While a DEALLOCATE ALL may be under
     way, `purging` has what was parsed since. After it, `former` has the client's names of what is gone, till the turn
-    ends. `describing` are the statements of owed Describes; `awaited` is the one whose answer is awaited before it is
-    used, `misfit` the one of which it then said that it is another. Those of `others` are known, but have become other
-    ones.
+    ends. `describing` are the statements of owed Describes, with the client's name where it has just parsed or
+    described it; `awaited` is the one whose answer is awaited before it is used, `misfit` the one of which it then said
+    that it is another. Of those that are known, `others` have become other ones, and nobody has asked what `unchecked`
+    are.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class Prepared:
         "purge_next",
         "purging",
         "replies",
+        "unchecked",
         "unnamed",
     )
 
@@ -65,10 +67,11 @@ class Prepared:
         self.purge_next = False
         self.purging: set[Statement] | None = None
         self.former: dict[bytes, Statement] | None = None
-        self.describing: deque[Statement] = deque()
+        self.describing: deque[tuple[Statement, bytes | None]] = deque()
         self.awaited: Statement | None = None
         self.misfit: Statement | None = None
         self.others: set[Statement] = set()
+        self.unchecked: set[Statement] = set()
 
     # Asking.
 
@@ -89,8 +92,10 @@ class Prepared:
         return messages.close_statement(b"") if rest is None else messages.parse(b"", rest)
 
     def has(self, statement: Statement, limit: int) -> bool:
-        """Is `statement` prepared here? Then it counts as used last (with a `limit`, that order decides)."""
+        """Is `statement` prepared here, as clients were told? Then it counts as used last (at `limit` that decides)."""
         if statement not in self.known or statement in self.others:
+            return False
+        if statement in self.unchecked and statement.described is not None:
             return False
         if len(self.known) >= limit:
             self.known[statement] = self.known.pop(statement)
@@ -120,21 +125,21 @@ class Prepared:
             self.purging.add(statement)
         self.owe(entry, (name, statement))
         sent += messages.parse(statement.name, statement.rest if fresh else statement.typed())
-        return sent if statement.described is None else sent + self.check(statement)
+        if statement.described is None:
+            self.unchecked.add(statement)
+            return sent
+        return sent + self.check(statement, name)
 
-    def describe(self, statement: Statement, entry: int) -> None:
-        """A Describe of a shared statement was sent."""
-        self.replies.push(DESCRIBING | STATEMENT | entry)
-        self.describing.append(statement)
-
-    def check(self, statement: Statement) -> bytes:
+    def check(self, statement: Statement, name: bytes | None) -> bytes:
         """The message that asks whether this server's `statement` is what clients were told; its answer ends here."""
-        self.describe(statement, SWALLOW)
+        self.replies.push(DESCRIBING | STATEMENT | SWALLOW)
+        self.describing.append((statement, name))
         return messages.describe_statement(statement.name)
 
     def unlearn(self, statement: Statement) -> bytes:
         """The message, if one is needed, after which `statement` is not prepared here."""
         self.others.discard(statement)
+        self.unchecked.discard(statement)
         if statement not in self.known:
             return b""
         del self.known[statement]
@@ -215,20 +220,21 @@ class Prepared:
         If it is not what it was, whoever has it by its former description does not use it here any more; the client
         that has just parsed it goes on with what it is now.
         """
-        statement = self.describing.popleft()
+        statement, name = self.describing.popleft()
+        self.unchecked.discard(statement)
         if statement.described is None:
-            statement.described = told
+            statement.described = told if statement.lasts else None
         elif statement.described != told:
-            _statements.renew()
-            self.others.add(statement)
+            if _statements.find(statement.rest, statement.dialect) is statement:
+                _statements.renew()
+            if statement in self.known:
+                self.others.add(statement)
             if statement is self.awaited:
                 self.misfit = statement
-            elif client is not None:
+            elif client is not None and name is not None and (client.statements or {}).get(name) is statement:
                 now = _statements.intern(statement.rest, statement.dialect)
                 now.described = told
-                for name, one in (client.statements or {}).items():
-                    if one is statement:
-                        client.put_statement(name, now)
+                client.put_statement(name, now)
         if entry & SWALLOW and statement is self.awaited:
             self.awaited = None
 
@@ -246,13 +252,12 @@ class Prepared:
                 break
             replies.pop()
             failed = failed or entry
-            if entry & STATEMENT:
-                self.describing.popleft()
+            if entry & STATEMENT and self.describing.popleft()[0] is self.awaited and entry & SWALLOW:
+                self.awaited = None
             if entry & KIND in (PARSING, CLOSING):
                 undone.append((entry, self.notes.popleft()))
         for entry, note in reversed(undone):
             self._undo(entry, note, client)
-        self.awaited = None
         if failed & KIND == PARSING and undone[0][1][0] == b"":
             # This one was read, and has dropped the unnamed statement before it failed.
             self.unnamed = None
@@ -271,6 +276,8 @@ class Prepared:
             return
         elif entry & KIND == PARSING:
             self.known.pop(promised, None)  # type: ignore[arg-type]
+            self.others.discard(promised)
+            self.unchecked.discard(promised)
             if client is not None and name is not None and client.statements is not None:
                 client.statements.pop(name, None)
         elif entry & SWALLOW:
@@ -291,6 +298,7 @@ class Prepared:
         ]
         self.known.clear()
         self.others.clear()
+        self.unchecked.clear()
         for _, statement in later:
             self.known[statement] = b""
         if client is not None:

@@ -247,6 +247,9 @@ class Rewriting(Holding):
                 return 0
             # Prepared by SQL; or unknown here, so unknown there, which PostgreSQL says itself: 26000.
             return self.plain(kind, src, at, have, total, out, buf)
+        if prepared.undecided(name, statement):
+            self.verdict = WAIT
+            return 0
         if kind == BIND and self.heed_bound(name, statement.rest, src, end + 1, at + have, out, buf):
             return 0
         if prepared.misfit is statement:
@@ -276,7 +279,7 @@ class Rewriting(Holding):
             out.put(buf, tail)
             return have
         if kind == DESCRIBE:
-            prepared.describing.append(statement)
+            prepared.describing.append((statement, name))
         return self._send_as(statement.name, kind, DESCRIBING | STATEMENT, src, at, first, end, have, total, out, buf)
 
     def _send_as(

@@ -272,7 +272,7 @@ class Server(Owing):
             if body is self.last_error:
                 self.told = not drop
                 self.worn = True
-            if MISFIT in body:
+            if not drop and MISFIT in body and b"\0C26000\0" in body:
                 out.put(buf, messages.message(ERROR_RESPONSE, CHANGED))
                 return True
             if not drop and PREFIX in body:

@@ -265,7 +265,8 @@ class Setup:
         flags, exact = self._asked
         self._asked = 0, True
         found = answer.found
-        pins = self.pins & (LASTING | ~flags) & ~UNSURE | flags & LASTING
+        self._doubt &= ~flags
+        pins = self.pins & (LASTING | ~flags) & ~UNSURE | flags & LASTING | (UNSURE if self._doubt else 0)
         for flag in (TEMP, HOLD, LOCKS):
             if found[flag]:
                 pins |= flag
@@ -287,7 +288,6 @@ class Setup:
         if flags & DEFINES and self.functions is not None:
             self.functions.learn(found[DEFINES])
         self.pins = pins
-        self._doubt = 0
         self._was_reset = False
 
     def _own(self, values: dict[str, str], client: ClientState) -> dict[str, str]:

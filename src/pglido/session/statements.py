@@ -23,6 +23,8 @@ MISFIT = b"_pglido-misfit"
 NAME_SIZE = len(PREFIX) + 24
 
 
+_PASSING = re.compile(rb"\s*(?:fetch|execute|call)\b", re.IGNORECASE)
+
 # What clients were told of a statement: the types of its parameters as on the wire, and its columns.
 Description = tuple[bytes, bytes]
 
@@ -30,17 +32,19 @@ Description = tuple[bytes, bytes]
 class Statement:
     """One prepared statement: `rest` is what follows the name in a Parse, `name` its name on servers.
 
-    `described` is what clients were told that it is (None: nothing yet); it is that on every server.
+    `described` is what clients were told that it is (None: nothing yet); it is that on every server. Unless it `lasts`
+    not: the columns of a FETCH are those of its cursor, whatever that is when it is executed.
 
     `dialect` has the settings that decide what the text means: '1 May 2024'::timestamptz is read when it is parsed.
     """
 
-    __slots__ = ("__weakref__", "described", "dialect", "name", "rest")
+    __slots__ = ("__weakref__", "described", "dialect", "lasts", "name", "rest")
 
     def __init__(self, rest: bytes, dialect: Dialect) -> None:
         self.rest = rest
         self.dialect = dialect
         self.described: Description | None = None
+        self.lasts = _PASSING.match(rest) is None
         digest = hashlib.blake2b(repr((_generation, dialect)).encode() + b"\0" + rest, digest_size=12)
         self.name = PREFIX + digest.hexdigest().encode()
 
@@ -83,6 +87,7 @@ _doubts: Doubts = _Alone()
 _counted = 0
 _generation = 0
 _known: "weakref.WeakValueDictionary[tuple[bytes, Dialect], Statement]" = weakref.WeakValueDictionary()
+_alive: "weakref.WeakSet[Statement]" = weakref.WeakSet()
 
 
 def intern(rest: bytes, dialect: Dialect) -> Statement:
@@ -90,6 +95,7 @@ def intern(rest: bytes, dialect: Dialect) -> Statement:
     statement = find(rest, dialect)
     if statement is None:
         statement = _known[rest, dialect] = Statement(rest, dialect)
+        _alive.add(statement)
     return statement
 
 
@@ -127,12 +133,12 @@ def stale(body: bytes) -> bool:
 
 def alive() -> list[Statement]:
     """All statements that a client or a server holds."""
-    return list(_known.values())
+    return list(_alive)
 
 
 def count() -> int:
     """How many different statements are alive."""
-    return len(_known)
+    return len(_alive)
 
 
 _PURGE = re.compile(rb"\s*(?:deallocate|discard)\s+(?:prepare\s+)?all\b", re.IGNORECASE)

@@ -21,7 +21,7 @@ def memory(worker: "Worker") -> list[dict[str, Any]]:
     return [
         _row("client", [client_size(guest) for guest in host.guests.values()]),
         _row("server", [server_size(backend) for backend in host.backends]),
-        _row("prepared_statement", [getsizeof(one) + len(one.rest) + len(one.name) for one in statements.alive()]),
+        _row("prepared_statement", [statement_size(one) for one in statements.alive()]),
         {"name": "held_message_bytes", "used": int(worker.host.budget.used > 0), "memtotal": worker.host.budget.used},
         {"name": "receive_buffer", "used": 1, "memtotal": BUFFER},
         {"name": "process", "used": 1, "memtotal": resident()},
@@ -40,8 +40,13 @@ def client_size(guest: Guest) -> int:
         channels = listener.channels if len(listener.channels) > 1 else None
         return _sum(guest, guest.address, guest.inbox, guest.out, guest.notes, listener, listener.own, channels)
     return _sum(guest, guest.address, guest.inbox, guest.out, guest.notes) + (
-        _sum(guest.session, guest.session.statements) if guest.session is not None else 0
+        _sum(guest.session, guest.session.statements, guest.session.unparsed) if guest.session is not None else 0
     )
+
+
+def statement_size(statement: statements.Statement) -> int:
+    """Bytes of one prepared statement: its text, and what clients were told of it."""
+    return _sum(statement, statement.rest, statement.name, *(statement.described or ()))
 
 
 def server_size(backend: Backend) -> int:

@@ -298,6 +298,61 @@ def test_a_malformed_description_is_no_postgresql(talk: Talk) -> None:
     talk.client << types(INT) + message("T", b"\0\2v\0")
 
 
+def test_what_was_parsed_before_anybody_was_told_is_asked_what_it_is(talk: Talk) -> None:
+    known = prepare(talk, "select $1")
+    other = talk.newcomer()
+    talk.next = talk.other
+    other >> parse("mine", "select $1") + describe("mine") + SYNC
+    other << PARSED
+    talk.other << parse(known, "select $1") + describe(known) + SYNC
+    talk.other >> PARSED + types(TEXT) + NO_DATA + ready()
+    other << types(TEXT) + NO_DATA + ready()
+    talk.next = talk.server
+    other >> bind("mine", b"x") + SYNC
+    talk.server << close(known) + typed(known, "select $1", TEXT) + describe(known) + FLUSH
+    talk.server >> CLOSED + PARSED + types(TEXT) + NO_DATA
+    talk.server << bind(known, b"x") + SYNC
+    talk.server >> BOUND + ready()
+    other << BOUND + ready()
+
+
+def test_a_client_s_other_names_mean_what_they_meant(talk: Talk) -> None:
+    known = told(talk)
+    talk.next = talk.server
+    talk.client >> query("begin") + parse("t", "select $1") + SYNC
+    talk.server << query("begin") + close(known) + parse(known, "select $1") + describe(known) + SYNC
+    talk.server >> done("BEGIN") + ready("T") + CLOSED + PARSED + types(TEXT) + NO_DATA + ready("T")
+    talk.client << done("BEGIN") + ready("T") + PARSED + ready("T")
+    talk.client >> bind("s", b"1") + SYNC
+    talk.server << close(known) + typed(known, "select $1", INT) + describe(known) + FLUSH
+    talk.server >> CLOSED + PARSED + types(INT) + row(("v", INT))
+    talk.server << bind(known, b"1") + SYNC
+    talk.server >> BOUND + ready("T")
+    talk.client << BOUND + ready("T")
+
+
+def test_an_error_before_it_leaves_the_answer_awaited(talk: Talk) -> None:
+    known = told(talk)
+    talk.next = talk.other
+    talk.client >> bind("nothing") + SYNC + bind("s", b"1") + SYNC
+    talk.other << bind("nothing") + SYNC + typed(known, "select $1", INT) + describe(known) + FLUSH
+    talk.other >> error("26000") + ready()
+    talk.client << error("26000") + ready()
+    talk.other << b""
+    talk.other >> PARSED + types(INT) + row(("v", INT))
+    talk.other << bind(known, b"1") + SYNC
+    talk.other >> BOUND + ready()
+    talk.client << BOUND + ready()
+
+
+@pytest.mark.parametrize("sql", ["fetch all from c", " EXECUTE x", "call p()"])
+def test_what_lasts_no_longer_than_its_cursor_is_not_compared(talk: Talk, sql: str) -> None:
+    known = told(talk, sql)
+    talk.next = talk.other
+    talk.client >> bind("s", b"1") + SYNC
+    talk.other << parse(known, sql) + bind(known, b"1") + SYNC
+
+
 def test_after_all_was_deallocated_it_is_asked_once_more_only(talk: Talk) -> None:
     known = told(talk)
     talk.next = talk.other
@@ -518,8 +573,17 @@ def test_a_statement_of_nobody_is_forgotten(build: Build) -> None:
     before = build.session.statements.count()
     prepare(talk, "select 'short lived'", "s")
     assert build.session.statements.count() == before + 1
-    talk.client.session.statements = None
-    talk.server.session.prepared.known.clear()
+    talk.next = talk.server
+    talk.client >> query("deallocate all")
+    talk.server << query("deallocate all")
+    talk.server >> done("DEALLOCATE ALL") + ready()
+    talk.client << done("DEALLOCATE ALL") + ready()
+    # Its names are known till the turn is over.
+    talk.next = talk.server
+    talk.client >> query("select 1")
+    talk.server << query("select 1")
+    talk.server >> done() + ready()
+    talk.client << done() + ready()
     talk.good.size = 0
     talk.good.add(build.session.statements.intern(b"a", ()))
     talk.good.add(build.session.statements.intern(b"b", ()))
