@@ -532,13 +532,18 @@ def tenant_elsewhere(pool: Pooler, name: str = "app.tenant") -> str | None:
     return pool.wire().one(f"SELECT coalesce(current_setting('{name}', true), '')")
 
 
+def alone_in_having_set_it(pool: Pooler, wire: Wire) -> None:
+    """Nobody else meets what this client has set, and it has it wherever it comes."""
+    assert tenant_elsewhere(pool) == ""
+    assert wire.one("SHOW app.tenant") == "one"
+
+
 def test_end_of_a_long_text_is_heeded(pooler: MakePooler) -> None:
     pool = pooler(default_pool_size=2, workers=1)
     wire = pool.wire()
     wire.run("RESET ALL;" * 8000 + "SET app.tenant = 'one'")
     assert pinned(pool, 1)[0]["reason"] == "setting of unknown name"
-    assert tenant_elsewhere(pool) == ""
-    assert wire.one("SHOW app.tenant") == "one"
+    alone_in_having_set_it(pool, wire)
 
 
 @pytest.mark.parametrize("size", [20_000, 200_000, 20_000_000])
@@ -553,8 +558,7 @@ def test_long_query_in_pieces_is_heeded_to_its_end(pooler: MakePooler, size: int
         assert pinned(pool, 1)[0]["reason"] == "setting of unknown name"
     else:
         pinned(pool, 0)
-    assert tenant_elsewhere(pool) == ""
-    assert wire.one("SHOW app.tenant") == "one"
+    alone_in_having_set_it(pool, wire)
 
 
 def test_long_query_keeps_nobody(pooler: MakePooler) -> None:
@@ -577,8 +581,7 @@ def test_parsed_statement_is_heeded_whether_it_is_shared_or_not(
     parse = m.parse(name, "SELECT set_config($1, $2, false)")
     wire.send(parse + m.bind("", name, "app.tenant", "one") + m.execute() + m.SYNC)
     wire.until()
-    assert tenant_elsewhere(pool) == ""
-    assert wire.one("SHOW app.tenant") == "one"
+    alone_in_having_set_it(pool, wire)
     assert pins(pool) == []
 
 
@@ -664,8 +667,7 @@ def test_execute_is_heeded_besides_other_statements(pooler: MakePooler, first: s
     wire.run("PREPARE keep AS SELECT set_config('app.tenant', $1, false)")
     wire.run("PREPARE one AS SELECT 1")
     wire.run(f"{first}; EXECUTE keep('one')")
-    assert tenant_elsewhere(pool) == ""
-    assert wire.one("SHOW app.tenant") == "one"
+    alone_in_having_set_it(pool, wire)
 
 
 def test_setting_with_a_long_name_in_a_parameter(pooler: MakePooler) -> None:
@@ -697,8 +699,7 @@ def test_function_that_is_made_anew_is_heeded_where_it_was_prepared_before(poole
         wire.until()
     else:
         wire.run("EXECUTE by_sql")
-    assert tenant_elsewhere(pool) == ""
-    assert wire.one("SHOW app.tenant") == "one"
+    alone_in_having_set_it(pool, wire)
     wire.run("DROP FUNCTION u_function()")
 
 
@@ -757,8 +758,7 @@ def test_function_that_is_called_where_rows_are_written_is_heeded(pooler: MakePo
     maker.run(function("BEGIN RETURN set_config('app.tenant', 'one', false); END"))
     maker.run(made + "; CREATE OR REPLACE FUNCTION u_last() RETURNS int LANGUAGE sql AS 'SELECT 1'")
     wire.run("INSERT INTO u_table VALUES (1)")
-    assert tenant_elsewhere(pool) == ""
-    assert wire.one("SHOW app.tenant") == "one"
+    alone_in_having_set_it(pool, wire)
     wire.run("DROP TABLE u_table; DROP FUNCTION u_function(), u_last()")
 
 
@@ -774,8 +774,7 @@ def test_function_made_by_way_of_another_worker_is_heeded(pooler: MakePooler) ->
         wire.run("SELECT 1")
     for wire in wires:
         wire.run("SELECT u_function()")
-        assert tenant_elsewhere(pool) == ""
-        assert wire.one("SHOW app.tenant") == "one"
+        alone_in_having_set_it(pool, wire)
     wires[0].run("DROP FUNCTION u_function()")
 
 
@@ -792,8 +791,7 @@ def test_function_made_past_the_pooler_is_heeded_soon(pooler: MakePooler, cluste
     wires[0].run("SELECT 1")
     for pool, wire in zip((busy, resting), wires, strict=True):
         wire.run("SELECT u_function()")
-        assert tenant_elsewhere(pool) == ""
-        assert wire.one("SHOW app.tenant") == "one"
+        alone_in_having_set_it(pool, wire)
     wires[0].run("DROP FUNCTION u_function()")
 
 
@@ -806,8 +804,7 @@ def test_functions_of_the_database_that_a_pool_has_moved_to_are_known(pooler: Ma
     wire = pool.wire()
     wire.run(function("BEGIN RETURN 1; END", "u_plain"))
     wire.run("SELECT u_function()")
-    assert tenant_elsewhere(pool) == ""
-    assert wire.one("SHOW app.tenant") == "one"
+    alone_in_having_set_it(pool, wire)
     wire.run("DROP FUNCTION u_function(), u_plain()")
 
 
@@ -837,8 +834,7 @@ def test_setting_whose_name_is_put_together_keeps_the_client(pooler: MakePooler,
     wire = pool.wire()
     wire.run(sql)
     assert pinned(pool, 1)[0]["reason"] == "setting of unknown name"
-    assert tenant_elsewhere(pool) == ""
-    assert wire.one("SHOW app.tenant") == "one"
+    alone_in_having_set_it(pool, wire)
 
 
 def test_setting_by_a_function_call_keeps_the_client_but_large_objects_do_not(pooler: MakePooler) -> None:
@@ -858,8 +854,7 @@ def test_setting_in_a_text_with_backslashes_in_plain_constants(pooler: MakePoole
     wire = pool.wire()
     wire.run("SET standard_conforming_strings = off")
     wire.run("SELECT 'it\\'s', set_config('app.tenant', 'one', false) --'")
-    assert tenant_elsewhere(pool) == ""
-    assert wire.one("SHOW app.tenant") == "one"
+    alone_in_having_set_it(pool, wire)
 
 
 @pytest.mark.parametrize("politely", [True, False])

@@ -36,5 +36,4 @@ cdef class Pump(Carrier):
     cpdef int flush_notes(self, ClientLink client) except -1
     cdef void on_event(self, Link link, unsigned int events) except *
     cdef void lost(self, Link link) except *
-    cdef int failed(self, Link link) except -1
     cdef int guard(self, Link link, unsigned int events) except -1

@@ -49,7 +49,7 @@ class Pump(Carrier):
             try:
                 wake(link)
             except Exception:
-                self.failed(link)
+                self.host.failed(link)
 
     def relay(self, link: Link) -> None:
         """From now on the session decides."""
@@ -288,11 +288,7 @@ class Pump(Carrier):
             else:
                 self.lost(link)
         except Exception:
-            self.failed(link)
-
-    def failed(self, link: Link) -> None:
-        """A bug met with this link: no byte of what was being done is sent, and the host ends it."""
-        self.host.failed(link)
+            self.host.failed(link)
 
     def on_event(self, link: Link, events: cython.uint) -> None:
         """Something happened on a link."""

@@ -17,7 +17,6 @@ cdef class Prepared:
     cdef public object describing
     cdef public object awaited
     cdef public object misfit
-    cdef public set others
     cdef public set unchecked
 
     cdef int owe(self, int entry, tuple note) except -1

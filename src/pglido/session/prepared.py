@@ -38,8 +38,8 @@ class Prepared:
     way, `purging` has what was parsed since. After it, `former` has the client's names of what is gone, till the turn
     ends. `describing` are the statements of owed Describes, with the client's name where it has just parsed or
     described it; `awaited` is the one whose answer is awaited before it is used, `misfit` the one of which it then said
-    that it is another. Of those that are known, `others` have become other ones, and nobody has asked what `unchecked`
-    are.
+    that it is another. Of those that are known, `unchecked` are not sure to be what clients were told: nobody has
+    asked, or they have become other ones.
     """
 
     __slots__ = (
@@ -50,7 +50,6 @@ class Prepared:
         "known",
         "misfit",
         "notes",
-        "others",
         "purge_next",
         "purging",
         "replies",
@@ -70,7 +69,6 @@ class Prepared:
         self.describing: deque[tuple[Statement, bytes | None]] = deque()
         self.awaited: Statement | None = None
         self.misfit: Statement | None = None
-        self.others: set[Statement] = set()
         self.unchecked: set[Statement] = set()
 
     # Asking.
@@ -93,9 +91,7 @@ class Prepared:
 
     def has(self, statement: Statement, limit: int) -> bool:
         """Is `statement` prepared here, as clients were told? Then it counts as used last (at `limit` that decides)."""
-        if statement not in self.known or statement in self.others:
-            return False
-        if statement in self.unchecked and statement.described is not None:
+        if statement not in self.known or (statement in self.unchecked and statement.described is not None):
             return False
         if len(self.known) >= limit:
             self.known[statement] = self.known.pop(statement)
@@ -138,7 +134,6 @@ class Prepared:
 
     def unlearn(self, statement: Statement) -> bytes:
         """The message, if one is needed, after which `statement` is not prepared here."""
-        self.others.discard(statement)
         self.unchecked.discard(statement)
         if statement not in self.known:
             return b""
@@ -228,7 +223,7 @@ class Prepared:
             if _statements.find(statement.rest, statement.dialect) is statement:
                 _statements.renew()
             if statement in self.known:
-                self.others.add(statement)
+                self.unchecked.add(statement)
             if statement is self.awaited:
                 self.misfit = statement
             elif client is not None and name is not None and (client.statements or {}).get(name) is statement:
@@ -272,21 +267,19 @@ class Prepared:
             before, self.unnamed = promised  # type: ignore[misc]
             if client is not None:
                 client.unnamed = before
-        elif promised is None:
+        elif not isinstance(promised, Statement):
             return
         elif entry & KIND == PARSING:
-            self.known.pop(promised, None)  # type: ignore[arg-type]
-            self.others.discard(promised)
+            self.known.pop(promised, None)
             self.unchecked.discard(promised)
             if client is not None and name is not None and client.statements is not None:
                 client.statements.pop(name, None)
         elif entry & SWALLOW:
-            self.known[promised] = b""  # type: ignore[index]
-            if promised.described is not None:  # type: ignore[union-attr]
-                # It may have been another already.
-                self.others.add(promised)  # type: ignore[arg-type]
+            self.known[promised] = b""
+            # It may have been another already.
+            self.unchecked.add(promised)
         elif client is not None and name is not None:
-            client.put_statement(name, promised)  # type: ignore[arg-type]
+            client.put_statement(name, promised)
 
     def purged(self, client: ClientState | None) -> None:
         """All prepared statements are gone. What was parsed after that, in the same pipeline, stays."""
@@ -297,7 +290,6 @@ class Prepared:
             if isinstance(statement, Statement) and entry & KIND == PARSING
         ]
         self.known.clear()
-        self.others.clear()
         self.unchecked.clear()
         for _, statement in later:
             self.known[statement] = b""

@@ -15,7 +15,7 @@ from .outbox import Outbox
 from .prepared import NOTHING, Prepared
 from .retry import LONGEST
 from .server import Server
-from .statements import MISFIT, Dialect
+from .statements import MISFIT, Dialect, Statement
 from .verdicts import WAIT
 
 # Bind and Describe: how much is awaited of a message too large to hold, for the names in front.
@@ -126,9 +126,6 @@ class Rewriting(Holding):
         name = src[first : min(end, first + LONGEST_NAME)]
         if not self.rules.rewrite:
             return self._unshared(kind, name, src, at, end + 1, have, total, out, buf)
-        if name and server.prepared.undecided(name, None):
-            self.verdict = WAIT
-            return 0
         if kind == PARSE:
             return self._parse(name, src, at, end + 1, stop, out, buf)
         if kind == CLOSE:
@@ -205,6 +202,9 @@ class Rewriting(Holding):
     def _close_statement(self, name: bytes, src: bytes, at: int, have: int, out: Outbox, buf: bytes) -> int:
         server = self.server
         assert server is not None
+        if name and server.prepared.undecided(name, None):
+            self.verdict = WAIT
+            return 0
         server.open = True
         if name and self.statements is not None and name in self.statements:
             server.prepared.owe(CLOSING | FAKE, (name, self.statements.pop(name)))
@@ -242,19 +242,39 @@ class Rewriting(Holding):
                 out.put(buf, prepared.renew_unnamed(self.unnamed))
             return self.plain(kind, src, at, have, total, out, buf)
         statement = None if self.statements is None else self.statements.get(name)
+        if prepared.undecided(name, statement):
+            self.verdict = WAIT
+            return 0
         if statement is None:
             if kind == BIND and self.heed_bound(name, None, src, end + 1, at + have, out, buf):
                 return 0
             # Prepared by SQL; or unknown here, so unknown there, which PostgreSQL says itself: 26000.
             return self.plain(kind, src, at, have, total, out, buf)
-        if prepared.undecided(name, statement):
-            self.verdict = WAIT
-            return 0
         if kind == BIND and self.heed_bound(name, statement.rest, src, end + 1, at + have, out, buf):
             return 0
         if prepared.misfit is statement:
             prepared.misfit = None
             return self._send_as(MISFIT, kind, DESCRIBING, src, at, first, end, have, total, out, buf)
+        self._bring(server, name, statement, out, buf)
+        if prepared.awaited is not None:
+            self.verdict = WAIT
+            return 0
+        self.rules.counts.binds += kind == BIND
+        if kind == BIND and have == total <= LONGEST and first == at + 6 and server.status == IDLE and not server.open:
+            head = prepared.bind_head(statement, total - 1 + NAME_SIZE - (end - first))
+            tail = src[end : at + have]
+            server.retry.begin(head, tail, statement)
+            server.owe(BINDING)
+            out.put(buf, head)
+            out.put(buf, tail)
+            return have
+        if kind == DESCRIBE:
+            prepared.describing.append((statement, name))
+        return self._send_as(statement.name, kind, DESCRIBING | STATEMENT, src, at, first, end, have, total, out, buf)
+
+    def _bring(self, server: Server, name: bytes, statement: Statement, out: Outbox, buf: bytes) -> None:
+        """See that the server has the client's statement; `awaited` where it is to say first whether it is the same."""
+        prepared = server.prepared
         fresh = self.unparsed is not None and name in self.unparsed
         if fresh or not prepared.has(statement, self.rules.max_statements):
             self.rules.counts.server_parses += 1
@@ -265,22 +285,6 @@ class Rewriting(Holding):
                 prepared.awaited = statement
                 server.open = True
                 out.put(buf, messages.FLUSH)
-        if prepared.awaited is not None:
-            self.verdict = WAIT
-            return 0
-        self.rules.counts.binds += kind == BIND
-        size = total - 1 + NAME_SIZE - (end - first)
-        if kind == BIND and have == total <= LONGEST and first == at + 6 and server.status == IDLE and not server.open:
-            head = prepared.bind_head(statement, size)
-            tail = src[end : at + have]
-            server.retry.begin(head, tail, statement)
-            server.owe(BINDING)
-            out.put(buf, head)
-            out.put(buf, tail)
-            return have
-        if kind == DESCRIBE:
-            prepared.describing.append((statement, name))
-        return self._send_as(statement.name, kind, DESCRIBING | STATEMENT, src, at, first, end, have, total, out, buf)
 
     def _send_as(
         self,

@@ -1,4 +1,4 @@
-"""Prepared statements shared by all clients of a worker: equal text and types are one statement.
+"""Prepared statements shared by all clients of a worker: equal text, types and dialect are one statement.
 
 A statement's name on the servers is made of its content, so that any worker, and any later process, that is
 given a server connection knows what is prepared there.
@@ -22,7 +22,7 @@ MISFIT = b"_pglido-misfit"
 # Bytes in a statement's name: the prefix, and a digest of 12 bytes in hex.
 NAME_SIZE = len(PREFIX) + 24
 
-
+# Statements of which PostgreSQL says anew each time what they are.
 _PASSING = re.compile(rb"\s*(?:fetch|execute|call)\b", re.IGNORECASE)
 
 # What clients were told of a statement: the types of its parameters as on the wire, and its columns.
@@ -32,10 +32,9 @@ Description = tuple[bytes, bytes]
 class Statement:
     """One prepared statement: `rest` is what follows the name in a Parse, `name` its name on servers.
 
-    `described` is what clients were told that it is (None: nothing yet); it is that on every server. Unless it `lasts`
-    not: the columns of a FETCH are those of its cursor, whatever that is when it is executed.
-
-    `dialect` has the settings that decide what the text means: '1 May 2024'::timestamptz is read when it is parsed.
+    `dialect` has what else decides what the text means, settings above all: '1 May 2024'::timestamptz is read when it
+    is parsed. `described` is what clients were told that it is (None: nothing yet); it is that on every server. Unless
+    it `lasts` not: the columns of a FETCH are those of its cursor, whatever that is when it is executed.
     """
 
     __slots__ = ("__weakref__", "described", "dialect", "lasts", "name", "rest")
@@ -118,10 +117,10 @@ def share(doubts: Doubts) -> None:
 
 
 def renew() -> None:
-    """What statements are made of has changed: each next Parse is a true one, in all workers.
+    """What statements are made of has changed, for all workers.
 
-    Clients that still use a statement by its name get what PostgreSQL says of it, as they would alone; a client that
-    prepares the text again gets a new statement.
+    Clients that still use a statement by its name get what PostgreSQL says of it, as they would alone; for a client
+    that prepares the text again it is a new statement, with a name of its own on servers.
     """
     _doubts.add()
 

@@ -61,10 +61,9 @@ class Studies:
     def _mark(self, live: LivePool) -> None:
         """The server that is used next, or else was taken last, is asked when its transaction is over."""
         policy = live.policy
-        busy = [slot for slot in policy.slots if slot.state == BUSY]
         if policy.idle:
             slot = policy.idle[0 if policy.round_robin else len(policy.idle) - 1]
-        elif busy:
+        elif busy := [slot for slot in policy.slots if slot.state == BUSY]:
             slot = max(busy, key=lambda slot: slot.since)
         else:
             return

@@ -367,7 +367,7 @@ def test_after_all_was_deallocated_it_is_asked_once_more_only(talk: Talk) -> Non
     talk.other << query("deallocate all")
     talk.other >> done("DEALLOCATE ALL") + ready()
     talk.client << done("DEALLOCATE ALL") + ready()
-    assert not talk.other.session.prepared.others
+    assert not talk.other.session.prepared.unchecked
     assert not talk.other.session.prepared.known
 
 
