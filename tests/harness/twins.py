@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from .dialogue import types_of
-from .wire import PATIENCE, Message, ServerError, Wire
+from .wire import PATIENCE, Message, ServerError, Wire, note
 
 # How long a reply is awaited that may depend on others giving back their servers.
 MAYBE = 0.005
@@ -94,9 +94,13 @@ class End:
         return True
 
     def take_reply(self) -> list[str]:
-        """What came as text, without what may differ; the ParameterStatus are learnt."""
+        """What came as text, without what may differ; the ParameterStatus are learnt.
+
+        Notifications are last: of several turns it may be another one that they come with.
+        """
         self.wire.parameters.update([one.pair for one in self.read if one.kind == "S"])
-        return [_show(one) for one in self.read if one.kind != "S"]
+        notes = [_show(one) for one in self.read if one.kind == "A"]
+        return [_show(one) for one in self.read if one.kind not in "SA"] + notes
 
     @property
     def parameters(self) -> list[str]:
@@ -264,6 +268,8 @@ def _show(one: Message) -> str:
         return f"{one.kind} {fields.get('V')} {fields.get('C')} {fields.get('M')}"
     if one.kind == "D":
         return f"D {one.row}"
+    if one.kind == "A":
+        return f"A {note(one)}"
     if one.kind == "T":
         return f"T {_columns(one.body)}"
     return f"{one.kind} {one.body!r}"

@@ -226,6 +226,14 @@ AFTER_KEEPING = [
     "SELECT pg_advisory_unlock_shared({me}, 3)",
     "SELECT pg_advisory_unlock_all()",
 ]
+# Each client has channels of its own: who sends first is not told by the order of answers.
+CHANNELS = [
+    *["LISTEN a{me}", "LISTEN b{me}", "NOTIFY a{me}", "NOTIFY b{me}, 'said'"] * 2,
+    "UNLISTEN a{me}",
+    "SELECT pg_notify('a{me}', 'by function')",
+    "LISTEN b{me}; NOTIFY b{me}, 'at once'",
+    "NOTIFY a{me}, 'never'; SELECT 1/0",
+]
 LOOKS = [
     "SELECT coalesce(current_setting('app.x', true), ''), coalesce(current_setting('app.y', true), '')",
     "SELECT coalesce(current_setting('other.z', true), ''), coalesce(current_setting('app.home', true), '')",
@@ -281,7 +289,9 @@ def _batch(name: str, sql: str, *values: str, known: bool = False, sync: bool = 
 def _text(draw: st.DrawFn, me: str, resets: bool) -> tuple[str, bool]:
     """A statement, and whether the client may keep its server for it."""
     tables = (
-        [LOOKS] * 3 + [BLOCKS] * 3 + [ODD_SETS, PREPARED, KEEPING, AFTER_KEEPING, AFTER_KEEPING, ERRORS, None, None]
+        [LOOKS] * 3
+        + [BLOCKS] * 3
+        + [ODD_SETS, PREPARED, KEEPING, AFTER_KEEPING, AFTER_KEEPING, CHANNELS, ERRORS, None, None]
     )
     if resets:
         tables.append(RESETS)

@@ -1,7 +1,11 @@
 """LISTEN in transaction mode: clients hear what they would with a server of their own, and nobody hears for another."""
 
+import os
 import re
+import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -241,23 +245,91 @@ def test_listen_within_a_pipelined_block(pool: Pooler) -> None:
 # What is heard.
 
 
-def test_own_notifications_arrive(pool: Pooler) -> None:
+def test_own_notifications_come_within_the_answer(pool: Pooler) -> None:
     client = Ear(pool.wire(), "a")
-    client.say("NOTIFY a, 'alone'")
-    client.say("SELECT pg_notify('a', 'by function')")
-    client.say("BEGIN", "NOTIFY a, 'in a block'", "COMMIT")
+    for payload, *said in (
+        ("alone", "NOTIFY a, 'alone'"),
+        ("by function", "SELECT pg_notify('a', 'by function')"),
+        ("in a block", "BEGIN", "NOTIFY a, 'in a block'", "COMMIT"),
+        ("extended", extended("NOTIFY a, 'extended'")),
+        ("pipelined", extended("NOTIFY a, 'pipelined'") + m.SYNC + extended("SELECT 1")),
+    ):
+        client.say(*said)
+        if payload == "pipelined":
+            client.read()
+        assert client.notes == [("a", payload)]
+        client.notes.clear()
     client.say("BEGIN", "NOTIFY a, 'never'", "ROLLBACK")
-    client.say(extended("NOTIFY a, 'extended'"))
-    assert client.heard(4) == [("a", one) for one in ("alone", "by function", "in a block", "extended")]
+    assert client.notes == []
 
 
 def test_first_notification_can_be_sent_in_the_query_that_listens(pool: Pooler) -> None:
     client = Ear(pool.wire())
     client.say("LISTEN early; NOTIFY early, '1'")
     client.say("BEGIN; LISTEN later; NOTIFY later, '2'; COMMIT")
-    assert client.heard(2) == [("early", "1"), ("later", "2")]
+    assert client.notes == [("early", "1"), ("later", "2")]
     client.say("NOTIFY early, '3'")
-    assert client.heard() == [("early", "3")]
+    assert client.notes == [("early", "1"), ("later", "2"), ("early", "3")]
+
+
+def test_what_was_sent_before_comes_within_the_answer(pool: Pooler, sender: Wire) -> None:
+    clients = [Ear(pool.wire(), "a") for _ in range(4)]
+    for turn in range(50):
+        sender.run(f"NOTIFY a, '{turn}'")
+        for client in clients:
+            client.wire.send(m.query("SELECT 1"))
+        for client in clients:
+            client.read()
+            assert client.notes == [("a", str(turn))]
+            client.notes.clear()
+
+
+def test_client_that_does_not_wait_for_its_answers_hears_all_and_in_order(pool: Pooler) -> None:
+    client = Ear(pool.wire(), "a")
+    for turn in range(60):
+        client.wire.send(m.query(f"NOTIFY a, '{turn}'"), m.query(f"SELECT {turn}"))
+    assert [rows_in([one])[0][0] for one in client.read(120) if one.kind == "D"] == [b"%d" % n for n in range(60)]
+    assert client.heard(60) == [("a", str(turn)) for turn in range(60)]
+
+
+@contextmanager
+def silenced(cluster: Cluster) -> Iterator[None]:
+    """The one listening connection says nothing."""
+    (pid,) = cluster.settles(1, EARS)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_answers_do_not_wait_for_a_listening_connection_that_is_silent(pool: Pooler, cluster: Cluster) -> None:
+    client = Ear(pool.wire(), "a")
+    with silenced(cluster):
+        for _ in range(20):
+            client.say("SELECT 1")
+        client.say("NOTIFY a, 'late'")
+    assert client.heard() == [("a", "late")]
+    client.say("NOTIFY a, 'again'")
+    assert client.notes == [("a", "again")]
+
+
+@pytest.mark.parametrize("ends", ["pooler", "listening connection"])
+def test_answer_is_whole_though_what_it_waits_for_never_comes(
+    ends: str, pooler: MakePooler, own_cluster: Cluster
+) -> None:
+    pool = pooler(own_cluster, workers=1)
+    client = Ear(pool.wire(), "a")
+    with silenced(own_cluster):
+        client.wire.send(m.query("SELECT 1"))
+        assert kinds(client.wire.until("C")) == "TDC"
+        if ends == "pooler":
+            pool.signal(signal.SIGTERM)
+            assert kinds(client.wire.rest()) == "ZE"
+        else:
+            terminate(own_cluster)
+    if ends != "pooler":
+        assert kinds(client.wire.until("Z")) == "Z"
 
 
 def test_order_is_kept(pool: Pooler, sender: Wire) -> None:

@@ -56,7 +56,7 @@ class Carrier(Poller):
                 mask |= EPOLLIN
         elif isinstance(link, ClientLink):
             client = cython.cast(ClientLink, link)
-            if client.waiting:
+            if client.waiting or client.late:
                 # Rarely does more come; only then is the kernel asked not to tell.
                 if client.inbox is None or len(client.inbox) < INBOX_LIMIT:
                     mask |= EPOLLIN

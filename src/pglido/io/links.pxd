@@ -42,6 +42,8 @@ cdef class ClientLink(Link):
     cdef public bint waiting
     cdef public bint leaving
     cdef public bint holds
+    cdef public bint listens
+    cdef public bint late
     cdef public bytearray notes
     cdef public double started
     cdef public double asked

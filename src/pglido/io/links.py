@@ -60,7 +60,8 @@ class ClientLink(Link):
     """A client; `waiting` while it stands in line for a server.
 
     `notes` are messages that it did not ask for, and gets between two transactions; not while `holds`, for it is still
-    to be told which of them are its own.
+    to be told which of them are its own. While it `listens`, the ReadyForQuery that ends a transaction is kept back
+    (`late`) until all has come that was sent before.
 
     Times are those of the monotonic clock: `started` the transaction, `asked` the query being answered (0: none),
     `rested` the last answer.
@@ -73,6 +74,8 @@ class ClientLink(Link):
         waiting: bool
         leaving: bool
         holds: bool
+        listens: bool
+        late: bool
         notes: bytearray | None
         started: float
         asked: float

@@ -9,6 +9,7 @@ from pglido.session.state cimport Rules
 
 cdef int ATTACH, GO_ON, GOODBYE, HEAR, IDLE, WAIT
 cdef int COLLECT, CONNECTING, RAW, RELAY
+cdef bytes READY_IDLE
 
 cdef class Pump(Carrier):
     cdef public object host
@@ -31,6 +32,8 @@ cdef class Pump(Carrier):
     cdef bint let_go(self, ClientLink client) except -1
     cdef bint settle(self, ClientLink client, ServerLink server) except -1
     cdef int now_hears(self, ClientLink client, Setup setup) except -1
+    cdef int keep_ready(self, ClientLink client) except -1
+    cpdef int ready(self, ClientLink client) except -1
     cdef bint open_to_notes(self, ClientLink client) except -1
     cpdef Py_ssize_t notify(self, ClientLink client, bytes data) except -1
     cpdef int flush_notes(self, ClientLink client) except -1

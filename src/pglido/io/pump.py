@@ -20,6 +20,7 @@ from ..session.server import Server
 from ..session.setup import Setup
 from ..session.verdicts import ATTACH, GO_ON, GOODBYE, HEAR, WAIT
 from ..wire.codes import IDLE
+from ..wire.messages import READY_IDLE
 from .carrier import INBOX_LIMIT, Carrier
 from .keeper import Keeper
 from .links import COLLECT, CONNECTING, RAW, RELAY, ClientLink, Link, ServerLink, wake
@@ -156,7 +157,7 @@ class Pump(Carrier):
     def on_client(self, client: ClientLink, buf: cython.p_char, got: cython.Py_ssize_t) -> None:
         """`got` bytes came from a relayed client."""
         client.stats.received += got
-        if client.waiting:
+        if client.waiting or client.late:
             self.store(client, buf, got)
             return
         self.push(client, buf, 0, got)
@@ -169,6 +170,7 @@ class Pump(Carrier):
         result: cython.int
         # As in `push`: whatever went wrong before.
         self.to_client.clear()
+        session.keeps_ready = client is not None and client.listens
         if client is not None and client.notes is not None and not client.holds:
             session.notes = client.notes
             result = session.take(cython.cast(cython.p_const_uchar, buf), got, self.to_client)
@@ -186,6 +188,9 @@ class Pump(Carrier):
         client.stats.sent += got
         client.rested = self.now
         self.deliver(client, self.to_client, buf)
+        if session.ready_kept:
+            session.ready_kept = False
+            self.keep_ready(client)
         if result < 0:
             self.host.server_gone(server, session.fault)
             return
@@ -244,9 +249,29 @@ class Pump(Carrier):
             setup.heard = False
             self.host.heard(client)
 
+    def keep_ready(self, client: ClientLink) -> None:
+        """A listening client's transaction is over: its ReadyForQuery comes behind what was sent to it before."""
+        if client.waiting or client.leaving or not self.host.catch_up(client):
+            self.send(client, READY_IDLE)
+        else:
+            client.late = True
+
+    def ready(self, client: ClientLink) -> None:
+        """Send the ReadyForQuery that was kept back, and what came before it; go on with what the client has sent."""
+        notes: bytearray | None = None if client.holds else client.notes
+        client.late = False
+        if notes is None:
+            self.send(client, READY_IDLE)
+        else:
+            client.notes = None
+            notes += READY_IDLE
+            self.transmit(client, PyByteArray_AS_STRING(notes), len(notes))
+        if client.inbox is not None:
+            self.resume(client)
+
     def open_to_notes(self, client: ClientLink) -> bool:
         """Is the client between two transactions, and known what it listens to?"""
-        return not client.holds and (client.server is None or client.server.session.free())
+        return not client.holds and not client.late and (client.server is None or client.server.session.free())
 
     def notify(self, client: ClientLink, data: bytes) -> int:
         """Send whole messages now, or when the transaction has ended; returns how many bytes are still to be sent."""

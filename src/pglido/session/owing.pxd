@@ -22,6 +22,8 @@ cdef class Owing:
     cdef public Retry retry
     cdef public bytes unsent
     cdef public bytearray notes
+    cdef public bint keeps_ready
+    cdef public bint ready_kept
     cdef public bint purge_query
     cdef public bint changing
     cdef public str fault

@@ -36,11 +36,13 @@ class Owing:
         "copying",
         "fault",
         "good",
+        "keeps_ready",
         "last_error",
         "notes",
         "open",
         "prepared",
         "purge_query",
+        "ready_kept",
         "replies",
         "retry",
         "setup",
@@ -60,6 +62,8 @@ class Owing:
         self.retry = Retry()
         self.unsent = b""
         self.notes: bytearray | None = None
+        self.keeps_ready = False
+        self.ready_kept = False
         self.status = IDLE
         self.skipping = False
         self.copying = False

@@ -333,6 +333,9 @@ class Server(Owing):
             if self.notes is not None and status == IDLE:
                 out.put(buf, bytes(self.notes))
                 self.notes = None
+            if self.keeps_ready and status == IDLE and not self.replies.count:
+                self.ready_kept = True
+                return True
         return drop
 
     def _parameter(self, body: bytes, drop: bool, out: Outbox, buf: bytes) -> bool:

@@ -58,6 +58,11 @@ class Ear:
         """Is it there, and nothing asked of it?"""
         return self.backend is not None and not self._asked
 
+    def answers(self, patience: float) -> bool:
+        """Is it there, and has it not been silent for so many seconds since it was asked?"""
+        silent = self.host.pump.now - max(self._asked, self._heard) if self._asked else 0.0
+        return self.backend is not None and silent < patience
+
     def open(self) -> None:
         """See that there is a connection, now or as soon as the server is back."""
         if self.backend is None and self._opening is None:

@@ -15,6 +15,7 @@ from ..ipc.cells import Cells
 from ..pool.line import Ticket
 from ..pool.pool import CLOSING
 from ..session.state import Budget
+from ..wire.messages import READY_IDLE
 from .journal import Journal
 from .links import SERIAL_MASK, Backend, Guest
 
@@ -179,6 +180,9 @@ class Exchange(Keeper):
         if self.guests.pop(guest.serial, None) is None:
             return
         self.journal.left(guest, why, int(self.pump.now - guest.born))
+        if guest.late:
+            # What it asked for is done, and answered but for this.
+            last = READY_IDLE + last
         ticket = guest.ticket
         if ticket is not None:
             guest.pool.line.leave(ticket)

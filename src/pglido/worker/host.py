@@ -154,6 +154,11 @@ class Host(Exchange):
         """What a client listens to is another now."""
         self.outside.heard(guest)
 
+    def catch_up(self, guest: Guest) -> bool:
+        """See that a listening client gets all that was sent before now, then its ReadyForQuery (else: False)."""
+        hub = guest.live.hub if guest.live is not None else None
+        return hub is not None and hub.catch_up(guest)
+
     def unpinned(self, backend: Backend) -> None:
         """What a client kept its server for is gone, or the client is."""
         backend.pinned = 0.0

@@ -7,7 +7,9 @@ Rules:
    hear what others were sent before: the server is asked once more, and what it says till then is older.
 2. Channels that are to change at the server are `dirty`; what is dirty goes out together, a batch at a time. A batch is
    one transaction there: all of it is acknowledged, or none, and then each is tried alone.
-3. When the connection was lost all is dirty. Clients that listened are told once all is listened to again.
+3. A listening client's transaction ends behind what was sent before its end (`catch_up`): the server is asked
+   something, by any number of clients at once, and what it says before its answer was sent earlier.
+4. When the connection was lost all is dirty. Clients that listened are told once all is listened to again.
 """
 
 import asyncio
@@ -20,6 +22,7 @@ from ..config.model import OnLoss, PoolMode
 from ..wire import codes, messages
 from .ear import Ear
 from .host import PoolRefused
+from .laggards import PATIENCE, Laggards
 from .links import Guest
 from .topics import FALLING, OFF, ON, RENEWING, RISING, Tally, Topic, Waiter
 
@@ -57,6 +60,7 @@ class Hub:
         self.guests: dict[Guest, frozenset[bytes]] = {}
         self.held: dict[Guest, dict[Topic, None]] = {}
         self.waiting: dict[Waiter, None] = {}
+        self.laggards = Laggards()
         self.closed = False
         self.told: dict[str, str] = {}
         self._dirty: dict[Topic, None] = {}
@@ -118,6 +122,7 @@ class Hub:
         if guest.notes is not None:
             guest.notes = sifted(guest.notes, channels)
             self.host.pump.flush_notes(guest)
+        self._end(self.laggards.settled(guest))
 
     def channels_of(self, guest: Guest) -> frozenset[bytes]:
         """What it listened to when its last transaction ended."""
@@ -126,8 +131,24 @@ class Hub:
     def leave(self, guest: Guest) -> None:
         """The client is gone."""
         guest.notes = None
+        self.laggards.forget(guest)
         self.settle(guest, NOTHING)
         self._shaken.pop(guest, None)
+
+    def catch_up(self, guest: Guest) -> bool:
+        """The pump's `ready` is called once `guest` got what was sent before now; False where nobody could tell."""
+        if not self.ear.answers(PATIENCE):
+            return False
+        self.laggards.join(guest, self.host.pump.now)
+        self._turn_soon()
+        return True
+
+    def _end(self, guests: Iterable[Guest]) -> None:
+        for guest in guests:
+            try:
+                self.host.pump.ready(guest)
+            except Exception:
+                self.host.failed(guest)
 
     def _let_go(self, guest: Guest) -> None:
         guest.holds = False
@@ -188,7 +209,7 @@ class Hub:
     def _turn(self) -> None:
         """Send the next batch, if the server waits for one."""
         self._turning = False
-        if not self._dirty and not self._alone:
+        if not self._dirty and not self._alone and not self.laggards.joined:
             return
         if not self.ear.ready:
             if self.wanted():
@@ -201,10 +222,12 @@ class Hub:
         sql = b";".join([topic.statement() for topic in batch])
         for topic in batch:
             topic.state = topic.next()
+        self.laggards.asked()
         self.ear.ask(sql)
 
     def answered(self, error: str) -> None:
         """The server has done what it was asked for, or refused all of it."""
+        self._end(self.laggards.answered())
         batch, self._batch = self._batch, []
         if error and len(batch) > 1:
             log.warning("the server of %s refused to listen to %d channels: %s", self._name(), len(batch), error)
@@ -293,6 +316,7 @@ class Hub:
 
     def _forget(self) -> None:
         """The server listens to nothing any more."""
+        self._end(self.laggards.all())
         self._batch = []
         self._alone = []
         self._dirty.clear()
@@ -334,6 +358,7 @@ class Hub:
             for waiter in [waiter for waiter in self.waiting if now - waiter.since > limit]:
                 if waiter.guest is not None:
                     self.host.kill(waiter.guest, "08P01", "query_wait_timeout")
+        self._end(self.laggards.overdue(now))
         self.ear.tick(now)
         if self.wanted():
             self._unwanted_since = 0.0

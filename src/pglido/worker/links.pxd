@@ -45,7 +45,6 @@ cdef class Guest(ClientLink):
     cdef public bint cancel_wanted
     cdef public bint hears
     cdef public int declined
-    cdef public bint listens
     cdef public object listener
     cdef public object door
     cdef public bytes known_as

@@ -119,7 +119,6 @@ class Guest(ClientLink):
         cancel_wanted: bool
         hears: bool
         declined: int
-        listens: bool
         listener: Listener | None
 
     def __init__(self, fd: int, serial: int, address: str, now: float) -> None:

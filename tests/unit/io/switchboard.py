@@ -29,6 +29,10 @@ class Host(Keeper):
         self.idle: deque[ServerLink] = deque()
         self.line: deque[ClientLink] = deque()
         self.log: list[tuple[Any, ...]] = []
+        self.catches_up = True
+
+    def catch_up(self, client: ClientLink) -> bool:
+        return self.catches_up
 
     def attach(self, client: ClientLink) -> bool:
         if not self.idle:

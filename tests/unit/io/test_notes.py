@@ -95,6 +95,61 @@ def test_it_waits_while_it_is_not_known_what_the_client_listens_to(board: Switch
     assert client.hear() == note(b"1")
 
 
+def test_the_end_of_a_listening_clients_transaction_is_kept_back(board: Switchboard) -> None:
+    client, (server,) = board.client(), board.servers
+    client.link.listens = True
+    client.say(query("one"))
+    server.say(DONE + READY)
+    assert server.hear() == query("one")
+    assert client.hear() == DONE
+    assert client.link.server is None
+    board.pump.notify(client.link, note(b"1"))
+    client.say(query("two"))
+    assert (client.hear(), server.hear()) == (b"", b"")
+    board.pump.ready(client.link)
+    assert (client.hear(), server.hear()) == (note(b"1") + READY, query("two"))
+    board.host.catches_up = False
+    server.say(DONE + READY)
+    assert client.hear() == DONE + READY
+
+
+def test_only_the_last_end_is_kept_back_and_none_within_a_block(board: Switchboard) -> None:
+    client, (server,) = board.client(), board.servers
+    client.link.listens = True
+    client.say(query("one") + query("begin"))
+    server.say(DONE + READY + DONE + IN_BLOCK)
+    assert client.hear() == DONE + READY + DONE + IN_BLOCK
+    client.say(query("commit") + query("two"))
+    server.say(DONE + READY)
+    server.say(DONE + READY)
+    assert client.hear() == DONE + READY + DONE
+    assert client.link.late
+
+
+def test_what_is_kept_back_is_told_though_it_is_not_known_what_the_client_listens_to(board: Switchboard) -> None:
+    client, (server,) = board.client(), board.servers
+    client.link.listens = client.link.holds = True
+    client.say(query("listen"))
+    server.say(DONE + READY)
+    board.pump.notify(client.link, note(b"1"))
+    board.pump.ready(client.link)
+    assert client.hear() == DONE + READY
+    client.link.holds = False
+    board.pump.flush_notes(client.link)
+    assert client.hear() == note(b"1")
+
+
+def test_a_listening_client_that_floods_while_its_end_is_kept_back_is_not_read(board: Switchboard) -> None:
+    client, (server,) = board.client(), board.servers
+    client.link.listens = True
+    client.say(query("one"))
+    server.say(DONE + READY)
+    flood = query("x" * 1000) * 4000
+    sent = client.push(flood)
+    assert sent < len(flood)
+    assert len(client.link.inbox) < len(flood) // 4
+
+
 def test_the_next_transaction_of_another_is_none_of_its_business(board: Switchboard) -> None:
     one, two, (server,) = board.client(), board.client(), board.servers
     one.say(query("one"))

@@ -15,6 +15,7 @@ from pglido.config.model import Config, Database, OnLoss, PoolMode, Settings
 from pglido.worker.hub import Hub, sifted
 from pglido.worker.links import Guest
 
+READY = message("Z", b"I")
 STATEMENT = re.compile(rb'(UNLISTEN|LISTEN) "((?:[^"]|"")*)"')
 
 
@@ -41,6 +42,12 @@ class Pump:
             self.sent.setdefault(guest, []).append(bytes(guest.notes))
             guest.notes = None
 
+    def ready(self, guest: Guest) -> None:
+        assert guest.late
+        guest.late = False
+        self.flush_notes(guest)
+        self.sent.setdefault(guest, []).append(READY)
+
 
 class Ear:
     """A connection whose server answers when the test says so."""
@@ -57,6 +64,9 @@ class Ear:
     @property
     def ready(self) -> bool:
         return self.backend is not None and self.asked is None
+
+    def answers(self, patience: float) -> bool:
+        return self.backend is not None
 
     def open(self) -> None:
         self.wanted = self.backend is None
@@ -115,6 +125,10 @@ class World:
 
     def guest(self) -> Guest:
         return Guest(-1, 1, "", 0.0)
+
+    def end(self, guest: Guest) -> None:
+        """A transaction of the client ends, as the pump says it."""
+        guest.late = self.inside(self.hub.catch_up, guest)
 
     def turn(self) -> None:
         """Have done what is scheduled."""
@@ -250,6 +264,81 @@ def test_one_payload_is_one_object_for_all(world: World) -> None:
     assert len({id(world.hub.channels_of(guest)) for guest in guests}) == 1
 
 
+def test_transactions_end_when_the_server_has_answered_what_it_was_asked_then(world: World) -> None:
+    first, second = world.guest(), world.guest()
+    for guest in (first, second):
+        listens(world, guest, b"a")
+    world.end(first)
+    assert world.ear.asked == b""
+    world.end(second)
+    world.inside(world.ear.answer)
+    assert world.pump.sent == {first: [READY]}
+    assert world.ear.asked == b""
+    world.inside(world.ear.answer)
+    assert world.pump.sent == {first: [READY], second: [READY]}
+    assert world.ear.asked is None
+
+
+def test_one_question_serves_all_who_wait(world: World) -> None:
+    guests = [world.guest() for _ in range(5)]
+    for guest in guests:
+        listens(world, guest, b"a")
+    world.end(guests[0])
+    for guest in guests[1:]:
+        world.end(guest)
+    listener = world.guest()
+    world.inside(world.hub.prepare, listener, [b"b"], lambda: None)
+    world.inside(world.ear.answer)
+    assert world.ear.asked == b'LISTEN "b"'
+    world.inside(world.ear.answer)
+    assert world.pump.sent == {guest: [READY] for guest in guests}
+    assert world.ear.asked is None
+
+
+@pytest.mark.parametrize("settles_first", [True, False])
+def test_transaction_that_listened_ends_when_that_is_settled_too(world: World, settles_first: bool) -> None:
+    guest = world.guest()
+    world.inside(world.hub.prepare, guest, [b"a"], lambda: None)
+    world.settle_down()
+    world.end(guest)
+    world.hub.heard([note(b"a", b"its own")])
+    assert guest.late
+    steps = [lambda: world.inside(world.hub.settle, guest, frozenset({b"a"})), lambda: world.inside(world.ear.answer)]
+    steps[not settles_first]()
+    assert guest.late
+    steps[settles_first]()
+    assert not guest.late
+    assert world.pump.sent == {guest: [note(b"a", b"its own"), READY]}
+
+
+def test_nobody_waits_for_a_server_that_is_lost_or_silent(world: World) -> None:
+    guest, other = world.guest(), world.guest()
+    listens(world, guest, b"a")
+    listens(world, other, b"a")
+    world.end(guest)
+    world.inside(world.hub.tick, 0.9)
+    assert guest.late
+    world.inside(world.hub.tick, 1.1)
+    assert not guest.late
+    world.end(guest)
+    world.inside(world.hub.leave, other)
+    world.inside(world.ear.lose)
+    assert not guest.late
+    world.end(guest)
+    assert not guest.late
+    assert world.pump.sent == {guest: [READY, READY]}
+
+
+def test_who_is_gone_is_waited_for_by_nobody(world: World) -> None:
+    guest = world.guest()
+    listens(world, guest, b"a")
+    world.end(guest)
+    guest.late = False
+    world.inside(world.hub.leave, guest)
+    world.settle_down()
+    assert world.pump.sent == {}
+
+
 def test_a_slow_client_is_disconnected(world: World) -> None:
     guest = world.guest()
     world.inside(world.hub.prepare, guest, [b"a"], lambda: None)
@@ -354,6 +443,7 @@ class Crowd(RuleBasedStateMachine):
 
     @rule(guest=consumes(guests))
     def leaves(self, guest: Guest) -> None:
+        guest.late = False
         self.world.inside(self.world.hub.leave, guest)
         del self.channels[guest]
         del self.waiting[guest]
@@ -378,6 +468,16 @@ class Crowd(RuleBasedStateMachine):
     @rule()
     def loses(self) -> None:
         self.world.inside(self.world.ear.lose)
+
+    @rule(guest=guests)
+    def ends(self, guest: Guest) -> None:
+        if not guest.late:
+            self.world.end(guest)
+
+    @rule()
+    def waits(self) -> None:
+        self.world.pump.now += 0.4
+        self.world.inside(self.world.hub.tick, self.world.pump.now)
 
     @rule(name=NAMES)
     def notifies(self, name: bytes) -> None:
@@ -410,6 +510,7 @@ class Crowd(RuleBasedStateMachine):
         """In the end everybody has an answer, and the server listens to what is wanted."""
         self.world.settle_down()
         assert not any(self.waiting.values())
+        assert not [guest for guest in self.channels if guest.late and not guest.holds]
         if not self.failed:
             wanted = {name for channels in self.channels.values() for name in channels}
             held = {topic.name for topics in self.world.hub.held.values() for topic in topics}
