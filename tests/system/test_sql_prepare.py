@@ -30,6 +30,16 @@ def bound(name: str, *values: str) -> bytes:
     return m.bind("", name, *values) + m.describe_portal() + m.execute() + m.SYNC
 
 
+def ran(name: str) -> bytes:
+    """Bind and Execute."""
+    return m.bind("", name) + m.execute()
+
+
+def batch(*parts: Step) -> bytes:
+    """Messages, and texts that are parsed and run, up to a Sync."""
+    return b"".join([m.parse("", one) + ran("") if isinstance(one, str) else one for one in parts]) + m.SYNC
+
+
 def close(name: str) -> bytes:
     """Close and Sync."""
     return m.close_statement(name) + m.SYNC
@@ -43,7 +53,8 @@ def describe(name: str) -> bytes:
 def said(wire: Wire, step: Step) -> list[str]:
     """The reply to one step, as far as it must be the same everywhere."""
     wire.send(m.query(step) if isinstance(step, str) else step)
-    return [shown(one) for one in wire.until("Z")]
+    parsed = isinstance(step, bytes) and step.endswith(m.FLUSH)
+    return [shown(one) for one in wire.until("1" if parsed else "Z")]
 
 
 def shown(one: Message) -> str:
@@ -121,6 +132,29 @@ STORIES: dict[str, list[Step]] = {
     "deallocate itself": [parse("d", "DEALLOCATE d"), bound("d"), bound("d")],
     "within code": ["DO $$ BEGIN EXECUTE 'PREPARE s AS SELECT 1'; END $$", "EXECUTE s", bound("s"),
                     "DO $$ BEGIN EXECUTE 'DEALLOCATE s'; END $$", "EXECUTE s"],
+    "executed in the batch that prepared it": [batch(m.parse("s", "SELECT 1"), "EXECUTE s"), "EXECUTE s", bound("s")],
+    "prepared anew in one batch": [batch(m.parse("s", "SELECT 1"), "EXECUTE s", m.close_statement("s"),
+                                         m.parse("s", "SELECT 2"), "EXECUTE s"), "EXECUTE s"],
+    "bound where its statement is prepared anew": [parse("x", "EXECUTE s"), batch(m.parse("s", "SELECT 1"), ran("x")),
+                                                   batch(m.close_statement("s"), m.parse("s", "SELECT 1"), ran("x"),
+                                                         m.close_statement("s"), m.parse("s", "SELECT 2"), ran("x"))],
+    "query behind a parse without sync": [m.parse("s", "SELECT 1") + m.FLUSH + m.query("EXECUTE s"),
+                                          m.parse("t", "SELECT $1::int") + m.query("EXECUTE t(2); DEALLOCATE t"),
+                                          bound("t")],
+    "query takes a name without sync": [m.parse("s", "SELECT 1") + m.query("PREPARE s AS SELECT 2"), "EXECUTE s",
+                                        m.parse("t", "SELECT 1") + m.query("DEALLOCATE t"), "PREPARE t AS SELECT 3",
+                                        bound("t")],
+    "without sync in a block": ["BEGIN", m.parse("s", "SELECT 1") + m.query("EXECUTE s"), "COMMIT", "EXECUTE s"],
+    "batch that fails before": [batch(m.parse("s", "SELECT 1"), "SELECT 1/0", "EXECUTE s"), "EXECUTE s",
+                                batch(m.parse("s", "SELECT 2"), "EXECUTE s")],
+    "batch that fails behind": [batch(m.parse("s", "SELECT 1"), "EXECUTE s", "SELECT 1/0", "EXECUTE s"), "EXECUTE s"],
+    "all deallocated in a batch with a pause": [parse("s", "SELECT 1"), m.parse("d", "DEALLOCATE ALL") + m.FLUSH,
+                                                batch(ran("d"), m.parse("s", "SELECT 2"), ran("s")), bound("s")],
+    "all deallocated by a statement prepared before": [parse("d", "DEALLOCATE ALL"), parse("s", "SELECT 1"),
+                                                       batch(ran("d"), m.parse("s", "SELECT 2"), ran("s")), bound("s"),
+                                                       bound("d")],
+    "deallocated in its batch": [batch(m.parse("s", "SELECT 1"), "EXECUTE s", "DEALLOCATE s", m.parse("s", "SELECT 1"),
+                                       "EXECUTE s"), "EXECUTE s"],
     "a pipeline of both": [m.parse("a", "SELECT 1") + m.bind("", "a") + m.execute() + m.parse("",
                            "PREPARE b AS SELECT 2")
                            + m.bind("", "") + m.execute() + m.bind("", "b") + m.execute() + m.SYNC, "EXECUTE a",

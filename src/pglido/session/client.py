@@ -68,7 +68,6 @@ class Client(Rewriting):
         self.begin(home, rules)
         self.begin_heeding()
         self.begin_holding(budget)
-        self.begin_rewriting()
         self.begun = b""
 
     def take(self, buf: bytes, pos: int, end: int, to_server: Outbox, to_client: Outbox) -> int:
@@ -212,7 +211,8 @@ class Client(Rewriting):
         """The server owes nothing: what it must be sent before the client's next message."""
         setup = server.setup
         server.purge_query = False
-        server.prepared.batch_begins()
+        if not server.open:
+            server.prepared.batch_begins()
         if server.prepared.borrowed:
             out.put(buf, server.prepared.give_back(server.open))
         if setup.settings is not self.settings and server.status == IDLE:

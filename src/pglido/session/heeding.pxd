@@ -1,6 +1,7 @@
 cimport cython
 
 from pglido.session.outbox cimport Outbox
+from pglido.session.prepared cimport Prepared
 from pglido.session.server cimport Server
 from pglido.session.setup cimport Setup
 from pglido.session.state cimport ClientState, Functions, Rules
@@ -57,10 +58,13 @@ cdef class Heeding(ClientState):
     cdef bint _only_writes(self, int flags) except -1
     cdef int _advances(self) except -1
     cdef bint _counts_here(self) except -1
-    cdef bint _meet(self, int flags, bytes text, tuple names, Outbox out, const unsigned char* buf) except -1
+    cdef bint _meet(self, int flags, bytes text, tuple names, bint in_batch, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(server=Server, asks=bint)
-    cdef bint _must_wait(self, int flags, bytes text, said, Outbox out, const unsigned char* buf) except -1
+    cdef bint _must_wait(self, int flags, bytes text, said, bint in_batch, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(prepared=Prepared)
+    cdef int _lend(self, Server server, tuple names, bint in_batch, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(setup=Setup, functions=Functions, named=tuple)
     cdef int _suspect(self, int flags, bytes text, said, tuple names) except -1

@@ -84,7 +84,7 @@ class Heeding(ClientState):
         flags = self._flags(src, first, stop)
         if not flags or self._only_writes(flags):
             return False
-        return self._meet(flags, src[first:stop], NO_NAMES, out, buf)
+        return self._meet(flags, src[first:stop], NO_NAMES, False, out, buf)
 
     def mark(self, text: bytes) -> int:
         """This text is parsed: remember what executing it may do. Returns its flags."""
@@ -131,7 +131,7 @@ class Heeding(ClientState):
         if not flags or self._only_writes(flags):
             return False
         names = _reading.names_in(src[first:stop]) if flags & (SETS | PREPARES) else NO_NAMES
-        return self._meet(flags, text, names, out, buf)
+        return self._meet(flags, text, names, self.server.open, out, buf)
 
     def heed_unknown(self, flags: int, text: bytes) -> None:
         """Something is sent of which no more is known than that it may do this; `text` is where it begins."""
@@ -149,7 +149,8 @@ class Heeding(ClientState):
         """A text with these flags is about to be parsed, likely to be executed in the same batch; must it wait?"""
         if not flags & (LISTENS | PREPARES | ENDS | SEQUENCES):
             return False
-        return self._must_wait(flags, text, _reading.read(text), out, buf)
+        assert self.server is not None
+        return self._must_wait(flags, text, _reading.read(text), self.server.open, out, buf)
 
     def closes(self, name: bytes) -> None:
         """A statement that SQL has prepared is closed by the protocol; whether that message was read will be asked."""
@@ -212,27 +213,30 @@ class Heeding(ClientState):
         assert self.server is not None
         return self.server.setup.counter == self.number and self.counted == self.server.setup.number
 
-    def _meet(self, flags: int, text: bytes, names: tuple[str, ...] | None, out: Outbox, buf: bytes) -> bool:
+    def _meet(
+        self, flags: int, text: bytes, names: tuple[str, ...] | None, in_batch: bool, out: Outbox, buf: bytes
+    ) -> bool:
         """A text with these flags is about to be executed, with `names` as parameters (None: not all are known).
 
         Returns whether it must wait.
         """
         said = _reading.read(text)
-        if self._must_wait(flags, text, said, out, buf):
+        if self._must_wait(flags, text, said, in_batch, out, buf):
             return True
         if flags & WRITES:
             self._advances()
         self._suspect(flags, text, said, names)
         return False
 
-    def _must_wait(self, flags: int, text: bytes, said: Look, out: Outbox, buf: bytes) -> bool:
-        """What the server must have before it meets this text; returns whether the text must wait."""
+    def _must_wait(self, flags: int, text: bytes, said: Look, in_batch: bool, out: Outbox, buf: bytes) -> bool:
+        """What the server must have before it meets this text; returns whether the text must wait.
+
+        `in_batch`: it is in the middle of a batch of the extended protocol, which goes on.
+        """
         server = self.server
         assert server is not None
-        if flags & PREPARES and self.statements is not None and not server.open and server.status != FAILED:
-            for name in said.executes + said.prepares:
-                if name in self.statements:
-                    out.put(buf, server.prepared.lend(name, self.statements[name]))
+        if flags & PREPARES and self.statements is not None and server.status != FAILED:
+            self._lend(server, said.executes + said.prepares, in_batch, out, buf)
         if flags & PREPARES and self.sql_flags & SEQUENCES and _reading.executes(text):
             asks = self.counts
         else:
@@ -245,6 +249,16 @@ class Heeding(ClientState):
         if flags & LISTENS or (flags & ENDS and self.channels and _reading.forgets(text)):
             return self._wishes(text, _reading.channels(said), out, buf)
         return False
+
+    def _lend(self, server: Server, names: tuple[bytes, ...], in_batch: bool, out: Outbox, buf: bytes) -> None:
+        """Let SQL find what the protocol has prepared under these names."""
+        assert self.statements is not None
+        prepared = server.prepared
+        # A query may come in the middle of a batch: what was executed in that must not be committed before.
+        if in_batch or not server.executed:
+            for name in names:
+                if name in self.statements and prepared.borrowed.get(name) is not self.statements[name]:
+                    out.put(buf, prepared.lend(name, self.statements[name], in_batch))
 
     def _suspect(self, flags: int, text: bytes, said: Look, names: tuple[str, ...] | None) -> None:
         """Have the server asked what the text, as far as it is known, will have done."""
@@ -275,6 +289,7 @@ class Heeding(ClientState):
         if flags & PREPARES and flags & ENDS and self.statements is not None:
             for name in _reading.deallocated(said):
                 self.statements.pop(name, None)
+                self.server.prepared.borrowed[name] = None
         flags &= ~(SEQUENCES | WRITES)
         if self.counts and not setup.pins & SEQUENCES and self._counts_here():
             flags |= SEQUENCES

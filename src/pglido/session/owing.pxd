@@ -15,6 +15,7 @@ cdef class Owing:
     cdef public bint skipping
     cdef public bint copying
     cdef public bint open
+    cdef public bint executed
     cdef public bint worn
     cdef public int turns
     cdef public object good

@@ -34,6 +34,7 @@ class Owing:
         "changing",
         "client",
         "copying",
+        "executed",
         "fault",
         "good",
         "keeps_ready",
@@ -68,6 +69,7 @@ class Owing:
         self.skipping = False
         self.copying = False
         self.open = False
+        self.executed = False
         self.worn = False
         self.turns = 0
         self.good: Good | None = None
@@ -109,9 +111,11 @@ class Owing:
         """A message of the client was sent: the server owes an answer of `kind`."""
         self.replies.push(kind)
         if kind in (SYNCING, QUERYING, CALLING):
-            self.open = False
+            self.open = self.executed = False
         elif kind != COPY_END:
             self.open = True
+            if kind == EXECUTING:
+                self.executed = True
 
     def ask(self, sql: str) -> bytes:
         """A query of pglido's own, whose answers end here; returns the message to send."""

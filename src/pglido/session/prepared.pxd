@@ -10,7 +10,7 @@ cdef class Prepared:
     cdef public object notes
     cdef public dict known
     cdef public bytes unnamed
-    cdef public list borrowed
+    cdef public dict borrowed
     cdef public bint purge_next
     cdef public set purging
     cdef public dict former

@@ -34,12 +34,12 @@ class Prepared:
 
     `known` has the shared ones, the least recently used first, with the beginning of the last Bind. `unnamed` is the
     very object that the client's state has (the rest of its Parse), so that identity tells whether it is the same.
-    `borrowed` are the client's own names for what PostgreSQL itself shall find. While a DEALLOCATE ALL may be under
-    way, `purging` has what was parsed since. After it, `former` has the client's names of what is gone, till the turn
-    ends. `describing` are the statements of owed Describes, with the client's name where it has just parsed or
-    described it; `awaited` is the one whose answer is awaited before it is used, `misfit` the one of which it then said
-    that it is another. Of those that are known, `unchecked` are not sure to be what clients were told: nobody has
-    asked, or they have become other ones.
+    `borrowed` has the client's own names for what PostgreSQL itself shall find, None where it may be gone. While a
+    DEALLOCATE ALL may be under way, `purging` has what was parsed since. After it, `former` has the client's names of
+    what is gone, till the turn ends. `describing` are the statements of owed Describes, with the client's name where it
+    has just parsed or described it; `awaited` is the one whose answer is awaited before it is used, `misfit` the one of
+    which it then said that it is another. Of those that are known, `unchecked` are not sure to be what clients were
+    told: nobody has asked, or they have become other ones.
     """
 
     __slots__ = (
@@ -62,7 +62,7 @@ class Prepared:
         self.notes: deque[Note] = deque()
         self.known: dict[Statement, bytes] = {}
         self.unnamed: bytes | None = None
-        self.borrowed: list[bytes] = []
+        self.borrowed: dict[bytes, Statement | None] = {}
         self.purge_next = False
         self.purging: set[Statement] | None = None
         self.former: dict[bytes, Statement] | None = None
@@ -145,20 +145,23 @@ class Prepared:
         """Messages after which a Parse of `name` fails as it would where the client had this server for itself."""
         self.owe(CLOSING | SWALLOW, NOTHING)
         self.owe(PARSING | SWALLOW, NOTHING)
-        self.borrowed.append(name)
+        self.borrowed[name] = None
         return messages.close_statement(name) + messages.parse(name, messages.EMPTY_STATEMENT)
 
-    def lend(self, name: bytes, statement: Statement) -> bytes:
+    def lend(self, name: bytes, statement: Statement, in_batch: bool) -> bytes:
         """Messages after which `statement` goes by the client's own name, for SQL that speaks of it."""
         self.owe(CLOSING | SWALLOW, NOTHING)
         self.owe(PARSING | SWALLOW, NOTHING)
+        self.borrowed[name] = statement
+        sent = messages.close_statement(name) + messages.parse(name, statement.rest)
+        if in_batch:
+            return sent
         self.replies.push(SYNCING | SWALLOW)
-        self.borrowed.append(name)
-        return messages.close_statement(name) + messages.parse(name, statement.rest) + messages.SYNC
+        return sent + messages.SYNC
 
     def give_back(self, in_batch: bool) -> bytes:
         """The messages that close what `collide` and `lend` left behind."""
-        names, self.borrowed = self.borrowed, []
+        names, self.borrowed = self.borrowed, {}
         for _ in names:
             self.owe(CLOSING | SWALLOW, NOTHING)
         sent = b"".join([messages.close_statement(name) for name in names])
@@ -168,7 +171,7 @@ class Prepared:
         return sent + messages.SYNC
 
     def executed(self) -> None:
-        """An Execute was sent: maybe of the DEALLOCATE ALL parsed before."""
+        """An Execute was sent: maybe of the DEALLOCATE ALL bound before."""
         if self.purge_next and self.purging is None:
             self.purging = set()
 
@@ -239,6 +242,7 @@ class Prepared:
         Returns whether that Sync is still to come.
         """
         replies = self.replies
+        self.borrowed = dict.fromkeys(self.borrowed)
         failed = 0
         undone = []
         while replies.count:
@@ -273,7 +277,10 @@ class Prepared:
             self.known.pop(promised, None)
             self.unchecked.discard(promised)
             if client is not None and name is not None and client.statements is not None:
-                client.statements.pop(name, None)
+                if entry & SWALLOW:
+                    client.owe_parse(name)
+                else:
+                    client.statements.pop(name, None)
         elif entry & SWALLOW:
             self.known[promised] = b""
             # It may have been another already.
@@ -285,12 +292,13 @@ class Prepared:
         """All prepared statements are gone. What was parsed after that, in the same pipeline, stays."""
         parsed = [entry for entry in self.replies.entries() if entry & KIND in (PARSING, CLOSING)]
         later = [
-            (name, statement)
+            (None if entry & SWALLOW else name, statement)
             for entry, (name, statement) in zip(parsed, self.notes, strict=True)
             if isinstance(statement, Statement) and entry & KIND == PARSING
         ]
         self.known.clear()
         self.unchecked.clear()
+        self.borrowed = dict.fromkeys(self.borrowed)
         for _, statement in later:
             self.known[statement] = b""
         if client is not None:

@@ -15,12 +15,6 @@ cdef Py_ssize_t LONGEST, NAME_SIZE, SMALL, NAMES_FIRST, LONGEST_NAME
 cdef bint _begins_with_d(const unsigned char* src, Py_ssize_t at, Py_ssize_t stop) noexcept
 
 cdef class Rewriting(Holding):
-    cdef public set unparsed
-
-    cdef int begin_rewriting(self) except -1
-    cdef int _unparsed(self, bytes name) except -1
-    cdef int _parsed(self, bytes name) except -1
-
     @cython.locals(first=Py_ssize_t, end=Py_ssize_t, name=bytes, taken=bint)
     cdef bytes answer_alone(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t stop)
 
@@ -44,6 +38,8 @@ cdef class Rewriting(Holding):
 
     @cython.locals(server=Server, size=Py_ssize_t)
     cdef Py_ssize_t _send_as(self, bytes name, int kind, int describing, const unsigned char* src, Py_ssize_t at, Py_ssize_t first, Py_ssize_t end, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
+
+    cdef int _foresee(self, Prepared prepared, bytes rest) except -1
 
     @cython.locals(prepared=Prepared, fresh=bint)
     cdef int _bring(self, Server server, bytes name, object statement, Outbox out, const unsigned char* buf) except -1

@@ -25,23 +25,16 @@ NAME_SIZE = _statements.NAME_SIZE
 
 
 def _begins_with_d(src: bytes, at: int, stop: int) -> bool:
-    """May this query be a DEALLOCATE or DISCARD? Asked of each Parse, and so without a regular expression."""
+    """May this query be a DEALLOCATE or DISCARD? Asked of each Bind, and so without a regular expression."""
     while at < stop and (src[at] == 0x20 or 9 <= src[at] <= 13):
         at += 1
     return at < stop and (src[at] | 0x20) == 0x64
 
 
 class Rewriting(Holding):
-    """A client's session, as far as it speaks of prepared statements.
+    """A client's session, as far as it speaks of prepared statements."""
 
-    `unparsed` are names whose Parse was answered without a server: that is made up for when they are used.
-    """
-
-    __slots__ = ("unparsed",)
-
-    def begin_rewriting(self) -> None:
-        """Nothing is prepared yet."""
-        self.unparsed: set[bytes] | None = None
+    __slots__ = ()
 
     def answer_alone(self, kind: int, src: bytes, at: int, stop: int) -> bytes | None:
         """The answer to a Parse or Close that needs no server, or None.
@@ -58,7 +51,7 @@ class Rewriting(Holding):
         name = src[first : min(end, first + LONGEST_NAME)]
         if kind == CLOSE and src[at + 5] == 0x53 and self.statements is not None and name in self.statements:
             del self.statements[name]
-            self._parsed(name)
+            self.parsed(name)
             return messages.CLOSE_COMPLETE
         taken = name in self.settings.prepared_names or (self.statements is not None and name in self.statements)
         if kind == PARSE and not taken:
@@ -67,23 +60,10 @@ class Rewriting(Holding):
                 if self.rules.heeded:
                     self.mark(statement.rest)
                 self.put_statement(name, statement)
-                self._unparsed(name)
+                self.owe_parse(name)
                 self.rules.counts.client_parses += 1
                 return messages.PARSE_COMPLETE
         return None
-
-    def _unparsed(self, name: bytes) -> None:
-        """The Parse of this name was answered without a server."""
-        if self.unparsed is None:
-            self.unparsed = set()
-        self.unparsed.add(name)
-        if self.statements is not None and len(self.unparsed) > len(self.statements):
-            self.unparsed.intersection_update(self.statements)
-
-    def _parsed(self, name: bytes) -> None:
-        """A server has read the Parse of this name, or will, or there is none any more."""
-        if self.unparsed is not None:
-            self.unparsed.discard(name)
 
     def plain(self, kind: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
         """The message goes through as it is: only the replies are counted."""
@@ -168,8 +148,6 @@ class Rewriting(Holding):
                 return 0
         self.rules.counts.client_parses += 1
         server.open = True
-        if _begins_with_d(src, rest_at, stop) and _statements.purges(rest):
-            prepared.purge_next = True
         if statement is None:
             prepared.name_unnamed(self, rest)
             return self.pass_on(src, at, have, have, out, buf)
@@ -180,7 +158,7 @@ class Rewriting(Holding):
             prepared.owe(PARSING, NOTHING)
             return self.pass_on(src, at, have, have, out, buf)
         self.put_statement(name, statement)
-        self._parsed(name)
+        self.parsed(name)
         # Whoever had it parsed here before: what the text means now, and here, only PostgreSQL can tell.
         self.rules.counts.server_parses += 1
         out.put(buf, prepared.learn(name, statement, self.rules.max_statements, PARSING, True))
@@ -208,7 +186,7 @@ class Rewriting(Holding):
         server.open = True
         if name and self.statements is not None and name in self.statements:
             server.prepared.owe(CLOSING | FAKE, (name, self.statements.pop(name)))
-            self._parsed(name)
+            self.parsed(name)
             return have
         if name:
             if name in self.settings.prepared_names:
@@ -240,6 +218,8 @@ class Rewriting(Holding):
                 return 0
             if prepared.unnamed is not self.unnamed:
                 out.put(buf, prepared.renew_unnamed(self.unnamed))
+            if kind == BIND and self.unnamed is not None:
+                self._foresee(prepared, self.unnamed)
             return self.plain(kind, src, at, have, total, out, buf)
         statement = None if self.statements is None else self.statements.get(name)
         if prepared.undecided(name, statement):
@@ -259,7 +239,9 @@ class Rewriting(Holding):
         if prepared.awaited is not None:
             self.verdict = WAIT
             return 0
-        self.rules.counts.binds += kind == BIND
+        if kind == BIND:
+            self.rules.counts.binds += 1
+            self._foresee(prepared, statement.rest)
         if kind == BIND and have == total <= LONGEST and first == at + 6 and server.status == IDLE and not server.open:
             head = prepared.bind_head(statement, total - 1 + NAME_SIZE - (end - first))
             tail = src[end : at + have]
@@ -272,15 +254,21 @@ class Rewriting(Holding):
             prepared.describing.append((statement, name))
         return self._send_as(statement.name, kind, DESCRIBING | STATEMENT, src, at, first, end, have, total, out, buf)
 
+    def _foresee(self, prepared: Prepared, rest: bytes) -> None:
+        """A statement is bound: should it be executed, may all of them be gone?"""
+        if _begins_with_d(rest, 0, len(rest)) and _statements.purges(rest):
+            prepared.purge_next = True
+
     def _bring(self, server: Server, name: bytes, statement: Statement, out: Outbox, buf: bytes) -> None:
         """See that the server has the client's statement; `awaited` where it is to say first whether it is the same."""
         prepared = server.prepared
         fresh = self.unparsed is not None and name in self.unparsed
         if fresh or not prepared.has(statement, self.rules.max_statements):
+            known_as = name if fresh else None
             self.rules.counts.server_parses += 1
-            out.put(buf, prepared.learn(None, statement, self.rules.max_statements, PARSING | SWALLOW, fresh))
+            out.put(buf, prepared.learn(known_as, statement, self.rules.max_statements, PARSING | SWALLOW, fresh))
             if fresh:
-                self._parsed(name)
+                self.parsed(name)
             elif statement.described is not None:
                 prepared.awaited = statement
                 server.open = True

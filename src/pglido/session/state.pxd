@@ -42,9 +42,12 @@ cdef class ClientState:
     cdef public Settings settings
     cdef public dict statements
     cdef public bytes unnamed
+    cdef public set unparsed
     cdef public dict marks
     cdef public frozenset channels
     cdef public Py_ssize_t need
 
     cdef int begin(self, Settings home, Rules rules) except -1
     cpdef int put_statement(self, bytes name, object statement) except -1
+    cdef int owe_parse(self, bytes name) except -1
+    cdef int parsed(self, bytes name) except -1

@@ -165,13 +165,14 @@ class Budget:
 class ClientState:
     """The client's session: `home` is what it asked for at its start, `settings` what it has now.
 
-    `statements` maps its own names to shared statements (None until the first), `unnamed` is the rest of its
-    last unnamed Parse; `marks` has the flags of what may touch the session's state, by what their Parse said, so that
+    `statements` maps its own names to shared statements (None until the first); `unparsed` are those names whose Parse
+    was answered without a server, which is made up for when they are used. `unnamed` is the rest of its last unnamed
+    Parse; `marks` has the flags of what may touch the session's state, by what their Parse said, so that
     whatever becomes of a Parse or Close they are those of the statement that is there. `need` counts the bytes of a
     message of which the beginning is already with the server. `channels` is what it listens to.
     """
 
-    __slots__ = ("channels", "home", "marks", "need", "rules", "settings", "statements", "unnamed")
+    __slots__ = ("channels", "home", "marks", "need", "rules", "settings", "statements", "unnamed", "unparsed")
 
     def begin(self, home: Settings, rules: Rules) -> None:
         """Nothing is known yet.
@@ -183,6 +184,7 @@ class ClientState:
         self.home = home
         self.settings = home
         self.statements: dict[bytes, Statement] | None = None
+        self.unparsed: set[bytes] | None = None
         self.unnamed: bytes | None = None
         self.marks: dict[bytes, int] | None = None
         self.channels: frozenset[bytes] = NO_CHANNELS
@@ -193,3 +195,16 @@ class ClientState:
         if self.statements is None:
             self.statements = {}
         self.statements[name] = statement
+
+    def owe_parse(self, name: bytes) -> None:
+        """The Parse of this name was answered, but no server has read it."""
+        if self.unparsed is None:
+            self.unparsed = set()
+        self.unparsed.add(name)
+        if self.statements is not None and len(self.unparsed) > len(self.statements):
+            self.unparsed.intersection_update(self.statements)
+
+    def parsed(self, name: bytes) -> None:
+        """A server has read the Parse of this name, or will, or there is none any more."""
+        if self.unparsed is not None:
+            self.unparsed.discard(name)

@@ -289,6 +289,27 @@ def test_who_parses_it_anew_has_it_as_it_is_now(talk: Talk) -> None:
     talk.server << close(known) + typed(known, "select $1", INT) + describe(known) + FLUSH
 
 
+def test_a_parse_that_is_made_up_for_in_vain_is_made_up_for_again(talk: Talk) -> None:
+    known = told(talk)
+    other = talk.newcomer()
+    other >> parse("s", "select $1") + SYNC
+    other << PARSED + ready()
+    for _ in range(2):
+        talk.next = talk.other
+        other >> bind("nothing") + bind("s", b"x") + SYNC
+        # What it means now is for PostgreSQL to tell, not what it meant to others.
+        talk.other << bind("nothing") + parse(known, "select $1") + describe(known) + bind(known, b"x") + SYNC
+        talk.other >> error("26000") + ready()
+        other << error("26000") + ready()
+        assert other.session.unparsed == {b"s"}
+    talk.next = talk.other
+    other >> bind("s", b"x") + SYNC
+    talk.other << parse(known, "select $1") + describe(known) + bind(known, b"x") + SYNC
+    talk.other >> PARSED + types(INT) + NO_DATA + BOUND + ready()
+    other << BOUND + ready()
+    assert not other.session.unparsed
+
+
 def test_a_malformed_description_is_no_postgresql(talk: Talk) -> None:
     known = prepare(talk)
     talk.client >> describe("s") + SYNC
