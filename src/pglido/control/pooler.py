@@ -34,6 +34,7 @@ from ..ipc.messages import (
     Recall,
     Return,
     ToControl,
+    Vacate,
     Want,
 )
 from . import process
@@ -93,6 +94,7 @@ class Pooler:
             Return: self._return,
             Kept: self._kept,
             CancelAt: self._cancel,
+            Vacate: self._vacate,
             Console: self._console,
             Answer: self._answer,
         }
@@ -245,6 +247,11 @@ class Pooler:
 
     def _cancel(self, worker: int, message: CancelAt, fds: tuple[int, ...]) -> None:
         self.supervisor.tell(message.worker, CancelHere(message.pid, message.key))
+
+    def _vacate(self, worker: int, message: Vacate, fds: tuple[int, ...]) -> None:
+        for other in self.supervisor.alive():
+            if other != worker:
+                self.supervisor.tell(other, message)
 
     def _answer(self, worker: int, message: Answer, fds: tuple[int, ...]) -> None:
         _resolve(self._asked.pop((worker, message.ask_id), None), message.rows)

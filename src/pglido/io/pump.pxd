@@ -7,7 +7,7 @@ from pglido.session.server cimport Server
 from pglido.session.setup cimport Setup
 from pglido.session.state cimport Rules
 
-cdef int ATTACH, GO_ON, GOODBYE, HEAR, IDLE, WAIT
+cdef int ATTACH, GO_ON, GOODBYE, IDLE, WAIT, WISH
 cdef int COLLECT, CONNECTING, RAW, RELAY
 cdef bytes READY_IDLE
 

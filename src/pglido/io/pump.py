@@ -18,7 +18,7 @@ from ..session.client import Client
 from ..session.outbox import Outbox
 from ..session.server import Server
 from ..session.setup import Setup
-from ..session.verdicts import ATTACH, GO_ON, GOODBYE, HEAR, WAIT
+from ..session.verdicts import ATTACH, GO_ON, GOODBYE, WAIT, WISH
 from ..wire.codes import IDLE
 from ..wire.messages import READY_IDLE
 from .carrier import INBOX_LIMIT, Carrier
@@ -126,14 +126,14 @@ class Pump(Carrier):
             if verdict == ATTACH:
                 if not self.keeper.attach(client):
                     break
-            elif verdict != HEAR or not self.host.hear(client):
+            elif verdict != WISH or not self.host.wished(client):
                 break
         if client.server is not None:
             if client.asked == 0:
                 client.asked = self.now
             self.deliver(client.server, self.to_server, buf)
         self.deliver(client, self.to_client, buf)
-        if verdict in (ATTACH, WAIT, HEAR):
+        if verdict in (ATTACH, WAIT, WISH):
             if not client.closed:
                 client.waiting = True
                 client.inbox = buf[pos:end]

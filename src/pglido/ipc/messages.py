@@ -36,7 +36,7 @@ from typing import Any
 
 import msgspec
 
-from ..config.model import Config
+from ..config.model import Config, Host
 
 MAX_WORKERS = 250  # index + 1 fits the 8 bits it has in a cancel key
 WANT_INTERVAL = 0.05  # seconds between two Wants for the same pool
@@ -112,6 +112,15 @@ class CancelAt(Message, frozen=True):
     worker: int
     pid: int
     key: bytes
+
+
+class Vacate(Message, frozen=True):
+    """A client is about to drop, rename or copy these databases on the servers `hosts`: close what rests there, unless
+    clients are connected. Passed on to all other workers as it is; PostgreSQL waits five seconds for it.
+    """
+
+    hosts: tuple[Host, ...]
+    databases: tuple[str, ...]
 
 
 class Console(Message, frozen=True):
@@ -210,8 +219,8 @@ class Stop(Message, frozen=True):
     """Exit 0 now: clients get 57P01 if that takes no waiting."""
 
 
-ToControl = Ready | Failed | Want | Return | Kept | CancelAt | Console | Answer
-ToWorker = Configure | Grant | Recall | CancelHere | Ask | Drain | Stop
+ToControl = Ready | Failed | Want | Return | Kept | CancelAt | Vacate | Console | Answer
+ToWorker = Configure | Grant | Recall | CancelHere | Vacate | Ask | Drain | Stop
 
 TO_CONTROL: msgspec.msgpack.Decoder[ToControl] = msgspec.msgpack.Decoder(ToControl)
 TO_WORKER: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)

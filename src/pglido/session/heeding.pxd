@@ -8,7 +8,7 @@ from pglido.session.state cimport ClientState, Functions, Rules
 from pglido.wire cimport sql
 
 cdef int CREATES, UNKNOWN, ENDS, LASTING, LISTENS, PREPARES, SEQUENCES, SETS, TEMP, UNDYING, UNNAMED, UNREAD, WRITES
-cdef int FAILED, GO_ON, HEAR, IDLE
+cdef int FAILED, GO_ON, IDLE, WISH
 cdef tuple NO_NAMES
 cdef frozenset LARGE_OBJECTS
 
@@ -21,6 +21,7 @@ cdef class Heeding(ClientState):
     cdef public long long counted
     cdef public long long number
     cdef public long long studied
+    cdef public tuple vacates
     cdef public tuple wish
     cdef public frozenset granted
 
@@ -62,6 +63,9 @@ cdef class Heeding(ClientState):
 
     @cython.locals(server=Server, asks=bint)
     cdef bint _must_wait(self, int flags, bytes text, said, bint in_batch, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(left=bint)
+    cdef bint _vacates(self, tuple databases) except -1
 
     @cython.locals(prepared=Prepared)
     cdef int _lend(self, Server server, tuple names, bint in_batch, Outbox out, const unsigned char* buf) except -1

@@ -2,7 +2,7 @@
 
 A query is looked at when it is sent; a statement when it is parsed, and what it may do is remembered for when it is
 bound: by its text (`marks`), or for all together that SQL has prepared, or that aren't shared (`sql_flags`). Before a
-LISTEN goes to the server, the pool's own connection must listen (verdict HEAR).
+LISTEN goes to the server, the pool's own connection must listen (verdict WISH).
 """
 
 from ..wire import sql
@@ -15,7 +15,7 @@ from .question import LASTING, UNDYING, UNNAMED
 from .server import Server
 from .settings import ALWAYS_REPORTED
 from .state import NUMBERS, ClientState
-from .verdicts import GO_ON, HEAR
+from .verdicts import GO_ON, WISH
 
 # Flags of `wire.sql`, where they are C ints.
 ENDS = sql.ENDS
@@ -62,6 +62,7 @@ class Heeding(ClientState):
         "sql_flags",
         "sql_names",
         "studied",
+        "vacates",
         "verdict",
         "wish",
     )
@@ -76,6 +77,7 @@ class Heeding(ClientState):
         self.counted = 0
         self.studied = self.rules.functions.version
         self.number = next(NUMBERS)
+        self.vacates: tuple[bytes, ...] = ()
         self.wish: tuple[bytes, ...] = ()
         self.granted: frozenset[bytes] | None = None
 
@@ -235,6 +237,8 @@ class Heeding(ClientState):
         """
         server = self.server
         assert server is not None
+        if said.databases and self._vacates(said.databases):
+            return True
         if flags & PREPARES and self.statements is not None and server.status != FAILED:
             self._lend(server, said.executes + said.prepares, in_batch, out, buf)
         if flags & PREPARES and self.sql_flags & SEQUENCES and _reading.executes(text):
@@ -249,6 +253,14 @@ class Heeding(ClientState):
         if flags & LISTENS or (flags & ENDS and self.channels and _reading.forgets(text)):
             return self._wishes(text, _reading.channels(said), out, buf)
         return False
+
+    def _vacates(self, databases: tuple[bytes, ...]) -> bool:
+        """What is about to be run fails while anybody is connected to these; returns whether it must wait."""
+        left = self.vacates == databases
+        self.vacates = () if left else databases
+        if not left:
+            self.verdict = WISH
+        return not left
 
     def _lend(self, server: Server, names: tuple[bytes, ...], in_batch: bool, out: Outbox, buf: bytes) -> None:
         """Let SQL find what the protocol has prepared under these names."""
@@ -327,7 +339,7 @@ class Heeding(ClientState):
         assert server is not None
         if self.granted is None or not self.granted.issuperset(wish):
             self.wish = wish
-            self.verdict = HEAR
+            self.verdict = WISH
             return True
         if self.channels and not server.open:
             out.put(buf, server.own(server.setup.bring(self.channels, server.status != IDLE)))

@@ -9,6 +9,7 @@ cdef class Look:
     cdef readonly tuple channels
     cdef readonly tuple executes
     cdef readonly tuple prepares
+    cdef readonly tuple databases
     cdef readonly tuple statements
 
 cpdef Look look(bytes text)

@@ -18,10 +18,11 @@ class Look:
     `exact`: the session's settings are changed by SET name TO value and set_config('name', ...) alone, so that nobody
     else than `names` needs to be asked for afterwards; of functions that the database defines nothing is known.
     `channels` has ("LISTEN" or "UNLISTEN", name) in order, the name b"" for all. `executes` and `prepares` are names of
-    statements that are run or dropped, and made. `statements` are those of the text, without what stands around them.
+    statements that are run or dropped, and made; `databases` are those that are dropped, moved or copied, for which
+    nobody may be connected to them. `statements` are those of the text, without what stands around them.
     """
 
-    __slots__ = ("channels", "exact", "executes", "names", "prepares", "statements", "vague")
+    __slots__ = ("channels", "databases", "exact", "executes", "names", "prepares", "statements", "vague")
 
     def __init__(
         self,
@@ -31,6 +32,7 @@ class Look:
         channels: tuple[tuple[str, bytes], ...],
         executes: tuple[bytes, ...],
         prepares: tuple[bytes, ...],
+        databases: tuple[bytes, ...],
         statements: tuple[bytes, ...],
     ) -> None:
         self.names = names
@@ -39,6 +41,7 @@ class Look:
         self.channels = channels
         self.executes = executes
         self.prepares = prepares
+        self.databases = databases
         self.statements = statements
 
     def __repr__(self) -> str:
@@ -80,6 +83,7 @@ def _look(text: bytes) -> Look:
         tuple(reader.channels),
         tuple(reader.executes),
         tuple(reader.prepares),
+        tuple(reader.databases),
         tuple(statements),
     )
 
@@ -98,6 +102,7 @@ class _Reader:
         self.channels: list[tuple[str, bytes]] = []
         self.executes: list[bytes] = []
         self.prepares: list[bytes] = []
+        self.databases: list[bytes] = []
 
     def read(self, tokens: list[Token]) -> None:
         """One statement."""
@@ -125,6 +130,8 @@ class _Reader:
                 self._add(self.executes, self._identifier(tokens, at))
         elif verb == "discard":
             self.exact = False
+        elif verb in ("create", "alter", "drop") and self._word(tokens, at) == "database":
+            self._database(verb, tokens, at + 1)
         elif verb == "do":
             self._code(self.text, tokens, DEEPEST)
         flags = sql.scan(self.text, tokens[0][1], tokens[len(tokens) - 1][2], False, None)
@@ -163,6 +170,23 @@ class _Reader:
     def _add(names: list[bytes], name: bytes | None) -> None:
         if name is not None:
             names.append(name)
+
+    def _database(self, verb: str, tokens: list[Token], at: int) -> None:
+        """What follows CREATE, ALTER or DROP DATABASE: which one must everybody leave for it?"""
+        if verb == "drop" and self._word(tokens, at) == "if" and self._word(tokens, at + 1) == "exists":
+            at += 2
+        if verb == "create":
+            words = [self._word(tokens, place) for place in range(len(tokens))]
+            if "template" not in words[at + 1 :]:
+                return
+            at = words.index("template", at + 1) + 1
+            at += at < len(tokens) and tokens[at][0] == "="
+        elif verb == "alter" and self._word(tokens, at + 1) != "rename" and self._word(tokens, at + 2) != "tablespace":
+            return
+        if at < len(tokens) and tokens[at][0] in "'eu$":
+            self.databases.append(value_of(self.text, tokens[at], escape_of(self.text, tokens, at)))
+        else:
+            self._add(self.databases, self._identifier(tokens, at))
 
     def _set(self, tokens: list[Token], at: int) -> None:
         """What follows SET; what ends with the transaction changes nothing."""

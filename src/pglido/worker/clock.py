@@ -67,6 +67,7 @@ class Clock:
             if live.policy.closed and live.policy.unused() and not live.policy.clients:
                 del host.pools[live.key]
         self._studies.look(now)
+        self.worker.departures.look(now)
         for backend in list(host.backends):
             if backend.deadline and now > backend.deadline:
                 host.server_gone(backend, "no answer in time while being cleaned or checked")

@@ -146,9 +146,9 @@ class Host(Exchange):
         backend.stats.pins += 1
         log.info("client keeps its server: %s", why, extra=guest.extra())
 
-    def hear(self, guest: Guest) -> bool:
-        """A client is about to LISTEN; returns whether it may at once."""
-        return self.outside.hear(guest)  # type: ignore[no-any-return]
+    def wished(self, guest: Guest) -> bool:
+        """A client wants something before it goes on; returns whether it may at once."""
+        return self.outside.wished(guest)  # type: ignore[no-any-return]
 
     def heard(self, guest: Guest) -> None:
         """What a client listens to is another now."""

@@ -342,6 +342,12 @@ class Hub:
         self.ear.close("obsolete connection")
         self.lost()
 
+    def vacate(self) -> None:
+        """Keep no connection that nobody needs now."""
+        if not self.wanted():
+            self.ear.close("nobody listens")
+            self._met = False
+
     def close(self) -> None:
         """The pool is closed, or the worker ends."""
         self.closed = True
@@ -365,8 +371,7 @@ class Hub:
         elif not self._unwanted_since:
             self._unwanted_since = now
         elif now - self._unwanted_since > LINGER:
-            self.ear.close("nobody listens")
-            self._met = False
+            self.vacate()
 
     # Notifications.
 

@@ -30,6 +30,7 @@ from ..session import statements as _statements
 from ..wire.startup import Startup
 from . import report
 from .clock import Clock
+from .departures import Departures
 from .doubts import SharedDoubts
 from .entrance import Door, enter, go_on, turn_away
 from .host import Host
@@ -82,6 +83,7 @@ class Worker:
         self.workers = 1
         self.names = Names(0, 0)
         self.people = People(host)
+        self.departures = Departures(host)
         self.listening: dict[socket.socket, Watched] = {}
         self.clock = Clock(self)
         self.porch = Porch(host)
@@ -133,6 +135,7 @@ class Worker:
             ipc.Grant: self.on_grant,
             ipc.Recall: self.on_recall,
             ipc.CancelHere: lambda m: self.cancel_here(m.pid, m.key),
+            ipc.Vacate: lambda m: self.departures.begin(m.hosts, m.databases),
             ipc.Ask: lambda m: self.channel.post(ipc.Answer(m.ask_id, report.answer(self, m.what))),
             ipc.Drain: self.on_drain,
             ipc.Stop: lambda m: self.ended.set(),
@@ -363,11 +366,18 @@ class Worker:
         backend.cancels += 1
         self.host.spawn(send_cancel(self.host, backend))
 
-    # Channels.
+    # What clients want before they go on.
 
-    def hear(self, guest: Guest) -> bool:
-        """A client of a pool with servers is about to LISTEN; returns whether it may at once."""
-        return hear(self.host, guest)
+    def wished(self, guest: Guest) -> bool:
+        """See that a client of a pool with servers may go on; returns whether it may at once."""
+        if not guest.session.vacates:
+            return hear(self.host, guest)
+        assert guest.live is not None
+        hosts = guest.live.settings.hosts
+        databases = tuple([name.decode("utf-8", "replace") for name in guest.session.vacates])
+        self.departures.begin(hosts, databases)
+        self.channel.post(ipc.Vacate(hosts, databases))
+        return True
 
     def heard(self, guest: Guest) -> None:
         """What a client of a pool with servers listens to is another now."""

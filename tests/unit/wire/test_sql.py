@@ -564,6 +564,27 @@ def test_the_statements_that_are_named(text: str, executes: str, prepares: str) 
 
 
 @pytest.mark.parametrize(
+    ("text", "databases"),
+    [
+        ("drop database A; DROP DATABASE IF EXISTS \"B b\" WITH (FORCE); select 1", ["a", "B b"]),
+        ("drop database if", ["if"]),
+        ("alter database A rename to b; alter database c set tablespace d", ["a", "c"]),
+        ("alter database a set work_mem = 1; alter database b owner to c; alter database c connection limit 1", []),
+        ("create database a", []),
+        ("create database a owner b template c; CREATE DATABASE d WITH TEMPLATE = 'E'", ["c", "E"]),
+        ("create database template", []),
+        ("create database a template", []),
+        ("drop database", []),
+        ("drop table database; alter database", []),
+        ("do 'drop database a'", []),
+    ],
+)
+def test_the_databases_that_must_be_left(text: str, databases: list[str]) -> None:
+    assert [name.decode() for name in look(text).databases] == databases
+
+
+
+@pytest.mark.parametrize(
     ("text", "statements"),
     [
         ("", []),
