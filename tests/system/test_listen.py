@@ -284,6 +284,85 @@ def test_what_was_sent_before_comes_within_the_answer(pool: Pooler, sender: Wire
             client.notes.clear()
 
 
+@pytest.mark.parametrize("end", ["UNLISTEN a", "UNLISTEN *", "DISCARD ALL", "LISTEN b; UNLISTEN a"])
+def test_what_was_sent_before_it_ends_to_listen_comes(end: str, pool: Pooler, cluster: Cluster, sender: Wire) -> None:
+    client = Ear(pool.wire(), "a")
+    with silenced(cluster):
+        sender.run("NOTIFY a, 'before'")
+        client.wire.send(m.query(end))
+        assert client.wire.silent(0.2)
+    client.read()
+    assert client.notes == [("a", "before")]
+    sender.run("NOTIFY a, 'after'")
+    client.say("SELECT 1")
+    assert client.notes == [("a", "before")]
+
+
+PIPELINES = {
+    "notify, unlisten": ["NOTIFY a, '1'", "UNLISTEN a", "NOTIFY a, '2'"],
+    "unlisten, notify, listen": ["UNLISTEN a", "NOTIFY a, '1'", "LISTEN a", "NOTIFY a, '2'"],
+    "notify, listen": ["NOTIFY b, '1'", "LISTEN b", "NOTIFY b, '2'"],
+    "notify, others": ["NOTIFY a, '1'", "SELECT 1", "SELECT 2", "NOTIFY a, '2'"],
+    "block": ["BEGIN", "NOTIFY a, '1'", "UNLISTEN a", "COMMIT", "SELECT 1"],
+    "block that listens": ["BEGIN", "LISTEN b", "NOTIFY b, '1'", "COMMIT", "NOTIFY b, '2'"],
+    "rolled back": ["BEGIN", "LISTEN b", "ROLLBACK", "NOTIFY b, '1'", "NOTIFY a, '2'"],
+    "failed": ["NOTIFY a, '1'", "SELECT 1/0", "NOTIFY a, '2'"],
+}
+
+
+@pytest.mark.parametrize("protocol", ["simple", "extended"])
+@pytest.mark.parametrize("story", PIPELINES.values(), ids=PIPELINES.keys())
+def test_pipeline_hears_at_each_end_what_it_would_alone(
+    story: list[str], protocol: str, pool: Pooler, cluster: Cluster
+) -> None:
+    said = []
+    for wire in (cluster.wire(), pool.wire()):
+        wire.run("LISTEN a")
+        wire.send(*[m.query(sql) if protocol == "simple" else extended(sql) + m.SYNC for sql in story], m.TERMINATE)
+        said.append([note(one) if one.kind == "A" else one.kind + str(one.body[:1]) for one in wire.rest()])
+    assert said[0] == said[1]
+
+
+def test_copy_of_a_listening_client_is_not_held_up(pool: Pooler, cluster: Cluster) -> None:
+    client = Ear(pool.wire(), "a")
+    client.say("CREATE TEMP TABLE t (n int)")
+    rows = m.copy_data(b"1\n2\n") + m.COPY_DONE
+    client.wire.send(m.query("COPY t FROM STDIN"), rows, m.query("NOTIFY a, 'copied'"))
+    assert "CZCZ" in kinds(client.read(2)).replace("G", "")
+    client.wire.send(m.parse("", "COPY t FROM STDIN") + m.bind("", "") + m.execute() + m.SYNC, rows, m.SYNC)
+    client.read()
+    assert client.notes == [("a", "copied")]
+    assert rows_in(client.say("SELECT count(*) FROM t")) == [[b"4"]]
+
+
+SAID_IN_VAIN = {
+    "unlisten": m.query("UNLISTEN *"),
+    "unlisten in vain": m.query("BEGIN; UNLISTEN *; ROLLBACK"),
+    "unlisten among others": m.query("SELECT pg_advisory_unlock_all(); CLOSE ALL; UNLISTEN *; RESET ALL"),
+    "unlisten that fails": m.query("UNLISTEN a; SELECT 1/0"),
+    "unlisten, extended": extended("UNLISTEN a") + m.SYNC,
+    "unlisten, described": m.parse("", "UNLISTEN *") + m.describe_statement("") + m.SYNC,
+    "listen, described": m.parse("", "LISTEN a") + m.describe_statement("") + m.SYNC,
+    "do": m.query("DO 'BEGIN END'"),
+    "do, described": m.parse("", "DO 'BEGIN END'") + m.describe_statement("") + m.SYNC,
+    "do, prepared": m.parse("s", "DO 'BEGIN END'") + m.SYNC,
+}
+
+
+@pytest.mark.parametrize("said", SAID_IN_VAIN.values(), ids=SAID_IN_VAIN.keys())
+def test_transactions_of_who_does_not_listen_end_at_once(said: bytes, pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(workers=1)
+    Ear(pool.wire(), "other")
+    client = pool.wire()
+    client.send(said)
+    client.until()
+    asked = f"SELECT query_start FROM pg_stat_activity WHERE {EARS}"
+    before = cluster.admin(asked)
+    for _ in range(3):
+        client.run("SELECT 1")
+    assert cluster.admin(asked) == before
+
+
 def test_client_that_does_not_wait_for_its_answers_hears_all_and_in_order(pool: Pooler) -> None:
     client = Ear(pool.wire(), "a")
     for turn in range(60):

@@ -199,7 +199,7 @@ class Pump(Carrier):
             session.unsent = b""
         if session.turns:
             self.count(client, session)
-        if client.waiting:
+        if client.waiting and not client.late:
             # What it sent meanwhile depended on an answer: maybe this one.
             client.waiting = False
             self.now_hears(client, session.setup)
@@ -220,7 +220,7 @@ class Pump(Carrier):
                 self.flush_notes(client)
             return False
         setup: Setup = server.session.setup
-        if (setup.suspect or setup.pins or setup.heard) and not self.settle(client, server):
+        if (setup.suspect or setup.pins or setup.heard or client.holds) and not self.settle(client, server):
             return False
         self.part(client, server)
         if client.notes is not None:
@@ -235,6 +235,7 @@ class Pump(Carrier):
             # What has become of the session is asked before another client meets it.
             self.send(server, session.own(session.setup.question()))
             return False
+        session.setup.heard = session.setup.heard or client.holds
         self.now_hears(client, session.setup)
         if not session.setup.pins:
             return True
@@ -251,7 +252,7 @@ class Pump(Carrier):
 
     def keep_ready(self, client: ClientLink) -> None:
         """A listening client's transaction is over: its ReadyForQuery comes behind what was sent to it before."""
-        if client.waiting or client.leaving or not self.host.catch_up(client):
+        if client.leaving or not self.host.catch_up(client):
             self.send(client, READY_IDLE)
         else:
             client.late = True
@@ -266,7 +267,8 @@ class Pump(Carrier):
             client.notes = None
             notes += READY_IDLE
             self.transmit(client, PyByteArray_AS_STRING(notes), len(notes))
-        if client.inbox is not None:
+        if client.waiting or client.inbox is not None:
+            client.waiting = False
             self.resume(client)
 
     def open_to_notes(self, client: ClientLink) -> bool:

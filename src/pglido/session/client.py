@@ -137,6 +137,9 @@ class Client(Rewriting):
             return self.refuse("54000", "too many messages sent without waiting for a reply")
         if server is None:
             return self._detached(kind, src, at, have, total, to_client, buf)
+        if server.replies.turns and self.listens() and self._comes_early(server, kind):
+            self.verdict = WAIT
+            return 0
         if not server.replies.count and not server.skipping:
             self._first(server, to_server, buf)
         if (server.purge_query and server.replies.count) or server.setup.deciding or server.retry.due:
@@ -179,6 +182,10 @@ class Client(Rewriting):
                 return self.plain(kind, src, at, have, total, to_server, buf)
             return self.rewrite(kind, src, at, have, total, to_server, buf)
         return self.pass_on(src, at, have, total, to_server, buf)
+
+    def _comes_early(self, server: Server, kind: int) -> bool:
+        """Does this message come before a transaction has ended, where a listening client hears what was sent to it?"""
+        return not server.copying and kind not in (COPY_DATA, COPY_DONE, COPY_FAIL, FLUSH)
 
     def _query(self, server: Server, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
         """A Query, or its beginning."""

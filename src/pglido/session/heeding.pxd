@@ -8,7 +8,7 @@ from pglido.session.state cimport ClientState, Functions, Rules
 from pglido.wire cimport sql
 
 cdef int CREATES, UNKNOWN, ENDS, LASTING, LISTENS, PREPARES, SEQUENCES, SETS, TEMP, UNDYING, UNNAMED, UNREAD, WRITES
-cdef int FAILED, GO_ON, IDLE, WISH
+cdef int FAILED, GO_ON, IDLE, WAIT, WISH
 cdef tuple NO_NAMES
 cdef frozenset LARGE_OBJECTS
 
@@ -46,6 +46,8 @@ cdef class Heeding(ClientState):
     cdef bint heed_parsed(self, int flags, bytes text, Outbox out, const unsigned char* buf) except -1
 
     cdef int closes(self, bytes name) except -1
+
+    cdef bint listens(self) except -1
 
     cpdef int grant(self) except -1
 

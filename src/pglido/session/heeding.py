@@ -15,7 +15,7 @@ from .question import LASTING, UNDYING, UNNAMED
 from .server import Server
 from .settings import ALWAYS_REPORTED
 from .state import NUMBERS, ClientState
-from .verdicts import GO_ON, WISH
+from .verdicts import GO_ON, WAIT, WISH
 
 # Flags of `wire.sql`, where they are C ints.
 ENDS = sql.ENDS
@@ -160,6 +160,10 @@ class Heeding(ClientState):
         self.server.setup.suspicion(PREPARES, (), True, b"Close")
         self.server.setup.closed(name)
         self.settings = self.settings.without(name)
+
+    def listens(self) -> bool:
+        """Does this client listen, or is it about to?"""
+        return len(self.channels) > 0 or self.granted is not None
 
     def grant(self) -> None:
         """The wish is fulfilled."""
@@ -337,7 +341,11 @@ class Heeding(ClientState):
         """A text that may LISTEN: ask for its channels, then bring the server to what is listened to already."""
         server = self.server
         assert server is not None
-        if self.granted is None or not self.granted.issuperset(wish):
+        if server.replies.turns and not server.copying:
+            # It takes effect after that.
+            self.verdict = WAIT
+            return True
+        if (wish or self.channels) and (self.granted is None or not self.granted.issuperset(wish)):
             self.wish = wish
             self.verdict = WISH
             return True

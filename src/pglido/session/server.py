@@ -333,7 +333,7 @@ class Server(Owing):
             if self.notes is not None and status == IDLE:
                 out.put(buf, bytes(self.notes))
                 self.notes = None
-            if self.keeps_ready and status == IDLE and not self.replies.count:
+            if self.keeps_ready and status == IDLE:
                 self.ready_kept = True
                 return True
         return drop

@@ -157,7 +157,7 @@ class Host(Exchange):
     def catch_up(self, guest: Guest) -> bool:
         """See that a listening client gets all that was sent before now, then its ReadyForQuery (else: False)."""
         hub = guest.live.hub if guest.live is not None else None
-        return hub is not None and hub.catch_up(guest)
+        return hub is not None and hub.catch_up(guest, self.pump.ready)
 
     def unpinned(self, backend: Backend) -> None:
         """What a client kept its server for is gone, or the client is."""

@@ -22,7 +22,7 @@ from ..config.model import OnLoss, PoolMode
 from ..wire import codes, messages
 from .ear import Ear
 from .host import PoolRefused
-from .laggards import PATIENCE, Laggards
+from .laggards import PATIENCE, Laggards, Ready
 from .links import Guest
 from .topics import FALLING, OFF, ON, RENEWING, RISING, Tally, Topic, Waiter
 
@@ -122,7 +122,8 @@ class Hub:
         if guest.notes is not None:
             guest.notes = sifted(guest.notes, channels)
             self.host.pump.flush_notes(guest)
-        self._end(self.laggards.settled(guest))
+        if self.laggards.settled(guest):
+            asyncio.get_running_loop().call_soon(self._go_on, self.laggards.done([guest]))
 
     def channels_of(self, guest: Guest) -> frozenset[bytes]:
         """What it listened to when its last transaction ended."""
@@ -131,22 +132,23 @@ class Hub:
     def leave(self, guest: Guest) -> None:
         """The client is gone."""
         guest.notes = None
-        self.laggards.forget(guest)
+        self.laggards.done([guest])
         self.settle(guest, NOTHING)
         self._shaken.pop(guest, None)
 
-    def catch_up(self, guest: Guest) -> bool:
-        """The pump's `ready` is called once `guest` got what was sent before now; False where nobody could tell."""
+    def catch_up(self, guest: Guest, ready: Ready) -> bool:
+        """See that `ready` is called once `guest` got what was sent before now; False where nobody could tell."""
         if not self.ear.answers(PATIENCE):
             return False
-        self.laggards.join(guest, self.host.pump.now)
+        self.laggards.join(guest, ready, self.host.pump.now)
         self._turn_soon()
         return True
 
-    def _end(self, guests: Iterable[Guest]) -> None:
-        for guest in guests:
+    def _go_on(self, done: list[tuple[Guest, Ready]]) -> None:
+        for guest, ready in done:
             try:
-                self.host.pump.ready(guest)
+                if not guest.closed and guest.serial in self.host.guests:
+                    ready(guest)
             except Exception:
                 self.host.failed(guest)
 
@@ -227,7 +229,7 @@ class Hub:
 
     def answered(self, error: str) -> None:
         """The server has done what it was asked for, or refused all of it."""
-        self._end(self.laggards.answered())
+        self._go_on(self.laggards.answered())
         batch, self._batch = self._batch, []
         if error and len(batch) > 1:
             log.warning("the server of %s refused to listen to %d channels: %s", self._name(), len(batch), error)
@@ -316,7 +318,7 @@ class Hub:
 
     def _forget(self) -> None:
         """The server listens to nothing any more."""
-        self._end(self.laggards.all())
+        self._go_on(self.laggards.all())
         self._batch = []
         self._alone = []
         self._dirty.clear()
@@ -364,7 +366,7 @@ class Hub:
             for waiter in [waiter for waiter in self.waiting if now - waiter.since > limit]:
                 if waiter.guest is not None:
                     self.host.kill(waiter.guest, "08P01", "query_wait_timeout")
-        self._end(self.laggards.overdue(now))
+        self._go_on(self.laggards.overdue(now))
         self.ear.tick(now)
         if self.wanted():
             self._unwanted_since = 0.0

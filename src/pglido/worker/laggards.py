@@ -1,9 +1,15 @@
-"""Listening clients whose transaction is over, but for what was sent to them before: they are ready after that."""
+"""Listening clients who must get what was sent to them before they go on, or before their transaction ends."""
+
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
 
 from .links import Guest
 
 # Seconds that a client waits at most: the listening connection may have gone silent.
 PATIENCE = 1.0
+
+# What is called when a client has got all.
+Ready: TypeAlias = Callable[[Guest], None]
 
 
 class Laggards:
@@ -12,47 +18,46 @@ class Laggards:
     One question is under way at a time. A client that `holds` waits until it is settled what it listens to, too.
     """
 
-    __slots__ = ("_asking", "_since", "joined")
+    __slots__ = ("_asking", "_waiting", "joined")
 
     def __init__(self) -> None:
         self.joined: set[Guest] = set()
         self._asking: set[Guest] = set()
-        self._since: dict[Guest, float] = {}
+        self._waiting: dict[Guest, tuple[Ready, float]] = {}
 
-    def join(self, guest: Guest, now: float) -> None:
+    def join(self, guest: Guest, ready: Ready, now: float) -> None:
         """One more waits."""
-        self._since[guest] = now
+        self._waiting[guest] = ready, now
         self.joined.add(guest)
 
     def asked(self) -> None:
         """The server is asked now: what it says before the answer was sent before."""
         self._asking, self.joined = self.joined, set()
 
-    def answered(self) -> list[Guest]:
+    def answered(self) -> list[tuple[Guest, Ready]]:
         """The server has answered; returns who waits no more."""
         asking, self._asking = self._asking, set()
-        return self._done([guest for guest in self._since if guest in asking and not guest.holds])
+        return self.done([guest for guest in self._waiting if guest in asking and not guest.holds])
 
-    def settled(self, guest: Guest) -> list[Guest]:
-        """It is known what `guest` listens to; returns it if it waits no more."""
-        waits = guest not in self._since or guest in self.joined or guest in self._asking
-        return [] if waits else self._done([guest])
+    def settled(self, guest: Guest) -> bool:
+        """It is known what `guest` listens to; was that all that it waited for?"""
+        return guest in self._waiting and guest not in self.joined and guest not in self._asking
 
-    def overdue(self, now: float) -> list[Guest]:
+    def overdue(self, now: float) -> list[tuple[Guest, Ready]]:
         """Who has waited for too long, and waits no more."""
-        return self._done([guest for guest, since in self._since.items() if now - since > PATIENCE])
+        return self.done([guest for guest, (_, since) in self._waiting.items() if now - since > PATIENCE])
 
-    def all(self) -> list[Guest]:
+    def all(self) -> list[tuple[Guest, Ready]]:
         """Nobody waits any more."""
-        return self._done(list(self._since))
+        return self.done(list(self._waiting))
 
-    def forget(self, guest: Guest) -> None:
-        """It is gone."""
-        self._done([guest])
-
-    def _done(self, guests: list[Guest]) -> list[Guest]:
+    def done(self, guests: Iterable[Guest]) -> list[tuple[Guest, Ready]]:
+        """These wait no more."""
+        found = []
         for guest in guests:
-            self._since.pop(guest, None)
             self.joined.discard(guest)
             self._asking.discard(guest)
-        return guests
+            waits = self._waiting.pop(guest, None)
+            if waits is not None:
+                found.append((guest, waits[0]))
+        return found

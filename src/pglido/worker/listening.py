@@ -119,11 +119,32 @@ def granted(host: Host, guest: Guest) -> None:
 
 
 def hear(host: Host, guest: Guest) -> bool:
-    """See that the hub listens to what `guest` is about to; True when it does, else the guest goes on by itself."""
-    session, live = guest.session, guest.live
+    """See that the hub listens to what `guest` is about to; True when it does, else the guest goes on by itself.
+
+    One that listens already hears first what was sent before: maybe it will not listen to that any more.
+    """
+    live, backend = guest.live, guest.server
     assert live is not None
+    assert backend is not None
     if guest.hears:
         return False
+    between = guest.listens and not guest.holds and backend.session.free()
+    if between and hub_of(host, live).catch_up(guest, partial(_caught_up, host)):
+        guest.hears = True
+        return False
+    return _prepare(host, guest)
+
+
+def _caught_up(host: Host, guest: Guest) -> None:
+    """What was sent to the guest before has come."""
+    guest.hears = False
+    if _prepare(host, guest):
+        _resume(host, guest)
+
+
+def _prepare(host: Host, guest: Guest) -> bool:
+    session, live = guest.session, guest.live
+    assert live is not None
     if not hub_of(host, live).prepare(guest, session.wish, partial(_go_on, host, guest)):
         guest.hears = True
         return False
@@ -137,6 +158,10 @@ def _go_on(host: Host, guest: Guest) -> None:
     if guest.closed or guest.serial not in host.guests:
         return
     guest.session.grant()
+    _resume(host, guest)
+
+
+def _resume(host: Host, guest: Guest) -> None:
     if guest.waiting:
         guest.waiting = False
         host.pump.resume(guest)

@@ -31,6 +31,9 @@ class Host(Keeper):
         self.log: list[tuple[Any, ...]] = []
         self.catches_up = True
 
+    def heard(self, client: ClientLink) -> None:
+        self.log.append(("heard",))
+
     def catch_up(self, client: ClientLink) -> bool:
         return self.catches_up
 

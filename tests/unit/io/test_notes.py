@@ -113,17 +113,51 @@ def test_the_end_of_a_listening_clients_transaction_is_kept_back(board: Switchbo
     assert client.hear() == DONE + READY
 
 
-def test_only_the_last_end_is_kept_back_and_none_within_a_block(board: Switchboard) -> None:
+def test_none_is_kept_back_within_a_block(board: Switchboard) -> None:
     client, (server,) = board.client(), board.servers
     client.link.listens = True
-    client.say(query("one") + query("begin"))
-    server.say(DONE + READY + DONE + IN_BLOCK)
-    assert client.hear() == DONE + READY + DONE + IN_BLOCK
-    client.say(query("commit") + query("two"))
+    client.say(query("begin"))
+    server.say(DONE + IN_BLOCK)
+    assert client.hear() == DONE + IN_BLOCK
+    client.say(query("commit"))
     server.say(DONE + READY)
-    server.say(DONE + READY)
-    assert client.hear() == DONE + READY + DONE
+    assert client.hear() == DONE
     assert client.link.late
+
+
+def test_each_transaction_of_a_listening_client_ends_before_the_next_begins(board: Switchboard) -> None:
+    client, (server,) = board.client(), board.servers
+    client.link.listens = True
+    client.link.session.channels = frozenset([b"channel"])
+    client.say(query("one") + execute() + SYNC + TERMINATE)
+    for said in (query("one"), execute() + SYNC):
+        assert server.hear() == said
+        server.say(DONE + READY)
+        assert client.hear() == DONE
+        board.pump.notify(client.link, note(said))
+        assert server.hear() == b""
+        board.pump.ready(client.link)
+        assert client.hear() == note(said) + READY
+    assert client.ended()
+
+
+def test_data_of_a_copy_does_not_wait_for_its_end(board: Switchboard) -> None:
+    client, (server,) = board.client(), board.servers
+    client.link.session.channels = frozenset([b"channel"])
+    data = message("d", b"row") + message("c")
+    client.say(query("copy") + data + query("next"))
+    assert server.hear() == query("copy") + data
+    server.say(message("G", b"\0\0\0") + DONE + READY)
+    assert server.hear() == query("next")
+
+
+def test_who_held_in_vain_is_settled_when_its_transaction_is_over(board: Switchboard) -> None:
+    client, (server,) = board.client(), board.servers
+    client.say(query("parsed, not run"))
+    client.link.holds = True
+    server.say(DONE + READY)
+    assert board.host.log == [("heard",)]
+    assert client.link.server is None
 
 
 def test_what_is_kept_back_is_told_though_it_is_not_known_what_the_client_listens_to(board: Switchboard) -> None:

@@ -114,7 +114,8 @@ class World:
         config = Config(settings=Settings(), databases={"d": Database(**database)})
         policy = type("Policy", (), {"clients": 0})()
         live = type("Live", (), {"settings": config.pool("d", "u"), "key": ("d", "u"), "policy": policy})()
-        host: Any = type("Host", (), {"pump": self.pump, "kill": self.kill})()
+        self.guests: dict[int, Guest] = {}
+        host: Any = type("Host", (), {"pump": self.pump, "kill": self.kill, "guests": self.guests})()
         self.hub = Hub(host, live)  # type: ignore[arg-type]
         self.ear = Ear(self.hub)
         self.hub.ear = self.ear  # type: ignore[assignment]
@@ -124,11 +125,12 @@ class World:
         self.hub.leave(guest)
 
     def guest(self) -> Guest:
-        return Guest(-1, 1, "", 0.0)
+        guest = self.guests[len(self.guests)] = Guest(-1, len(self.guests), "", 0.0)
+        return guest
 
     def end(self, guest: Guest) -> None:
         """A transaction of the client ends, as the pump says it."""
-        guest.late = self.inside(self.hub.catch_up, guest)
+        guest.late = self.inside(self.hub.catch_up, guest, self.pump.ready)
 
     def turn(self) -> None:
         """Have done what is scheduled."""
