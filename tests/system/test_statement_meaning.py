@@ -43,6 +43,12 @@ def described(wire: Wire, sql: str, name: str = "s") -> list[int]:
     return [int.from_bytes(body[at : at + 4], "big") for at in range(2, len(body), 4)]
 
 
+def described_portal(wire: Wire, sql: str, portal: str = "") -> None:
+    """Prepare and bind a statement, describe the portal, and execute it, in one batch."""
+    read = say(wire, m.parse("s", sql), m.bind(portal, "s"), m.describe_portal(portal), m.execute(portal))
+    assert kinds(read).startswith("12T")
+
+
 def bound(wire: Wire, *values: bytes, formats: tuple[int, ...] = (), results: tuple[int, ...] = ()) -> list[Message]:
     """The reply to a Bind of the statement, and an Execute."""
     return say(wire, m.bind("", "s", *values, formats=formats, results=results), m.execute())
@@ -74,11 +80,17 @@ def test_values_go_in_as_they_were_described(way: str, pool: Pooler, direct: Wir
     assert direct.run("SELECT DISTINCT v FROM meant") == [["7"]]
 
 
+@pytest.mark.parametrize("way", ["statement", "portal", "named portal"])
 @pytest.mark.parametrize("block", [False, True])
-def test_columns_that_are_others_are_refused(block: bool, pool: Pooler, direct: Wire) -> None:
+def test_columns_that_are_others_are_refused(block: bool, way: str, pool: Pooler, direct: Wire) -> None:
     wire, other = pool.wire(), pool.wire()
     direct.run("INSERT INTO meant VALUES (1)")
-    described(wire, SELECT)
+    # The other server has not met this text before.
+    select = f"{SELECT} -- {way} {block}"
+    if way == "statement":
+        described(wire, select)
+    else:
+        described_portal(wire, select, "p" if way == "named portal" else "")
     assert rows_in(bound(wire, results=(1,))) == [[b"\0\0\0\1"]]
     direct.run("ALTER TABLE meant ALTER v TYPE real")
     other.run("BEGIN")
@@ -91,8 +103,34 @@ def test_columns_that_are_others_are_refused(block: bool, pool: Pooler, direct: 
     if block:
         wire.run("ROLLBACK")
     assert kinds(say(wire, m.close_statement("s"))) == "3Z"
-    described(wire, SELECT)
+    described(wire, select)
     assert rows_in(bound(wire, results=(1,))) == [[b"\x3f\x80\0\0"]]
+    other.run("COMMIT")
+
+
+def test_batch_that_describes_its_portal_goes_by_what_that_says(pool: Pooler, direct: Wire) -> None:
+    wire, other = pool.wire(), pool.wire()
+    direct.run("INSERT INTO meant VALUES (1)")
+    described_portal(wire, SELECT)
+    direct.run("ALTER TABLE meant ADD w text DEFAULT 'new'")
+    other.run("BEGIN")
+    for _ in range(2):
+        read = say(wire, m.bind("", "s"), m.describe_portal(), m.execute())
+        assert kinds(read) == "2TDCZ"
+        assert rows_in(read) == [[b"1", b"new"]]
+    other.run("COMMIT")
+
+
+def test_what_was_executed_before_is_undone_with_it_as_alone(pool: Pooler, direct: Wire) -> None:
+    wire, other = pool.wire(), pool.wire()
+    described_portal(wire, SELECT)
+    assert kinds(say(wire, m.parse("t", "INSERT INTO meant VALUES (7)"))) == "1Z"
+    direct.run("ALTER TABLE meant ADD w int")
+    other.run("BEGIN")
+    read = say(wire, m.bind("", "t"), m.execute(), m.bind("", "s"), m.describe_portal(), m.execute())
+    assert kinds(read) == "2CEZ"
+    assert error_in(read)["C"] == "0A000"
+    assert direct.run("SELECT * FROM meant") == []
     other.run("COMMIT")
 
 

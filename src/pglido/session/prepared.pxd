@@ -3,7 +3,7 @@ cimport cython
 from pglido.session.replies cimport Replies
 from pglido.session.state cimport ClientState
 
-cdef int CLOSING, DESCRIBING, KIND, PARSING, STATEMENT, SWALLOW, SYNCING
+cdef int CLOSING, DESCRIBING, KIND, PARSING, PORTAL, STATEMENT, SWALLOW, SYNCING
 
 cdef class Prepared:
     cdef public Replies replies
@@ -11,6 +11,7 @@ cdef class Prepared:
     cdef public dict known
     cdef public bytes unnamed
     cdef public dict borrowed
+    cdef public tuple bound
     cdef public bint purge_next
     cdef public set purging
     cdef public dict former
@@ -23,6 +24,9 @@ cdef class Prepared:
     cdef int name_unnamed(self, ClientState client, bytes rest) except -1
     cdef bytes renew_unnamed(self, bytes rest)
     cdef bint has(self, object statement, Py_ssize_t limit) except -1
+
+    cdef int bound_to(self, bytes portal, object statement) except -1
+    cdef int describe_portal(self, bytes portal) except -1
 
     @cython.locals(head=bytes)
     cdef bytes bind_head(self, object statement, Py_ssize_t size)

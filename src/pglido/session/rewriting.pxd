@@ -9,6 +9,7 @@ from pglido.session.server cimport Server
 cdef int BIND, CLOSE, DESCRIBE, IDLE, PARSE
 cdef int BINDING, CLOSING, DESCRIBING, FAKE, PARSING, STATEMENT, SWALLOW
 cdef bytes MISFIT
+cdef int PORTAL_KIND
 cdef int TEMP, WAIT
 cdef Py_ssize_t LONGEST, NAME_SIZE, SMALL, NAMES_FIRST, LONGEST_NAME
 
@@ -44,5 +45,5 @@ cdef class Rewriting(Holding):
     @cython.locals(prepared=Prepared, fresh=bint)
     cdef int _bring(self, Server server, bytes name, object statement, Outbox out, const unsigned char* buf) except -1
 
-    @cython.locals(server=Server, prepared=Prepared, head=bytes, tail=bytes)
+    @cython.locals(server=Server, prepared=Prepared, again=bint, size=Py_ssize_t, head=bytes, tail=bytes)
     cdef Py_ssize_t _use(self, int kind, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t first, Py_ssize_t end, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1

@@ -22,6 +22,8 @@ from .verdicts import WAIT
 NAMES_FIRST = 1024
 # Bytes in a shared name.
 NAME_SIZE = _statements.NAME_SIZE
+# In a Describe: of a portal.
+PORTAL_KIND = ord("P")
 
 
 def _begins_with_d(src: bytes, at: int, stop: int) -> bool:
@@ -74,8 +76,12 @@ class Rewriting(Holding):
             server.prepared.owe(PARSING, NOTHING)
         elif kind == CLOSE:
             server.prepared.owe(CLOSING, NOTHING)
+        elif kind == BIND:
+            server.replies.push(BINDING)
+        elif server.prepared.bound is not None and src[at + 5] == PORTAL_KIND:
+            server.replies.push(server.prepared.describe_portal(src[at + 6 : at + total - 1]))
         else:
-            server.replies.push(BINDING if kind == BIND else DESCRIBING)
+            server.replies.push(DESCRIBING)
         return self.pass_on(src, at, have, total, out, buf)
 
     def rewrite(self, kind: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
@@ -213,6 +219,8 @@ class Rewriting(Holding):
         server = self.server
         assert server is not None
         prepared = server.prepared
+        if kind == BIND:
+            prepared.bound = None
         if not name:
             if kind == BIND and self.heed_bound(b"", self.unnamed, src, end + 1, at + have, out, buf):
                 return 0
@@ -232,8 +240,13 @@ class Rewriting(Holding):
             return self.plain(kind, src, at, have, total, out, buf)
         if kind == BIND and self.heed_bound(name, statement.rest, src, end + 1, at + have, out, buf):
             return 0
+        size = total - 1 + NAME_SIZE - (end - first)
+        # May this be the beginning of a batch that can be said again?
+        again = kind == BIND and have == total <= LONGEST and first == at + 6 and server.status == IDLE
         if prepared.misfit is statement:
             prepared.misfit = None
+            if again and not server.executed:
+                server.retry.begin(prepared.bind_head(statement, size), src[end : at + have], statement)
             return self._send_as(MISFIT, kind, DESCRIBING, src, at, first, end, have, total, out, buf)
         self._bring(server, name, statement, out, buf)
         if prepared.awaited is not None:
@@ -242,8 +255,10 @@ class Rewriting(Holding):
         if kind == BIND:
             self.rules.counts.binds += 1
             self._foresee(prepared, statement.rest)
-        if kind == BIND and have == total <= LONGEST and first == at + 6 and server.status == IDLE and not server.open:
-            head = prepared.bind_head(statement, total - 1 + NAME_SIZE - (end - first))
+            if statement.described is None:
+                prepared.bound_to(src[at + 5 : first - 1], statement)
+        if again and not server.open:
+            head = prepared.bind_head(statement, size)
             tail = src[end : at + have]
             server.retry.begin(head, tail, statement)
             server.owe(BINDING)

@@ -32,6 +32,7 @@ from .entries import (
     FAKE,
     KIND,
     PARSING,
+    PORTAL,
     QUERYING,
     STATEMENT,
     SWALLOW,
@@ -199,7 +200,7 @@ class Server(Owing):
                 looked = True
         elif kind == DATA_ROW:
             looked = head == ASKING | SWALLOW
-        elif head & STATEMENT:
+        elif head & (STATEMENT | PORTAL):
             looked = kind in (PARAMETER_DESCRIPTION, ROW_DESCRIPTION, NO_DATA)
         if looked:
             if have < total:
@@ -301,7 +302,8 @@ class Server(Owing):
     def _described(self, columns: bytes, head: int) -> None:
         """A shared statement was described."""
         try:
-            self.prepared.described(head, (self._types, messages.columns(columns)), self.client)
+            types = None if head & PORTAL else self._types
+            self.prepared.described(head, (types, messages.columns(columns)), self.client)
         except ValueError:
             self.fault = "server sent a malformed RowDescription"
 
@@ -366,6 +368,8 @@ class Server(Owing):
             _statements.renew()
             if self.status == IDLE:
                 self.retry.refused(self.prepared)
+        elif MISFIT in body and self.status == IDLE:
+            self.retry.refused(self.prepared)
         if head == QUERYING | SWALLOW:
             fields = messages.report_fields(body)
             self.fault = f"server refused: {fields.get('M', 'no message')} (SQLSTATE {fields.get('C', '?')})"
