@@ -357,3 +357,17 @@ def test_random_crowds_never_exceed_a_limit_and_all_get_served(seed):
     assert max(world.peak["db0"], world.peak["db1"]) <= 8
     assert worst(world.clients, 0) < 8
     assert all(client.waits for client in world.clients)
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_what_clients_keep_is_nothing_that_others_could_use(pinned):
+    """Worker 0 holds more, but all of it is kept; worker 1 has the one server that can be used."""
+    pool = ("db", "user")
+    kept = {0: 3, 1: 1} if pinned else {}
+    broker = Broker(lambda pool: Limits(5), lambda pool, worker: kept.get(worker, 0))
+    for worker, leases in ((0, 3), (1, 2)):
+        assert len(broker.want(worker, pool, 1.0, leases, 0, True, 1.0)) == leases
+    assert broker.want(0, pool, 2.0, 1, 3, True, 2.0) == []
+    moved = broker.want(1, pool, 3.0, 1, 2, True, 3.0)
+    assert moved == ([Plan(Verb.RECALL, 1, pool)] if pinned else [])
+    assert broker.tick(3.5) == []

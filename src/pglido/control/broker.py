@@ -6,15 +6,16 @@ carry out.
 
 Rules:
 
-1. Leases are counted per pool (`pool_size`, plus `reserve` once the oldest has waited `reserve_timeout`), per
-database and per user. Nothing is granted above a limit; a pool size that was lowered is approached by
-recalls. 2. What is free goes to who has waited longest, one at a time: the next to the next. 3. When nothing
-is free, a lease is moved. First an idle one: workers without waiting clients are asked. Then, of the workers
-whose clients wait too, one that holds more than its share by over one gives up the next that it releases. The
-share is in proportion to what each could use. A worker that has waited much longer than another that holds
-more, or that holds none at all, gets one from it whatever the shares. So counts that differ by one at most
-never change hands, unless one of the two is zero. 4. A lease that was recalled for somebody goes to them, if
-they still want it. 5. The leases of a dead worker are free at once: the kernel has closed its connections.
+1. Leases are counted per pool (`pool_size`, plus `reserve` once the oldest has waited `reserve_timeout`), per database
+   and per user. Nothing is granted above a limit; a pool size that was lowered is approached by recalls.
+2. What is free goes to who has waited longest, one at a time: the next to the next.
+3. When nothing is free, a lease is moved. First an idle one: workers without waiting clients are asked. Then, of the
+   workers whose clients wait too, one that holds more than its share by over one gives up the next that it releases.
+   The share is in proportion to what each could use. A worker that has waited much longer than another that holds more,
+   or longer and holds none at all, gets one from it whatever the shares. So counts that differ by one at most never
+   change hands, unless one of the two is zero. What clients keep (pins) does not count here: nobody else can use it.
+4. A lease that was recalled for somebody goes to them, if they still want it.
+5. The leases of a dead worker are free at once: the kernel has closed its connections.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from ..ipc.messages import PoolKey
-from .leases import Account, LeaseRow, Limits, Plan, Pool, Seat, Verb
+from .leases import Account, Donor, LeaseRow, Limits, Plan, Pool, Seat, Verb
 
 PATIENCE = 0.01  # seconds; most transactions are over sooner than a new connection would be there
 PAUSE = (
@@ -30,13 +31,21 @@ PAUSE = (
 )
 QUIET = 0.1  # seconds in which a worker that had nothing idle is not asked again
 UNFAIR = 0.25  # seconds that somebody may wait longer than others before shares are overruled
+STARVED = 0.1  # the same where it has nothing at all
 
 
 class Broker:
-    """The leases of all pools. `limits` tells the limits of a pool, or None for one that does not exist."""
+    """The leases of all pools.
 
-    def __init__(self, limits: Callable[[PoolKey], Limits | None]) -> None:
+    `limits` tells the limits of a pool, None for one that does not exist; `pins` how many of a worker's servers in it
+    are kept by clients.
+    """
+
+    def __init__(
+        self, limits: Callable[[PoolKey], Limits | None], pins: Callable[[PoolKey, int], int] = lambda pool, worker: 0
+    ) -> None:
         self._limits = limits
+        self._pins = pins
         self._pools: dict[PoolKey, Pool] = {}
         self._hungry: dict[PoolKey, Pool] = {}
         self._databases: dict[str, int] = {}
@@ -339,34 +348,36 @@ class Broker:
         self, state: Pool, waiting: list[tuple[float, int]], group: list[tuple[Seat, Account]], now: float
     ) -> list[Plan]:
         """Recall from those who hold too much, for the longest waiting who hold too little."""
-        demand = {seat: account.held + account.wanted * account.urgent for seat, account in group}
-        total = sum(account.held for _, account in group)
+        pins = {seat: min(account.stays, self._pins(seat.pool, seat.worker)) for seat, account in group}
+        demand = {seat: account.held - pins[seat] + account.wanted * account.urgent for seat, account in group}
+        total = sum(account.held - pins[seat] for seat, account in group)
         part = total / max(1, sum(demand.values()))
         for since, worker in waiting:
             heir = Seat(worker, state.key)
             account = state.accounts[worker]
-            has = account.stays + account.promised
+            has = account.stays - pins[heir] + account.promised
             if now - since < PATIENCE or account.promised >= account.wanted:
                 continue
             donors = [
-                (donor.stays - part * demand[seat], seat, donor) for seat, donor in group if seat != heir
+                Donor(donor.stays - pins[seat], donor.stays - pins[seat] - part * demand[seat], seat, donor)
+                for seat, donor in group
+                if seat != heir and donor.stays > pins[seat]
             ]
-            donors = [entry for entry in donors if entry[2].stays > 0]
             if not donors:
                 continue
-            surplus, seat, donor = max(donors, key=lambda entry: entry[0])
-            if surplus > 1 and has < part * demand[heir]:
-                number = min(max(1, int(surplus / 2)), account.wanted - account.promised, donor.stays)
-                return [self._recall(seat, donor, heir) for _ in range(number)]
+            rich = max(donors, key=lambda donor: donor.surplus)
+            if rich.surplus > 1 and has < part * demand[heir]:
+                number = min(max(1, int(rich.surplus / 2)), account.wanted - account.promised, rich.gives)
+                return [self._recall(rich.seat, rich.account, heir) for _ in range(number)]
             older = [
-                entry
-                for entry in donors
-                if (entry[2].stays > has + 1 or has == 0)
-                and (entry[2].since if entry[2].waits else now) - since >= UNFAIR
+                donor
+                for donor in donors
+                if (donor.gives > has + 1 or has == 0)
+                and (donor.account.since if donor.account.waits else now) - since >= (UNFAIR if has else STARVED)
             ]
             if older:
-                _, seat, donor = max(older, key=lambda entry: (entry[2].stays, entry[0]))
-                return [self._recall(seat, donor, heir)]
+                most = max(older, key=lambda donor: (donor.gives, donor.surplus))
+                return [self._recall(most.seat, most.account, heir)]
         return []
 
     def _recall(self, seat: Seat, donor: Account, heir: Seat | None) -> Plan:

@@ -63,6 +63,15 @@ class Account:
         return self.held - len(self.recalls)
 
 
+class Donor(NamedTuple):
+    """Who may give up leases: how many, by how many that is more than its share, and whose account it is."""
+
+    gives: int
+    surplus: float
+    seat: Seat
+    account: Account
+
+
 @dataclass(slots=True)
 class Pool:
     key: PoolKey

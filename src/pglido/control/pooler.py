@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from .. import log as logs
 from ..config.errors import ConfigError
 from ..config.model import Config, Settings
-from ..ipc.board import Board
+from ..ipc.board import Board, pins_of
 from ..ipc.messages import (
     Answer,
     Ask,
@@ -74,7 +74,7 @@ class Pooler:
         self.board = board
         self.listeners = listeners
         self.started = time.time()
-        self.broker = Broker(self._limits)
+        self.broker = Broker(self._limits, self._pins)
         backend = loaded.config.settings.event_backend
         self.supervisor = Supervisor(
             workers, board, listeners.of, self, [*command, "--event-backend", backend]
@@ -247,6 +247,9 @@ class Pooler:
 
     def _cancel(self, worker: int, message: CancelAt, fds: tuple[int, ...]) -> None:
         self.supervisor.tell(message.worker, CancelHere(message.pid, message.key))
+
+    def _pins(self, pool: PoolKey, worker: int) -> int:
+        return self.board.part(pins_of(pool), worker)
 
     def _vacate(self, worker: int, message: Vacate, fds: tuple[int, ...]) -> None:
         for other in self.supervisor.alive():

@@ -43,6 +43,11 @@ class Column(enum.IntEnum):
 KEPT = (Column.CRASHES,)
 
 
+def pins_of(pool: tuple[str, str]) -> str:
+    """The named column that counts the servers of a pool which clients keep."""
+    return f"pins:{'/'.join(pool)}"
+
+
 class Full(Exception):
     """A claim would go over its limit; `what` says which."""
 
@@ -90,6 +95,11 @@ class Board(Cells):
         """The sum over all workers for a named column; 0 when it has never been claimed."""
         column = self._find(_hash(name))
         return self.total(column) if column is not None else 0
+
+    def part(self, name: str, row: int) -> int:
+        """What one worker counts of a named column."""
+        column = self._find(_hash(name))
+        return self.get(column, row) if column is not None else 0
 
     def claim(self, wishes: Iterable[tuple[Column | str, int]]) -> tuple[int, ...]:
         """Count one more in each column, or in none: raises Full when one would go over its limit (0:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..config.choices import SessionState
 from ..io.links import RELAY, Link
-from ..ipc.board import Full
+from ..ipc.board import Full, pins_of
 from ..pool.line import Ticket
 from ..pool.pool import CLOSING, IDLE, OPENING, Plan, Slot, Verb
 from ..session import settings as _settings
@@ -138,7 +138,7 @@ class Host(Exchange):
             return
         limit = max(1, int(settings.pool_size * settings.max_pinned_share))
         try:
-            backend.claims = self.outside.board.claim([(f"pins:{'/'.join(backend.live.key)}", limit)])
+            backend.claims = self.outside.board.claim([(pins_of(backend.live.key), limit)])
         except Full:
             text = f"too many clients of this pool keep their servers (max_pinned_share), this one for: {why}"
             self.kill(guest, "53300", text)
