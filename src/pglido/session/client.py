@@ -185,7 +185,9 @@ class Client(Rewriting):
 
     def _comes_early(self, server: Server, kind: int) -> bool:
         """Does this message come before a transaction has ended, where a listening client hears what was sent to it?"""
-        return not server.copying and kind not in (COPY_DATA, COPY_DONE, COPY_FAIL, FLUSH)
+        if server.copying or kind in (COPY_DATA, COPY_DONE, COPY_FAIL, FLUSH):
+            return False
+        return server.replies.awaited()
 
     def _query(self, server: Server, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
         """A Query, or its beginning."""

@@ -63,7 +63,7 @@ cdef class Heeding(ClientState):
     cdef bint _counts_here(self) except -1
     cdef bint _meet(self, int flags, bytes text, tuple names, bint in_batch, Outbox out, const unsigned char* buf) except -1
 
-    @cython.locals(server=Server, asks=bint)
+    @cython.locals(server=Server, asks=bint, listens=bint)
     cdef bint _must_wait(self, int flags, bytes text, said, bint in_batch, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(left=bint)
@@ -80,5 +80,5 @@ cdef class Heeding(ClientState):
     @cython.locals(setup=Setup, flags=int)
     cdef int _ended(self, bytes text) except -1
 
-    @cython.locals(server=Server)
-    cdef bint _wishes(self, bytes text, tuple wish, Outbox out, const unsigned char* buf) except -1
+    cdef bint _wishes(self, Server server, tuple wish) except -1
+    cdef int _bring_channels(self, Server server, bytes text, Outbox out, const unsigned char* buf) except -1

@@ -243,6 +243,9 @@ class Heeding(ClientState):
         assert server is not None
         if said.databases and self._vacates(said.databases):
             return True
+        listens = flags & LISTENS != 0 or (flags & ENDS != 0 and len(self.channels) > 0 and _reading.forgets(text))
+        if listens and self._wishes(server, _reading.channels(said)):
+            return True
         if flags & PREPARES and self.statements is not None and server.status != FAILED:
             self._lend(server, said.executes + said.prepares, in_batch, out, buf)
         if flags & PREPARES and self.sql_flags & SEQUENCES and _reading.executes(text):
@@ -254,8 +257,8 @@ class Heeding(ClientState):
             if not self._counts_here() and not server.open:
                 # Never the values of another, nor those of before it was elsewhere.
                 out.put(buf, server.own(server.setup.forget_sequences()))
-        if flags & LISTENS or (flags & ENDS and self.channels and _reading.forgets(text)):
-            return self._wishes(text, _reading.channels(said), out, buf)
+        if listens:
+            self._bring_channels(server, text, out, buf)
         return False
 
     def _vacates(self, databases: tuple[bytes, ...]) -> bool:
@@ -337,20 +340,20 @@ class Heeding(ClientState):
                 setup.counter = 0
         return flags
 
-    def _wishes(self, text: bytes, wish: tuple[bytes, ...], out: Outbox, buf: bytes) -> bool:
-        """A text that may LISTEN: ask for its channels, then bring the server to what is listened to already."""
-        server = self.server
-        assert server is not None
-        if server.replies.turns and not server.copying:
-            # It takes effect after that.
+    def _wishes(self, server: Server, wish: tuple[bytes, ...]) -> bool:
+        """A text that may LISTEN: is its transaction to begin later, or is anything to be done for it before?"""
+        if server.replies.awaited() and not server.copying:
             self.verdict = WAIT
             return True
         if (wish or self.channels) and (self.granted is None or not self.granted.issuperset(wish)):
             self.wish = wish
             self.verdict = WISH
             return True
+        return False
+
+    def _bring_channels(self, server: Server, text: bytes, out: Outbox, buf: bytes) -> None:
+        """Before a text that may LISTEN: bring the server to what is listened to already."""
         if self.channels and not server.open:
             out.put(buf, server.own(server.setup.bring(self.channels, server.status != IDLE)))
         if _reading.unlistens(text):
             server.setup.unlistens()
-        return False

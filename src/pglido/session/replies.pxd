@@ -20,6 +20,7 @@ cdef class Replies:
 
     cpdef bytes entries(self)
     cpdef int last(self) except -1
+    cdef bint awaited(self) except -1
 
     @cython.locals(entry=int, ended=bint)
     cpdef bint copy_begins(self) except -1

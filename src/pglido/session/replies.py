@@ -62,6 +62,11 @@ class Replies:
             return 0
         return self._ring[(self._first + self.count - 1) & (len(self._ring) - 1)]
 
+    def awaited(self) -> bool:
+        """Is a turn of the client's own to end yet?"""
+        turns = [entry for entry in self.entries() if entry & KIND >= SYNCING and not entry & SWALLOW]
+        return len(turns) > turns.count(COPY_END)
+
     def copy_begins(self) -> bool:
         """COPY IN begins, asked for by the first entry: drop each Sync sent during it, for the server ignores it.
 
