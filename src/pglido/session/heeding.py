@@ -308,7 +308,7 @@ class Heeding(ClientState):
         if flags & PREPARES and flags & ENDS and self.statements is not None:
             for name in _reading.deallocated(said):
                 self.statements.pop(name, None)
-                self.server.prepared.borrowed[name] = None
+                self.server.prepared.taken_away(name)
         flags &= ~(SEQUENCES | WRITES)
         if self.counts and not setup.pins & SEQUENCES and self._counts_here():
             flags |= SEQUENCES

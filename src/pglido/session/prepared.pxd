@@ -35,6 +35,7 @@ cdef class Prepared:
     cdef bytes check(self, object statement, bytes name)
     cdef bytes unlearn(self, object statement)
     cdef bytes collide(self, bytes name)
+    cdef int taken_away(self, bytes name) except -1
     cdef bytes give_back(self, bint in_batch)
     cdef int executed(self) except -1
     cdef bint stays(self, object statement) except -1

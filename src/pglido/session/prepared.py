@@ -37,10 +37,10 @@ class Prepared:
     `borrowed` has the client's own names for what PostgreSQL itself shall find, None where it may be gone. While a
     DEALLOCATE ALL may be under way, `purging` has what was parsed since. After it, `former` has the client's names of
     what is gone, till the turn ends. `bound` is the last portal of a statement of which nobody was told the columns.
-    `describing` are the statements of owed Describes, with the client's name where it
-    has just parsed or described it; `awaited` is the one whose answer is awaited before it is used, `misfit` the one of
-    which it then said that it is another. Of those that are known, `unchecked` are not sure to be what clients were
-    told: nobody has asked, or they have become other ones.
+    `describing` are the statements of owed Describes, with the client's name where it has just parsed or described it;
+    `awaited` is the one whose answer is awaited before it is used, `misfit` the one of which it then said that it is
+    another. Of those that are known, `unchecked` are not sure to be what clients were told: nobody has asked, or they
+    have become other ones.
     """
 
     __slots__ = (
@@ -173,6 +173,11 @@ class Prepared:
             return sent
         self.replies.push(SYNCING | SWALLOW)
         return sent + messages.SYNC
+
+    def taken_away(self, name: bytes) -> None:
+        """SQL drops what goes by this name."""
+        if name in self.borrowed:
+            self.borrowed[name] = None
 
     def give_back(self, in_batch: bool) -> bytes:
         """The messages that close what `collide` and `lend` left behind."""
