@@ -1,6 +1,7 @@
 """What a prepared statement means is what it means to the client that prepared it, whoever has said the same text."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -28,6 +29,14 @@ def direct(cluster: Cluster) -> Iterator[Wire]:
 def pool(cluster: Cluster, shared_pooler: MakePooler) -> Pooler:
     """Two servers, so that a client can be brought to another by a third that keeps one."""
     return shared_pooler(cluster, default_pool_size=2, workers=1)
+
+
+@contextmanager
+def elsewhere(other: Wire) -> Iterator[None]:
+    """The client that was served last is served by the other server: this one keeps that client's."""
+    other.run("BEGIN")
+    yield
+    other.run("COMMIT")
 
 
 def say(wire: Wire, *parts: bytes) -> list[Message]:
@@ -73,9 +82,8 @@ def test_values_go_in_as_they_were_described(way: str, pool: Pooler, direct: Wir
     assert described(wire, INSERT) == [INT4]
     assert kinds(bound(wire, b"\0\0\0\7", formats=(1,))) == "2CZ"
     (other if way == "by-the-pool" else direct).run("ALTER TABLE meant ALTER v TYPE real")
-    other.run("BEGIN")
-    assert kinds(bound(wire, b"\0\0\0\7", formats=(1,))) == "2CZ"
-    other.run("COMMIT")
+    with elsewhere(other):
+        assert kinds(bound(wire, b"\0\0\0\7", formats=(1,))) == "2CZ"
     assert kinds(bound(wire, b"\0\0\0\7", formats=(1,))) == "2CZ"
     assert direct.run("SELECT DISTINCT v FROM meant") == [["7"]]
 
@@ -93,19 +101,18 @@ def test_columns_that_are_others_are_refused(block: bool, way: str, pool: Pooler
         described_portal(wire, select, "p" if way == "named portal" else "")
     assert rows_in(bound(wire, results=(1,))) == [[b"\0\0\0\1"]]
     direct.run("ALTER TABLE meant ALTER v TYPE real")
-    other.run("BEGIN")
-    if block:
-        wire.run("BEGIN")
-    read = bound(wire, results=(1,))
-    assert kinds(read) == "EZ"
-    assert {key: error_in(read)[key] for key in "SCR"} == {"S": "ERROR", "C": "0A000", "R": "RevalidateCachedQuery"}
-    assert read[-1].body == (b"E" if block else b"I")
-    if block:
-        wire.run("ROLLBACK")
-    assert kinds(say(wire, m.close_statement("s"))) == "3Z"
-    described(wire, select)
-    assert rows_in(bound(wire, results=(1,))) == [[b"\x3f\x80\0\0"]]
-    other.run("COMMIT")
+    with elsewhere(other):
+        if block:
+            wire.run("BEGIN")
+        read = bound(wire, results=(1,))
+        assert kinds(read) == "EZ"
+        assert {key: error_in(read)[key] for key in "SCR"} == {"S": "ERROR", "C": "0A000", "R": "RevalidateCachedQuery"}
+        assert read[-1].body == (b"E" if block else b"I")
+        if block:
+            wire.run("ROLLBACK")
+        assert kinds(say(wire, m.close_statement("s"))) == "3Z"
+        described(wire, select)
+        assert rows_in(bound(wire, results=(1,))) == [[b"\x3f\x80\0\0"]]
 
 
 def test_batch_that_describes_its_portal_goes_by_what_that_says(pool: Pooler, direct: Wire) -> None:
@@ -113,12 +120,11 @@ def test_batch_that_describes_its_portal_goes_by_what_that_says(pool: Pooler, di
     direct.run("INSERT INTO meant VALUES (1)")
     described_portal(wire, SELECT)
     direct.run("ALTER TABLE meant ADD w text DEFAULT 'new'")
-    other.run("BEGIN")
-    for _ in range(2):
-        read = say(wire, m.bind("", "s"), m.describe_portal(), m.execute())
-        assert kinds(read) == "2TDCZ"
-        assert rows_in(read) == [[b"1", b"new"]]
-    other.run("COMMIT")
+    with elsewhere(other):
+        for _ in range(2):
+            read = say(wire, m.bind("", "s"), m.describe_portal(), m.execute())
+            assert kinds(read) == "2TDCZ"
+            assert rows_in(read) == [[b"1", b"new"]]
 
 
 def test_what_was_executed_before_is_undone_with_it_as_alone(pool: Pooler, direct: Wire) -> None:
@@ -126,12 +132,11 @@ def test_what_was_executed_before_is_undone_with_it_as_alone(pool: Pooler, direc
     described_portal(wire, SELECT)
     assert kinds(say(wire, m.parse("t", "INSERT INTO meant VALUES (7)"))) == "1Z"
     direct.run("ALTER TABLE meant ADD w int")
-    other.run("BEGIN")
-    read = say(wire, m.bind("", "t"), m.execute(), m.bind("", "s"), m.describe_portal(), m.execute())
-    assert kinds(read) == "2CEZ"
-    assert error_in(read)["C"] == "0A000"
-    assert direct.run("SELECT * FROM meant") == []
-    other.run("COMMIT")
+    with elsewhere(other):
+        read = say(wire, m.bind("", "t"), m.execute(), m.bind("", "s"), m.describe_portal(), m.execute())
+        assert kinds(read) == "2CEZ"
+        assert error_in(read)["C"] == "0A000"
+        assert direct.run("SELECT * FROM meant") == []
 
 
 def test_statement_of_a_change_that_was_rolled_back_is_refused(pool: Pooler, direct: Wire) -> None:
@@ -139,10 +144,9 @@ def test_statement_of_a_change_that_was_rolled_back_is_refused(pool: Pooler, dir
     wire.run("BEGIN; ALTER TABLE meant ADD w int")
     described(wire, SELECT)
     wire.run("ROLLBACK")
-    other.run("BEGIN")
-    for _ in range(2):
-        assert error_in(bound(wire, results=(0, 0)))["C"] == "0A000"
-    other.run("COMMIT")
+    with elsewhere(other):
+        for _ in range(2):
+            assert error_in(bound(wire, results=(0, 0)))["C"] == "0A000"
 
 
 def test_temporary_table_stands_in_front_for_who_made_it(pool: Pooler, direct: Wire) -> None:
@@ -214,11 +218,10 @@ def test_statement_that_can_not_be_parsed_elsewhere_fails_as_alone(pool: Pooler,
     wire, other = pool.wire(), pool.wire()
     described(wire, SELECT)
     direct.run("DROP TABLE meant")
-    other.run("BEGIN")
-    assert error_in(bound(wire))["C"] == "42P01"
-    direct.run("CREATE TABLE meant (v int)")
-    assert kinds(bound(wire)) == "2CZ"
-    other.run("COMMIT")
+    with elsewhere(other):
+        assert error_in(bound(wire))["C"] == "42P01"
+        direct.run("CREATE TABLE meant (v int)")
+        assert kinds(bound(wire)) == "2CZ"
 
 
 def test_statement_prepared_without_a_server_is_parsed_when_it_is_used(pool: Pooler, direct: Wire) -> None:

@@ -137,7 +137,13 @@ class Client(Rewriting):
             return self.refuse("54000", "too many messages sent without waiting for a reply")
         if server is None:
             return self._detached(kind, src, at, have, total, to_client, buf)
-        if server.replies.turns and self.listens() and self._comes_early(server, kind):
+        if (
+            server.replies.turns
+            and self.listens()
+            and kind not in (FLUSH, COPY_DATA, COPY_DONE, COPY_FAIL)
+            and server.ending()
+        ):
+            # It hears what was sent to it where each transaction ends.
             self.verdict = WAIT
             return 0
         if not server.replies.count and not server.skipping:
@@ -182,12 +188,6 @@ class Client(Rewriting):
                 return self.plain(kind, src, at, have, total, to_server, buf)
             return self.rewrite(kind, src, at, have, total, to_server, buf)
         return self.pass_on(src, at, have, total, to_server, buf)
-
-    def _comes_early(self, server: Server, kind: int) -> bool:
-        """Does this message come before a transaction has ended, where a listening client hears what was sent to it?"""
-        if server.copying or kind in (COPY_DATA, COPY_DONE, COPY_FAIL, FLUSH):
-            return False
-        return server.replies.awaited()
 
     def _query(self, server: Server, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
         """A Query, or its beginning."""

@@ -342,7 +342,7 @@ class Heeding(ClientState):
 
     def _wishes(self, server: Server, wish: tuple[bytes, ...]) -> bool:
         """A text that may LISTEN: is its transaction to begin later, or is anything to be done for it before?"""
-        if server.replies.awaited() and not server.copying:
+        if server.ending():
             self.verdict = WAIT
             return True
         if (wish or self.channels) and (self.granted is None or not self.granted.issuperset(wish)):

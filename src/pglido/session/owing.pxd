@@ -42,6 +42,7 @@ cdef class Owing:
     cpdef bint adopting(self) except -1
     cpdef bint answering(self) except -1
 
+    cdef bint ending(self) except -1
     cpdef bint between_messages(self) except -1
     cdef int owe(self, int kind) except -1
     cpdef bytes ask(self, str sql)

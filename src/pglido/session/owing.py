@@ -103,6 +103,10 @@ class Owing:
         """Will the server answer what it was sent, without being sent more?"""
         return not self.copying and not self.open and bool(self.replies.head)
 
+    def ending(self) -> bool:
+        """Is a turn that the client asked for to end yet, of which the server waits for nothing more?"""
+        return not self.copying and self.replies.awaited()
+
     def between_messages(self) -> bool:
         """Can something else be said to the client now, without breaking a message in two?"""
         return self._need == 0 or self._dropping

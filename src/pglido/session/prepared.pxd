@@ -35,6 +35,8 @@ cdef class Prepared:
     cdef bytes check(self, object statement, bytes name)
     cdef bytes unlearn(self, object statement)
     cdef bytes collide(self, bytes name)
+    cdef bytes _borrow(self, bytes name, object statement, bytes rest)
+    cdef bytes _up_to_sync(self, bytes sent, bint in_batch)
     cdef int taken_away(self, bytes name) except -1
     cdef bytes give_back(self, bint in_batch)
     cdef int executed(self) except -1

@@ -158,17 +158,20 @@ class Prepared:
 
     def collide(self, name: bytes) -> bytes:
         """Messages after which a Parse of `name` fails as it would where the client had this server for itself."""
-        self.owe(CLOSING | SWALLOW, NOTHING)
-        self.owe(PARSING | SWALLOW, NOTHING)
-        self.borrowed[name] = None
-        return messages.close_statement(name) + messages.parse(name, messages.EMPTY_STATEMENT)
+        return self._borrow(name, None, messages.EMPTY_STATEMENT)
 
     def lend(self, name: bytes, statement: Statement, in_batch: bool) -> bytes:
         """Messages after which `statement` goes by the client's own name, for SQL that speaks of it."""
+        return self._up_to_sync(self._borrow(name, statement, statement.rest), in_batch)
+
+    def _borrow(self, name: bytes, statement: Statement | None, rest: bytes) -> bytes:
         self.owe(CLOSING | SWALLOW, NOTHING)
         self.owe(PARSING | SWALLOW, NOTHING)
         self.borrowed[name] = statement
-        sent = messages.close_statement(name) + messages.parse(name, statement.rest)
+        return messages.close_statement(name) + messages.parse(name, rest)
+
+    def _up_to_sync(self, sent: bytes, in_batch: bool) -> bytes:
+        """With a Sync of its own, where no batch goes on behind it."""
         if in_batch:
             return sent
         self.replies.push(SYNCING | SWALLOW)
@@ -184,11 +187,7 @@ class Prepared:
         names, self.borrowed = self.borrowed, {}
         for _ in names:
             self.owe(CLOSING | SWALLOW, NOTHING)
-        sent = b"".join([messages.close_statement(name) for name in names])
-        if in_batch:
-            return sent
-        self.replies.push(SYNCING | SWALLOW)
-        return sent + messages.SYNC
+        return self._up_to_sync(b"".join([messages.close_statement(name) for name in names]), in_batch)
 
     def executed(self) -> None:
         """An Execute was sent: maybe of the DEALLOCATE ALL bound before."""

@@ -40,10 +40,12 @@ cdef class Rewriting(Holding):
     @cython.locals(server=Server, size=Py_ssize_t)
     cdef Py_ssize_t _send_as(self, bytes name, int kind, int describing, const unsigned char* src, Py_ssize_t at, Py_ssize_t first, Py_ssize_t end, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 
+    @cython.locals(rest=bytes)
+    cdef Py_ssize_t _use_unnamed(self, Server server, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t end, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
     cdef int _foresee(self, Prepared prepared, bytes rest) except -1
 
     @cython.locals(prepared=Prepared, fresh=bint)
     cdef int _bring(self, Server server, bytes name, object statement, Outbox out, const unsigned char* buf) except -1
 
-    @cython.locals(server=Server, prepared=Prepared, again=bint, size=Py_ssize_t, head=bytes, tail=bytes)
+    @cython.locals(server=Server, prepared=Prepared, rest=bytes, again=bint, size=Py_ssize_t, head=bytes, tail=bytes)
     cdef Py_ssize_t _use(self, int kind, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t first, Py_ssize_t end, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1

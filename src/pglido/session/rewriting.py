@@ -222,13 +222,7 @@ class Rewriting(Holding):
         if kind == BIND:
             prepared.bound = None
         if not name:
-            if kind == BIND and self.heed_bound(b"", self.unnamed, src, end + 1, at + have, out, buf):
-                return 0
-            if prepared.unnamed is not self.unnamed:
-                out.put(buf, prepared.renew_unnamed(self.unnamed))
-            if kind == BIND and self.unnamed is not None:
-                self._foresee(prepared, self.unnamed)
-            return self.plain(kind, src, at, have, total, out, buf)
+            return self._use_unnamed(server, kind, src, at, end, have, total, out, buf)
         statement = None if self.statements is None else self.statements.get(name)
         if prepared.undecided(name, statement):
             self.verdict = WAIT
@@ -238,7 +232,8 @@ class Rewriting(Holding):
                 return 0
             # Prepared by SQL; or unknown here, so unknown there, which PostgreSQL says itself: 26000.
             return self.plain(kind, src, at, have, total, out, buf)
-        if kind == BIND and self.heed_bound(name, statement.rest, src, end + 1, at + have, out, buf):
+        rest = statement.rest
+        if kind == BIND and self.heed_bound(name, rest, src, end + 1, at + have, out, buf):
             return 0
         size = total - 1 + NAME_SIZE - (end - first)
         # May this be the beginning of a batch that can be said again?
@@ -254,7 +249,7 @@ class Rewriting(Holding):
             return 0
         if kind == BIND:
             self.rules.counts.binds += 1
-            self._foresee(prepared, statement.rest)
+            self._foresee(prepared, rest)
             if statement.described is None:
                 prepared.bound_to(src[at + 5 : first - 1], statement)
         if again and not server.open:
@@ -268,6 +263,19 @@ class Rewriting(Holding):
         if kind == DESCRIBE:
             prepared.describing.append((statement, name))
         return self._send_as(statement.name, kind, DESCRIBING | STATEMENT, src, at, first, end, have, total, out, buf)
+
+    def _use_unnamed(
+        self, server: Server, kind: int, src: bytes, at: int, end: int, have: int, total: int, out: Outbox, buf: bytes
+    ) -> int:
+        """Bind or Describe of the unnamed statement: see that the server's is this client's."""
+        rest = self.unnamed
+        if kind == BIND and self.heed_bound(b"", rest, src, end + 1, at + have, out, buf):
+            return 0
+        if server.prepared.unnamed is not rest:
+            out.put(buf, server.prepared.renew_unnamed(rest))
+        if kind == BIND and rest is not None:
+            self._foresee(server.prepared, rest)
+        return self.plain(kind, src, at, have, total, out, buf)
 
     def _foresee(self, prepared: Prepared, rest: bytes) -> None:
         """A statement is bound: should it be executed, may all of them be gone?"""

@@ -45,6 +45,7 @@ cdef class Server(Owing):
     cdef int _learn(self, bint drop, Outbox out, const unsigned char* buf) except -1
 
     cdef bint _parameter(self, bytes body, bint drop, Outbox out, const unsigned char* buf) except -1
+    @cython.locals(stale=bint)
     cdef int _error(self, bytes body, int head) except -1
 
     cdef bytes _own_names(self, bytes body)

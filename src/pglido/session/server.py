@@ -364,11 +364,10 @@ class Server(Owing):
         if PREFIX in body and (b"\0C26000\0" in body or b"\0C42P05\0" in body) and self.prepared.former is None:
             # What pglido had prepared is gone, unnoticed: this server's statements are not what they seem.
             self.worn = True
-        if _statements.stale(body):
+        stale = _statements.stale(body)
+        if stale:
             _statements.renew()
-            if self.status == IDLE:
-                self.retry.refused(self.prepared)
-        elif MISFIT in body and self.status == IDLE:
+        if self.status == IDLE and (stale or MISFIT in body):
             self.retry.refused(self.prepared)
         if head == QUERYING | SWALLOW:
             fields = messages.report_fields(body)

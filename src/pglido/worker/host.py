@@ -148,7 +148,8 @@ class Host(Exchange):
 
     def wished(self, guest: Guest) -> bool:
         """A client wants something before it goes on; returns whether it may at once."""
-        return self.outside.wished(guest)  # type: ignore[no-any-return]
+        may: bool = self.outside.wished(guest)
+        return may
 
     def heard(self, guest: Guest) -> None:
         """What a client listens to is another now."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import pytest
 from switchboard import Switchboard
 
 from parity.frontend import SYNC, TERMINATE, execute, message, parse, query
@@ -83,16 +84,21 @@ def test_a_client_that_keeps_its_server_gets_it_when_that_is_idle(make: Make) ->
     assert client.link.server is server.link
 
 
-def test_it_waits_while_it_is_not_known_what_the_client_listens_to(board: Switchboard) -> None:
+@pytest.mark.parametrize("listens", [False, True])
+def test_it_waits_while_it_is_not_known_what_the_client_listens_to(listens: bool, board: Switchboard) -> None:
     client, (server,) = board.client(), board.servers
-    client.link.holds = True
+    client.link.holds, client.link.listens = True, listens
     board.pump.notify(client.link, note(b"1"))
     client.say(query("listen"))
     server.say(DONE + READY)
+    board.pump.notify(client.link, note(b"2"))
+    if listens:
+        # The end is not kept back for it.
+        board.pump.ready(client.link)
     assert client.hear() == DONE + READY
     client.link.holds = False
     board.pump.flush_notes(client.link)
-    assert client.hear() == note(b"1")
+    assert client.hear() == note(b"1") + note(b"2")
 
 
 def test_the_end_of_a_listening_clients_transaction_is_kept_back(board: Switchboard) -> None:
@@ -158,19 +164,6 @@ def test_who_held_in_vain_is_settled_when_its_transaction_is_over(board: Switchb
     server.say(DONE + READY)
     assert board.host.log == [("heard",)]
     assert client.link.server is None
-
-
-def test_what_is_kept_back_is_told_though_it_is_not_known_what_the_client_listens_to(board: Switchboard) -> None:
-    client, (server,) = board.client(), board.servers
-    client.link.listens = client.link.holds = True
-    client.say(query("listen"))
-    server.say(DONE + READY)
-    board.pump.notify(client.link, note(b"1"))
-    board.pump.ready(client.link)
-    assert client.hear() == DONE + READY
-    client.link.holds = False
-    board.pump.flush_notes(client.link)
-    assert client.hear() == note(b"1")
 
 
 def test_a_listening_client_that_floods_while_its_end_is_kept_back_is_not_read(board: Switchboard) -> None:
