@@ -38,6 +38,7 @@ class Column(enum.IntEnum):
     CRASHES = 4  # written by the supervisor: survives `clear`
     FINDINGS = 5  # how often a worker found another function that matters (see `worker.studies`)
     DOUBTS = 6  # how often a worker learnt that prepared statements may mean something else
+    DEFAULTS = 7  # how often a worker learnt that sessions begin with something else (see `session.defaults`)
 
 
 KEPT = (Column.CRASHES,)

@@ -231,6 +231,9 @@ class Heeding(ClientState):
             return True
         if flags & WRITES:
             self._advances()
+        if said.defaults:
+            assert self.server is not None
+            self.server.redefining = True
         self._suspect(flags, text, said, names)
         return False
 

@@ -27,6 +27,7 @@ cdef class Owing:
     cdef public bint ready_kept
     cdef public bint purge_query
     cdef public bint changing
+    cdef public bint redefining
     cdef public str fault
     cdef public bytes last_error
     cdef public bint told

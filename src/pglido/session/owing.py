@@ -19,7 +19,7 @@ from .statements import Good
 class Owing:
     """The session on one server connection: what is owed (`replies`), `prepared` and `setup` there.
 
-    `changing`: the transaction has changed the catalogs. `unsent` is what it must be sent next, which nobody asked for;
+    `changing`: the transaction has changed the catalogs; `redefining`: maybe also what sessions begin with. `unsent` is what it must be sent next, which nobody asked for;
     `notes` are notifications that the client is to have ahead of the ReadyForQuery that ends a transaction, as from
     PostgreSQL: libraries look for them there, and may not look for what came right behind before more does.
     """
@@ -44,6 +44,7 @@ class Owing:
         "prepared",
         "purge_query",
         "ready_kept",
+        "redefining",
         "replies",
         "retry",
         "setup",
@@ -75,6 +76,7 @@ class Owing:
         self.good: Good | None = None
         self.purge_query = False
         self.changing = False
+        self.redefining = False
         self.fault = ""
         self.last_error = b""
         self.told = False

@@ -21,6 +21,7 @@ from ..wire.codes import (
     READY_FOR_QUERY,
     ROW_DESCRIPTION,
 )
+from . import defaults as _defaults
 from . import settings as _settings
 from . import statements as _statements
 from .entries import (
@@ -321,6 +322,9 @@ class Server(Owing):
         if self.changing and status == IDLE:
             self.changing = False
             _statements.renew()
+            if self.redefining:
+                self.redefining = False
+                _defaults.changed()
         if self.setup.unread():
             self._learn(drop, out, buf)
         if head & SWALLOW:

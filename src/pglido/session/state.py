@@ -4,6 +4,7 @@ import re
 from itertools import count
 from typing import Any
 
+from . import defaults as _defaults
 from .settings import Settings
 from .statements import Dialect, Good, Statement
 from .study import Since
@@ -24,9 +25,9 @@ class Counts:
         self.binds = 0
 
 
-# What is said about functions; of their news, nothing but the horizon where nothing that matters is new.
+# What is said about functions; of their news, no more than this where nothing that matters is new.
 SAID = frozenset({"names", "vague", "counts", "settings", "triggers"})
-NO_NEWS = {"horizon"}
+NO_NEWS = {"horizon", "defaults"}
 # A database and when its server started; a transaction.
 PLACE, HORIZON = re.compile(r"[0-9]+ [0-9]+"), re.compile(r"[0-9]+")
 # Characters in the names of functions of which news are asked for: the server looks for any of them by one expression,
@@ -42,10 +43,22 @@ class Functions:
     of sequences. `version` is another whenever calling a function may do what it didn't, `findings` how often it was
     found that what is known is not what there is;
     `since` is what news are to be asked for with, None where all must be asked for: at first, now and then, and as long
-    as there are triggers or very many functions that matter.
+    as there are triggers or very many functions that matter. `defaults` is told together with them: something that is
+    other after each change of what sessions begin with ("": not known).
     """
 
-    __slots__ = ("counting", "findings", "known", "settings", "since", "touchy", "triggers", "vague", "version")
+    __slots__ = (
+        "counting",
+        "defaults",
+        "findings",
+        "known",
+        "settings",
+        "since",
+        "touchy",
+        "triggers",
+        "vague",
+        "version",
+    )
 
     def __init__(self) -> None:
         self.known = False
@@ -57,9 +70,15 @@ class Functions:
         self.version = 0
         self.findings = 0
         self.since: Since | None = None
+        self.defaults = ""
 
     def learn(self, found: Any) -> None:
         """Take in what a server said (see `study`). Raises ValueError where that is nothing of the kind."""
+        if isinstance(found, dict):
+            told = str(found.get("defaults", ""))
+            if self.defaults not in ("", told):
+                _defaults.changed()
+            self.defaults = told
         if isinstance(found, dict) and found.keys() == NO_NEWS:
             if self.since is not None:
                 self.since = _since(self.since.place, found, self.since.names, self.since.bearers)

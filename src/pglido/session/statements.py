@@ -7,9 +7,9 @@ given a server connection knows what is prepared there.
 import hashlib
 import re
 import weakref
-from typing import Protocol
 
 from ..wire.look import look
+from .tally import Alone, Tally
 
 Dialect = tuple[tuple[str, str], ...]
 
@@ -66,30 +66,7 @@ def agreed(told: Description, more: Description) -> Description | None:
     return types, told[1]
 
 
-class Doubts(Protocol):
-    """How often all that was known has become doubtful."""
-
-    def count(self) -> int:
-        """Another number whenever it has."""
-
-    def add(self) -> None:
-        """Once more."""
-
-
-class _Alone:
-    """The doubts where nobody else has any."""
-
-    def __init__(self) -> None:
-        self.number = 0
-
-    def count(self) -> int:
-        return self.number
-
-    def add(self) -> None:
-        self.number += 1
-
-
-_doubts: Doubts = _Alone()
+_doubts: Tally = Alone()
 # What was counted when `_known` was emptied the last time, and how often that was.
 _counted = 0
 _generation = 0
@@ -117,7 +94,7 @@ def find(rest: bytes, dialect: Dialect) -> Statement | None:
     return _known.get((rest, dialect))
 
 
-def share(doubts: Doubts) -> None:
+def share(doubts: Tally) -> None:
     """From now on doubts are those of all workers."""
     global _doubts, _counted
     _doubts = doubts

@@ -19,10 +19,11 @@ class Look:
     else than `names` needs to be asked for afterwards; of functions that the database defines nothing is known.
     `channels` has ("LISTEN" or "UNLISTEN", name) in order, the name b"" for all. `executes` and `prepares` are names of
     statements that are run or dropped, and made; `databases` are those that are dropped, moved or copied, for which
-    nobody may be connected to them. `statements` are those of the text, without what stands around them.
+    nobody may be connected to them. `defaults`: does it change what sessions begin with? `statements` are those of the
+    text, without what stands around them.
     """
 
-    __slots__ = ("channels", "databases", "exact", "executes", "names", "prepares", "statements", "vague")
+    __slots__ = ("channels", "databases", "defaults", "exact", "executes", "names", "prepares", "statements", "vague")
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class Look:
         executes: tuple[bytes, ...],
         prepares: tuple[bytes, ...],
         databases: tuple[bytes, ...],
+        defaults: bool,
         statements: tuple[bytes, ...],
     ) -> None:
         self.names = names
@@ -42,6 +44,7 @@ class Look:
         self.executes = executes
         self.prepares = prepares
         self.databases = databases
+        self.defaults = defaults
         self.statements = statements
 
     def __repr__(self) -> str:
@@ -84,6 +87,7 @@ def _look(text: bytes) -> Look:
         tuple(reader.executes),
         tuple(reader.prepares),
         tuple(reader.databases),
+        reader.defaults,
         tuple(statements),
     )
 
@@ -103,6 +107,7 @@ class _Reader:
         self.executes: list[bytes] = []
         self.prepares: list[bytes] = []
         self.databases: list[bytes] = []
+        self.defaults = False
 
     def read(self, tokens: list[Token]) -> None:
         """One statement."""
@@ -130,8 +135,8 @@ class _Reader:
                 self._add(self.executes, self._identifier(tokens, at))
         elif verb == "discard":
             self.exact = False
-        elif verb in ("create", "alter", "drop") and self._word(tokens, at) == "database":
-            self._database(verb, tokens, at + 1)
+        elif verb in ("create", "alter", "drop"):
+            self._defined(verb, tokens, at)
         elif verb == "do":
             self._code(self.text, tokens, DEEPEST)
         flags = sql.scan(self.text, tokens[0][1], tokens[len(tokens) - 1][2], False, None)
@@ -170,6 +175,15 @@ class _Reader:
     def _add(names: list[bytes], name: bytes | None) -> None:
         if name is not None:
             names.append(name)
+
+    def _defined(self, verb: str, tokens: list[Token], at: int) -> None:
+        """What follows CREATE, ALTER or DROP: does it concern whole databases, or what sessions begin with?"""
+        kind = self._word(tokens, at)
+        if kind == "database":
+            self._database(verb, tokens, at + 1)
+        if verb == "alter" and kind in ("database", "role", "user"):
+            words = [self._word(tokens, place) for place in range(at + 2, len(tokens))]
+            self.defaults = self.defaults or "set" in words or "reset" in words
 
     def _database(self, verb: str, tokens: list[Token], at: int) -> None:
         """What follows CREATE, ALTER or DROP DATABASE: which one must everybody leave for it?"""

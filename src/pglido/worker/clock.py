@@ -68,6 +68,7 @@ class Clock:
                 del host.pools[live.key]
         self._studies.look(now)
         self.worker.departures.look(now)
+        self.worker.successions.look()
         for backend in list(host.backends):
             if backend.deadline and now > backend.deadline:
                 host.server_gone(backend, "no answer in time while being cleaned or checked")

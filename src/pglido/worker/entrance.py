@@ -147,6 +147,7 @@ async def _proved(host: Host, guest: Guest, stream: Stream, packet: bytes, start
     if pool is None:
         raise Refused("3D000", f"no such database: {start.database}")
     _claim(host, guest, pool)
+    host.outside.successions.look()
     live = host.outside.live(pool)
     lends = pool.server_user is None and host.outside.config.settings.auth_type != AuthType.TRUST
     if lends:

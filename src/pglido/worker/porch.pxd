@@ -12,7 +12,7 @@ from pglido.wire cimport octets
 from pglido.worker.exchange cimport Exchange
 from pglido.worker.links cimport Guest
 
-cdef int CLIENTS, ACCEPTED, LONGEST, LONGEST_PROOF, LONGEST_MESSAGE, PACKETS, ACCEPT_BATCH
+cdef int CLIENTS, ACCEPTED, DEFAULTS, LONGEST, LONGEST_PROOF, LONGEST_MESSAGE, PACKETS, ACCEPT_BATCH
 cdef int RELAY, PASSWORD, SSL_REQUEST
 cdef bytes YES, NO, SSL_PACKET
 
@@ -49,6 +49,7 @@ cdef class Porch:
     cdef bint trusting
     cdef bint asking
     cdef public int era
+    cdef long long defaults
     cdef int batch
     cdef public dict doors
     cdef dict secrets
@@ -100,6 +101,7 @@ cdef class Porch:
     @cython.locals(challenge=Challenge, packet=bytes)
     cdef void _proved_before(self, Guest guest, Proving proving) except *
 
+    @cython.locals(host=Exchange)
     cdef bint _fits(self, Regular regular) except -1
 
     cdef int _greet(self, Guest guest, Regular regular, bytes last) except -1

@@ -36,6 +36,7 @@ log = logging.getLogger("pglido.worker")
 # Columns of the board, as plain numbers.
 CLIENTS = int(Column.CLIENTS)
 ACCEPTED = int(Column.ACCEPTED)
+DEFAULTS = int(Column.DEFAULTS)
 # What every client counts as from its arrival on.
 COUNTED = (CLIENTS,)
 
@@ -130,7 +131,8 @@ class Porch:
     `encrypted`: nobody may come by TCP without TLS; `trusting`: nobody must prove anything; `asking`: everybody must,
     by SCRAM, on `terms`; `secrets` are those of users by name, and where there is none, `asks_elsewhere`: a server may
     know more. `packets` is what first packets say, `regulars` what those came to that somebody was let in on. With each
-    configuration another `era` begins.
+    configuration another `era` begins. `defaults` is how often what sessions begin with had been changed when a regular
+    came last.
     """
 
     def __init__(self, host: Exchange) -> None:
@@ -141,6 +143,7 @@ class Porch:
         self.trusting = False
         self.asking = False
         self.era = 0
+        self.defaults = 0
         self.batch = 1
         self.doors: dict[bool, Door] = {}
         self.secrets: dict[str, Secret] = {}
@@ -388,6 +391,10 @@ class Porch:
 
     def _fits(self, regular: Regular) -> bool:
         """Is all as it was when a client was let in on this packet?"""
+        host = self.host
+        if host.board.total(DEFAULTS) != self.defaults:
+            self.defaults = host.board.total(DEFAULTS)
+            host.outside.successions.look()
         return not regular.pool.closed and regular.version == regular.live.version
 
     def _greet(self, guest: Guest, regular: Regular, last: bytes) -> None:

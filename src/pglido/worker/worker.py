@@ -23,15 +23,15 @@ from ..io.stream import Stream
 from ..io.tls import TlsFiles, accepting
 from ..io.visit import Visit
 from ..ipc import messages as ipc
-from ..ipc.board import Board
+from ..ipc.board import Board, Column
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
 from ..pool.pool import Plan, Slot, Verb
+from ..session import defaults as _defaults
 from ..session import statements as _statements
 from ..wire.startup import Startup
 from . import report
 from .clock import Clock
 from .departures import Departures
-from .doubts import SharedDoubts
 from .entrance import Door, enter, go_on, turn_away
 from .host import Host
 from .links import SERIAL_BITS, SERIAL_MASK, Backend, Guest, cancel_key
@@ -41,6 +41,8 @@ from .opening import open_server, send_cancel
 from .people import People
 from .porch import Porch
 from .replication import replicate
+from .successions import Successions
+from .tally import SharedTally
 
 log = logging.getLogger("pglido.worker")
 
@@ -76,7 +78,8 @@ class Worker:
         self.host = host
         host.outside = self
         host.board = board
-        _statements.share(SharedDoubts(board))
+        _statements.share(SharedTally(board, Column.DOUBTS))
+        _defaults.share(SharedTally(board, Column.DEFAULTS))
         self.config = Config()
         self._known_pool: Callable[[str, str], PoolSettings | None] = self.config.pool
         self.ignored: frozenset[str] = frozenset()
@@ -84,6 +87,7 @@ class Worker:
         self.names = Names(0, 0)
         self.people = People(host)
         self.departures = Departures(host)
+        self.successions = Successions(host)
         self.listening: dict[socket.socket, Watched] = {}
         self.clock = Clock(self)
         self.porch = Porch(host)
