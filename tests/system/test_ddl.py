@@ -188,6 +188,20 @@ def test_batches_pipelined_behind_it_are_answered(pool: Pooler, table: Table) ->
         assert kinds(say(wire, batch("s"))) == "2TDCZ"
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["described", "not-described"])
+def test_change_after_change(first: bool, pool: Pooler, table: Table) -> None:
+    wire = pool.wire()
+    assert kinds(say(wire, m.parse("s", table.all), m.SYNC)) == "1Z"
+    if first:
+        assert kinds(say(wire, batch("s"))) == "2TDCZ"
+    for number in range(4):
+        table.run(f"ALTER TABLE changing ADD COLUMN c{number} int")
+        for _ in range(2):
+            read = say(wire, batch("s"))
+            assert kinds(read) == "2TDCZ"
+            assert len(rows_in(read)[0]) == 3 + number
+
+
 def test_batch_that_comes_in_pieces(pool: Pooler, table: Table) -> None:
     wires = prepared(pool, 2, table.all)
     table.run(CHANGES["add column"][0])

@@ -363,6 +363,18 @@ def test_transactions_of_who_does_not_listen_end_at_once(said: bytes, pooler: Ma
     assert cluster.admin(asked) == before
 
 
+@pytest.mark.parametrize(
+    "failing", [m.bind("", "nowhere"), extended("SELECT 1 / (SELECT 0)")], ids=["unknown", "executed"]
+)
+def test_listen_that_is_skipped_holds_up_nothing(failing: bytes, pool: Pooler, cluster: Cluster) -> None:
+    Ear(pool.wire(), "kept")
+    for number in range(10):
+        with pool.wire() as wire:
+            wire.send(failing, extended(f"LISTEN skipped{number}"), m.SYNC, m.query("SELECT 1"), m.query("SELECT 2"))
+            assert kinds(wire.until("Z", 3))[-8:] == "TDCZTDCZ"
+            assert Ear(wire, f"next{number}").channels() == [f"next{number}"]
+
+
 def test_client_that_does_not_wait_for_its_answers_hears_all_and_in_order(pool: Pooler) -> None:
     client = Ear(pool.wire(), "a")
     for turn in range(60):

@@ -127,6 +127,53 @@ def test_batch_that_describes_its_portal_goes_by_what_that_says(pool: Pooler, di
             assert rows_in(read) == [[b"1", b"new"]]
 
 
+@pytest.mark.parametrize("column", ["CASE WHEN true THEN v ELSE v END", "coalesce(NULL, v)"])
+def test_portal_whose_columns_are_planned_as_more_than_was_parsed_is_no_other(
+    column: str, pool: Pooler, direct: Wire
+) -> None:
+    direct.run("ALTER TABLE meant ALTER v TYPE varchar(10)")
+    direct.run("INSERT INTO meant VALUES ('x')")
+    wire, other = pool.wire(), pool.wire()
+    described_portal(wire, f"SELECT {column} FROM meant")
+    with elsewhere(other):
+        for _ in range(2):
+            assert rows_in(bound(wire)) == [[b"x"]]
+
+
+# What ends, or follows, between the Bind of a portal and the Describe of another that bears its name.
+REDECLARED = {
+    "a block": (m.SYNC, m.query("BEGIN; DECLARE c CURSOR FOR SELECT 'two' AS two")),
+    "an execute": (m.parse("d", "DECLARE c CURSOR WITH HOLD FOR SELECT 'two' AS two"), m.close_portal("c"), m.bind("", "d"),
+                   m.execute()),
+    "a failure": (m.bind("c", "nowhere"), m.SYNC, m.query("BEGIN; DECLARE c CURSOR FOR SELECT 'two' AS two")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", REDECLARED.values(), ids=REDECLARED.keys())
+def test_portal_that_bears_the_name_of_another_says_nothing_of_its_statement(
+    way: tuple[bytes, ...], pool: Pooler, direct: Wire
+) -> None:
+    direct.run("INSERT INTO meant VALUES (1)")
+    wire, other = pool.wire(), pool.wire()
+    assert kinds(say(wire, m.parse("s", SELECT))) == "1Z"
+    wire.send(m.bind("c", "s"), *way, m.describe_portal("c"), m.SYNC)
+    columns = [one.body for one in wire.until("Z", 1 + b"".join(way).count(m.SYNC) * 2) if one.kind == "T"]
+    assert b"two" in columns[-1]
+    wire.run("ROLLBACK; CLOSE ALL")
+    with elsewhere(other):
+        assert rows_in(bound(wire)) == [[b"1"]]
+
+
+@pytest.mark.parametrize("describe", [b"D\0\0\0\5P", b"D\0\0\0\4"])
+def test_describe_that_names_nothing_ends_nothing_but_its_batch(describe: bytes, pool: Pooler, direct: Wire) -> None:
+    wire = pool.wire()
+    assert kinds(say(wire, m.parse("s", SELECT))) == "1Z"
+    read = say(wire, m.bind("", "s"), describe, m.parse("", "SELECT 1"))
+    assert kinds(read) == "2EZ"
+    assert error_in(read)["C"] == "08P01"
+    assert wire.one("SELECT 2") == "2"
+
+
 def test_what_was_executed_before_is_undone_with_it_as_alone(pool: Pooler, direct: Wire) -> None:
     wire, other = pool.wire(), pool.wire()
     described_portal(wire, SELECT)

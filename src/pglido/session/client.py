@@ -170,6 +170,7 @@ class Client(Rewriting):
             server.prepared.executed()
             server.owe(EXECUTING)
         elif kind == SYNC:
+            server.prepared.bound = None
             server.skipping = False
             if not server.copying:
                 server.owe(SYNCING)
@@ -196,6 +197,7 @@ class Client(Rewriting):
         if self._waits(src, at, have, total, out, buf):
             return 0
         self.unnamed = server.prepared.unnamed = None
+        server.prepared.bound = None
         if have > 5 and (src[at + 5] | 0x20) == 0x64 and _statements.purges(src[at + 5 : at + have]):
             server.purge_query = True
         server.owe(QUERYING)

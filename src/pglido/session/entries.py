@@ -4,8 +4,7 @@
     SWALLOW    the server answers, but the client did not ask: the answer ends here
     FAKE       the client asked (for a Close), but the server was not: the answer is made here, when its turn comes
 
-and besides STATEMENT: it is a shared statement that a Describe is about; PORTAL: the portal of one of which nobody was
-told the columns yet.
+and besides STATEMENT: it is a shared statement that a Describe is about.
 
 COPY_END is no question: it marks where the client ended its COPY data, which decides whether a Sync sent before
 it was read by the server or ignored (protocol chapter "COPY Operations").
@@ -28,7 +27,6 @@ KIND = 0x0F
 SWALLOW = 0x10
 FAKE = 0x20
 STATEMENT = 0x40
-PORTAL = 0x80
 
 NAMES = "?", "parse", "bind", "describe", "execute", "close", "sync", "query", "call", "copy_end", "ask", "try"
 

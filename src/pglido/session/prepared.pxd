@@ -3,7 +3,7 @@ cimport cython
 from pglido.session.replies cimport Replies
 from pglido.session.state cimport ClientState
 
-cdef int CLOSING, DESCRIBING, KIND, PARSING, PORTAL, STATEMENT, SWALLOW, SYNCING
+cdef int CLOSING, DESCRIBING, KIND, PARSING, STATEMENT, SWALLOW, SYNCING
 
 cdef class Prepared:
     cdef public Replies replies
@@ -26,7 +26,7 @@ cdef class Prepared:
     cdef bint has(self, object statement, Py_ssize_t limit) except -1
 
     cdef int bound_to(self, bytes portal, object statement) except -1
-    cdef int describe_portal(self, bytes portal) except -1
+    cdef bytes describe_portal(self, bytes portal)
 
     @cython.locals(head=bytes)
     cdef bytes bind_head(self, object statement, Py_ssize_t size)

@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from ..wire import messages
 from . import statements as _statements
-from .entries import CLOSING, DESCRIBING, KIND, PARSING, PORTAL, STATEMENT, SWALLOW, SYNCING
+from .entries import CLOSING, DESCRIBING, KIND, PARSING, STATEMENT, SWALLOW, SYNCING
 from .replies import Replies
 from .state import ClientState
 from .statements import Description, Statement
@@ -36,7 +36,8 @@ class Prepared:
     very object that the client's state has (the rest of its Parse), so that identity tells whether it is the same.
     `borrowed` has the client's own names for what PostgreSQL itself shall find, None where it may be gone. While a
     DEALLOCATE ALL may be under way, `purging` has what was parsed since. After it, `former` has the client's names of
-    what is gone, till the turn ends. `bound` is the last portal of a statement of which nobody was told the columns.
+    what is gone, till the turn ends. `bound` is the last portal of a statement of which nobody was told what it is, until
+    something else than a Describe of it follows.
     `describing` are the statements of owed Describes, with the client's name where it has just parsed or described it;
     `awaited` is the one whose answer is awaited before it is used, `misfit` the one of which it then said that it is
     another. Of those that are known, `unchecked` are not sure to be what clients were told: nobody has asked, or they
@@ -101,16 +102,16 @@ class Prepared:
         return True
 
     def bound_to(self, portal: bytes, statement: Statement) -> None:
-        """The client bound `statement`, of which nobody was told the columns yet, to `portal`."""
+        """The client bound `statement`, of which nobody was told what it is, to `portal`."""
         self.bound = (portal, statement) if statement.lasts else None
 
-    def describe_portal(self, portal: bytes) -> int:
-        """A Describe of a portal is sent: the entry for its answer."""
+    def describe_portal(self, portal: bytes) -> bytes:
+        """The client describes a portal: the message, if one is needed, that asks what its statement is.
+
+        Of the portal itself the server says more: of what type a column is planned to be (its modifier).
+        """
         bound, self.bound = self.bound, None
-        if bound is None or bound[0] != portal:
-            return DESCRIBING
-        self.describing.append((bound[1], None))
-        return DESCRIBING | PORTAL
+        return b"" if bound is None or bound[0] != portal else self.check(bound[1], None)
 
     def bind_head(self, statement: Statement, size: int) -> bytes:
         """The beginning of a Bind of `statement` to the unnamed portal, up to its name; `size` as the message says it.
@@ -191,6 +192,7 @@ class Prepared:
 
     def executed(self) -> None:
         """An Execute was sent: maybe of the DEALLOCATE ALL bound before."""
+        self.bound = None
         if self.purge_next and self.purging is None:
             self.purging = set()
 
@@ -239,9 +241,8 @@ class Prepared:
         """
         statement, name = self.describing.popleft()
         self.unchecked.discard(statement)
-        known = told if statement.described is None else _statements.agreed(statement.described, told)
-        if known is not None:
-            statement.described = known if statement.lasts else None
+        if statement.described is None or statement.described == told:
+            statement.described = told if statement.lasts else None
         else:
             if _statements.find(statement.rest, statement.dialect) is statement:
                 _statements.renew()
@@ -271,7 +272,7 @@ class Prepared:
                 break
             replies.pop()
             failed = failed or entry
-            if entry & (STATEMENT | PORTAL) and self.describing.popleft()[0] is self.awaited and entry & SWALLOW:
+            if entry & STATEMENT and self.describing.popleft()[0] is self.awaited and entry & SWALLOW:
                 self.awaited = None
             if entry & KIND in (PARSING, CLOSING):
                 undone.append((entry, self.notes.popleft()))

@@ -64,7 +64,8 @@ class Retry:
 
     def refused(self, prepared: Prepared) -> bool:
         """The server's catalogs have changed; returns whether the batch will be said again, and the error ends here."""
-        self.due = self.step == SYNCED and prepared.replies.entries() == AWAITED and self._holds()
+        own = [entry for entry in prepared.replies.entries() if not entry & SWALLOW]
+        self.due = self.step == SYNCED and bytes(own) == AWAITED and self._holds()
         self.step = NONE
         return self.due
 
@@ -96,6 +97,9 @@ class Retry:
             if statement is old:
                 client.put_statement(name, new)
         sent = prepared.learn(None, new, client.rules.max_statements, PARSING | SWALLOW, True)
+        if new.described is None and new.lasts:
+            # The client is told the columns by what follows.
+            sent += prepared.check(new, None)
         for entry in AWAITED:
             prepared.replies.push(entry)
         return sent + self._head.replace(old.name, new.name) + self._tail + AFTER_BIND

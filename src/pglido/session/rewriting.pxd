@@ -9,7 +9,7 @@ from pglido.session.server cimport Server
 cdef int BIND, CLOSE, DESCRIBE, IDLE, PARSE
 cdef int BINDING, CLOSING, DESCRIBING, FAKE, PARSING, STATEMENT, SWALLOW
 cdef bytes MISFIT
-cdef int PORTAL_KIND
+cdef int PORTAL_KIND, NO_NAME
 cdef int TEMP, WAIT
 cdef Py_ssize_t LONGEST, NAME_SIZE, SMALL, NAMES_FIRST, LONGEST_NAME
 

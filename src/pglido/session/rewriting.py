@@ -22,8 +22,9 @@ from .verdicts import WAIT
 NAMES_FIRST = 1024
 # Bytes in a shared name.
 NAME_SIZE = _statements.NAME_SIZE
-# In a Describe: of a portal.
+# In a Describe: of a portal. One of so many bytes has no name, not even an empty one.
 PORTAL_KIND = ord("P")
+NO_NAME = 6
 
 
 def _begins_with_d(src: bytes, at: int, stop: int) -> bool:
@@ -75,12 +76,13 @@ class Rewriting(Holding):
         if kind == PARSE:
             server.prepared.owe(PARSING, NOTHING)
         elif kind == CLOSE:
+            server.prepared.bound = None
             server.prepared.owe(CLOSING, NOTHING)
         elif kind == BIND:
             server.replies.push(BINDING)
-        elif server.prepared.bound is not None and src[at + 5] == PORTAL_KIND:
-            server.replies.push(server.prepared.describe_portal(src[at + 6 : at + total - 1]))
         else:
+            if server.prepared.bound is not None and have == total > NO_NAME and src[at + 5] == PORTAL_KIND:
+                out.put(buf, server.prepared.describe_portal(src[at + 6 : at + total - 1]))
             server.replies.push(DESCRIBING)
         return self.pass_on(src, at, have, total, out, buf)
 

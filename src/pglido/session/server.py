@@ -33,7 +33,6 @@ from .entries import (
     FAKE,
     KIND,
     PARSING,
-    PORTAL,
     QUERYING,
     STATEMENT,
     SWALLOW,
@@ -201,7 +200,7 @@ class Server(Owing):
                 looked = True
         elif kind == DATA_ROW:
             looked = head == ASKING | SWALLOW
-        elif head & (STATEMENT | PORTAL):
+        elif head & STATEMENT:
             looked = kind in (PARAMETER_DESCRIPTION, ROW_DESCRIPTION, NO_DATA)
         if looked:
             if have < total:
@@ -303,8 +302,7 @@ class Server(Owing):
     def _described(self, columns: bytes, head: int) -> None:
         """A shared statement was described."""
         try:
-            types = None if head & PORTAL else self._types
-            self.prepared.described(head, (types, messages.columns(columns)), self.client)
+            self.prepared.described(head, (self._types, messages.columns(columns)), self.client)
         except ValueError:
             self.fault = "server sent a malformed RowDescription"
 
@@ -339,7 +337,7 @@ class Server(Owing):
             if self.notes is not None and status == IDLE:
                 out.put(buf, bytes(self.notes))
                 self.notes = None
-            if self.keeps_ready and status == IDLE:
+            if self.keeps_ready and status == IDLE and not self.replies.awaited():
                 self.ready_kept = True
                 return True
         return drop

@@ -25,8 +25,8 @@ NAME_SIZE = len(PREFIX) + 24
 # Statements of which PostgreSQL says anew each time what they are.
 _PASSING = re.compile(rb"\s*(?:fetch|execute|call)\b", re.IGNORECASE)
 
-# What clients were told of a statement: the types of its parameters as on the wire (None: not told), and its columns.
-Description = tuple[bytes | None, bytes]
+# What clients were told of a statement: the types of its parameters as on the wire, and its columns.
+Description = tuple[bytes, bytes]
 
 
 class Statement:
@@ -49,21 +49,13 @@ class Statement:
 
     def typed(self) -> bytes:
         """`rest` with the types of parameters that clients were told: those are not open any more."""
-        types = None if self.described is None else self.described[0]
-        if types is None:
+        if self.described is None:
             return self.rest
+        types = self.described[0]
         return self.rest[: self.rest.index(0) + 1] + (len(types) // 4).to_bytes(2, "big") + types
 
     def __repr__(self) -> str:
         return f"<Statement {self.name.decode()} {self.rest[:40]!r}>"
-
-
-def agreed(told: Description, more: Description) -> Description | None:
-    """What was told of one statement by both; None where they are not of one."""
-    types = more[0] if told[0] is None else told[0]
-    if told[1] != more[1] or more[0] not in (None, types):
-        return None
-    return types, told[1]
 
 
 _doubts: Tally = Alone()

@@ -160,6 +160,7 @@ class Hub:
                 if waiter.guest is guest:
                     waiter.guest = None
                     self.waiting.pop(waiter, None)
+                    guest.hears = False
             self._touch(topic)
 
     def wanted(self) -> bool:
