@@ -56,6 +56,13 @@ def test_resting_servers_are_not_in_the_way(pool: Pooler, sql: str, left: str | 
         use(pool, "Other one")
 
 
+def test_copy_of_the_database_one_is_in(pool: Pooler, cluster: Cluster) -> None:
+    use(pool)
+    admin = pool.wire("postgres", "rested")
+    admin.run('CREATE DATABASE "Other one" TEMPLATE rested')
+    assert admin.one(THERE) == "Other one rested"
+
+
 def test_by_the_extended_protocol(pool: Pooler) -> None:
     use(pool)
     admin = pool.wire("postgres", "postgres")

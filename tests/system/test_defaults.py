@@ -1,4 +1,4 @@
-"""What sessions begin with is changed through the pooler: who logs in afterwards has it, whoever had the servers before."""
+"""What sessions begin with is changed: who logs in afterwards has it, whoever had the servers before."""
 
 from collections.abc import Iterator
 

@@ -5,6 +5,7 @@ import pytest
 import harness.messages as m
 from conftest import MakePooler
 from harness.cluster import Cluster
+from harness.dialogue import types_of
 from harness.pooler import Pooler
 from harness.waiting import eventually
 from harness.wire import Message, Wire, error_in, kinds, rows_in
@@ -52,9 +53,12 @@ def describe(name: str) -> bytes:
 
 def said(wire: Wire, step: Step) -> list[str]:
     """The reply to one step, as far as it must be the same everywhere."""
-    wire.send(m.query(step) if isinstance(step, str) else step)
-    parsed = isinstance(step, bytes) and step.endswith(m.FLUSH)
-    return [shown(one) for one in wire.until("1" if parsed else "Z")]
+    data = m.query(step) if isinstance(step, str) else step
+    wire.send(data)
+    if data.endswith(m.FLUSH):
+        return [shown(one) for one in wire.until("1")]
+    turns = sum(kind in "QS" for kind in types_of(data))
+    return [shown(one) for one in wire.until("Z", turns)]
 
 
 def shown(one: Message) -> str:
@@ -69,6 +73,37 @@ def shown(one: Message) -> str:
 
 
 STORIES: dict[str, list[Step]] = {
+    "not dropped, for something before failed": [parse("s", "SELECT 1"), "SELECT 1/0; DEALLOCATE s", bound("s")],
+    "not dropped in a failed block": [parse("s", "SELECT 1"), "BEGIN", "SELECT 1/0", "DEALLOCATE s", "ROLLBACK",
+                                      bound("s")],
+    "not dropped, for it was only bound": [parse("s", "SELECT 1"),
+                                           m.parse("", "DEALLOCATE s") + m.bind("", "") + m.SYNC, bound("s")],
+    "not dropped in a batch that failed": [parse("s", "SELECT 1"), batch("SELECT 1/0", "DEALLOCATE s"), bound("s")],
+    "one of two is dropped": [parse("s", "SELECT 1"), parse("t", "SELECT 2"), "PREPARE u AS SELECT 3",
+                              "DEALLOCATE u; DEALLOCATE t; SELECT 1/0; DEALLOCATE s", bound("s"), bound("t"),
+                              bound("u")],
+    "dropped, and what follows in one write": [parse("s", "SELECT 1"), m.query("DEALLOCATE s") + parse("s", "SELECT 2")
+                                               + bound("s"), bound("s")],
+    "not dropped, and what follows in one write": [parse("s", "SELECT 1"),
+                                                   m.query("SELECT 1/0; DEALLOCATE s") + bound("s")
+                                                   + batch("SELECT 1/0", "DEALLOCATE s") + bound("s")],
+    "a failed block in one write": [parse("s", "SELECT 1"), m.query("BEGIN") + m.query("SELECT 1/0")
+                                    + m.query("EXECUTE s") + m.query("DEALLOCATE s") + m.query("ROLLBACK"),
+                                    "EXECUTE s"],
+    "a failed batch in front in one write": [parse("s", "SELECT 1"),
+                                             batch("SELECT 1/0", "EXECUTE s") + m.query("EXECUTE s")],
+    "described by what it executes": [parse("t", "SELECT 1 AS one, 2 AS two"), parse("e", "EXECUTE t"), describe("e"),
+                                      bound("e"), describe("e"), bound("e"), parse("", "EXECUTE t"), describe(""),
+                                      bound("")],
+    "sql keeps its name in one write": ["PREPARE s AS SELECT 5", parse("s", "SELECT 6") + bound("s"), bound("s"),
+                                        "BEGIN; SAVEPOINT a", parse("s", "SELECT 6"), "ROLLBACK TO a", bound("s"),
+                                        "EXECUTE s", "ROLLBACK"],
+    "parse keeps its name in one write": [parse("s", "SELECT 5"), parse("s", "SELECT 6") + close("s") + describe("s"),
+                                          bound("s")],
+    "the unnamed one of a later turn": [parse("", "SELECT 'old'"), m.bind("", "nowhere") + parse("", "SELECT 'mid'")
+                                        + parse("", "SELECT 'new'"), m.query(";"), parse("", "SELECT 'old'"),
+                                        m.bind("", "nowhere") + parse("", "SELECT 'mid'") + parse("", "SELECT 'new'"),
+                                        bound("")],
     "prepared and executed": ["PREPARE s AS SELECT 1 AS one", "EXECUTE s", "EXECUTE s", "DEALLOCATE s", "EXECUTE s"],
     "with parameters": ["PREPARE s (int, text) AS SELECT $1 + 1 AS n, $2 AS t", "EXECUTE s(1, 'a')", "EXECUTE s(2)"],
     "the name is taken": ["PREPARE s AS SELECT 1", "PREPARE s AS SELECT 2", "EXECUTE s"],
@@ -169,6 +204,7 @@ def test_same_answers_as_by_postgresql(story: list[Step], turns: int, pool: Pool
     # It uses the same names for something else.
     said(other, "PREPARE s AS SELECT 'another''s'")
     said(other, parse("t", "SELECT 'another''s'"))
+    said(other, parse("e", "EXECUTE t"))
     for number, step in enumerate(story):
         expected, got = said(direct, step), said(client, step)
         assert got == expected, f"step {number}: {step!r}"
@@ -176,8 +212,23 @@ def test_same_answers_as_by_postgresql(story: list[Step], turns: int, pool: Pool
         if number % 2 == turns and got[-1] == "Z b'I'":
             assert 'D [b"another\'s"]' in said(other, "EXECUTE s")
             assert 'D [b"another\'s"]' in said(other, bound("t"))
+            assert "T ['?column?']" in said(other, describe("e"))
     assert said(client, NAMES) == said(direct, NAMES)
     assert said(other, NAMES) == ["T ['name']", "D [b's']", "C b'SELECT 1\\x00'", "Z b'I'"]
+
+
+def test_its_table_is_gone(pool: Pooler, cluster: Cluster) -> None:
+    client, other, direct = pool.wire(), pool.wire(), cluster.wire()
+    for number in range(2):
+        cluster.admin("CREATE TABLE going (v int); GRANT ALL ON going TO PUBLIC")
+        steps = [parse("s", f"SELECT v FROM going -- {number}")]
+        assert said(client, steps[0]) == said(direct, steps[0])
+        cluster.admin("DROP TABLE going")
+        if number:
+            other.run("BEGIN; SELECT 1") if pool.pool()["sv_idle"] > 1 else None
+        for step in ("EXECUTE s", "BEGIN", "EXECUTE s", "ROLLBACK", "EXECUTE nothing", "PREPARE s AS SELECT 1",
+                     "DEALLOCATE s", "EXECUTE s"):  # fmt: skip
+            assert said(client, step) == said(direct, step), step
 
 
 def test_two_clients_have_a_name_each(pool: Pooler) -> None:

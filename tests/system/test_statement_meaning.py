@@ -140,11 +140,47 @@ def test_portal_whose_columns_are_planned_as_more_than_was_parsed_is_no_other(
             assert rows_in(bound(wire)) == [[b"x"]]
 
 
+TELL = """CREATE OR REPLACE FUNCTION tell() RETURNS text LANGUAGE plpgsql AS
+    'BEGIN RETURN (SELECT v FROM meant); END'"""
+
+
+@pytest.mark.parametrize("block", [False, True], ids=["alone", "in-a-block"])
+@pytest.mark.parametrize("way", ["protocol", "sql", "function"])
+def test_temporary_table_stands_in_front_of_what_was_planned(
+    way: str, block: bool, pool: Pooler, direct: Wire
+) -> None:
+    direct.run(f"ALTER TABLE meant ALTER v TYPE text; INSERT INTO meant VALUES ('permanent'); {TELL}")
+    # In a process that has had temporary objects before, PostgreSQL sees no reason to plan anew.
+    before = [pool.wire(), pool.wire()]
+    for one in before:
+        one.run("BEGIN; CREATE TEMP TABLE before () ON COMMIT DROP")
+    for one in before:
+        one.run("COMMIT")
+    wire = pool.wire()
+    if block:
+        wire.run("BEGIN")
+    if way == "protocol":
+        described(wire, SELECT)
+    elif way == "sql":
+        wire.run(f"PREPARE s AS {SELECT}")
+    for there in ("permanent", "temporary"):
+        if there == "temporary":
+            wire.run("CREATE TEMP TABLE meant (v text)")
+            wire.run("INSERT INTO meant VALUES ('temporary')")
+        if way == "protocol":
+            assert rows_in(bound(wire)) == [[there.encode()]]
+        else:
+            assert wire.one("EXECUTE s" if way == "sql" else "SELECT tell()") == there
+    if block:
+        wire.run("ROLLBACK")
+    direct.run("DROP FUNCTION tell")
+
+
 # What ends, or follows, between the Bind of a portal and the Describe of another that bears its name.
 REDECLARED = {
     "a block": (m.SYNC, m.query("BEGIN; DECLARE c CURSOR FOR SELECT 'two' AS two")),
-    "an execute": (m.parse("d", "DECLARE c CURSOR WITH HOLD FOR SELECT 'two' AS two"), m.close_portal("c"), m.bind("", "d"),
-                   m.execute()),
+    "an execute": (m.parse("d", "DECLARE c CURSOR WITH HOLD FOR SELECT 'two' AS two"), m.close_portal("c"),
+                   m.bind("", "d"), m.execute()),
     "a failure": (m.bind("c", "nowhere"), m.SYNC, m.query("BEGIN; DECLARE c CURSOR FOR SELECT 'two' AS two")),
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ from ..wire.codes import (
     COPY_FAIL,
     DESCRIBE,
     EXECUTE,
+    FAILED_TRANSACTION,
     FLUSH,
     FUNCTION_CALL,
     IDLE,
@@ -171,6 +172,8 @@ class Client(Rewriting):
             server.owe(EXECUTING)
         elif kind == SYNC:
             server.prepared.bound = None
+            if server.prepared.dropping is not None:
+                server.purge_query = True
             server.skipping = False
             if not server.copying:
                 server.owe(SYNCING)
@@ -198,6 +201,8 @@ class Client(Rewriting):
             return 0
         self.unnamed = server.prepared.unnamed = None
         server.prepared.bound = None
+        if server.prepared.dropping is not None:
+            server.purge_query = True
         if have > 5 and (src[at + 5] | 0x20) == 0x64 and _statements.purges(src[at + 5 : at + have]):
             server.purge_query = True
         server.owe(QUERYING)
@@ -230,6 +235,8 @@ class Client(Rewriting):
             out.put(buf, server.own(setup.adopt(self.settings)))
         if setup.pins:
             setup.reconsider()
+        if setup.stale_plans and server.status != FAILED_TRANSACTION and not server.open:
+            out.put(buf, server.own(setup.forget_plans()))
         if setup.needs_mark and server.status == IN_TRANSACTION and not server.open:
             out.put(buf, server.own(setup.mark_again()))
         if self.begun:

@@ -135,6 +135,13 @@ class Heeding(ClientState):
         names = _reading.names_in(src[first:stop]) if flags & (SETS | PREPARES) else NO_NAMES
         return self._meet(flags, text, names, self.server.open, out, buf)
 
+    def heed_described(self, text: bytes, out: Outbox, buf: bytes) -> None:
+        """A statement of this text is described: what it executes must be there for that, too."""
+        assert self.server is not None
+        flags = self.marks[text] if self.marks is not None and text in self.marks else 0
+        if flags & PREPARES and self.statements is not None and self.server.status != FAILED:
+            self._lend(self.server, _reading.read(text), self.server.open, out, buf)
+
     def heed_unknown(self, flags: int, text: bytes) -> None:
         """Something is sent of which no more is known than that it may do this; `text` is where it begins."""
         assert self.server is not None
@@ -249,8 +256,12 @@ class Heeding(ClientState):
         listens = flags & LISTENS != 0 or (flags & ENDS != 0 and len(self.channels) > 0 and _reading.forgets(text))
         if listens and self._wishes(server, _reading.channels(said)):
             return True
+        if flags & PREPARES and flags & ENDS and server.ending() and _reading.deallocated(said):
+            # What is dropped is known when its turn is over, and only of one turn at a time.
+            self.verdict = WAIT
+            return True
         if flags & PREPARES and self.statements is not None and server.status != FAILED:
-            self._lend(server, said.executes + said.prepares, in_batch, out, buf)
+            self._lend(server, said, in_batch, out, buf)
         if flags & PREPARES and self.sql_flags & SEQUENCES and _reading.executes(text):
             asks = self.counts
         else:
@@ -272,15 +283,21 @@ class Heeding(ClientState):
             self.verdict = WISH
         return not left
 
-    def _lend(self, server: Server, names: tuple[bytes, ...], in_batch: bool, out: Outbox, buf: bytes) -> None:
-        """Let SQL find what the protocol has prepared under these names."""
+    def _lend(self, server: Server, said: Look, in_batch: bool, out: Outbox, buf: bytes) -> None:
+        """Let SQL find what the protocol has prepared under the names that it speaks of."""
         assert self.statements is not None
         prepared = server.prepared
+        server.lent_error = b""
+        dropped = _reading.deallocated(said)
         # A query may come in the middle of a batch: what was executed in that must not be committed before.
-        if in_batch or not server.executed:
-            for name in names:
-                if name in self.statements and prepared.borrowed.get(name) is not self.statements[name]:
-                    out.put(buf, prepared.lend(name, self.statements[name], in_batch))
+        names = said.executes + said.prepares if in_batch or not server.executed else ()
+        for name in dict.fromkeys(names):
+            if name not in self.statements:
+                continue
+            if said.executes.count(name) == dropped.count(name):
+                out.put(buf, prepared.lend_name(name, in_batch))
+            elif not prepared.lends(name, self.statements[name]):
+                out.put(buf, prepared.lend(name, self.statements[name], in_batch))
 
     def _suspect(self, flags: int, text: bytes, said: Look, names: tuple[str, ...] | None) -> None:
         """Have the server asked what the text, as far as it is known, will have done."""
@@ -310,8 +327,7 @@ class Heeding(ClientState):
         flags |= UNNAMED & self.rules.heeded if flags & SETS and names is None else self._vague(flags, text, said)
         if flags & PREPARES and flags & ENDS and self.statements is not None:
             for name in _reading.deallocated(said):
-                self.statements.pop(name, None)
-                self.server.prepared.taken_away(name)
+                self.server.prepared.drops(name, self.statements.pop(name, None))
         flags &= ~(SEQUENCES | WRITES)
         if self.counts and not setup.pins & SEQUENCES and self._counts_here():
             flags |= SEQUENCES

@@ -30,6 +30,7 @@ cdef class Owing:
     cdef public bint redefining
     cdef public str fault
     cdef public bytes last_error
+    cdef public bytes lent_error
     cdef public bint told
     cdef Py_ssize_t _need
     cdef int _kind

@@ -19,9 +19,10 @@ from .statements import Good
 class Owing:
     """The session on one server connection: what is owed (`replies`), `prepared` and `setup` there.
 
-    `changing`: the transaction has changed the catalogs; `redefining`: maybe also what sessions begin with. `unsent` is what it must be sent next, which nobody asked for;
-    `notes` are notifications that the client is to have ahead of the ReadyForQuery that ends a transaction, as from
-    PostgreSQL: libraries look for them there, and may not look for what came right behind before more does.
+    `changing`: the transaction has changed the catalogs; `redefining`: maybe also what sessions begin with. `unsent` is
+    what it must be sent next, which nobody asked for; `notes` are notifications that the client is to have ahead of the
+    ReadyForQuery that ends a transaction, as from PostgreSQL: libraries look for them there, and may not look for what
+    came right behind before more does. `lent_error` is why SQL won't find a statement that was to be there for it.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class Owing:
         "good",
         "keeps_ready",
         "last_error",
+        "lent_error",
         "notes",
         "open",
         "prepared",
@@ -79,6 +81,7 @@ class Owing:
         self.redefining = False
         self.fault = ""
         self.last_error = b""
+        self.lent_error = b""
         self.told = False
         self._need = 0
         self._kind = 0
@@ -144,7 +147,7 @@ class Owing:
     def abandon(self) -> bytes:
         """The client is gone between two messages: what to send so that the server comes to rest (maybe nothing)."""
         self.client = None
-        self.prepared.awaited = self.prepared.misfit = None
+        self.prepared.awaited = self.prepared.misfit = self.prepared.dropping = None
         sent = b""
         if self.copying:
             sent = messages.copy_fail("client disconnected")

@@ -11,6 +11,7 @@ cdef class Prepared:
     cdef public dict known
     cdef public bytes unnamed
     cdef public dict borrowed
+    cdef public list dropping
     cdef public tuple bound
     cdef public bint purge_next
     cdef public set purging
@@ -37,7 +38,12 @@ cdef class Prepared:
     cdef bytes collide(self, bytes name)
     cdef bytes _borrow(self, bytes name, object statement, bytes rest)
     cdef bytes _up_to_sync(self, bytes sent, bint in_batch)
-    cdef int taken_away(self, bytes name) except -1
+    cdef bytes lend(self, bytes name, object statement, bint in_batch)
+    cdef bytes lend_name(self, bytes name, bint in_batch)
+    cdef bint lends(self, bytes name, object statement) except -1
+    cdef int drops(self, bytes name, object statement) except -1
+    cdef int dropped(self) except -1
+    cdef int not_dropped(self, ClientState client) except -1
     cdef bytes give_back(self, bint in_batch)
     cdef int executed(self) except -1
     cdef bint stays(self, object statement) except -1
@@ -52,5 +58,6 @@ cdef class Prepared:
     @cython.locals(failed=int, entry=int, replies=Replies)
     cdef bint skipped(self, ClientState client) except -1
 
+    cdef void _unnamed_was(self, tuple before, ClientState client) except *
     cdef void _undo(self, int entry, tuple note, ClientState client) except *
     cdef int purged(self, ClientState client) except -1

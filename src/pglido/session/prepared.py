@@ -34,10 +34,10 @@ class Prepared:
 
     `known` has the shared ones, the least recently used first, with the beginning of the last Bind. `unnamed` is the
     very object that the client's state has (the rest of its Parse), so that identity tells whether it is the same.
-    `borrowed` has the client's own names for what PostgreSQL itself shall find, None where it may be gone. While a
-    DEALLOCATE ALL may be under way, `purging` has what was parsed since. After it, `former` has the client's names of
-    what is gone, till the turn ends. `bound` is the last portal of a statement of which nobody was told what it is, until
-    something else than a Describe of it follows.
+    `borrowed` has the client's own names for what PostgreSQL itself shall find, None where it may be gone; `dropping`
+    those that SQL under way drops, with what they stood for. While a DEALLOCATE ALL may be under way, `purging` has
+    what was parsed since. After it, `former` has the client's names of what is gone, till the turn ends. `bound` is the
+    last portal of a statement of which nobody was told what it is, until something else than a Describe of it follows.
     `describing` are the statements of owed Describes, with the client's name where it has just parsed or described it;
     `awaited` is the one whose answer is awaited before it is used, `misfit` the one of which it then said that it is
     another. Of those that are known, `unchecked` are not sure to be what clients were told: nobody has asked, or they
@@ -49,6 +49,7 @@ class Prepared:
         "borrowed",
         "bound",
         "describing",
+        "dropping",
         "former",
         "known",
         "misfit",
@@ -66,6 +67,7 @@ class Prepared:
         self.known: dict[Statement, bytes] = {}
         self.unnamed: bytes | None = None
         self.borrowed: dict[bytes, Statement | None] = {}
+        self.dropping: list[tuple[bytes, Statement | None]] | None = None
         self.bound: tuple[bytes, Statement] | None = None
         self.purge_next = False
         self.purging: set[Statement] | None = None
@@ -162,8 +164,16 @@ class Prepared:
         return self._borrow(name, None, messages.EMPTY_STATEMENT)
 
     def lend(self, name: bytes, statement: Statement, in_batch: bool) -> bytes:
-        """Messages after which `statement` goes by the client's own name, for SQL that speaks of it."""
+        """Messages after which `statement` goes by the client's own name, for SQL that executes it."""
         return self._up_to_sync(self._borrow(name, statement, statement.rest), in_batch)
+
+    def lend_name(self, name: bytes, in_batch: bool) -> bytes:
+        """Messages after which there is something of this name, for SQL to which it matters no more than that."""
+        return self._up_to_sync(self.collide(name), in_batch)
+
+    def lends(self, name: bytes, statement: Statement) -> bool:
+        """Is it sure that `statement` goes by that name already?"""
+        return self.borrowed.get(name) is statement and not self.replies.turns
 
     def _borrow(self, name: bytes, statement: Statement | None, rest: bytes) -> bytes:
         self.owe(CLOSING | SWALLOW, NOTHING)
@@ -178,10 +188,25 @@ class Prepared:
         self.replies.push(SYNCING | SWALLOW)
         return sent + messages.SYNC
 
-    def taken_away(self, name: bytes) -> None:
-        """SQL drops what goes by this name."""
+    def drops(self, name: bytes, statement: Statement | None) -> None:
+        """SQL is sent that drops what goes by this name; with the client that was `statement`."""
         if name in self.borrowed:
             self.borrowed[name] = None
+        if self.dropping is None:
+            self.dropping = []
+        self.dropping.append((name, statement))
+
+    def dropped(self) -> None:
+        """The server says that the next of those is dropped."""
+        if self.dropping:
+            del self.dropping[0]
+
+    def not_dropped(self, client: ClientState | None) -> None:
+        """The turn is over: what was not dropped till now is still there."""
+        dropping, self.dropping = self.dropping, None
+        for name, statement in dropping or ():
+            if client is not None and statement is not None and name not in (client.statements or {}):
+                client.put_statement(name, statement)
 
     def give_back(self, in_batch: bool) -> bytes:
         """The messages that close what `collide` and `lend` left behind."""
@@ -211,8 +236,10 @@ class Prepared:
         It does when a Parse or Close of that name is owed from before a Sync. Within one batch it does not: if the
         earlier message fails, the later one is not even read.
         """
-        if not self.notes or not self.replies.turns:
+        if not self.replies.turns:
             return False
+        if name in self.borrowed:
+            return True
         notes = iter(self.notes)
         owed = False
         for entry in self.replies.entries():
@@ -280,18 +307,25 @@ class Prepared:
             self._undo(entry, note, client)
         if failed & KIND == PARSING and undone[0][1][0] == b"":
             # This one was read, and has dropped the unnamed statement before it failed.
-            self.unnamed = None
-            if client is not None and not failed & SWALLOW:
-                client.unnamed = None
+            said: Before = undone[0][1][1]  # type: ignore[assignment]
+            self._unnamed_was((said[0] if failed & SWALLOW else None, None), client)
         return not replies.count
+
+    def _unnamed_was(self, before: Before, client: ClientState | None) -> None:
+        """The unnamed statement is again what it was; or that is what it was before a later turn makes it another."""
+        for at, (name, _) in enumerate(self.notes):
+            if name == b"":
+                self.notes[at] = (b"", before)
+                return
+        self.unnamed = before[1]
+        if client is not None:
+            client.unnamed = before[0]
 
     def _undo(self, entry: int, note: Note, client: ClientState | None) -> None:
         """An entry's message was not executed (see Note)."""
         name, promised = note
         if name == b"":
-            before, self.unnamed = promised  # type: ignore[misc]
-            if client is not None:
-                client.unnamed = before
+            self._unnamed_was(promised, client)  # type: ignore[arg-type]
         elif not isinstance(promised, Statement):
             return
         elif entry & KIND == PARSING:

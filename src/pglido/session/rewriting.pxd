@@ -10,7 +10,7 @@ cdef int BIND, CLOSE, DESCRIBE, IDLE, PARSE
 cdef int BINDING, CLOSING, DESCRIBING, FAKE, PARSING, STATEMENT, SWALLOW
 cdef bytes MISFIT
 cdef int PORTAL_KIND, NO_NAME
-cdef int TEMP, WAIT
+cdef int PREPARES, TEMP, WAIT
 cdef Py_ssize_t LONGEST, NAME_SIZE, SMALL, NAMES_FIRST, LONGEST_NAME
 
 cdef bint _begins_with_d(const unsigned char* src, Py_ssize_t at, Py_ssize_t stop) noexcept
@@ -45,7 +45,7 @@ cdef class Rewriting(Holding):
     cdef int _foresee(self, Prepared prepared, bytes rest) except -1
 
     @cython.locals(prepared=Prepared, fresh=bint)
-    cdef int _bring(self, Server server, bytes name, object statement, Outbox out, const unsigned char* buf) except -1
+    cdef int _bring(self, Server server, int kind, bytes name, object statement, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(server=Server, prepared=Prepared, rest=bytes, again=bint, size=Py_ssize_t, head=bytes, tail=bytes)
     cdef Py_ssize_t _use(self, int kind, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t first, Py_ssize_t end, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1

@@ -7,7 +7,7 @@ now; see `entries` for how the order of replies is kept, `prepared` for what a s
 from ..wire import messages
 from ..wire.codes import BIND, CLOSE, DESCRIBE, IDLE, PARSE
 from ..wire.letters import LONGEST_NAME
-from ..wire.sql import TEMP
+from ..wire.sql import PREPARES, TEMP
 from . import statements as _statements
 from .entries import BINDING, CLOSING, DESCRIBING, FAKE, PARSING, STATEMENT, SWALLOW
 from .holding import SMALL, Holding
@@ -60,8 +60,9 @@ class Rewriting(Holding):
         if kind == PARSE and not taken:
             statement = _statements.find(src[end + 1 : stop], self._dialect(None))
             if statement is not None and statement in self.rules.good:
-                if self.rules.heeded:
-                    self.mark(statement.rest)
+                if self.rules.heeded and self.mark(statement.rest) & PREPARES:
+                    # What it is depends on what goes by the name in it.
+                    return None
                 self.put_statement(name, statement)
                 self.owe_parse(name)
                 self.rules.counts.client_parses += 1
@@ -160,9 +161,8 @@ class Rewriting(Holding):
             prepared.name_unnamed(self, rest)
             return self.pass_on(src, at, have, have, out, buf)
         if self._taken(name, prepared):
-            out.put(buf, prepared.collide(name))
-            if name in self.settings.prepared_names:
-                server.setup.closed(name)
+            if self.statements is not None and name in self.statements:
+                out.put(buf, prepared.collide(name))
             prepared.owe(PARSING, NOTHING)
             return self.pass_on(src, at, have, have, out, buf)
         self.put_statement(name, statement)
@@ -245,7 +245,9 @@ class Rewriting(Holding):
             if again and not server.executed:
                 server.retry.begin(prepared.bind_head(statement, size), src[end : at + have], statement)
             return self._send_as(MISFIT, kind, DESCRIBING, src, at, first, end, have, total, out, buf)
-        self._bring(server, name, statement, out, buf)
+        if kind == DESCRIBE:
+            self.heed_described(rest, out, buf)
+        self._bring(server, kind, name, statement, out, buf)
         if prepared.awaited is not None:
             self.verdict = WAIT
             return 0
@@ -273,6 +275,8 @@ class Rewriting(Holding):
         rest = self.unnamed
         if kind == BIND and self.heed_bound(b"", rest, src, end + 1, at + have, out, buf):
             return 0
+        if kind == DESCRIBE and rest is not None:
+            self.heed_described(rest, out, buf)
         if server.prepared.unnamed is not rest:
             out.put(buf, server.prepared.renew_unnamed(rest))
         if kind == BIND and rest is not None:
@@ -284,10 +288,10 @@ class Rewriting(Holding):
         if _begins_with_d(rest, 0, len(rest)) and _statements.purges(rest):
             prepared.purge_next = True
 
-    def _bring(self, server: Server, name: bytes, statement: Statement, out: Outbox, buf: bytes) -> None:
+    def _bring(self, server: Server, kind: int, name: bytes, statement: Statement, out: Outbox, buf: bytes) -> None:
         """See that the server has the client's statement; `awaited` where it is to say first whether it is the same."""
         prepared = server.prepared
-        fresh = self.unparsed is not None and name in self.unparsed
+        fresh = (self.unparsed is not None and name in self.unparsed) or (kind == DESCRIBE and not statement.lasts)
         if fresh or not prepared.has(statement, self.rules.max_statements):
             known_as = name if fresh else None
             self.rules.counts.server_parses += 1

@@ -21,6 +21,7 @@ from ..wire.codes import (
     READY_FOR_QUERY,
     ROW_DESCRIPTION,
 )
+from ..wire.sql import TEMP
 from . import defaults as _defaults
 from . import settings as _settings
 from . import statements as _statements
@@ -55,6 +56,7 @@ ANSWERS = bytes(_ANSWERS)
 
 # Tags of commands that take back what was set or prepared, and the sizes of their CommandComplete.
 RESET = b"RESET\0"
+DEALLOCATE = b"DEALLOCATE\0"
 DISCARD_ALL = b"DISCARD ALL\0"
 DEALLOCATE_ALL = b"DEALLOCATE ALL\0"
 # The first two letters of the tags of ALTER, CREATE and DROP: after them a text may mean something else.
@@ -62,6 +64,7 @@ A, C, D, L, R = map(ord, "ACDLR")
 # How much is awaited of a CommandComplete, for these letters.
 TAG_FIRST = 7
 RESET_SIZE = 4 + len(RESET)
+DROP_SIZE = 4 + len(DEALLOCATE)
 DISCARD_SIZE = 4 + len(DISCARD_ALL)
 DEALLOCATE_SIZE = 4 + len(DEALLOCATE_ALL)
 
@@ -196,6 +199,8 @@ class Server(Owing):
                 self._goal = min(total, TAG_FIRST)
                 return 0
             looked = size in (RESET_SIZE, DISCARD_SIZE, DEALLOCATE_SIZE)
+            if size == DROP_SIZE and self.prepared.dropping is not None:
+                looked = True
             if total >= TAG_FIRST and changes(src[at + 5], src[at + 6]):
                 looked = True
         elif kind == DATA_ROW:
@@ -265,6 +270,10 @@ class Server(Owing):
             return self._parameter(body, drop, out, buf)
         if kind == ERROR_RESPONSE:
             self._error(body, head)
+            if head == PARSING | SWALLOW and self.replies.head == SYNCING | SWALLOW and body is not self.last_error:
+                # Of a statement that was lent, in a turn of its own: the client hears of it when SQL looks for that.
+                self.lent_error = body
+                return True
             if self.retry.due:
                 # Its Sync is on its way, and what that answers isn't the client's either.
                 self.replies.pop()
@@ -275,6 +284,10 @@ class Server(Owing):
                 self.worn = True
             if not drop and MISFIT in body and b"\0C26000\0" in body:
                 out.put(buf, messages.message(ERROR_RESPONSE, CHANGED))
+                return True
+            if not drop and self.lent_error and (b"\0C26000\0" in body or b"\0C25P02\0" in body):
+                body, self.lent_error = self.lent_error, b""
+                out.put(buf, messages.message(ERROR_RESPONSE, body))
                 return True
             if not drop and PREFIX in body:
                 out.put(buf, messages.message(ERROR_RESPONSE, self._own_names(body)))
@@ -293,10 +306,15 @@ class Server(Owing):
             self._described(body, head)
         elif body in (RESET, DISCARD_ALL, DEALLOCATE_ALL):
             self._command_done(body, drop)
+        elif body == DEALLOCATE:
+            if not drop:
+                self.prepared.dropped()
         elif body.startswith(CHANGING):
             # Now for this client, and for the others when it is committed.
             self.changing = True
             _statements.renew()
+            if self.setup.suspect & TEMP and body.startswith(b"CREATE "):
+                self.setup.temp_appears()
         return drop
 
     def _described(self, columns: bytes, head: int) -> None:
@@ -334,6 +352,9 @@ class Server(Owing):
                 self.unsent = self.retry.again(self.prepared, self.client)
         if not drop:
             self.turns += 1
+            self.lent_error = b""
+            if self.prepared.dropping is not None:
+                self.prepared.not_dropped(self.client)
             if self.notes is not None and status == IDLE:
                 out.put(buf, bytes(self.notes))
                 self.notes = None

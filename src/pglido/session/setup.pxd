@@ -23,8 +23,11 @@ cdef class Setup:
     cdef public Functions functions
     cdef public bint heard
     cdef public bint needs_mark
+    cdef public bint stale_plans
     cdef public long long counter
     cdef public long long number
+    cdef bint _has_temp
+    cdef bint _had_temp
     cdef bint _brought
     cdef bint _marked
     cdef int _doubt
@@ -46,6 +49,8 @@ cdef class Setup:
     cdef int unlistens(self) except -1
     cdef bytes mark_again(self)
     cdef bytes forget_sequences(self)
+    cdef int temp_appears(self) except -1
+    cdef bytes forget_plans(self)
     cdef bytes _try(self, bytes sql)
     cpdef bytes question(self)
     cdef int _hear(self, frozenset there, ClientState client) except -1

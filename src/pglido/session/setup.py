@@ -55,13 +55,16 @@ class Setup:
     the statement that was suspected first. `defining`: functions may do other things than was known; `deciding`: the
     client must not go on before the question is answered; `heard`: what it listens to may be another now. `coming` is
     where the queries under way lead. `counter` is the number of the client that sequences were advanced for last.
-    `needs_mark`: what tells of a commit (see `bring`) may have been taken away.
+    `needs_mark`: what tells of a commit (see `bring`) may have been taken away; `stale_plans`: some were made before
+    the client's first temporary object here.
     """
 
     __slots__ = (
         "_asked",
         "_brought",
         "_doubt",
+        "_had_temp",
+        "_has_temp",
         "_marked",
         "_queries",
         "_reports",
@@ -85,6 +88,7 @@ class Setup:
         "replies",
         "resetting",
         "settings",
+        "stale_plans",
         "suspect",
     )
 
@@ -106,8 +110,11 @@ class Setup:
         self.functions: Functions | None = None
         self.heard = False
         self.needs_mark = False
+        self.stale_plans = False
         self.counter = 0
         self.number = next(NUMBERS)
+        self._has_temp = False
+        self._had_temp = False
         self._brought = False
         self._marked = False
         self._doubt = 0
@@ -237,6 +244,22 @@ class Setup:
         self.counter = 0
         return self._try(b"DISCARD SEQUENCES")
 
+    def temp_appears(self) -> None:
+        """There is a temporary object, which may stand in front of what a plan made before is about.
+
+        A session's first one makes PostgreSQL plan anew, for the search path is another then; not so where others had
+        temporary objects before.
+        """
+        if not self._has_temp:
+            self._has_temp = True
+            self.stale_plans = self._had_temp
+            self._had_temp = True
+
+    def forget_plans(self) -> bytes:
+        """The message after which all statements are planned anew; its answers end here."""
+        self.stale_plans = False
+        return self._try(b"DISCARD PLANS")
+
     def _try(self, sql: bytes) -> bytes:
         """The message with a query whose answers end here, an error among them."""
         self.replies.push(TRYING | SWALLOW)
@@ -270,6 +293,10 @@ class Setup:
         for flag in (TEMP, HOLD, LOCKS):
             if found[flag]:
                 pins |= flag
+        if found[TEMP]:
+            self.temp_appears()
+        elif flags & TEMP:
+            self._has_temp = False
         values, prepared = self.settings.values, self.settings.prepared
         if flags & SETS:
             values = self._values(answer, exact)
@@ -357,7 +384,7 @@ class Setup:
         """All was discarded; what there is of functions is still to be asked."""
         self.suspect &= DEFINES
         self.pins = self._doubt = 0
-        self.heard = self._brought = self._marked = self.needs_mark = False
+        self.heard = self._brought = self._marked = self.needs_mark = self._has_temp = False
         self.counter = 0
         self.names = set()
         self.exact = True

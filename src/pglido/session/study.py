@@ -49,7 +49,8 @@ PLACE = f"""(SELECT d.oid::pg_catalog.text OPERATOR(pg_catalog.||) ' '::pg_catal
       OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8::pg_catalog.text
     FROM pg_catalog.pg_database d WHERE d.datname {EQUALS} pg_catalog.current_database())"""
 # What sessions of this database begin with (ALTER DATABASE ... SET, ALTER ROLE ... SET): other after each change.
-DEFAULTS = f"""(SELECT pg_catalog.concat(pg_catalog.count(*), ' ', pg_catalog.sum(s.xmin::pg_catalog.text::pg_catalog.int8))
+DEFAULTS = f"""(SELECT
+      pg_catalog.concat(pg_catalog.count(*), ' ', pg_catalog.sum(s.xmin::pg_catalog.text::pg_catalog.int8))
     FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_database d ON d.oid {EQUALS} s.setdatabase
     WHERE s.setdatabase {EQUALS} 0::pg_catalog.oid OR d.datname {EQUALS} pg_catalog.current_database())"""
 # Functions call others, which is told by their names. Rows that are written meet triggers, defaults, checks, rules and

@@ -17,28 +17,30 @@ PATIENCE = 5.0
 
 
 class Departures:
-    """The databases of servers that are to be left now, and until when."""
+    """The databases of servers that are to be left now, until when, and the pool of the client who wants it."""
 
     def __init__(self, host: "Host") -> None:
         self.host = host
-        self._until: dict[tuple[tuple[Place, ...], str], float] = {}
+        self._until: dict[tuple[tuple[Place, ...], str], tuple[float, LivePool | None]] = {}
 
-    def begin(self, hosts: tuple[Place, ...], databases: tuple[str, ...]) -> None:
-        """These are to be left from now on."""
+    def begin(self, hosts: tuple[Place, ...], databases: tuple[str, ...], own: "LivePool | None" = None) -> None:
+        """These are to be left from now on; `own` is the pool of who wants it, where that is in this worker."""
         until = time.monotonic() + PATIENCE
         for database in databases:
-            self._until[hosts, database] = until
+            self._until[hosts, database] = until, own
         self._leave()
 
     def look(self, now: float) -> None:
         """Time has passed: clients may have left meanwhile."""
         if self._until:
-            self._until = {place: until for place, until in self._until.items() if now < until}
+            self._until = {place: wanted for place, wanted in self._until.items() if now < wanted[0]}
             self._leave()
 
     def _leave(self) -> None:
         for live in list(self.host.pools.values()):
-            if (live.settings.hosts, live.settings.dbname) in self._until and not live.policy.clients:
+            wanted = self._until.get((live.settings.hosts, live.settings.dbname))
+            # Who copies the database that it is in is not in its own way.
+            if wanted is not None and live.policy.clients == (wanted[1] is live):
                 self._close(live)
 
     def _close(self, live: "LivePool") -> None:

@@ -379,7 +379,7 @@ class Worker:
         assert guest.live is not None
         hosts = guest.live.settings.hosts
         databases = tuple([name.decode("utf-8", "replace") for name in guest.session.vacates])
-        self.departures.begin(hosts, databases)
+        self.departures.begin(hosts, databases, guest.live)
         self.channel.post(ipc.Vacate(hosts, databases))
         return True
 

@@ -138,11 +138,15 @@ def test_closing_what_there_is_not_is_for_the_server_to_answer(talk: Talk) -> No
 def test_portals_go_through(talk: Talk) -> None:
     known = prepare(talk)
     talk.client >> bind("s", portal="p") + describe("p", "P") + execute("p", 1) + close("p", "P") + SYNC
-    talk.server << bind(known, portal="p") + describe("p", "P") + execute("p", 1) + close("p", "P") + SYNC
-    answer = BOUND + NO_DATA + message("s") + CLOSED + ready()
-    talk.server >> answer
-    talk.client << answer
+    # Of the statement nobody was told what it is: the server is asked, once.
+    asked = bind(known, portal="p") + describe(known) + describe("p", "P")
+    talk.server << asked + execute("p", 1) + close("p", "P") + SYNC
+    answer = NO_DATA + message("s") + CLOSED + ready()
+    talk.server >> BOUND + types() + NO_DATA + answer
+    talk.client << BOUND + answer
     assert talk.client.server is None
+    talk.client >> bind("s", portal="p") + describe("p", "P") + SYNC
+    talk.server << bind(known, portal="p") + describe("p", "P") + SYNC
 
 
 # What clients were told of a statement.
