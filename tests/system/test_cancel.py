@@ -1,6 +1,9 @@
 """Cancel reaches the client's own query, by any worker, and never another's."""
 
+import os
+import signal
 import struct
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -133,6 +136,30 @@ def test_late_cancel_never_hits_the_next_client(pooler: MakePooler) -> None:
         assert sent.result() > 20
         assert own.result() > 0, "no cancel ever hit: the test shows nothing"
         assert asked > 20
+
+
+@pytest.mark.parametrize("keeps", ["BEGIN", "CREATE TEMP TABLE kept ()", "SELECT pg_advisory_lock(1)"])
+def test_what_is_asked_once_the_cancel_is_over_is_not_hit(
+    keeps: str, pooler: MakePooler, own_cluster: Cluster
+) -> None:
+    """Drivers wait till the connection of their CancelRequest is closed."""
+    pool = pooler(own_cluster, default_pool_size=4, workers=2)
+    for _ in range(4):
+        wire = pool.wire()
+        wire.run(keeps.replace("lock(1)", f"lock({wire.pid})"))
+        wire.send(m.query("SELECT pg_sleep(0.1)"))
+        with pool.dial() as other:
+            # The server is slow to take the request in.
+            os.kill(own_cluster.server.pid, signal.SIGSTOP)
+            again = threading.Timer(0.3, os.kill, (own_cluster.server.pid, signal.SIGCONT))
+            again.start()
+            other.send(m.cancel_request(wire.pid, wire.key))
+            assert other.ends()
+        again.join()
+        wire.until()
+        assert kinds(wire.ask("SELECT pg_sleep(0.1)")) == "TDCZ"
+        wire.run("ROLLBACK")
+        wire.bye()
 
 
 def test_cancel_leaves_the_pool_as_it_was(pooler: MakePooler, cluster: Cluster) -> None:

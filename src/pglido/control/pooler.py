@@ -246,7 +246,7 @@ class Pooler:
         self._carry_out(self.broker.kept(worker, message.pool, time.monotonic()))
 
     def _cancel(self, worker: int, message: CancelAt, fds: tuple[int, ...]) -> None:
-        self.supervisor.tell(message.worker, CancelHere(message.pid, message.key))
+        self.supervisor.tell(message.worker, CancelHere(message.pid, message.key), fds)
 
     def _pins(self, pool: PoolKey, worker: int) -> int:
         return self.board.part(pins_of(pool), worker)

@@ -73,11 +73,11 @@ class Channel(Generic[In]):
         The receiving side learns of the end from `receive`; a poster need not.
         """
         if self._dead is not None:
-            _close_all(fds)
+            close_all(fds)
             return
         body = self._encoder.encode(message)
         if len(body) > MAX_BODY or len(fds) > MAX_FDS or self._queued > MAX_QUEUED:
-            _close_all(fds)
+            close_all(fds)
             what = f"{type(message).__name__} of {len(body)} bytes, {self._queued} queued"
             self._die(ChannelBroken(what))
             return
@@ -140,7 +140,7 @@ class Channel(Generic[In]):
         try:
             return self._decoder.decode(body), fds
         except msgspec.MsgspecError as error:
-            _close_all(fds)
+            close_all(fds)
             self._die(ChannelBroken(f"undecodable message: {error}"))
             return None
 
@@ -192,7 +192,7 @@ class Channel(Generic[In]):
                 # after that.
                 self._fail_writing(error)
                 return
-            _close_all(fds)
+            close_all(fds)
             self._queued -= sent
             if sent == len(frame):
                 self._out.popleft()
@@ -229,7 +229,7 @@ class Channel(Generic[In]):
             _set(self._drained)
             self._drained = None
         for _, fds in self._out:
-            _close_all(fds)
+            close_all(fds)
         self._out.clear()
         self._queued = 0
         if isinstance(reason, ChannelBroken):
@@ -238,7 +238,7 @@ class Channel(Generic[In]):
 
     def _forget(self) -> None:
         """Drop what has been read and not been received."""
-        _close_all(self._in_fds)
+        close_all(self._in_fds)
         self._in_fds.clear()
         self._in.clear()
 
@@ -248,6 +248,7 @@ def _set(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _close_all(fds: Sequence[int] | deque[int]) -> None:
+def close_all(fds: Sequence[int] | deque[int]) -> None:
+    """Close these descriptors."""
     for fd in fds:
         os.close(fd)

@@ -106,7 +106,7 @@ class Kept(Message, frozen=True):
 
 class CancelAt(Message, frozen=True):
     """A CancelRequest reached the wrong worker; `worker` is the index its pid names. Passed on as
-    `CancelHere`.
+    `CancelHere`, with a descriptor of the connection that it came by.
     """
 
     worker: int
@@ -187,7 +187,7 @@ class Recall(Message, frozen=True):
 
 class CancelHere(Message, frozen=True):
     """A CancelRequest for one of your clients, from another worker. Wrong keys are ignored, as PostgreSQL
-    does.
+    does. The descriptor that comes along is to be closed when the server has it.
     """
 
     pid: int

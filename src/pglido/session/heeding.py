@@ -260,7 +260,8 @@ class Heeding(ClientState):
             # What is dropped is known when its turn is over, and only of one turn at a time.
             self.verdict = WAIT
             return True
-        if flags & PREPARES and self.statements is not None and server.status != FAILED:
+        # With a turn to end, what the server said last is not what it will have said.
+        if flags & PREPARES and self.statements is not None and (server.status != FAILED or server.ending()):
             self._lend(server, said, in_batch, out, buf)
         if flags & PREPARES and self.sql_flags & SEQUENCES and _reading.executes(text):
             asks = self.counts

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import ssl
 import struct
 from collections.abc import Coroutine
@@ -120,7 +121,7 @@ async def _enter(host: Host, guest: Guest, stream: Stream) -> None:
         return
     code, packet = await _packet(stream)
     if code == codes.CANCEL_REQUEST:
-        host.outside.cancel_request(int.from_bytes(packet[8:12], "big", signed=True), packet[12:])
+        host.outside.cancel_request(int.from_bytes(packet[8:12], "big", signed=True), packet[12:], os.dup(guest.fd))
         raise Leave
     start = host.outside.porch.read(packet, code, host.outside.ignored)
     guest.user = start.user

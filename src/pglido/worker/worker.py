@@ -7,7 +7,7 @@ import selectors
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from hmac import compare_digest
 from typing import Any
@@ -24,7 +24,7 @@ from ..io.tls import TlsFiles, accepting
 from ..io.visit import Visit
 from ..ipc import messages as ipc
 from ..ipc.board import Board, Column
-from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
+from ..ipc.channel import Channel, ChannelBroken, ChannelClosed, close_all
 from ..pool.pool import Plan, Slot, Verb
 from ..session import defaults as _defaults
 from ..session import statements as _statements
@@ -134,11 +134,12 @@ class Worker:
 
     async def listen_to_control(self) -> None:
         """Do what the control process says; without it, stop."""
+        fds: Sequence[int] = ()
         handlers: dict[type[Any], Any] = {
             ipc.Configure: self.on_configure,
             ipc.Grant: self.on_grant,
             ipc.Recall: self.on_recall,
-            ipc.CancelHere: lambda m: self.cancel_here(m.pid, m.key),
+            ipc.CancelHere: lambda m: self.cancel_here(m.pid, m.key, fds),
             ipc.Vacate: lambda m: self.departures.begin(m.hosts, m.databases),
             ipc.Ask: lambda m: self.channel.post(ipc.Answer(m.ask_id, report.answer(self, m.what))),
             ipc.Drain: self.on_drain,
@@ -147,8 +148,8 @@ class Worker:
         try:
             while True:
                 message, fds = await self.channel.receive()
-                for fd in fds:
-                    os.close(fd)
+                if not isinstance(message, ipc.CancelHere):
+                    close_all(fds)
                 try:
                     handlers[type(message)](message)
                 except Exception:
@@ -322,36 +323,48 @@ class Worker:
 
     # Cancel.
 
-    def cancel_request(self, pid: int, key: bytes) -> None:
-        """A CancelRequest came in: for a client of this worker, or of another."""
+    def cancel_request(self, pid: int, key: bytes, fd: int) -> None:
+        """A CancelRequest came in by the connection `fd`: for a client of this worker, or of another."""
         worker = (pid >> SERIAL_BITS) - 1
-        if worker == self.index:
-            self.cancel_here(pid, key)
-        elif 0 <= worker < self.workers:
-            self.channel.post(ipc.CancelAt(worker, pid, key))
+        if 0 <= worker < self.workers and worker != self.index:
+            self.channel.post(ipc.CancelAt(worker, pid, key), [fd])
+        else:
+            self.cancel_here(pid, key, [fd])
 
-    def cancel_here(self, pid: int, key: bytes) -> None:
-        """Cancel what the client with this key is doing; a wrong key does nothing, as in PostgreSQL."""
+    def cancel_here(self, pid: int, key: bytes, fds: Sequence[int]) -> None:
+        """Cancel what the client with this key is doing; a wrong key does nothing, as in PostgreSQL.
+
+        Of the connection that the request came by `fds` are closed once the server has it: by that clients tell that
+        what they ask next can't be hit.
+        """
+        guest = self._guest_of(pid, key)
+        under_way = None if guest is None else self.cancel_guest(guest)
+        if under_way is None:
+            close_all(fds)
+        else:
+            under_way.add_done_callback(lambda _: close_all(fds))
+
+    def _guest_of(self, pid: int, key: bytes) -> Guest | None:
         if not 4 <= len(key) <= 64:
-            return
+            return None
         for serial in range(pid & SERIAL_MASK, self.host.serial + 1, SERIAL_MASK + 1):
-            guest = self.host.guests.get(serial)
-            if guest is None or not compare_digest(cancel_key(serial, len(key)), key):
-                continue
-            self.cancel_guest(guest)
+            if serial in self.host.guests and compare_digest(cancel_key(serial, len(key)), key):
+                return self.host.guests[serial]
+        return None
 
-    def cancel_guest(self, guest: Guest) -> None:
-        """Cancel what a client has asked for: also if that is still to begin."""
+    def cancel_guest(self, guest: Guest) -> "asyncio.Task[None] | None":
+        """Cancel what a client has asked for, also if that is still to begin; None where nothing is under way now."""
         backend = guest.server
         if guest.ticket is not None:
             guest.cancel_wanted = True
         elif isinstance(guest.peer, Backend):
-            self.cancel(guest.peer)
+            return self.cancel(guest.peer)
         elif backend is not None and backend.session.adopting():
             # Not the settings in front of the client's query.
             self.cancel_soon(guest)
         elif backend is not None and backend.session.replies.head:
-            self.cancel(backend)
+            return self.cancel(backend)
+        return None
 
     def cancel_soon(self, guest: Guest) -> None:
         """Cancel what a client has asked for once the server has surely read it: what comes before is ignored."""
@@ -362,13 +375,13 @@ class Worker:
         if guest.asked == asked:
             self.cancel_guest(guest)
 
-    def cancel(self, backend: Backend) -> None:
+    def cancel(self, backend: Backend) -> "asyncio.Task[None] | None":
         """Cancel what a server is doing, if it still does it when it can be told."""
         if not backend.pid:
-            return
+            return None
         # From now on, not from when the task starts, nobody else gets this server.
         backend.cancels += 1
-        self.host.spawn(send_cancel(self.host, backend))
+        return self.host.spawn(send_cancel(self.host, backend))
 
     # What clients want before they go on.
 
