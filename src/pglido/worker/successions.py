@@ -1,5 +1,6 @@
 """Servers that logged in before what sessions begin with was changed are replaced (see `session.defaults`)."""
 
+import time
 from typing import TYPE_CHECKING
 
 from ..session import defaults as _defaults
@@ -8,19 +9,26 @@ if TYPE_CHECKING:
     from .host import Host
 
 
+# Seconds between two replacements of all servers: who makes many roles makes many changes.
+PAUSE = 1.0
+
+
 class Successions:
     """Those of one worker: `look` whenever a client logs in, which must meet none, and from time to time."""
 
     def __init__(self, host: "Host") -> None:
         self.host = host
         self._seen = _defaults.count()
+        self._not_before = 0.0
 
     def look(self) -> None:
         """Replace all servers if there was a change: idle ones now, busy ones when they are freed."""
         changes = _defaults.count()
-        if changes == self._seen:
+        now = time.monotonic()
+        if changes == self._seen or now < self._not_before:
             return
         self._seen = changes
+        self._not_before = now + PAUSE
         for live in list(self.host.pools.values()):
             live.forget_profiles()
             # What it is now is no change to who learns of it later.
