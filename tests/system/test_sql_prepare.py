@@ -95,6 +95,10 @@ STORIES: dict[str, list[Step]] = {
     "described by what it executes": [parse("t", "SELECT 1 AS one, 2 AS two"), parse("e", "EXECUTE t"), describe("e"),
                                       bound("e"), describe("e"), bound("e"), parse("", "EXECUTE t"), describe(""),
                                       bound("")],
+    "dropped twice at once": [parse("s", "SELECT 1"), "DEALLOCATE ALL; DEALLOCATE s", bound("s"),
+                              parse("s", "SELECT 2"), bound("s")],
+    "dropped by a statement that was described": [parse("s", "SELECT 1"), parse("d", "DEALLOCATE s"), describe("d"),
+                                                  bound("d"), bound("s")],
     "sql keeps its name in one write": ["PREPARE s AS SELECT 5", parse("s", "SELECT 6") + bound("s"), bound("s"),
                                         "BEGIN; SAVEPOINT a", parse("s", "SELECT 6"), "ROLLBACK TO a", bound("s"),
                                         "EXECUTE s", "ROLLBACK"],
@@ -226,8 +230,8 @@ def test_its_table_is_gone(pool: Pooler, cluster: Cluster) -> None:
         cluster.admin("DROP TABLE going")
         if number:
             other.run("BEGIN; SELECT 1") if pool.pool()["sv_idle"] > 1 else None
-        for step in ("EXECUTE s", "BEGIN", "EXECUTE s", "ROLLBACK", "EXECUTE nothing", "PREPARE s AS SELECT 1",
-                     "DEALLOCATE s", "EXECUTE s"):  # fmt: skip
+        for step in ("EXECUTE s", "BEGIN", "EXECUTE s", "ROLLBACK", "EXECUTE nothing", "DEALLOCATE nothing; EXECUTE s",
+                     "PREPARE s AS SELECT 1", "DEALLOCATE s", "EXECUTE s"):  # fmt: skip
             assert said(client, step) == said(direct, step), step
 
 

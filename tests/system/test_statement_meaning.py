@@ -146,9 +146,15 @@ TELL = """CREATE OR REPLACE FUNCTION tell() RETURNS text LANGUAGE plpgsql AS
 
 @pytest.mark.parametrize("block", [False, True], ids=["alone", "in-a-block"])
 @pytest.mark.parametrize("way", ["protocol", "sql", "function"])
+@pytest.mark.parametrize(
+    "made",
+    ["CREATE TEMP TABLE meant (v text)", "CREATE TEMP TABLE meant AS SELECT 'x'", "SELECT 'x' INTO TEMP meant"],
+    ids=["table", "table-as", "select-into"],
+)
 def test_temporary_table_stands_in_front_of_what_was_planned(
-    way: str, block: bool, pool: Pooler, direct: Wire
+    made: str, way: str, block: bool, pool: Pooler, direct: Wire
 ) -> None:
+    made = made.replace("'x'", "'temporary'::text AS v")
     direct.run(f"ALTER TABLE meant ALTER v TYPE text; INSERT INTO meant VALUES ('permanent'); {TELL}")
     # In a process that has had temporary objects before, PostgreSQL sees no reason to plan anew.
     before = [pool.wire(), pool.wire()]
@@ -165,8 +171,9 @@ def test_temporary_table_stands_in_front_of_what_was_planned(
         wire.run(f"PREPARE s AS {SELECT}")
     for there in ("permanent", "temporary"):
         if there == "temporary":
-            wire.run("CREATE TEMP TABLE meant (v text)")
-            wire.run("INSERT INTO meant VALUES ('temporary')")
+            wire.run(made)
+            if "AS v" not in made:
+                wire.run("INSERT INTO meant VALUES ('temporary')")
         if way == "protocol":
             assert rows_in(bound(wire)) == [[there.encode()]]
         else:
@@ -174,6 +181,24 @@ def test_temporary_table_stands_in_front_of_what_was_planned(
     if block:
         wire.run("ROLLBACK")
     direct.run("DROP FUNCTION tell")
+
+
+def test_temporary_table_made_in_the_same_write(pool: Pooler, direct: Wire) -> None:
+    for _ in range(2):
+        wire = pool.wire()
+        assert kinds(say(wire, m.parse("s", INSERT))) == "1Z"
+        wire.send(m.query("CREATE TEMP TABLE meant (v int)"), m.bind("", "s", "7"), m.execute(), m.SYNC)
+        assert kinds(wire.until("Z", 2)) == "CZ2CZ"
+        assert wire.one("SELECT v FROM pg_temp.meant") == "7"
+        wire.bye()
+    assert direct.run("SELECT * FROM meant") == []
+
+
+def test_portal_of_a_statement_that_had_to_make_room(pooler: MakePooler) -> None:
+    wire = pooler(max_prepared_statements=2).wire()
+    assert kinds(say(wire, m.parse("s", "SELECT 1"))) == "1Z"
+    room = [m.parse(f"more{number}", f"SELECT {number}") for number in range(3)]
+    assert kinds(say(wire, m.bind("", "s"), *room, m.describe_portal(), m.execute())) == "2111TDCZ"
 
 
 # What ends, or follows, between the Bind of a portal and the Describe of another that bears its name.

@@ -171,12 +171,12 @@ def test_no_number_of_a_transaction_is_none(said: dict[str, Any]) -> None:
     known = {"place": "5 1", "horizon": "7", "bearers": 0}
     functions.learn(SAID | known)
     assert functions.since == study.Since("5 1", "7", (), 0)
-    functions.learn({"horizon": "8", "defaults": "0 "})
+    functions.learn({"place": "5 1", "horizon": "8", "defaults": "0 "})
     assert functions.since == study.Since("5 1", "8", (), 0)
     if said.keys() == {"horizon"}:
-        functions.learn(said | {"defaults": "0 "})
+        functions.learn(said | {"place": "5 1", "defaults": "0 "})
         assert functions.since is None
     functions.learn(SAID | known | said)
     assert functions.since is None
-    functions.learn({"horizon": "8", "defaults": "0 "})
+    functions.learn({"place": "5 1", "horizon": "8", "defaults": "0 "})
     assert functions.since is None

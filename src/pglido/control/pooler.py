@@ -25,6 +25,7 @@ from ..ipc.messages import (
     Ask,
     CancelAt,
     CancelHere,
+    CancelOver,
     Configure,
     Console,
     Grant,
@@ -94,6 +95,7 @@ class Pooler:
             Return: self._return,
             Kept: self._kept,
             CancelAt: self._cancel,
+            CancelOver: self._cancel_over,
             Vacate: self._vacate,
             Console: self._console,
             Answer: self._answer,
@@ -246,7 +248,10 @@ class Pooler:
         self._carry_out(self.broker.kept(worker, message.pool, time.monotonic()))
 
     def _cancel(self, worker: int, message: CancelAt, fds: tuple[int, ...]) -> None:
-        self.supervisor.tell(message.worker, CancelHere(message.pid, message.key), fds)
+        self.supervisor.tell(message.worker, CancelHere(message.pid, message.key, worker, message.number))
+
+    def _cancel_over(self, worker: int, message: CancelOver, fds: tuple[int, ...]) -> None:
+        self.supervisor.tell(message.worker, message)
 
     def _pins(self, pool: PoolKey, worker: int) -> int:
         return self.board.part(pins_of(pool), worker)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..ipc.board import Board, Column
-from ..ipc.channel import Channel, ChannelBroken, ChannelClosed, close_all
+from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
 from ..ipc.messages import (
     CANNOT_BOOT,
     TO_CONTROL,
@@ -116,12 +116,10 @@ class Supervisor:
         """No worker will be restarted."""
         return self._ending.is_set()
 
-    def tell(self, index: int, message: Message, fds: Sequence[int] = ()) -> None:
-        """Post a message to a worker, with descriptors that are ours no more; lost when it does not run."""
+    def tell(self, index: int, message: Message) -> None:
+        """Post a message to a worker; lost when it does not run."""
         if 0 <= index < len(self.workers) and (channel := self.workers[index].channel) is not None:
-            channel.post(message, fds)
-        else:
-            close_all(fds)
+            channel.post(message)
 
     def tell_all(self, message: Message) -> None:
         """Post a message to all workers."""

@@ -41,7 +41,7 @@ class Column(enum.IntEnum):
     DEFAULTS = 7  # how often a worker learnt that sessions begin with something else (see `session.defaults`)
 
 
-KEPT = (Column.CRASHES,)
+KEPT = (Column.CRASHES, Column.DOUBTS, Column.DEFAULTS)
 
 
 def pins_of(pool: tuple[str, str]) -> str:

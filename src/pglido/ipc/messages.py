@@ -106,12 +106,22 @@ class Kept(Message, frozen=True):
 
 class CancelAt(Message, frozen=True):
     """A CancelRequest reached the wrong worker; `worker` is the index its pid names. Passed on as
-    `CancelHere`, with a descriptor of the connection that it came by.
+    `CancelHere`. The `number` is for the answer, `CancelOver`.
     """
 
     worker: int
     pid: int
     key: bytes
+    number: int = 0
+
+
+class CancelOver(Message, frozen=True):
+    """The server has the request that `worker` knows by this number, or there was nothing to cancel. Passed on
+    to that worker as it is.
+    """
+
+    worker: int
+    number: int
 
 
 class Vacate(Message, frozen=True):
@@ -186,12 +196,14 @@ class Recall(Message, frozen=True):
 
 
 class CancelHere(Message, frozen=True):
-    """A CancelRequest for one of your clients, from another worker. Wrong keys are ignored, as PostgreSQL
-    does. The descriptor that comes along is to be closed when the server has it.
+    """A CancelRequest for one of your clients, from another worker (`sender`). Wrong keys are ignored, as
+    PostgreSQL does. To be answered with `CancelOver`.
     """
 
     pid: int
     key: bytes
+    sender: int = -1
+    number: int = 0
 
 
 class Ask(Message, frozen=True):
@@ -219,8 +231,8 @@ class Stop(Message, frozen=True):
     """Exit 0 now: clients get 57P01 if that takes no waiting."""
 
 
-ToControl = Ready | Failed | Want | Return | Kept | CancelAt | Vacate | Console | Answer
-ToWorker = Configure | Grant | Recall | CancelHere | Vacate | Ask | Drain | Stop
+ToControl = Ready | Failed | Want | Return | Kept | CancelAt | CancelOver | Vacate | Console | Answer
+ToWorker = Configure | Grant | Recall | CancelHere | CancelOver | Vacate | Ask | Drain | Stop
 
 TO_CONTROL: msgspec.msgpack.Decoder[ToControl] = msgspec.msgpack.Decoder(ToControl)
 TO_WORKER: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)

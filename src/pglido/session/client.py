@@ -150,8 +150,8 @@ class Client(Rewriting):
         if not server.replies.count and not server.skipping:
             self._first(server, to_server, buf)
         if (server.purge_query and server.replies.count) or server.setup.deciding or server.retry.due:
-            # A DEALLOCATE or DISCARD is under way: what names and settings mean is known when it is answered. And
-            # what is to be said again comes before what follows it.
+            # A DEALLOCATE or DISCARD is under way, or a first temporary table: what names, settings and plans mean is
+            # known when it is answered. And what is to be said again comes before what follows it.
             self.verdict = WAIT
             return 0
         if kind == TERMINATE:
@@ -172,7 +172,7 @@ class Client(Rewriting):
             server.owe(EXECUTING)
         elif kind == SYNC:
             server.prepared.bound = None
-            if server.prepared.dropping is not None:
+            if server.prepared.dropping is not None or server.setup.may_shadow():
                 server.purge_query = True
             server.skipping = False
             if not server.copying:
@@ -201,7 +201,7 @@ class Client(Rewriting):
             return 0
         self.unnamed = server.prepared.unnamed = None
         server.prepared.bound = None
-        if server.prepared.dropping is not None:
+        if server.prepared.dropping is not None or server.setup.may_shadow():
             server.purge_query = True
         if have > 5 and (src[at + 5] | 0x20) == 0x64 and _statements.purges(src[at + 5 : at + have]):
             server.purge_query = True

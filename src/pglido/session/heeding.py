@@ -293,9 +293,9 @@ class Heeding(ClientState):
         # A query may come in the middle of a batch: what was executed in that must not be committed before.
         names = said.executes + said.prepares if in_batch or not server.executed else ()
         for name in dict.fromkeys(names):
-            if name not in self.statements:
+            if name not in self.statements and not prepared.is_dropping(name):
                 continue
-            if said.executes.count(name) == dropped.count(name):
+            if name not in self.statements or said.executes.count(name) == dropped.count(name):
                 out.put(buf, prepared.lend_name(name, in_batch))
             elif not prepared.lends(name, self.statements[name]):
                 out.put(buf, prepared.lend(name, self.statements[name], in_batch))

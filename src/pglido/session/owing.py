@@ -148,6 +148,8 @@ class Owing:
         """The client is gone between two messages: what to send so that the server comes to rest (maybe nothing)."""
         self.client = None
         self.prepared.awaited = self.prepared.misfit = self.prepared.dropping = None
+        self.lent_error = b""
+        self.redefining = False
         sent = b""
         if self.copying:
             sent = messages.copy_fail("client disconnected")

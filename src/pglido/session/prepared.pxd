@@ -42,6 +42,7 @@ cdef class Prepared:
     cdef bytes lend_name(self, bytes name, bint in_batch)
     cdef bint lends(self, bytes name, object statement) except -1
     cdef int drops(self, bytes name, object statement) except -1
+    cdef bint is_dropping(self, bytes name) except -1
     cdef int dropped(self) except -1
     cdef int not_dropped(self, ClientState client) except -1
     cdef bytes give_back(self, bint in_batch)

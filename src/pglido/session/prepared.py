@@ -113,7 +113,9 @@ class Prepared:
         Of the portal itself the server says more: of what type a column is planned to be (its modifier).
         """
         bound, self.bound = self.bound, None
-        return b"" if bound is None or bound[0] != portal else self.check(bound[1], None)
+        if bound is None or bound[0] != portal or bound[1] not in self.known:
+            return b""
+        return self.check(bound[1], None)
 
     def bind_head(self, statement: Statement, size: int) -> bytes:
         """The beginning of a Bind of `statement` to the unnamed portal, up to its name; `size` as the message says it.
@@ -195,6 +197,10 @@ class Prepared:
         if self.dropping is None:
             self.dropping = []
         self.dropping.append((name, statement))
+
+    def is_dropping(self, name: bytes) -> bool:
+        """Does SQL under way drop it?"""
+        return name in [one for one, _ in self.dropping or ()]
 
     def dropped(self) -> None:
         """The server says that the next of those is dropped."""
@@ -354,6 +360,8 @@ class Prepared:
         self.known.clear()
         self.unchecked.clear()
         self.borrowed = dict.fromkeys(self.borrowed)
+        if self.dropping is not None:
+            self.dropping = [(name, None) for name, _ in self.dropping]
         for _, statement in later:
             self.known[statement] = b""
         if client is not None:

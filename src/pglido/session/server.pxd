@@ -9,7 +9,7 @@ cdef int COMMAND_COMPLETE, COPY_DATA, COPY_IN_RESPONSE, DATA_ROW, ERROR_RESPONSE
 cdef int ASKING, BINDING, CLOSING, DESCRIBING, EXECUTING, FAKE, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
 cdef bytes ANSWERS, CHANGED, LONG_KINDS, MISFIT
 cdef Py_ssize_t SHORT
-cdef int A, C, D, L, R
+cdef int A, C, D, L, R, S
 cdef int TEMP
 cdef Py_ssize_t TAG_FIRST, RESET_SIZE, DISCARD_SIZE, DEALLOCATE_SIZE, MAX_MESSAGE, LARGE_ERROR
 
@@ -30,6 +30,8 @@ cdef class Server(Owing):
     @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, head=int, drop=bint, looked=bint)
     cdef Py_ssize_t _message(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1
 
+    cdef bint _selects(self, int first) except -1
+
     @cython.locals(answers=int, head=int)
     cdef int _passed(self, const unsigned char* buf, Outbox out) except -1
 
@@ -43,6 +45,8 @@ cdef class Server(Owing):
     cdef bint _ready(self, int status, int head, bint drop, Outbox out, const unsigned char* buf) except -1
 
     cdef int _described(self, bytes columns, int head) except -1
+    cdef int _committed(self) except -1
+    cdef bint _misses_what_was_lent(self, bytes body) except -1
     cdef int _learn(self, bint drop, Outbox out, const unsigned char* buf) except -1
 
     cdef bint _parameter(self, bytes body, bint drop, Outbox out, const unsigned char* buf) except -1

@@ -57,10 +57,12 @@ ANSWERS = bytes(_ANSWERS)
 # Tags of commands that take back what was set or prepared, and the sizes of their CommandComplete.
 RESET = b"RESET\0"
 DEALLOCATE = b"DEALLOCATE\0"
+# Also of CREATE TABLE ... AS.
+SELECT = b"SELECT "
 DISCARD_ALL = b"DISCARD ALL\0"
 DEALLOCATE_ALL = b"DEALLOCATE ALL\0"
 # The first two letters of the tags of ALTER, CREATE and DROP: after them a text may mean something else.
-A, C, D, L, R = map(ord, "ACDLR")
+A, C, D, L, R, S = map(ord, "ACDLRS")
 # How much is awaited of a CommandComplete, for these letters.
 TAG_FIRST = 7
 RESET_SIZE = 4 + len(RESET)
@@ -201,7 +203,7 @@ class Server(Owing):
             looked = size in (RESET_SIZE, DISCARD_SIZE, DEALLOCATE_SIZE)
             if size == DROP_SIZE and self.prepared.dropping is not None:
                 looked = True
-            if total >= TAG_FIRST and changes(src[at + 5], src[at + 6]):
+            if total >= TAG_FIRST and (changes(src[at + 5], src[at + 6]) or self._selects(src[at + 5])):
                 looked = True
         elif kind == DATA_ROW:
             looked = head == ASKING | SWALLOW
@@ -234,6 +236,10 @@ class Server(Owing):
         if not self._need:
             self._passed(buf, out)
         return have
+
+    def _selects(self, first: int) -> bool:
+        """Is it, by its first letter, the tag of what may have made a temporary table that matters?"""
+        return first == S and self.setup.may_shadow()
 
     def _passed(self, buf: bytes, out: Outbox) -> None:
         """A message went by whole: take off the entry that it answers, then make the answers now due."""
@@ -272,7 +278,7 @@ class Server(Owing):
             self._error(body, head)
             if head == PARSING | SWALLOW and self.replies.head == SYNCING | SWALLOW and body is not self.last_error:
                 # Of a statement that was lent, in a turn of its own: the client hears of it when SQL looks for that.
-                self.lent_error = body
+                self.lent_error = b"" if self.client is None else body
                 return True
             if self.retry.due:
                 # Its Sync is on its way, and what that answers isn't the client's either.
@@ -285,7 +291,7 @@ class Server(Owing):
             if not drop and MISFIT in body and b"\0C26000\0" in body:
                 out.put(buf, messages.message(ERROR_RESPONSE, CHANGED))
                 return True
-            if not drop and self.lent_error and (b"\0C26000\0" in body or b"\0C25P02\0" in body):
+            if not drop and self.lent_error and self._misses_what_was_lent(body):
                 body, self.lent_error = self.lent_error, b""
                 out.put(buf, messages.message(ERROR_RESPONSE, body))
                 return True
@@ -306,6 +312,8 @@ class Server(Owing):
             self._described(body, head)
         elif body in (RESET, DISCARD_ALL, DEALLOCATE_ALL):
             self._command_done(body, drop)
+        elif body.startswith(SELECT):
+            self.setup.temp_appears()
         elif body == DEALLOCATE:
             if not drop:
                 self.prepared.dropped()
@@ -335,12 +343,8 @@ class Server(Owing):
             self.skipping = self.open = False
         self.status = status
         self.copying = False
-        if self.changing and status == IDLE:
-            self.changing = False
-            _statements.renew()
-            if self.redefining:
-                self.redefining = False
-                _defaults.changed()
+        if (self.changing or self.redefining) and status == IDLE and not self.replies.awaited():
+            self._committed()
         if self.setup.unread():
             self._learn(drop, out, buf)
         if head & SWALLOW:
@@ -362,6 +366,14 @@ class Server(Owing):
                 self.ready_kept = True
                 return True
         return drop
+
+    def _committed(self) -> None:
+        """A transaction is over that may have changed what is not this client's alone."""
+        if self.changing:
+            _statements.renew()
+            if self.redefining:
+                _defaults.changed()
+        self.changing = self.redefining = False
 
     def _parameter(self, body: bytes, drop: bool, out: Outbox, buf: bytes) -> bool:
         words = body.split(b"\0")
@@ -397,6 +409,13 @@ class Server(Owing):
             self.fault = f"server refused: {fields.get('M', 'no message')} (SQLSTATE {fields.get('C', '?')})"
             self.last_error = body
         self._failed(head)
+
+    def _misses_what_was_lent(self, body: bytes) -> bool:
+        """Is it an error of SQL that did not find a statement, or of the block that had failed for it?"""
+        if b"\0C25P02\0" in body:
+            return True
+        names = [b'"' + name + b'"' for name in self.prepared.borrowed]
+        return b"\0C26000\0" in body and len([name for name in names if name in body]) > 0
 
     def _own_names(self, body: bytes) -> bytes:
         """An error that speaks of statements by the names that the client gave them."""

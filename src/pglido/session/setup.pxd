@@ -50,6 +50,7 @@ cdef class Setup:
     cdef bytes mark_again(self)
     cdef bytes forget_sequences(self)
     cdef int temp_appears(self) except -1
+    cdef bint may_shadow(self) except -1
     cdef bytes forget_plans(self)
     cdef bytes _try(self, bytes sql)
     cpdef bytes question(self)

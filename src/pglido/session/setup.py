@@ -255,6 +255,10 @@ class Setup:
             self.stale_plans = self._had_temp
             self._had_temp = True
 
+    def may_shadow(self) -> bool:
+        """May what is under way make the client's first temporary object here, without PostgreSQL planning anew?"""
+        return self._had_temp and not self._has_temp and self.suspect & TEMP != 0
+
     def forget_plans(self) -> bytes:
         """The message after which all statements are planned anew; its answers end here."""
         self.stale_plans = False

@@ -15,7 +15,7 @@ cdef class Functions:
     cdef public long long version
     cdef public long long findings
     cdef public object since
-    cdef public str defaults
+    cdef public tuple defaults
 
     cpdef void learn(self, object found) except *
     cdef tuple _matter(self)

@@ -27,7 +27,7 @@ class Counts:
 
 # What is said about functions; of their news, no more than this where nothing that matters is new.
 SAID = frozenset({"names", "vague", "counts", "settings", "triggers"})
-NO_NEWS = {"horizon", "defaults"}
+NO_NEWS = {"place", "horizon", "defaults"}
 # A database and when its server started; a transaction.
 PLACE, HORIZON = re.compile(r"[0-9]+ [0-9]+"), re.compile(r"[0-9]+")
 # Characters in the names of functions of which news are asked for: the server looks for any of them by one expression,
@@ -43,8 +43,8 @@ class Functions:
     of sequences. `version` is another whenever calling a function may do what it didn't, `findings` how often it was
     found that what is known is not what there is;
     `since` is what news are to be asked for with, None where all must be asked for: at first, now and then, and as long
-    as there are triggers or very many functions that matter. `defaults` is told together with them: something that is
-    other after each change of what sessions begin with ("": not known).
+    as there are triggers or very many functions that matter. `defaults` is told together with them: a place, and
+    something that is other there after each change of what sessions begin with (None: not known).
     """
 
     __slots__ = (
@@ -70,13 +70,13 @@ class Functions:
         self.version = 0
         self.findings = 0
         self.since: Since | None = None
-        self.defaults = ""
+        self.defaults: tuple[str, str] | None = None
 
     def learn(self, found: Any) -> None:
         """Take in what a server said (see `study`). Raises ValueError where that is nothing of the kind."""
         if isinstance(found, dict):
-            told = str(found.get("defaults", ""))
-            if self.defaults not in ("", told):
+            told = str(found.get("place", "")), str(found.get("defaults", ""))
+            if self.defaults is not None and self.defaults != told and self.defaults[0] == told[0]:
                 _defaults.changed()
             self.defaults = told
         if isinstance(found, dict) and found.keys() == NO_NEWS:

@@ -126,7 +126,7 @@ def news(since: Since) -> str:
         f"""EXISTS(SELECT FROM (SELECT p.proname::pg_catalog.text AS name, {TEXT} AS said FROM pg_catalog.pg_proc p
     WHERE {MADE} AND pg_catalog.age(p.xmin) {age} OFFSET 0) AS made WHERE {" OR ".join(new)})"""
     )
-    same = f"pg_catalog.json_build_object('horizon', {HORIZON}, 'defaults', {DEFAULTS})"
+    same = f"pg_catalog.json_build_object('place', {PLACE}, 'horizon', {HORIZON}, 'defaults', {DEFAULTS})"
     return f"CASE WHEN {' OR '.join(tests)} THEN {TOUCHY} ELSE {same} END"
 
 

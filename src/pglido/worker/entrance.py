@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import ssl
 import struct
 from collections.abc import Coroutine
@@ -121,7 +120,7 @@ async def _enter(host: Host, guest: Guest, stream: Stream) -> None:
         return
     code, packet = await _packet(stream)
     if code == codes.CANCEL_REQUEST:
-        host.outside.cancel_request(int.from_bytes(packet[8:12], "big", signed=True), packet[12:], os.dup(guest.fd))
+        host.outside.cancel_request(int.from_bytes(packet[8:12], "big", signed=True), packet[12:], guest.fd)
         raise Leave
     start = host.outside.porch.read(packet, code, host.outside.ignored)
     guest.user = start.user

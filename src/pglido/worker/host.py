@@ -343,7 +343,8 @@ class Host(Exchange):
         functions = backend.live.rules.functions
         birth = backend.slot.birth
         replicates = isinstance(birth, _settings.Settings) and "replication" in birth.values
-        if backend.live.rules.heeded and not functions.known and not replicates:
+        unknown = not functions.known or functions.defaults is None
+        if backend.live.rules.heeded and unknown and not replicates:
             backend.session.setup.suspect |= DEFINES
         if query:
             backend.deadline = self.pump.now + backend.live.settings.server_connect_timeout

@@ -7,7 +7,7 @@ import selectors
 import socket
 import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache, partial
 from hmac import compare_digest
 from typing import Any
@@ -33,6 +33,7 @@ from . import report
 from .clock import Clock
 from .departures import Departures
 from .entrance import Door, enter, go_on, turn_away
+from .held import Held
 from .host import Host
 from .links import SERIAL_BITS, SERIAL_MASK, Backend, Guest, cancel_key
 from .listening import hear, heard
@@ -88,6 +89,7 @@ class Worker:
         self.people = People(host)
         self.departures = Departures(host)
         self.successions = Successions(host)
+        self.held = Held()
         self.listening: dict[socket.socket, Watched] = {}
         self.clock = Clock(self)
         self.porch = Porch(host)
@@ -134,12 +136,12 @@ class Worker:
 
     async def listen_to_control(self) -> None:
         """Do what the control process says; without it, stop."""
-        fds: Sequence[int] = ()
         handlers: dict[type[Any], Any] = {
             ipc.Configure: self.on_configure,
             ipc.Grant: self.on_grant,
             ipc.Recall: self.on_recall,
-            ipc.CancelHere: lambda m: self.cancel_here(m.pid, m.key, fds),
+            ipc.CancelHere: self.cancel_for,
+            ipc.CancelOver: lambda m: self.held.let_go(m.number),
             ipc.Vacate: lambda m: self.departures.begin(m.hosts, m.databases),
             ipc.Ask: lambda m: self.channel.post(ipc.Answer(m.ask_id, report.answer(self, m.what))),
             ipc.Drain: self.on_drain,
@@ -148,8 +150,7 @@ class Worker:
         try:
             while True:
                 message, fds = await self.channel.receive()
-                if not isinstance(message, ipc.CancelHere):
-                    close_all(fds)
+                close_all(fds)
                 try:
                     handlers[type(message)](message)
                 except Exception:
@@ -324,25 +325,34 @@ class Worker:
     # Cancel.
 
     def cancel_request(self, pid: int, key: bytes, fd: int) -> None:
-        """A CancelRequest came in by the connection `fd`: for a client of this worker, or of another."""
+        """A CancelRequest came in by the connection `fd`: for a client of this worker, or of another.
+
+        That connection is held open until the server has the request: by its end clients tell that what they ask next
+        can't be hit.
+        """
+        number = self.held.hold(fd)
         worker = (pid >> SERIAL_BITS) - 1
         if 0 <= worker < self.workers and worker != self.index:
-            self.channel.post(ipc.CancelAt(worker, pid, key), [fd])
+            self.channel.post(ipc.CancelAt(worker, pid, key, number))
         else:
-            self.cancel_here(pid, key, [fd])
+            self.cancel_here(pid, key, partial(self.held.let_go, number))
 
-    def cancel_here(self, pid: int, key: bytes, fds: Sequence[int]) -> None:
+    def cancel_here(self, pid: int, key: bytes, over: Callable[[], None]) -> None:
         """Cancel what the client with this key is doing; a wrong key does nothing, as in PostgreSQL.
 
-        Of the connection that the request came by `fds` are closed once the server has it: by that clients tell that
-        what they ask next can't be hit.
+        `over` is called when the server has the request, or none is made.
         """
         guest = self._guest_of(pid, key)
         under_way = None if guest is None else self.cancel_guest(guest)
         if under_way is None:
-            close_all(fds)
+            over()
         else:
-            under_way.add_done_callback(lambda _: close_all(fds))
+            under_way.add_done_callback(lambda _: over())
+
+    def cancel_for(self, message: ipc.CancelHere) -> None:
+        """The same for another worker, which is told when it is over."""
+        over = ipc.CancelOver(message.sender, message.number)
+        self.cancel_here(message.pid, message.key, partial(self.channel.post, over))
 
     def _guest_of(self, pid: int, key: bytes) -> Guest | None:
         if not 4 <= len(key) <= 64:

@@ -84,7 +84,7 @@ class FakeWorker:
                     self.channel.post(Return(pool))
                 elif idle:
                     self.channel.post(Kept(pool))
-            case CancelHere(pid, key):
+            case CancelHere(pid, key, _, _):
                 self.told[-1] = f"CancelHere:{pid}:{key.hex()}"
             case Ask(ask_id, what):
                 if MODE != "mute":
