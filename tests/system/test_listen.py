@@ -417,6 +417,7 @@ def test_answer_is_whole_though_what_it_waits_for_never_comes(
         if ends == "pooler":
             pool.signal(signal.SIGTERM)
             assert kinds(client.wire.rest()) == "ZE"
+            assert pool.ended(within=20) == 0
         else:
             terminate(own_cluster)
     if ends != "pooler":
