@@ -138,20 +138,7 @@ class Client(Rewriting):
             return self.refuse("54000", "too many messages sent without waiting for a reply")
         if server is None:
             return self._detached(kind, src, at, have, total, to_client, buf)
-        if (
-            server.replies.turns
-            and self.listens()
-            and kind not in (FLUSH, COPY_DATA, COPY_DONE, COPY_FAIL)
-            and server.ending()
-        ):
-            # It hears what was sent to it where each transaction ends.
-            self.verdict = WAIT
-            return 0
-        if not server.replies.count and not server.skipping:
-            self._first(server, to_server, buf)
-        if (server.purge_query and server.replies.count) or server.setup.deciding or server.retry.due:
-            # A DEALLOCATE or DISCARD is under way, or a first temporary table: what names, settings and plans mean is
-            # known when it is answered. And what is to be said again comes before what follows it.
+        if self._comes_early(server, kind, to_server, buf):
             self.verdict = WAIT
             return 0
         if kind == TERMINATE:
@@ -172,8 +159,8 @@ class Client(Rewriting):
             server.owe(EXECUTING)
         elif kind == SYNC:
             server.prepared.bound = None
-            if server.prepared.dropping is not None or server.setup.may_shadow():
-                server.purge_query = True
+            if server.decides():
+                server.decisive = True
             server.skipping = False
             if not server.copying:
                 server.owe(SYNCING)
@@ -193,6 +180,22 @@ class Client(Rewriting):
             return self.rewrite(kind, src, at, have, total, to_server, buf)
         return self.pass_on(src, at, have, total, to_server, buf)
 
+    def _comes_early(self, server: Server, kind: int, out: Outbox, buf: bytes) -> bool:
+        """Must an answer come before this message is sent? If not, the server has what it needs before it."""
+        if (
+            server.replies.turns
+            and self.listens()
+            and kind not in (FLUSH, COPY_DATA, COPY_DONE, COPY_FAIL)
+            and server.ending()
+        ):
+            # The client hears what was sent to it where each transaction ends.
+            return True
+        if not server.replies.count and not server.skipping:
+            self._first(server, out, buf)
+        # A DEALLOCATE or DISCARD is under way, or a first temporary table: what names, settings and plans mean is known
+        # when it is answered. And what is to be said again comes before what follows it.
+        return (server.decisive and server.replies.count > 0) or server.setup.deciding or server.retry.due
+
     def _query(self, server: Server, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
         """A Query, or its beginning."""
         if have < total and self._must_be_whole(src, at, have, total):
@@ -201,10 +204,10 @@ class Client(Rewriting):
             return 0
         self.unnamed = server.prepared.unnamed = None
         server.prepared.bound = None
-        if server.prepared.dropping is not None or server.setup.may_shadow():
-            server.purge_query = True
+        if server.decides():
+            server.decisive = True
         if have > 5 and (src[at + 5] | 0x20) == 0x64 and _statements.purges(src[at + 5 : at + have]):
-            server.purge_query = True
+            server.decisive = True
         server.owe(QUERYING)
         return self.pass_on(src, at, have, total, out, buf)
 
@@ -226,7 +229,7 @@ class Client(Rewriting):
     def _first(self, server: Server, out: Outbox, buf: bytes) -> None:
         """The server owes nothing: what it must be sent before the client's next message."""
         setup = server.setup
-        server.purge_query = False
+        server.decisive = False
         if not server.open:
             server.prepared.batch_begins()
         if server.prepared.borrowed:

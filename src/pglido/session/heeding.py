@@ -139,7 +139,7 @@ class Heeding(ClientState):
         """A statement of this text is described: what it executes must be there for that, too."""
         assert self.server is not None
         flags = self.marks[text] if self.marks is not None and text in self.marks else 0
-        if flags & PREPARES and self.statements is not None and self.server.status != FAILED:
+        if flags & PREPARES:
             self._lend(self.server, _reading.read(text), self.server.open, out, buf)
 
     def heed_unknown(self, flags: int, text: bytes) -> None:
@@ -260,8 +260,7 @@ class Heeding(ClientState):
             # What is dropped is known when its turn is over, and only of one turn at a time.
             self.verdict = WAIT
             return True
-        # With a turn to end, what the server said last is not what it will have said.
-        if flags & PREPARES and self.statements is not None and (server.status != FAILED or server.ending()):
+        if flags & PREPARES:
             self._lend(server, said, in_batch, out, buf)
         if flags & PREPARES and self.sql_flags & SEQUENCES and _reading.executes(text):
             asks = self.counts
@@ -286,19 +285,22 @@ class Heeding(ClientState):
 
     def _lend(self, server: Server, said: Look, in_batch: bool, out: Outbox, buf: bytes) -> None:
         """Let SQL find what the protocol has prepared under the names that it speaks of."""
-        assert self.statements is not None
+        statements = self.statements or {}
         prepared = server.prepared
         server.lent_error = b""
         dropped = _reading.deallocated(said)
         # A query may come in the middle of a batch: what was executed in that must not be committed before.
         names = said.executes + said.prepares if in_batch or not server.executed else ()
+        # With a turn to end, what the server said last is not what it will have said.
+        if server.status == FAILED and not server.ending():
+            names = ()
         for name in dict.fromkeys(names):
-            if name not in self.statements and not prepared.is_dropping(name):
+            if name not in statements and not prepared.is_dropping(name):
                 continue
-            if name not in self.statements or said.executes.count(name) == dropped.count(name):
+            if name not in statements or said.executes.count(name) == dropped.count(name):
                 out.put(buf, prepared.lend_name(name, in_batch))
-            elif not prepared.lends(name, self.statements[name]):
-                out.put(buf, prepared.lend(name, self.statements[name], in_batch))
+            elif not prepared.lends(name, statements[name]):
+                out.put(buf, prepared.lend(name, statements[name], in_batch))
 
     def _suspect(self, flags: int, text: bytes, said: Look, names: tuple[str, ...] | None) -> None:
         """Have the server asked what the text, as far as it is known, will have done."""

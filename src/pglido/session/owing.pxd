@@ -25,7 +25,7 @@ cdef class Owing:
     cdef public bytearray notes
     cdef public bint keeps_ready
     cdef public bint ready_kept
-    cdef public bint purge_query
+    cdef public bint decisive
     cdef public bint changing
     cdef public bint redefining
     cdef public str fault
@@ -45,6 +45,7 @@ cdef class Owing:
     cpdef bint answering(self) except -1
 
     cdef bint ending(self) except -1
+    cdef bint decides(self) except -1
     cpdef bint between_messages(self) except -1
     cdef int owe(self, int kind) except -1
     cpdef bytes ask(self, str sql)

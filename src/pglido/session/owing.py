@@ -23,6 +23,7 @@ class Owing:
     what it must be sent next, which nobody asked for; `notes` are notifications that the client is to have ahead of the
     ReadyForQuery that ends a transaction, as from PostgreSQL: libraries look for them there, and may not look for what
     came right behind before more does. `lent_error` is why SQL won't find a statement that was to be there for it.
+    `decisive`: what was sent must be answered before what follows it is sent.
     """
 
     __slots__ = (
@@ -35,6 +36,7 @@ class Owing:
         "changing",
         "client",
         "copying",
+        "decisive",
         "executed",
         "fault",
         "good",
@@ -44,7 +46,6 @@ class Owing:
         "notes",
         "open",
         "prepared",
-        "purge_query",
         "ready_kept",
         "redefining",
         "replies",
@@ -76,7 +77,7 @@ class Owing:
         self.worn = False
         self.turns = 0
         self.good: Good | None = None
-        self.purge_query = False
+        self.decisive = False
         self.changing = False
         self.redefining = False
         self.fault = ""
@@ -111,6 +112,10 @@ class Owing:
     def ending(self) -> bool:
         """Is a turn that the client asked for to end yet, of which the server waits for nothing more?"""
         return not self.copying and self.replies.awaited()
+
+    def decides(self) -> bool:
+        """Will the answer to what was sent tell what names and plans mean to what follows?"""
+        return self.prepared.dropping is not None or self.setup.may_shadow()
 
     def between_messages(self) -> bool:
         """Can something else be said to the client now, without breaking a message in two?"""

@@ -311,10 +311,10 @@ class Prepared:
                 undone.append((entry, self.notes.popleft()))
         for entry, note in reversed(undone):
             self._undo(entry, note, client)
-        if failed & KIND == PARSING and undone[0][1][0] == b"":
+        before = undone[0][1][1] if failed & KIND == PARSING else None
+        if isinstance(before, tuple):
             # This one was read, and has dropped the unnamed statement before it failed.
-            said: Before = undone[0][1][1]  # type: ignore[assignment]
-            self._unnamed_was((said[0] if failed & SWALLOW else None, None), client)
+            self._unnamed_was((before[0] if failed & SWALLOW else None, None), client)
         return not replies.count
 
     def _unnamed_was(self, before: Before, client: ClientState | None) -> None:
@@ -330,8 +330,8 @@ class Prepared:
     def _undo(self, entry: int, note: Note, client: ClientState | None) -> None:
         """An entry's message was not executed (see Note)."""
         name, promised = note
-        if name == b"":
-            self._unnamed_was(promised, client)  # type: ignore[arg-type]
+        if isinstance(promised, tuple):
+            self._unnamed_was(promised, client)
         elif not isinstance(promised, Statement):
             return
         elif entry & KIND == PARSING:

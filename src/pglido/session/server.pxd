@@ -30,7 +30,7 @@ cdef class Server(Owing):
     @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, head=int, drop=bint, looked=bint)
     cdef Py_ssize_t _message(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1
 
-    cdef bint _selects(self, int first) except -1
+    cdef bint _tag_matters(self, int size, int first, int second) except -1
 
     @cython.locals(answers=int, head=int)
     cdef int _passed(self, const unsigned char* buf, Outbox out) except -1

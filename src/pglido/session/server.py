@@ -201,9 +201,7 @@ class Server(Owing):
                 self._goal = min(total, TAG_FIRST)
                 return 0
             looked = size in (RESET_SIZE, DISCARD_SIZE, DEALLOCATE_SIZE)
-            if size == DROP_SIZE and self.prepared.dropping is not None:
-                looked = True
-            if total >= TAG_FIRST and (changes(src[at + 5], src[at + 6]) or self._selects(src[at + 5])):
+            if total >= TAG_FIRST and self._tag_matters(size, src[at + 5], src[at + 6]):
                 looked = True
         elif kind == DATA_ROW:
             looked = head == ASKING | SWALLOW
@@ -237,9 +235,11 @@ class Server(Owing):
             self._passed(buf, out)
         return have
 
-    def _selects(self, first: int) -> bool:
-        """Is it, by its first letter, the tag of what may have made a temporary table that matters?"""
-        return first == S and self.setup.may_shadow()
+    def _tag_matters(self, size: int, first: int, second: int) -> bool:
+        """May it, by its size and first letters, be the tag of what changes more than rows?"""
+        if size == DROP_SIZE and self.prepared.dropping is not None:
+            return True
+        return changes(first, second) or (first == S and self.setup.may_shadow())
 
     def _passed(self, buf: bytes, out: Outbox) -> None:
         """A message went by whole: take off the entry that it answers, then make the answers now due."""
@@ -343,7 +343,7 @@ class Server(Owing):
             self.skipping = self.open = False
         self.status = status
         self.copying = False
-        if (self.changing or self.redefining) and status == IDLE and not self.replies.awaited():
+        if (self.changing or self.redefining) and status == IDLE:
             self._committed()
         if self.setup.unread():
             self._learn(drop, out, buf)
@@ -370,10 +370,13 @@ class Server(Owing):
     def _committed(self) -> None:
         """A transaction is over that may have changed what is not this client's alone."""
         if self.changing:
+            self.changing = False
             _statements.renew()
             if self.redefining:
                 _defaults.changed()
-        self.changing = self.redefining = False
+        if not self.replies.awaited():
+            # Nor is what may redefine still to come.
+            self.redefining = False
 
     def _parameter(self, body: bytes, drop: bool, out: Outbox, buf: bytes) -> bool:
         words = body.split(b"\0")

@@ -11,7 +11,7 @@ class SharedTally:
         self._column = int(column)
 
     def count(self) -> int:
-        """How often it has happened until now; less after a worker has died."""
+        """How often it has happened until now."""
         return self._board.total(self._column)
 
     def add(self) -> None:

@@ -371,19 +371,21 @@ class Worker:
             return self.cancel(guest.peer)
         elif backend is not None and backend.session.adopting():
             # Not the settings in front of the client's query.
-            self.cancel_soon(guest)
+            return self.cancel_soon(guest)
         elif backend is not None and backend.session.replies.head:
             return self.cancel(backend)
         return None
 
-    def cancel_soon(self, guest: Guest) -> None:
+    def cancel_soon(self, guest: Guest) -> "asyncio.Task[None]":
         """Cancel what a client has asked for once the server has surely read it: what comes before is ignored."""
-        asyncio.get_running_loop().call_later(CANCEL_PAUSE, self._cancel_late, guest, guest.asked)
+        return self.host.spawn(self._cancel_late(guest, guest.asked))
 
-    def _cancel_late(self, guest: Guest, asked: float) -> None:
+    async def _cancel_late(self, guest: Guest, asked: float) -> None:
+        await asyncio.sleep(CANCEL_PAUSE)
         # What it asks now may be something else.
-        if guest.asked == asked:
-            self.cancel_guest(guest)
+        under_way = self.cancel_guest(guest) if guest.asked == asked else None
+        if under_way is not None:
+            await under_way
 
     def cancel(self, backend: Backend) -> "asyncio.Task[None] | None":
         """Cancel what a server is doing, if it still does it when it can be told."""
