@@ -7,6 +7,7 @@ import resource
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from pglido import embedded
@@ -46,7 +47,14 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         help="a pooler that runs already, for user, password and database `bench` on --postgres-port",
     )
     parser.add_argument("--postgres-port", type=int, default=0, metavar="PORT", help="of PostgreSQL (a free one)")
-    parser.add_argument("--no-pgbouncer", action="store_true", help="leave PgBouncer out")
+    parser.add_argument(
+        "--pgbouncer",
+        action="append",
+        default=[],
+        metavar="PROGRAM",
+        help="another release of PgBouncer, by its path, besides the installed one",
+    )
+    parser.add_argument("--no-pgbouncer", action="store_true", help="leave the installed PgBouncer out")
     parser.add_argument("--no-install", action="store_true", help="leave PgBouncer out where it is not installed")
     asked = parser.parse_args(words)
     asked.rounds = asked.rounds or (2 if asked.quick else 5)
@@ -87,7 +95,7 @@ def _run(asked: argparse.Namespace, results: Results, progress: Progress) -> Non
     size = Size(asked.seconds, COPIED_QUICK if asked.quick else COPIED)
     with ExitStack() as stack:
         with progress.step(f"starting PostgreSQL {database.VERSION} and filling its tables"):
-            connections = (len(asked.peer) + 5) * DOORS * scenarios.POOL
+            connections = (len(asked.peer) + len(asked.pgbouncer) + 5) * DOORS * scenarios.POOL
             served = database.start(connections, asked.postgres_port)
             stack.enter_context(served.server)
         taking_part = _contestants(asked, contestants.prepare(served, embedded.scratch() / "bench"), results)
@@ -106,9 +114,12 @@ def _contestants(
     asked: argparse.Namespace, ground: contestants.Ground, results: Results
 ) -> list[contestants.Contestant]:
     found: list[contestants.Contestant] = [*contestants.pglidos(ground)]
+    wanted = [partial(contestants.other_pgbouncer, program) for program in asked.pgbouncer]
     if not asked.no_pgbouncer:
+        wanted.insert(0, partial(contestants.pgbouncer, install=not asked.no_install))
+    for pgbouncer in wanted:
         try:
-            found.append(contestants.pgbouncer(ground, install=not asked.no_install))
+            found.append(pgbouncer(ground))
         except contestants.ContestantError as error:
             results.notes.append(f"Without PgBouncer: {error}")
             print(f"  without PgBouncer: {error}")

@@ -232,8 +232,9 @@ def pglidos(ground: Ground) -> list[Pglido]:
 
 @dataclass(frozen=True)
 class PgBouncer:
-    """PgBouncer, from the system."""
+    """PgBouncer: the system's, or a program of somebody's own."""
 
+    name: str
     program: str
     ground: Ground
     version: tuple[int, ...]
@@ -245,7 +246,7 @@ class PgBouncer:
     @property
     def entry(self) -> Entry:
         more = ", max_prepared_statements = 200" if self.prepares else ""
-        return Entry("pgbouncer", f"PgBouncer {'.'.join(map(str, self.version))}{more}", ours=False)
+        return Entry(self.name, f"PgBouncer {'.'.join(map(str, self.version))}{more}", ours=False)
 
     def refuses(self, scenario: Scenario) -> str:
         if not scenario.prepared or self.prepares:
@@ -262,7 +263,7 @@ class PgBouncer:
                 f"client_tls_key_file = {self.ground.key}",
             ]
         port = free_port(0)
-        folder = self.ground.room("pgbouncer", door)
+        folder = self.ground.room(self.name, door)
         file = folder / "pgbouncer.ini"
         file.write_text(
             PGBOUNCER.format(
@@ -342,8 +343,20 @@ def pgbouncer(ground: Ground, *, install: bool) -> PgBouncer:
         program = _find("pgbouncer")
     if program is None:
         raise ContestantError("there is no pgbouncer on this machine: apt install pgbouncer")
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
-    return PgBouncer(program, ground, version_of(said))
+    return PgBouncer("pgbouncer", program, ground, _version(program))
+
+
+def other_pgbouncer(program: str, ground: Ground) -> PgBouncer:
+    """The PgBouncer at this path, named after its release. Raises ContestantError where there is none."""
+    version = _version(program)
+    return PgBouncer(f"pgbouncer-{'.'.join(map(str, version))}", program, ground, version)
+
+
+def _version(program: str) -> tuple[int, ...]:
+    try:
+        return version_of(subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout)
+    except OSError as error:
+        raise ContestantError(f"can't run {program}: {error.strerror}") from error
 
 
 def version_of(said: str) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import subprocess
@@ -20,7 +21,7 @@ from .contestants import Instance
 from .database import LINE, NAME, Database
 from .measure import Watch, cpu_ns, family, pss, used
 from .results import Latency, Measurement
-from .scenarios import Copy, Scenario, Transactions
+from .scenarios import Copy, Logins, Scenario, Transactions
 
 TOP = Path(__file__).resolve().parent.parent  # where `bench` is imported from
 GRACE_SECONDS = 30.0  # for logging in and for the last transaction; then the load is ended
@@ -103,6 +104,8 @@ def measure(scenario: Scenario, instance: Instance, database: Database, size: Si
     """Run the scenario once. Raises LoadError."""
     if isinstance(scenario.load, Copy):
         return _copy(scenario.load, instance, database, size)
+    if isinstance(scenario.load, Logins):
+        return _logins(scenario.load, instance, size)
     if not scenario.load.idle:
         return _transactions(scenario, scenario.load, instance, database, size)
     pids = family(instance.pid)
@@ -182,6 +185,21 @@ def _pgbench(
     return out.decode(errors="replace")
 
 
+def _logins(load: Logins, instance: Instance, size: Size) -> Measurement:
+    """Waves of logins; what is measured is one of them, with its query."""
+    pids = family(instance.pid)
+    command = [sys.executable, "-m", "bench.storm", str(instance.port), str(load.clients), str(size.seconds), NAME]
+    before = cpu_ns(pids)
+    with _running(command, dict(os.environ), size.seconds + GRACE_SECONDS) as process:
+        out, err = process.communicate()
+    spent = cpu_ns(pids) - before
+    if process.returncode != 0:
+        raise LoadError(_told("logging in", process.returncode, err.decode(errors="replace")))
+    took, *waited = out.split()
+    ordered = sorted(map(int, waited))
+    return Measurement(len(ordered) / float(took), spent / 1000 / len(ordered), percentiles(ordered), pss(pids))
+
+
 def _copy(copy: Copy, instance: Instance, database: Database, size: Size) -> Measurement:
     """Copy so many lines; the rate is in MB/s, the processor time per MB."""
     lines = size.copied_lines
@@ -222,6 +240,7 @@ def _running(
     """A process that is ended after `within` seconds, and at the end of the block."""
     process = subprocess.Popen(
         command,
+        cwd=TOP,
         env=env,
         stdin=subprocess.PIPE,
         stdout=out,

@@ -58,13 +58,20 @@ class Copy:
 
 
 @dataclass(frozen=True)
+class Logins:
+    """Waves of so many clients that log in by SCRAM with keys that they keep, ask one thing and leave."""
+
+    clients: int = 16
+
+
+@dataclass(frozen=True)
 class Scenario:
     """One row of every table; `stand_in` names the scenario whose figures a contestant that can't do this one
     is compared by."""
 
     name: str
     title: str
-    load: Transactions | Copy
+    load: Transactions | Logins | Copy
     door: Door = Door()
     stand_in: str = ""
 
@@ -109,6 +116,7 @@ SCENARIOS = (
     *_by_mode(),
     Scenario("connect-trust", "a connection per transaction, trust", CONNECT),
     Scenario("connect-scram", "a connection per transaction, SCRAM", CONNECT, Door("scram")),
+    Scenario("storm-scram", "waves of 16 logins by SCRAM, the clients keep their keys", Logins(), Door("scram")),
     Scenario("connect-tls", "a connection per transaction, TLS", CONNECT, Door(tls=True)),
     Scenario("connect-tls-scram", "a connection per transaction, TLS and SCRAM", CONNECT, Door("scram", tls=True)),
     Scenario("tls-16", "simple queries over TLS, 16 clients", Transactions(), Door(tls=True)),

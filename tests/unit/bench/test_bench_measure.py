@@ -154,15 +154,18 @@ def test_a_startup_message_has_its_length_in_front() -> None:
 @pytest.mark.skipif(not embedded.available(18), reason="no embedded PostgreSQL 18")
 def test_a_short_run_measures_and_writes(tmp_path: Path) -> None:
     files = [f"--{kind}={tmp_path / kind}" for kind in ("json", "svg", "markdown")]
-    command = [sys.executable, "-m", "bench", "--quick", "--only=simple-1", "--rounds=1", "--no-pgbouncer", *files]
+    some = ["--quick", "--only=simple-1,storm-scram", "--rounds=1", "--no-pgbouncer", "--pgbouncer=/no/program"]
+    command = [sys.executable, "-m", "bench", *some, *files]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     read = json.loads((tmp_path / "json").read_text())
-    rounds = read["scenarios"]["simple-1"]["rounds"]
-    assert "pglido-all" in rounds
-    for each in rounds.values():
-        assert each["1"]["rate"] > 0
-        assert each["1"]["cpu"] > 0
-        assert each["1"]["memory"] > 0
+    for scenario in ("simple-1", "storm-scram"):
+        rounds = read["scenarios"][scenario]["rounds"]
+        assert "pglido-all" in rounds
+        for each in rounds.values():
+            assert each["1"]["rate"] > 0
+            assert each["1"]["cpu"] > 0
+            assert each["1"]["memory"] > 0
+    assert read["notes"] == ["Without PgBouncer: can't run /no/program: No such file or directory"]
     assert (tmp_path / "svg").read_text().startswith("<svg")
     assert "simple-1" in (tmp_path / "markdown").read_text()
