@@ -120,7 +120,7 @@ async def _enter(host: Host, guest: Guest, stream: Stream) -> None:
         return
     code, packet = await _packet(stream)
     if code == codes.CANCEL_REQUEST:
-        host.outside.cancel_request(int.from_bytes(packet[8:12], "big", signed=True), packet[12:], guest.fd)
+        host.outside.cancels.request(int.from_bytes(packet[8:12], "big", signed=True), packet[12:], guest.fd)
         raise Leave
     start = host.outside.porch.read(packet, code, host.outside.ignored)
     guest.user = start.user

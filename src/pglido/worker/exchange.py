@@ -164,7 +164,7 @@ class Exchange(Keeper):
         self.pump.resume(guest)
         if guest.cancel_wanted:
             guest.cancel_wanted = False
-            self.outside.cancel_soon(guest)
+            self.outside.cancels.guest_soon(guest)
 
     def client_gone(self, client: ClientLink, why: str) -> None:
         """A client left (`why` empty: with Terminate), or must go: the session's fault is told to it."""

@@ -122,7 +122,7 @@ class Host(Exchange):
         busy = bool(backend.session.replies.head) and not backend.session.setup.deciding
         self.pump.send(backend, backend.session.abandon())
         if busy and not guest.leaving:
-            self.outside.cancel(backend)
+            self.outside.cancels.server(backend)
         self.rested(backend)
 
     def pinned(self, guest: Guest) -> None:

@@ -9,7 +9,6 @@ import ssl
 import time
 from collections.abc import Callable
 from functools import lru_cache, partial
-from hmac import compare_digest
 from typing import Any
 
 from .. import log as logs
@@ -30,15 +29,15 @@ from ..session import defaults as _defaults
 from ..session import statements as _statements
 from ..wire.startup import Startup
 from . import report
+from .cancels import Cancels
 from .clock import Clock
 from .departures import Departures
 from .entrance import Door, enter, go_on, turn_away
-from .held import Held
 from .host import Host
-from .links import SERIAL_BITS, SERIAL_MASK, Backend, Guest, cancel_key
+from .links import Guest
 from .listening import hear, heard
 from .live import LivePool, new_live
-from .opening import open_server, send_cancel
+from .opening import open_server
 from .people import People
 from .porch import Porch
 from .replication import replicate
@@ -47,8 +46,6 @@ from .tally import SharedTally
 
 log = logging.getLogger("pglido.worker")
 
-# Seconds before a cancel that came too early is tried again.
-CANCEL_PAUSE = 0.01
 # Seconds of rest when no connection can be taken.
 ACCEPT_PAUSE = 1
 
@@ -89,7 +86,7 @@ class Worker:
         self.people = People(host)
         self.departures = Departures(host)
         self.successions = Successions(host)
-        self.held = Held()
+        self.cancels = Cancels(host, channel)
         self.listening: dict[socket.socket, Watched] = {}
         self.clock = Clock(self)
         self.porch = Porch(host)
@@ -140,8 +137,8 @@ class Worker:
             ipc.Configure: self.on_configure,
             ipc.Grant: self.on_grant,
             ipc.Recall: self.on_recall,
-            ipc.CancelHere: self.cancel_for,
-            ipc.CancelOver: lambda m: self.held.let_go(m.number),
+            ipc.CancelHere: self.cancels.request_elsewhere,
+            ipc.CancelOver: lambda m: self.cancels.held.let_go(m.number),
             ipc.Vacate: lambda m: self.departures.begin(m.hosts, m.databases),
             ipc.Ask: lambda m: self.channel.post(ipc.Answer(m.ask_id, report.answer(self, m.what))),
             ipc.Drain: self.on_drain,
@@ -205,7 +202,7 @@ class Worker:
         self.host.journal.goings = settings.log_disconnections
         self._known_pool = lru_cache(POOLS_KNOWN)(message.config.pool)
         self.ignored = frozenset(name.lower() for name in settings.ignore_startup_parameters)
-        self.workers = message.workers
+        self.workers = self.cancels.workers = message.workers
         self.host.budget.limit = settings.max_held_bytes
         self.names = Names(settings.dns_max_ttl, settings.dns_nxdomain_ttl)
         self.people.adopt(message.config, message.users, message.mock_seed)
@@ -321,79 +318,6 @@ class Worker:
     async def replicate(self, guest: Guest, stream: Stream, live: LivePool, start: Startup, last: bytes) -> None:
         """A replication connection: one to one."""
         await replicate(self.host, guest, stream, live, start, last)
-
-    # Cancel.
-
-    def cancel_request(self, pid: int, key: bytes, fd: int) -> None:
-        """A CancelRequest came in by the connection `fd`: for a client of this worker, or of another.
-
-        That connection is held open until the server has the request: by its end clients tell that what they ask next
-        can't be hit.
-        """
-        number = self.held.hold(fd)
-        worker = (pid >> SERIAL_BITS) - 1
-        if 0 <= worker < self.workers and worker != self.index:
-            self.channel.post(ipc.CancelAt(worker, pid, key, number))
-        else:
-            self.cancel_here(pid, key, partial(self.held.let_go, number))
-
-    def cancel_here(self, pid: int, key: bytes, over: Callable[[], None]) -> None:
-        """Cancel what the client with this key is doing; a wrong key does nothing, as in PostgreSQL.
-
-        `over` is called when the server has the request, or none is made.
-        """
-        guest = self._guest_of(pid, key)
-        under_way = None if guest is None else self.cancel_guest(guest)
-        if under_way is None:
-            over()
-        else:
-            under_way.add_done_callback(lambda _: over())
-
-    def cancel_for(self, message: ipc.CancelHere) -> None:
-        """The same for another worker, which is told when it is over."""
-        over = ipc.CancelOver(message.sender, message.number)
-        self.cancel_here(message.pid, message.key, partial(self.channel.post, over))
-
-    def _guest_of(self, pid: int, key: bytes) -> Guest | None:
-        if not 4 <= len(key) <= 64:
-            return None
-        for serial in range(pid & SERIAL_MASK, self.host.serial + 1, SERIAL_MASK + 1):
-            if serial in self.host.guests and compare_digest(cancel_key(serial, len(key)), key):
-                return self.host.guests[serial]
-        return None
-
-    def cancel_guest(self, guest: Guest) -> "asyncio.Task[None] | None":
-        """Cancel what a client has asked for, also if that is still to begin; None where nothing is under way now."""
-        backend = guest.server
-        if guest.ticket is not None:
-            guest.cancel_wanted = True
-        elif isinstance(guest.peer, Backend):
-            return self.cancel(guest.peer)
-        elif backend is not None and backend.session.adopting():
-            # Not the settings in front of the client's query.
-            return self.cancel_soon(guest)
-        elif backend is not None and backend.session.replies.head:
-            return self.cancel(backend)
-        return None
-
-    def cancel_soon(self, guest: Guest) -> "asyncio.Task[None]":
-        """Cancel what a client has asked for once the server has surely read it: what comes before is ignored."""
-        return self.host.spawn(self._cancel_late(guest, guest.asked))
-
-    async def _cancel_late(self, guest: Guest, asked: float) -> None:
-        await asyncio.sleep(CANCEL_PAUSE)
-        # What it asks now may be something else.
-        under_way = self.cancel_guest(guest) if guest.asked == asked else None
-        if under_way is not None:
-            await under_way
-
-    def cancel(self, backend: Backend) -> "asyncio.Task[None] | None":
-        """Cancel what a server is doing, if it still does it when it can be told."""
-        if not backend.pid:
-            return None
-        # From now on, not from when the task starts, nobody else gets this server.
-        backend.cancels += 1
-        return self.host.spawn(send_cancel(self.host, backend))
 
     # What clients want before they go on.
 
