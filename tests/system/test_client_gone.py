@@ -217,3 +217,34 @@ def test_many_vanish_at_once(pooler: MakePooler, cluster: Cluster) -> None:
     eventually(lambda: (pool.pool()["cl_waiting"], pool.pool()["sv_active"]) == (0, 0))
     with pool.wire() as wire:
         assert wire.one("SELECT count(*) FROM notes") == "0"
+
+
+@pytest.mark.parametrize("leave", WAYS)
+def test_in_the_second_copy_of_a_query(one_server: Pooler, cluster: Cluster, leave: Leave) -> None:
+    """What ended the first COPY does not end the second."""
+    with one_server.wire() as wire:
+        pid = pid_of(wire)
+        copies(wire)
+        leave(wire)
+    is_clean(one_server, cluster, pid)
+
+
+def test_a_sync_in_the_second_copy_of_a_query_is_ignored(one_server: Pooler, cluster: Cluster) -> None:
+    """As PostgreSQL ignores it (protocol chapter "COPY Operations"): nothing is owed for it."""
+    with one_server.wire() as wire:
+        pid = pid_of(wire)
+        copies(wire)
+        wire.send(m.SYNC, m.copy_fail("enough"))
+        assert wire.until("Z")[-1].kind == "Z"
+        assert wire.one("SELECT 5") == "5"
+        wire.bye()
+    is_clean(one_server, cluster, pid)
+
+
+def copies(wire: Wire) -> None:
+    """Be in the second of two COPYs of one Query."""
+    wire.send(m.query("COPY notes FROM STDIN; COPY notes FROM STDIN"))
+    wire.until("G")
+    wire.send(m.copy_data(b"1\tone\n"), m.COPY_DONE)
+    wire.until("G")
+    wire.send(m.copy_data(b"2\ttwo\n"))

@@ -171,9 +171,9 @@ class Client(Rewriting):
             self.heed_call(src[at + 5 : at + have])
             server.owe(CALLING)
         elif kind in (COPY_DONE, COPY_FAIL):
-            server.copying = False
-            if server.replies.count:
+            if not server.copying and server.replies.count:
                 server.owe(COPY_END)
+            server.copying = False
         elif kind in (PARSE, BIND, DESCRIBE, CLOSE):
             if not self.rules.rewrite and not self.rules.heeded:
                 return self.plain(kind, src, at, have, total, to_server, buf)

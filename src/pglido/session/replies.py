@@ -70,7 +70,8 @@ class Replies:
     def copy_begins(self) -> bool:
         """COPY IN begins, asked for by the first entry: drop each Sync sent during it, for the server ignores it.
 
-        Returns True when it has an end among what was sent: COPY_END, or a message that has no place in it.
+        Returns True when it has an end among what was sent: a COPY_END, which is dropped, too, as a Query may begin
+        more than one COPY; or a message that has no place in it.
         """
         kept = bytearray()
         ended = False
@@ -78,9 +79,9 @@ class Replies:
             kept.append(self._take())
         while self.count:
             entry = self._take()
-            ended = ended or entry != SYNCING
-            if ended:
+            if ended or entry not in (SYNCING, COPY_END):
                 kept.append(entry)
+            ended = ended or entry != SYNCING
         for entry in kept:
             self.push(entry)
         return ended
