@@ -7,7 +7,7 @@ from conftest import MakePooler
 from harness.cluster import Cluster
 from harness.crowd import together
 from harness.pooler import Pooler
-from harness.wire import Wire, error_in, kinds, rows_in
+from harness.wire import Message, Wire, error_in, kinds, rows_in
 
 ON_SERVER = "SELECT count(*) FROM pg_prepared_statements WHERE NOT from_sql"
 
@@ -55,6 +55,25 @@ def test_unnamed_statement_works_on_another_server(pooler: MakePooler) -> None:
         other.run("COMMIT")
         prepare(client, "", "SELECT $1::text || ' elsewhere'")
     assert run(client, "", "I am") == b"I am elsewhere"
+
+
+def test_unnamed_statement_is_ended_only_by_a_query_that_is_read(pooler: MakePooler) -> None:
+    """In the middle of a batch one may be skipped. What another client has parsed is never taken for it."""
+    pool = pooler(default_pool_size=1, workers=1)
+    client, other = pool.wire(), pool.wire()
+    query = m.query("SELECT 1")
+
+    def after(batch: bytes) -> list[Message]:
+        prepare(client, "", "SELECT 'own' || $1")
+        prepare(other, "", "SELECT 'another''s' || $1")
+        assert run(other, "", "") == b"another's"
+        client.send(batch)
+        client.until("Z")
+        client.send(m.bind("", "", "."), m.execute(), m.SYNC)
+        return client.until("Z")
+
+    assert rows_in(after(m.bind("", "nowhere") + query + m.SYNC)) == [[b"own."]]
+    assert error_in(after(m.parse("t", "SELECT 1") + query))["C"] == "26000"
 
 
 def test_describe_works_on_another_server(pooler: MakePooler) -> None:

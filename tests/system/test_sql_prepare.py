@@ -198,6 +198,24 @@ STORIES: dict[str, list[Step]] = {
                            "PREPARE b AS SELECT 2")
                            + m.bind("", "") + m.execute() + m.bind("", "b") + m.execute() + m.SYNC, "EXECUTE a",
                            "EXECUTE b"],
+    "all deallocated behind a comment": [parse("s", "SELECT 1"), m.query("/* x */ DEALLOCATE ALL")
+                                         + m.parse("s", "SELECT 2") + bound("s"), bound("s")],
+    "all discarded behind a comment": [parse("s", "SELECT 1"), m.query("-- x\nDISCARD ALL") + m.parse("s", "SELECT 2")
+                                       + bound("s"), bound("s")],
+    "all deallocated behind another": [parse("s", "SELECT 1"), m.query("SELECT 1; DEALLOCATE ALL")
+                                       + m.parse("s", "SELECT 2") + bound("s"), bound("s")],
+    "all deallocated behind a comment, in a batch": [parse("s", "SELECT 1"),
+                                                     m.parse("", "/**/ DEALLOCATE ALL") + ran("")
+                                                     + m.parse("s", "SELECT 2") + bound("s"), bound("s")],
+    "parsed in what was skipped behind DEALLOCATE ALL": [parse("s", "SELECT 1"), parse("d", "DEALLOCATE ALL"),
+                                                         m.bind("", "x") + ran("d") + parse("s", "SELECT 2"),
+                                                         bound("s")],
+    "unnamed, parsed in what was skipped": [parse("", "SELECT 'own'"), m.bind("", "x") + parse("", "SELECT 2")
+                                            + bound(""), bound("")],
+    "unnamed, parsed only in what was skipped": ["SELECT 1", m.bind("", "x") + parse("", "SELECT 2") + bound("")],
+    "unnamed, closed in what was skipped": [parse("", "SELECT 'own'"), m.bind("", "x") + close("") + bound(""),
+                                            bound("")],
+    "unnamed, in a pipeline": [parse("", "SELECT 1") + bound("") + parse("", "SELECT 2") + bound("") + bound("")],
 }  # fmt: skip
 
 
@@ -217,6 +235,7 @@ def test_same_answers_as_by_postgresql(story: list[Step], turns: int, pool: Pool
             assert 'D [b"another\'s"]' in said(other, "EXECUTE s")
             assert 'D [b"another\'s"]' in said(other, bound("t"))
             assert "T ['?column?']" in said(other, describe("e"))
+            assert 'D [b"another\'s"]' in said(other, batch("SELECT 'another''s'"))
     assert said(client, NAMES) == said(direct, NAMES)
     assert said(other, NAMES) == ["T ['name']", "D [b's']", "C b'SELECT 1\\x00'", "Z b'I'"]
 

@@ -147,7 +147,7 @@ class Client(Rewriting):
         if server.skipping and kind != SYNC:
             # The server discards everything up to the next Sync, so that it needn't be sent.
             return self.pass_on(src, at, have, total, None, buf)
-        if server.copying and kind not in (COPY_DATA, COPY_DONE, COPY_FAIL, SYNC, FLUSH):
+        if server.copying and kind not in (COPY_DATA, COPY_DONE, COPY_FAIL, SYNC, FLUSH, QUERY):
             # Out of place: PostgreSQL ends the COPY with an error.
             server.copying = False
         if server.retry.step:
@@ -202,11 +202,16 @@ class Client(Rewriting):
             return self.await_whole(total)
         if self._waits(src, at, have, total, out, buf):
             return 0
+        if server.copying:
+            # Out of place, as above.
+            server.copying = False
+        elif server.open and (self.unnamed is not None or server.prepared.unnamed is not None):
+            out.put(buf, server.prepared.close_unnamed(self))
         self.unnamed = server.prepared.unnamed = None
         server.prepared.bound = None
-        if server.decides():
-            server.decisive = True
         if have > 5 and (src[at + 5] | 0x20) == 0x64 and _statements.purges(src[at + 5 : at + have]):
+            server.prepared.purge_next = True
+        if server.decides() or server.prepared.purge_next:
             server.decisive = True
         server.owe(QUERYING)
         return self.pass_on(src, at, have, total, out, buf)

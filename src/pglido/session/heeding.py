@@ -238,9 +238,11 @@ class Heeding(ClientState):
             return True
         if flags & WRITES:
             self._advances()
+        assert self.server is not None
         if said.defaults:
-            assert self.server is not None
             self.server.redefining = True
+        if flags & ENDS and _reading.purges(said):
+            self.server.prepared.purge_next = True
         self._suspect(flags, text, said, names)
         return False
 

@@ -24,6 +24,11 @@ cdef class Prepared:
     cdef int owe(self, int entry, tuple note) except -1
     cdef int name_unnamed(self, ClientState client, bytes rest) except -1
     cdef bytes renew_unnamed(self, bytes rest)
+    cdef bytes close_unnamed(self, ClientState client)
+
+    @cython.locals(kind=int, entry=int, owed=bint, undecided=bint)
+    cdef bint unnamed_undecided(self) except -1
+
     cdef bint has(self, object statement, Py_ssize_t limit) except -1
 
     cdef int bound_to(self, bytes portal, object statement) except -1

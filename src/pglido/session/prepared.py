@@ -95,6 +95,32 @@ class Prepared:
         self.unnamed = rest
         return messages.close_statement(b"") if rest is None else messages.parse(b"", rest)
 
+    def close_unnamed(self, client: ClientState) -> bytes:
+        """The message to put in front of a Query in the middle of a batch, which ends the unnamed statement.
+
+        It does so only if it is read: this one is skipped together with it, and tells so.
+        """
+        self.owe(CLOSING | SWALLOW, (b"", (client.unnamed, self.unnamed)))
+        return messages.close_statement(b"")
+
+    def unnamed_undecided(self) -> bool:
+        """Does it depend on an answer to come what the unnamed statement is?
+
+        It does when a Parse or Close of it is owed from before a Sync, and none from behind it (see `undecided`).
+        """
+        if not self.replies.turns:
+            return False
+        notes = iter(self.notes)
+        owed = undecided = False
+        for entry in self.replies.entries():
+            kind = entry & KIND
+            if kind in (PARSING, CLOSING):
+                if next(notes)[0] == b"":
+                    owed, undecided = True, False
+            elif owed and kind >= SYNCING:
+                undecided = True
+        return undecided
+
     def has(self, statement: Statement, limit: int) -> bool:
         """Is `statement` prepared here, as clients were told? Then it counts as used last (at `limit` that decides)."""
         if statement not in self.known or (statement in self.unchecked and statement.described is not None):

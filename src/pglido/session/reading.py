@@ -7,6 +7,7 @@ import re
 
 from ..wire import messages
 from ..wire.look import CUSTOM, LONGEST_SETTING, Look, look
+from . import statements as _statements
 
 # A text is read by name up to here: it takes some 0.1 us a byte, and everybody waits.
 LONGEST_READ = 65536
@@ -108,6 +109,11 @@ def deallocated(said: Look) -> list[bytes]:
         if statement[:10].lower() == b"deallocate":
             found += look(statement).executes
     return found
+
+
+def purges(said: Look) -> bool:
+    """Will executing this text deallocate all prepared statements?"""
+    return any(_statements.purges(statement) for statement in said.statements)
 
 
 def names_anywhere(text: bytes) -> tuple[str, ...]:

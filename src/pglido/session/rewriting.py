@@ -165,6 +165,9 @@ class Rewriting(Holding):
                 out.put(buf, prepared.collide(name))
             prepared.owe(PARSING, NOTHING)
             return self.pass_on(src, at, have, have, out, buf)
+        if self.statements is not None and name in self.statements:
+            # It is still there if the DEALLOCATE ALL in front of this is not executed.
+            prepared.drops(name, self.statements[name])
         self.put_statement(name, statement)
         self.parsed(name)
         # Whoever had it parsed here before: what the text means now, and here, only PostgreSQL can tell.
@@ -272,6 +275,9 @@ class Rewriting(Holding):
         self, server: Server, kind: int, src: bytes, at: int, end: int, have: int, total: int, out: Outbox, buf: bytes
     ) -> int:
         """Bind or Describe of the unnamed statement: see that the server's is this client's."""
+        if server.prepared.unnamed_undecided():
+            self.verdict = WAIT
+            return 0
         rest = self.unnamed
         if kind == BIND and self.heed_bound(b"", rest, src, end + 1, at + have, out, buf):
             return 0
