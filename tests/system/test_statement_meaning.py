@@ -201,6 +201,20 @@ def test_portal_of_a_statement_that_had_to_make_room(pooler: MakePooler) -> None
     assert kinds(say(wire, m.bind("", "s"), *room, m.describe_portal(), m.execute())) == "2111TDCZ"
 
 
+def test_one_that_has_other_settings_now_does_not_parse_it_for_others(pooler: MakePooler) -> None:
+    pool = pooler(max_prepared_statements=2, default_pool_size=1)
+    stays, goes, third = pool.wire(), pool.wire(), pool.wire()
+    for wire in (stays, goes):
+        wire.run("SET DateStyle = 'ISO, DMY'")
+        assert kinds(say(wire, m.parse("s", "SELECT '01/02/2024'::date"))) == "1Z"
+    goes.run("SET DateStyle = 'ISO, MDY'")
+    for number in range(3):
+        # The server has no room for `s` any more.
+        assert kinds(say(third, m.parse(f"more{number}", f"SELECT {number}"))) == "1Z"
+    assert kinds(bound(goes)) == "2DCZ"
+    assert rows_in(bound(stays)) == [[b"2024-02-01"]]
+
+
 # What ends, or follows, between the Bind of a portal and the Describe of another that bears its name.
 REDECLARED = {
     "a block": (m.SYNC, m.query("BEGIN; DECLARE c CURSOR FOR SELECT 'two' AS two")),

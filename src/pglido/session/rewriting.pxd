@@ -42,6 +42,7 @@ cdef class Rewriting(Holding):
 
     @cython.locals(rest=bytes)
     cdef Py_ssize_t _use_unnamed(self, Server server, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t end, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
+    cdef object _as_now(self, bytes name, object statement, Server server)
     cdef int _foresee(self, Prepared prepared, bytes rest) except -1
 
     @cython.locals(prepared=Prepared, fresh=bint)

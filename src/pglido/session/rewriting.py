@@ -237,6 +237,8 @@ class Rewriting(Holding):
                 return 0
             # Prepared by SQL; or unknown here, so unknown there, which PostgreSQL says itself: 26000.
             return self.plain(kind, src, at, have, total, out, buf)
+        if statement not in prepared.known:
+            statement = self._as_now(name, statement, server)
         rest = statement.rest
         if kind == BIND and self.heed_bound(name, rest, src, end + 1, at + have, out, buf):
             return 0
@@ -288,6 +290,21 @@ class Rewriting(Holding):
         if kind == BIND and rest is not None:
             self._foresee(server.prepared, rest)
         return self.plain(kind, src, at, have, total, out, buf)
+
+    def _as_now(self, name: bytes, statement: Statement, server: Server) -> Statement:
+        """What the server, which lacks this statement, is to parse: with other settings its text is another's.
+
+        What the client was told of it holds for that one, too.
+        """
+        dialect = self._dialect(server)
+        if dialect == statement.dialect:
+            return statement
+        now = _statements.intern(statement.rest, dialect)
+        now.described = now.described or statement.described
+        if statement.described is not None and now.described != statement.described:
+            return statement
+        self.put_statement(name, now)
+        return now
 
     def _foresee(self, prepared: Prepared, rest: bytes) -> None:
         """A statement is bound: should it be executed, may all of them be gone?"""
