@@ -2,6 +2,8 @@
 
 import random
 
+import pytest
+
 import harness.messages as m
 from conftest import MakePooler
 from harness.cluster import Cluster
@@ -74,6 +76,19 @@ def test_unnamed_statement_is_ended_only_by_a_query_that_is_read(pooler: MakePoo
 
     assert rows_in(after(m.bind("", "nowhere") + query + m.SYNC)) == [[b"own."]]
     assert error_in(after(m.parse("t", "SELECT 1") + query))["C"] == "26000"
+
+
+@pytest.mark.parametrize("code", ["DEALLOCATE ALL", "DEALLOCATE %I"], ids=["all", "each"])
+def test_code_that_deallocates_takes_nothing_from_others(code: str, pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    client, other = pool.wire(), pool.wire()
+    prepare(other, "s", "SELECT 42 + $1::int")
+    assert run(other, "s", "0") == b"42"
+    client.run(
+        "DO $$ DECLARE found name; BEGIN FOR found IN SELECT name FROM pg_prepared_statements WHERE name <> '' LOOP"
+        f" EXECUTE format('{code}', found); END LOOP; END $$"
+    )
+    assert run(other, "s", "0") == b"42"
 
 
 def test_describe_works_on_another_server(pooler: MakePooler) -> None:

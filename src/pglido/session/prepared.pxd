@@ -58,6 +58,7 @@ cdef class Prepared:
     @cython.locals(kind=int, entry=int, owed=bint)
     cdef bint undecided(self, bytes name, object statement) except -1
 
+    cdef int keep(self, dict there) except -1
     cdef object answered(self, int entry)
     cdef int described(self, int entry, tuple told, ClientState client) except -1
 

@@ -283,6 +283,13 @@ class Prepared:
                 return True
         return False
 
+    def keep(self, there: dict[str, str | None]) -> None:
+        """The server has prepared statements of these names: code may have deallocated the others."""
+        for statement in list(self.known):
+            if statement.name.decode() not in there:
+                del self.known[statement]
+                self.unchecked.discard(statement)
+
     # Answers.
 
     def answered(self, entry: int) -> Statement | None:

@@ -53,8 +53,8 @@ COLUMNS = (
     (HOLD, "EXISTS(SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)"),
     (LOCKS, f"EXISTS(SELECT FROM pg_catalog.pg_locks WHERE locktype {EQUALS} 'advisory'"
             f" AND pid {EQUALS} pg_catalog.pg_backend_pid())"),
-    (PREPARES, "(SELECT pg_catalog.json_object_agg(name, statement) FROM pg_catalog.pg_prepared_statements"
-               " WHERE from_sql)"),
+    (PREPARES, "(SELECT pg_catalog.json_object_agg(name, CASE WHEN from_sql THEN statement END)"
+               " FROM pg_catalog.pg_prepared_statements)"),
     (LISTENS, "(SELECT pg_catalog.json_agg(c) FROM pg_catalog.pg_listening_channels() AS c)"),
     (DEFINES, study.TOUCHY),
 )  # fmt: skip
@@ -68,8 +68,8 @@ class Answer:
     """What the server said; None (or nothing) for what it was not asked, or does not have.
 
     `named`: settings by name, None for those that do not exist; `settings`: all that the session has set but custom
-    ones; `found`: per flag, True or False, names and texts of SQL-level prepared statements, channels, or what there is
-    about functions.
+    ones; `found`: per flag, True or False, names of prepared statements (with the texts of those by SQL, else None),
+    channels, or what there is about functions.
     """
 
     named: dict[str, str | None]

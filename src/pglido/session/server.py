@@ -301,6 +301,9 @@ class Server(Owing):
         elif kind == DATA_ROW:
             try:
                 self.setup.answered(body, self.client, out, buf)
+                if self.setup.there is not None:
+                    self.prepared.keep(self.setup.there)
+                    self.setup.there = None
             except UnicodeDecodeError:
                 # Of some encodings Python knows fewer characters than PostgreSQL: the state is unknown.
                 return drop

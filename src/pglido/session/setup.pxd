@@ -14,6 +14,7 @@ cdef class Setup:
     cdef public bint discarding
     cdef public Settings coming
     cdef public int suspect
+    cdef public dict there
     cdef public bint defining
     cdef public bint deciding
     cdef public set names

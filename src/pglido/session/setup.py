@@ -56,7 +56,8 @@ class Setup:
     client must not go on before the question is answered; `heard`: what it listens to may be another now. `coming` is
     where the queries under way lead. `counter` is the number of the client that sequences were advanced for last.
     `needs_mark`: what tells of a commit (see `bring`) may have been taken away; `stale_plans`: some were made before
-    the client's first temporary object here.
+    the client's first temporary object here. `there` are all prepared statements, when that was just answered: of
+    those by SQL with their texts.
     """
 
     __slots__ = (
@@ -90,6 +91,7 @@ class Setup:
         "settings",
         "stale_plans",
         "suspect",
+        "there",
     )
 
     def __init__(self, replies: Replies) -> None:
@@ -101,6 +103,7 @@ class Setup:
         self.discarding = False
         self.coming: Settings | None = None
         self.suspect = 0
+        self.there: dict[str, str | None] | None = None
         self.defining = False
         self.deciding = False
         self.names: set[str] = set()
@@ -305,7 +308,8 @@ class Setup:
         if flags & SETS:
             values = self._values(answer, exact)
         if flags & PREPARES:
-            again = replayable(found[PREPARES] or {})
+            self.there = found[PREPARES] or {}
+            again = replayable({name: text for name, text in self.there.items() if text is not None})
             pins |= 0 if again is not None else PREPARES
             prepared = again or {}
         if flags & (SETS | PREPARES):
