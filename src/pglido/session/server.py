@@ -62,7 +62,7 @@ SELECT = b"SELECT "
 DISCARD_ALL = b"DISCARD ALL\0"
 DEALLOCATE_ALL = b"DEALLOCATE ALL\0"
 # The first two letters of the tags of ALTER, CREATE and DROP: after them a text may mean something else.
-A, C, D, L, R, S = map(ord, "ACDLRS")
+A, C, D, L, R, S, U = map(ord, "ACDLRSU")
 # How much is awaited of a CommandComplete, for these letters.
 TAG_FIRST = 7
 RESET_SIZE = 4 + len(RESET)
@@ -239,6 +239,8 @@ class Server(Owing):
         """May it, by its size and first letters, be the tag of what changes more than rows?"""
         if size == DROP_SIZE and self.prepared.dropping is not None:
             return True
+        if self.setup.needs_mark and first in (C, R, U):
+            return True
         return changes(first, second) or (first == S and self.setup.may_shadow())
 
     def _passed(self, buf: bytes, out: Outbox) -> None:
@@ -326,6 +328,8 @@ class Server(Owing):
             _statements.renew()
             if self.setup.suspect & TEMP and body.startswith(b"CREATE "):
                 self.setup.temp_appears()
+        elif self.setup.needs_mark and not drop:
+            self.setup.command_done(body)
         return drop
 
     def _described(self, columns: bytes, head: int) -> None:
@@ -433,9 +437,8 @@ class Server(Owing):
     def _failed(self, head: int) -> None:
         """An error: in the extended protocol the server reads on to the next Sync."""
         self.copying = False
-        if self.setup.suspect and not head & SWALLOW:
-            # A SET that was refused did not make the setting the session's.
-            self.setup.exact = False
+        if not head & SWALLOW:
+            self.setup.failed()
         kind = head & KIND
         if not head or kind >= SYNCING:
             return

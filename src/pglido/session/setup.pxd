@@ -31,6 +31,8 @@ cdef class Setup:
     cdef bint _had_temp
     cdef bint _brought
     cdef bint _marked
+    cdef bint _ending
+    cdef bint _ended
     cdef int _doubt
     cdef int _queries
     cdef list _reports
@@ -48,6 +50,8 @@ cdef class Setup:
     cpdef int suspicion(self, int flags, tuple names, bint exact, bytes cause) except -1
     cpdef bytes bring(self, frozenset channels, bint in_block)
     cdef int unlistens(self) except -1
+    cdef int command_done(self, bytes tag) except -1
+    cdef int failed(self) except -1
     cdef bytes mark_again(self)
     cdef bytes forget_sequences(self)
     cdef int temp_appears(self) except -1

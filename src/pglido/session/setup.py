@@ -43,6 +43,10 @@ MANY_PREPARED = 64
 LONG_PREPARED = 32768
 # A channel that nobody notifies.
 MARK = b"_pglido_mark"
+# What PostgreSQL says of UNLISTEN, and of the end of a transaction.
+UNLISTENED = b"UNLISTEN\0"
+COMMITTED = b"COMMIT\0"
+TRANSACTION_ENDS = (COMMITTED, b"ROLLBACK\0")
 # How much is kept of the statement for which a client is pinned, in bytes.
 CAUSE = 200
 
@@ -55,15 +59,17 @@ class Setup:
     the statement that was suspected first. `defining`: functions may do other things than was known; `deciding`: the
     client must not go on before the question is answered; `heard`: what it listens to may be another now. `coming` is
     where the queries under way lead. `counter` is the number of the client that sequences were advanced for last.
-    `needs_mark`: what tells of a commit (see `bring`) may have been taken away; `stale_plans`: some were made before
-    the client's first temporary object here. `there` are all prepared statements, when that was just answered: of
-    those by SQL with their texts.
+    `needs_mark`: what tells of a commit (see `bring`) may have been taken away, and tags are to tell meanwhile;
+    `stale_plans`: some were made before the client's first temporary object here. `there` are all prepared statements,
+    when that was just answered: of those by SQL with their texts.
     """
 
     __slots__ = (
         "_asked",
         "_brought",
         "_doubt",
+        "_ended",
+        "_ending",
         "_had_temp",
         "_has_temp",
         "_marked",
@@ -120,6 +126,8 @@ class Setup:
         self._had_temp = False
         self._brought = False
         self._marked = False
+        self._ending = False
+        self._ended = False
         self._doubt = 0
         self._queries = 0
         self._reports: list[tuple[str, bytes]] = []
@@ -237,9 +245,23 @@ class Setup:
         """The client ends to listen to anything: to the mark too."""
         self.needs_mark = self._marked
 
+    def command_done(self, tag: bytes) -> None:
+        """A command of a text that takes the mark away is done: was it the end of listening, or is that committed?"""
+        if tag == UNLISTENED:
+            self._ending = True
+        elif tag in TRANSACTION_ENDS:
+            self._ended = self._ended or (self._ending and tag == COMMITTED)
+            self._ending = False
+
+    def failed(self) -> None:
+        """A statement was refused: a SET among what is suspected did not make its setting the session's."""
+        if self.suspect:
+            self.exact = False
+        self._ending = False
+
     def mark_again(self) -> bytes:
         """The message that sets the mark once more; its answers end here."""
-        self.needs_mark = False
+        self.needs_mark = self._ending = False
         return self._try(b"LISTEN " + MARK)
 
     def forget_sequences(self) -> bytes:
@@ -353,12 +375,13 @@ class Setup:
     def _hear(self, there: frozenset[bytes], client: ClientState | None) -> None:
         """What the server listens to, for this client alone."""
         if client is not None:
-            if not self._brought or (self._marked and MARK not in there):
+            rolled_back = self._marked and MARK not in there and not self._ending and not self._ended
+            if not self._brought or rolled_back:
                 # What it listened to before is not among it: or was, in a transaction that was rolled back.
                 there |= client.channels
             client.channels = there - {MARK}
             self.heard = True
-        self._brought = self._marked = self.needs_mark = False
+        self._brought = self._marked = self.needs_mark = self._ending = self._ended = False
 
     def _values(self, answer: _question.Answer, exact: bool) -> dict[str, str]:
         named = {name: value for name, value in answer.named.items() if value is not None}
@@ -393,6 +416,7 @@ class Setup:
         self.suspect &= DEFINES
         self.pins = self._doubt = 0
         self.heard = self._brought = self._marked = self.needs_mark = self._has_temp = False
+        self._ending = self._ended = False
         self.counter = 0
         self.names = set()
         self.exact = True
