@@ -92,6 +92,18 @@ def test_killed_server_takes_only_its_own_client(pooler: MakePooler, cluster: Cl
     assert pool.wire().one("SELECT 1") == "1"
 
 
+@pytest.mark.parametrize("state", ["CREATE TEMP TABLE t ()", "DECLARE c CURSOR WITH HOLD FOR SELECT 1", "BEGIN"])
+def test_who_keeps_a_server_is_told_why_it_ended(shared_pooler: MakePooler, cluster: Cluster, state: str) -> None:
+    pool = shared_pooler(cluster)
+    with pool.wire() as wire:
+        pid = wire.one("SELECT pg_backend_pid()")
+        wire.run(state)
+        cluster.admin(f"SELECT pg_terminate_backend({pid}, 5000)")
+        told = error_in(wire.rest())
+    assert (told["S"], told["C"]) == ("FATAL", "57P01")
+    assert told["M"] == "terminating connection due to administrator command"
+
+
 def test_server_down_is_said_clearly(pooler: MakePooler) -> None:
     pool = pooler(databases={"app": {"port": free_port()}, "other": {}})
     with pytest.raises(ServerError) as refused:

@@ -17,6 +17,7 @@ from ..pool.pool import CLOSING, IDLE, OPENING, Plan, Slot, Verb
 from ..session import settings as _settings
 from ..session.question import UNDYING
 from ..wire import messages
+from ..wire.codes import ERROR_RESPONSE
 from ..wire.codes import IDLE as STATUS_IDLE
 from ..wire.sql import DEFINES
 from .exchange import Errand, Exchange
@@ -26,6 +27,8 @@ from .live import LivePool, birth_of
 log = logging.getLogger("pglido.worker")
 
 EMPTY_CHECK = "<empty>"
+# How PostgreSQL says that it ends the connection.
+FATAL = ("FATAL", "PANIC")
 # What takes away all that a client may have left.
 DISCARD = "DISCARD ALL"
 
@@ -200,8 +203,11 @@ class Host(Exchange):
         guest = backend.client
         session = backend.session
         told = session.told and not session.fault
+        last = b""
         if session.last_error and not session.fault:
             said = messages.report_fields(session.last_error)
+            if said.get("V") in FATAL:
+                last = messages.message(ERROR_RESPONSE, session.last_error)
             why = f"{why}: {said.get('M', '')} (SQLSTATE {said.get('C', '')})"
         whole = session.between_messages()
         if backend.slot.state == OPENING:
@@ -211,8 +217,9 @@ class Host(Exchange):
         self.close_server(backend, why, logging.WARNING)
         if guest is None:
             return
-        last = b""
-        if whole and not told:
+        if not whole or told:
+            last = b""
+        elif not last:
             text = "server conn crashed?" if not session.fault else session.fault
             last = messages.error("FATAL", "08P01", text, f"client {guest.uuid}, server {backend.uuid}")
         self.end(guest, why, last)
