@@ -529,6 +529,18 @@ COPIES: dict[str, tuple[Step, ...]] = {
         say(copy_data(_ROWS), COPY_DONE, SYNC),
         say(run("SELECT 1"), SYNC),
     ),
+    "in, extended, interrupted by a close": (
+        say(parse("s", _IN), bind("", "s"), execute(), SYNC, until="G"),
+        say(close_statement("s"), SYNC, until=END),
+    ),
+    "in, extended, interrupted by a close in one write": (
+        say(parse("s", _IN), bind("", "s"), execute(), SYNC, close_statement("s"), run("SELECT 1", name="s"), SYNC, until=END),
+    ),
+    "in, interrupted by a close": (
+        say(parse("s", _IN), SYNC),
+        say(query(_IN), until="G"),
+        say(copy_data(_ROWS), close_statement("s"), SYNC, until=END),
+    ),
     "in, outside a transaction": (
         say(query("COPY notes FROM STDIN WHERE false"), until="G"),
         say(copy_data(_ROWS), COPY_DONE, query("SELECT 1"), count=2),

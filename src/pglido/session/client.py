@@ -148,8 +148,10 @@ class Client(Rewriting):
             # The server discards everything up to the next Sync, so that it needn't be sent.
             return self.pass_on(src, at, have, total, None, buf)
         if server.copying and kind not in (COPY_DATA, COPY_DONE, COPY_FAIL, SYNC, FLUSH, QUERY):
-            # Out of place: PostgreSQL ends the COPY with an error.
+            # Out of place: PostgreSQL ends the COPY with an error; so it must be sent, even what is else answered here.
             server.copying = False
+            if kind == CLOSE:
+                return self.plain(kind, src, at, have, total, to_server, buf)
         if server.retry.step:
             server.retry.goes_on(kind, src, at, total if have == total else 0)
         if kind == QUERY:
