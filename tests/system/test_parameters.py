@@ -10,7 +10,7 @@ from harness.cluster import Cluster
 from harness.crowd import together
 from harness.proxy import Proxy
 from harness.waiting import eventually
-from harness.wire import ServerError, Wire, error_in, kinds
+from harness.wire import ServerError, Wire, error_in, kinds, rows_in
 
 ZONES = ["UTC", "Asia/Tokyo", "Europe/Berlin", "America/New_York", "Australia/Sydney"]
 STYLES = ["ISO, MDY", "German, DMY", "SQL, DMY", "Postgres, YMD"]
@@ -217,3 +217,20 @@ def test_welcome_is_a_real_servers(pooler: MakePooler, cluster: Cluster, cluster
     pool = pooler(databases={"app": {}, "sixteen": {"port": cluster16.port, "dbname": "app"}})
     assert pool.wire().parameters == cluster.wire().parameters
     assert pool.wire(database="sixteen").parameters == cluster16.wire().parameters
+
+
+def test_bytes_that_no_encoding_gives_a_meaning_follow_the_client(pooler: MakePooler, cluster: Cluster) -> None:
+    """As PostgreSQL keeps them where a database's encoding is SQL_ASCII."""
+    cluster.admin("DROP DATABASE IF EXISTS raw")
+    cluster.admin("CREATE DATABASE raw ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'")
+    pool = pooler(databases={"raw": {}}, default_pool_size=1, workers=1)
+    client, other = pool.wire(database="raw"), pool.wire(database="raw")
+    for sql in (b"SET search_path TO \"sch\xe9ma\", public", b"SET my.tenant TO 'v\xe9, \xc3\xa9'"):
+        client.send(m.query(sql))
+        assert "E" not in kinds(client.until())
+    for _ in range(2):
+        assert other.one("SHOW search_path") == '"$user", public'
+        client.send(m.query("SELECT current_setting('search_path'), current_setting('my.tenant')"))
+        assert rows_in(client.until()) == [[b'"sch\xe9ma", public', b"v\xe9, \xc3\xa9"]]
+    client.bye()
+    other.bye()

@@ -5,6 +5,7 @@ made once per pair.
 """
 
 import codecs
+import re
 import weakref
 from collections.abc import Iterable
 from functools import lru_cache
@@ -12,10 +13,15 @@ from functools import lru_cache
 from ..wire import messages
 from ..wire.tokens import identifier
 
+# Python's name of a codec for bytes in any encoding: they come out as they went in.
+RAW = "pglido_raw"
+# What such bytes are in text, where they are no UTF-8 (see ESCAPE).
+BYTES = re.compile("[\udc80-\udcff]")
+
 # PostgreSQL's encodings that Python knows by another name (PostgreSQL manual, "Character Set Support").
 CODECS = {
-    # Not converted: the database's own, which mostly is this.
-    "SQLASCII": "utf-8",
+    # Not converted: the database's own, which mostly is UTF-8.
+    "SQLASCII": RAW,
     "UNICODE": "utf-8",
     "KOI8R": "koi8-r",
     "KOI8U": "koi8-u",
@@ -206,7 +212,7 @@ def _path(now: Settings, wanted: Settings) -> tuple[bytes, int, int]:
             sql += ",pg_catalog.set_config('client_encoding',NULL,false)"
         elif now.values.get("client_encoding") == wanted.values["client_encoding"]:
             sql += f",pg_catalog.set_config('client_encoding',{literal(wanted.values['client_encoding'])},false)"
-        sent += messages.query("SET client_encoding TO 'UTF8'")
+        sent += messages.query(f"SET client_encoding TO '{'SQL_ASCII' if BYTES.search(sql) else 'UTF8'}'")
         count += 1
     if sql:
         sent += messages.query(sql)
@@ -247,4 +253,16 @@ def codec(client_encoding: str) -> str:
         return "latin-1"
 
 
+def _raw(name: str) -> codecs.CodecInfo | None:
+    """The codec of that name: UTF-8 where it is that."""
+    if name != RAW:
+        return None
+    return codecs.CodecInfo(
+        lambda text, _="": codecs.utf_8_encode(text, messages.ESCAPE),
+        lambda data, _="": codecs.utf_8_decode(data, messages.ESCAPE),
+        name=RAW,
+    )
+
+
+codecs.register(_raw)
 EMPTY = intern({})

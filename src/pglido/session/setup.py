@@ -341,7 +341,7 @@ class Setup:
                 client.settings = _settings.intern(self._own(values, client), prepared)
                 self._correct(former, client, out, buf)
         if flags & LISTENS:
-            self._hear(frozenset([name.encode() for name in found[LISTENS] or ()]), client)
+            self._hear(frozenset([name.encode("utf-8", messages.ESCAPE) for name in found[LISTENS] or ()]), client)
         if flags & DEFINES and self.functions is not None:
             self.functions.learn(found[DEFINES])
         self.pins = pins

@@ -20,6 +20,9 @@ EMPTY_QUERY = b"Q\0\0\0\5\0"
 EMPTY_STATEMENT = b"\0\0\0"
 COPY_DONE = b"c\0\0\0\4"
 
+# How bytes that are no UTF-8 are kept in text (see PEP 383).
+ESCAPE = "surrogateescape"
+
 
 # "ROLLBACK" in the extended protocol, through the unnamed statement and portal.
 ROLL_BACK = b"P\0\0\0\x10\0ROLLBACK\0\0\0" + b"B\0\0\0\x0c\0\0\0\0\0\0\0\0" + b"E\0\0\0\x09\0\0\0\0\0"
@@ -31,8 +34,8 @@ def message(kind: int, body: bytes) -> bytes:
 
 
 def query(sql: str) -> bytes:
-    """A simple Query."""
-    return message(codes.QUERY, sql.encode() + b"\0")
+    """A simple Query; bytes that were no UTF-8 are what they were."""
+    return message(codes.QUERY, sql.encode("utf-8", ESCAPE) + b"\0")
 
 
 def parse(name: bytes, rest: bytes) -> bytes:
