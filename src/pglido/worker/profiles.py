@@ -57,7 +57,10 @@ async def _try(host: Host, live: LivePool, backend: Backend, home: Settings) -> 
             reported[_settings.REPORTED[name]] = value
     stream = Stream(host.pump, backend)
     encoding = _settings.codec(home.values.get("client_encoding") or backend.reported.get("client_encoding", "UTF8"))
-    for now, wanted in ((session.setup.settings, session.setup.home), (session.setup.home, home)):
+    # PostgreSQL looks whether the session may begin as somebody else, but it does not.
+    kept = _settings.intern({name: value for name, value in home.values.items() if name != "session_authorization"})
+    for wanted in (session.setup.home, home, kept):
+        now = session.setup.settings
         if now is wanted:
             continue
         query, turns, tries = _settings.path(now, wanted)
@@ -70,7 +73,7 @@ async def _try(host: Host, live: LivePool, backend: Backend, home: Settings) -> 
             session.setup.settings = now
             return rows
         session.setup.settings = wanted
-    spelled = {name: reported.get(_settings.REPORTED.get(name, ""), value) for name, value in home.values.items()}
+    spelled = {name: reported.get(_settings.REPORTED.get(name, ""), value) for name, value in kept.values.items()}
     session.setup.settings = _settings.intern(spelled)
     welcome = b"".join(messages.parameter_status(name, value, encoding) for name, value in reported.items())
     return Profile(session.setup.settings, welcome)
