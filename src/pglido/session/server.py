@@ -354,6 +354,8 @@ class Server(Owing):
             self._committed()
         if self.setup.unread():
             self._learn(drop, out, buf)
+        if not drop and self.client is not None and self.client.defaults is not self.setup.defaults:
+            self.setup.tell(self.client, out, buf)
         if head & SWALLOW:
             if kind == ASKING:
                 self.setup.over()
@@ -399,7 +401,7 @@ class Server(Owing):
         return drop or (self.setup.resetting and self.client is not None and name in self.client.home.values)
 
     def _learn(self, drop: bool, out: Outbox, buf: bytes) -> None:
-        wrong = self.setup.learn(None if drop else self.client, out, buf)
+        wrong = self.setup.learn(None if drop else self.client, self.status == IDLE, out, buf)
         if wrong:
             self.fault = wrong
 

@@ -134,6 +134,10 @@ class Settings:
             return self
         return intern({**self.values, name: value}, self.prepared)
 
+    def without_value(self, name: str) -> "Settings":
+        """These settings without one, which goes to its default."""
+        return intern({one: value for one, value in self.values.items() if one != name}, self.prepared)
+
     def without(self, statement: bytes) -> "Settings":
         """The same where a statement is not prepared."""
         prepared = {name: text for name, text in self.prepared.items() if name.encode() != statement}

@@ -10,6 +10,9 @@ cdef class Setup:
     cdef public Settings home
     cdef public Settings settings
     cdef public str encoding
+    cdef public dict last
+    cdef public Settings defaults
+    cdef public bint renewed
     cdef public bint resetting
     cdef public bint discarding
     cdef public Settings coming
@@ -36,6 +39,7 @@ cdef class Setup:
     cdef int _doubt
     cdef int _queries
     cdef list _reports
+    cdef dict _passing
     cdef tuple _asked
     cdef set _told
     cdef bint _was_reset
@@ -44,8 +48,13 @@ cdef class Setup:
     cdef int closed(self, bytes name) except -1
     cdef int swallowed(self) except -1
     cdef int reported(self, str name, bytes value) except -1
+    cpdef int keep_reported(self, dict reported) except -1
     cdef bint unread(self)
-    cdef str learn(self, ClientState client, Outbox out, const unsigned char* buf)
+    cdef str learn(self, ClientState client, bint idle, Outbox out, const unsigned char* buf)
+    cdef int _settle_passing(self, ClientState client) except -1
+    cpdef int renew(self) except -1
+    cdef int tell(self, ClientState client, Outbox out, const unsigned char* buf) except -1
+    cdef int _renew_for(self, ClientState client) except -1
     cdef int _settle_reset(self, ClientState client) except -1
     cpdef int suspicion(self, int flags, tuple names, bint exact, bytes cause) except -1
     cpdef bytes bring(self, frozenset channels, bint in_block)

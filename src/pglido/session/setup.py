@@ -1,7 +1,8 @@
 """What one server's session is set to, and what statements may have made of it since.
 
 Rules:
-1. Settings that the server reports are followed as it reports them. Of everything else a statement only raises a
+1. Settings that the server reports are followed as it reports them; where no statement has named one, or it was reset,
+   the server is asked whose it is: a default may be another now. Of everything else a statement only raises a
    suspicion; before the server may go to another client it is asked itself (see `question`): its answer is the truth.
 2. What can be set again elsewhere becomes the client's (`Settings`). What can't keeps the client on this server: it
    is pinned, until an answer says that it is gone.
@@ -38,6 +39,8 @@ REASONS = {
     UNSURE: "state of the session unknown",
 }
 
+NO_NAMES: tuple[str, ...] = ()
+
 # More than this is not prepared anew on every server: the client is pinned for it.
 MANY_PREPARED = 64
 LONG_PREPARED = 32768
@@ -61,7 +64,8 @@ class Setup:
     where the queries under way lead. `counter` is the number of the client that sequences were advanced for last.
     `needs_mark`: what tells of a commit (see `bring`) may have been taken away, and tags are to tell meanwhile;
     `stale_plans`: some were made before the client's first temporary object here. `there` are all prepared statements,
-    when that was just answered: of those by SQL with their texts.
+    when that was just answered: of those by SQL with their texts. `last` is what the server reported last, by lower-case
+    name, `defaults` what of it holds for whoever has set nothing else; `renewed`: that has changed since the login.
     """
 
     __slots__ = (
@@ -73,6 +77,7 @@ class Setup:
         "_had_temp",
         "_has_temp",
         "_marked",
+        "_passing",
         "_queries",
         "_reports",
         "_told",
@@ -81,6 +86,7 @@ class Setup:
         "coming",
         "counter",
         "deciding",
+        "defaults",
         "defining",
         "discarding",
         "encoding",
@@ -88,10 +94,12 @@ class Setup:
         "functions",
         "heard",
         "home",
+        "last",
         "names",
         "needs_mark",
         "number",
         "pins",
+        "renewed",
         "replies",
         "resetting",
         "settings",
@@ -105,6 +113,9 @@ class Setup:
         self.home: Settings = _settings.EMPTY
         self.settings: Settings = _settings.EMPTY
         self.encoding = "UTF8"
+        self.last: dict[str, str] = {}
+        self.defaults: Settings = _settings.EMPTY
+        self.renewed = False
         self.resetting = False
         self.discarding = False
         self.coming: Settings | None = None
@@ -131,6 +142,8 @@ class Setup:
         self._doubt = 0
         self._queries = 0
         self._reports: list[tuple[str, bytes]] = []
+        # Settings that were reported and nobody spoke of, as they were before: None where they were at their defaults.
+        self._passing: dict[str, str | None] = {}
         self._asked: tuple[int, bool] = (0, True)
         self._told: set[str] = set()
         self._was_reset = False
@@ -144,6 +157,7 @@ class Setup:
             self.replies.push(QUERYING | SWALLOW)
         for _ in range(tries):
             self.replies.push(TRYING | SWALLOW)
+        self._passing = {}
         self._queries = queries + tries
         if self._queries:
             self.coming = wanted
@@ -158,6 +172,7 @@ class Setup:
             if not self._queries:
                 self.settings = self.coming
                 self.coming = None
+                self.renew()
 
     def closed(self, name: bytes) -> None:
         """A statement that was prepared by SQL is closed."""
@@ -173,24 +188,33 @@ class Setup:
             self.encoding = value.decode("ascii", "replace")
         self._reports.append((name, value))
 
+    def keep_reported(self, reported: dict[str, str]) -> None:
+        """This is what the server has reported last, by the names that it gives."""
+        lower = {name.lower(): value for name, value in reported.items()}
+        self.last = {name: value for name, value in lower.items() if name not in _settings.FACTS}
+
     def unread(self) -> bool:
         """Is there something to be learnt at the end of this turn?"""
-        return self.resetting or len(self._reports) > 0
+        return self.resetting or len(self._reports) > 0 or len(self._passing) > 0
 
-    def learn(self, client: ClientState | None, out: Outbox, buf: bytes) -> str:
+    def learn(self, client: ClientState | None, idle: bool, out: Outbox, buf: bytes) -> str:
         """Take in what was reported since the last time, and what a RESET or DISCARD ALL took back.
 
-        Returns what is wrong with it, mostly nothing.
+        `idle`: no transaction is open. Returns what is wrong with it, mostly nothing.
         """
         reports, self._reports = self._reports, []
         codec = _settings.codec(self.encoding)
         for name, raw in reports:
             if self.coming is not None:
-                break
+                self.last[name] = raw.decode(codec, "replace")
+                continue
             try:
                 value = raw.decode(codec)
             except UnicodeDecodeError:
                 return f'server reported a value of "{name}" that is no {self.encoding}'
+            self.last[name] = value
+            if client is not None and client.rules.heeded and (self.resetting or name not in self.names):
+                self._passing.setdefault(name, self.settings.values.get(name))
             self.settings = self.settings.with_value(name, value)
             if client is None:
                 continue
@@ -202,12 +226,43 @@ class Setup:
             self._told.add(name)
         if self.resetting:
             self._settle_reset(client)
+        if idle and client is not None and self._passing:
+            self._settle_passing(client)
         return ""
+
+    def _settle_passing(self, client: ClientState) -> None:
+        """No transaction is open any more: what was reported, and isn't as before, the client or its server has set."""
+        passing, self._passing = self._passing, {}
+        for name, before in passing.items():
+            value = self.settings.values.get(name)
+            if value is None or value == before:
+                continue
+            if before is None and value == self.defaults.values.get(name) and name not in client.home.values:
+                self.settings = self.settings.without_value(name)
+                client.settings = client.settings.without_value(name)
+            else:
+                self.suspicion(SETS, NO_NAMES, False, b"report of " + name.encode())
+
+    def renew(self) -> None:
+        """The settings are what is known: what was reported of others is what the server itself gives everybody."""
+        for name, value in self.last.items():
+            if name not in self.settings.values and self.defaults.values.get(name, value) != value:
+                self.defaults = self.defaults.with_value(name, value)
+                self.renewed = True
+
+    def tell(self, client: ClientState, out: Outbox, buf: bytes) -> None:
+        """Report the defaults that are others here than the client was told."""
+        former, client.defaults = client.defaults, self.defaults
+        codec = _settings.codec(self.encoding)
+        for name, value in self.defaults.values.items():
+            if name not in client.settings.values and former.values.get(name, value) != value:
+                out.put(buf, messages.parameter_status(_settings.REPORTED.get(name, name), value, codec))
 
     def _settle_reset(self, client: ClientState | None) -> None:
         """The turn of a RESET or DISCARD ALL ends: which settings are back at the server's defaults is not known."""
         if self.discarding:
             self.settings = self.home
+            self._passing = {}
             if client is not None:
                 client.settings = client.home
             else:
@@ -340,12 +395,21 @@ class Setup:
                 former = client.settings.values
                 client.settings = _settings.intern(self._own(values, client), prepared)
                 self._correct(former, client, out, buf)
+        if flags & SETS and not exact:
+            self._renew_for(client)
         if flags & LISTENS:
             self._hear(frozenset([name.encode("utf-8", messages.ESCAPE) for name in found[LISTENS] or ()]), client)
         if flags & DEFINES and self.functions is not None:
             self.functions.learn(found[DEFINES])
         self.pins = pins
         self._was_reset = False
+
+    def _renew_for(self, client: ClientState | None) -> None:
+        """The server has said all: what it reported besides is its default, and the client has seen it."""
+        knows = client is not None and client.defaults is self.defaults
+        self.renew()
+        if client is not None and knows:
+            client.defaults = self.defaults
 
     def _own(self, values: dict[str, str], client: ClientState) -> dict[str, str]:
         """What the client has, where the server has `values`: its default is what it asked for at its start.
@@ -422,6 +486,7 @@ class Setup:
         self.exact = True
         self._was_reset = False
         self._told.clear()
+        self._passing = {}
         self.settings = self.home
 
     def why(self) -> str:

@@ -41,6 +41,7 @@ cdef class ClientState:
     cdef public Rules rules
     cdef public Settings home
     cdef public Settings settings
+    cdef public Settings defaults
     cdef public dict statements
     cdef public bytes unnamed
     cdef public set unparsed

@@ -5,7 +5,7 @@ from itertools import count
 from typing import Any
 
 from . import defaults as _defaults
-from .settings import Settings
+from .settings import EMPTY, Settings
 from .statements import Dialect, Good, Statement
 from .study import Since
 
@@ -188,10 +188,22 @@ class ClientState:
     was answered without a server, which is made up for when they are used. `unnamed` is the rest of its last unnamed
     Parse; `marks` has the flags of what may touch the session's state, by what their Parse said, so that
     whatever becomes of a Parse or Close they are those of the statement that is there. `need` counts the bytes of a
-    message of which the beginning is already with the server. `channels` is what it listens to.
+    message of which the beginning is already with the server. `channels` is what it listens to. `defaults` is what it
+    was told of settings that it has not set.
     """
 
-    __slots__ = ("channels", "home", "marks", "need", "rules", "settings", "statements", "unnamed", "unparsed")
+    __slots__ = (
+        "channels",
+        "defaults",
+        "home",
+        "marks",
+        "need",
+        "rules",
+        "settings",
+        "statements",
+        "unnamed",
+        "unparsed",
+    )
 
     def begin(self, home: Settings, rules: Rules) -> None:
         """Nothing is known yet.
@@ -202,6 +214,7 @@ class ClientState:
         self.rules = rules
         self.home = home
         self.settings = home
+        self.defaults = EMPTY
         self.statements: dict[bytes, Statement] | None = None
         self.unparsed: set[bytes] | None = None
         self.unnamed: bytes | None = None

@@ -140,6 +140,9 @@ class Exchange(Keeper):
     def _give(self, backend: Backend) -> None:
         slot = backend.slot
         pool = slot.pool
+        if backend.session.setup.renewed:
+            backend.session.setup.renewed = False
+            backend.live.forget_profiles()
         if backend.session.worn:
             slot.doomed = True
         ticket = pool.freed(slot, backend.session.setup.settings, self.pump.now)

@@ -30,9 +30,13 @@ PROFILES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a set of startup parameters comes to: the settings as the server spells them, and the welcome."""
+    """What a set of startup parameters comes to: the settings as the server spells them, and the welcome.
+
+    `defaults` is what the welcome says of all others.
+    """
 
     settings: Settings
+    defaults: Settings
     welcome: bytes
 
 

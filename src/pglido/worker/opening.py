@@ -225,6 +225,8 @@ async def _start(stream: Stream, backend: Backend, live: LivePool, slot: Slot) -
         elif _learn(backend, kind, body):
             break
     backend.session.setup.encoding = backend.reported.get("client_encoding", "UTF8")
+    backend.session.setup.keep_reported(backend.reported)
+    backend.session.setup.defaults = _settings.intern(backend.session.setup.last)
     backend.session.setup.home = backend.session.setup.settings = _settings.intern(
         {name: _spelled(backend.reported, name, value) for name, value in birth.values.items()}
     )

@@ -23,6 +23,7 @@ cdef class Regular:
     cdef public int version
     cdef public Rules rules
     cdef public Settings settings
+    cdef public Settings defaults
     cdef public bytes welcome
     cdef public str user
     cdef public int minor

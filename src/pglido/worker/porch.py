@@ -71,6 +71,7 @@ class Regular:
     """
 
     __slots__ = (
+        "defaults",
         "known_as",
         "lends",
         "live",
@@ -91,6 +92,7 @@ class Regular:
         self.version = live.version
         self.rules = live.rules
         self.settings = profile.settings
+        self.defaults = profile.defaults
         self.welcome = messages.AUTHENTICATION_OK + profile.welcome
         self.user = guest.user
         self.minor = guest.minor
@@ -119,6 +121,7 @@ def greet(host: Exchange, guest: Guest, regular: Regular, last: bytes) -> None:
     """The end of a login: a session, the welcome after `last`, and from then on the byte path."""
     guest.stats = regular.stats
     guest.session = Client(regular.settings, regular.rules, host.budget)
+    guest.session.defaults = regular.defaults
     guest.mode = RELAY
     guest.rested = host.pump.now
     host.pump.send(guest, b"".join((last, regular.welcome, guest.key_and_ready(host.index))))

@@ -52,9 +52,7 @@ async def _try(host: Host, live: LivePool, backend: Backend, home: Settings) -> 
     session = backend.session
     session.prepared.unnamed = None
     reported = dict(backend.reported)
-    for name, value in session.setup.settings.values.items():
-        if _settings.REPORTED.get(name) in reported:
-            reported[_settings.REPORTED[name]] = value
+    reported |= {_settings.REPORTED.get(name, name): value for name, value in session.setup.last.items()}
     stream = Stream(host.pump, backend)
     encoding = _settings.codec(home.values.get("client_encoding") or backend.reported.get("client_encoding", "UTF8"))
     # PostgreSQL looks whether the session may begin as somebody else, but it does not.
@@ -66,6 +64,7 @@ async def _try(host: Host, live: LivePool, backend: Backend, home: Settings) -> 
         query, turns, tries = _settings.path(now, wanted)
         rows = await ask(stream, query, reported, turns + tries, encoding)
         session.setup.encoding = reported.get("client_encoding", session.setup.encoding)
+        session.setup.keep_reported(reported)
         if isinstance(rows, PoolRefused):
             # The statement that failed set nothing; one in front of it may have.
             if turns > 1:
@@ -73,10 +72,11 @@ async def _try(host: Host, live: LivePool, backend: Backend, home: Settings) -> 
             session.setup.settings = now
             return rows
         session.setup.settings = wanted
+        session.setup.renew()
     spelled = {name: reported.get(_settings.REPORTED.get(name, ""), value) for name, value in kept.values.items()}
     session.setup.settings = _settings.intern(spelled)
     welcome = b"".join(messages.parameter_status(name, value, encoding) for name, value in reported.items())
-    return Profile(session.setup.settings, welcome)
+    return Profile(session.setup.settings, session.setup.defaults, welcome)
 
 
 async def ask(
