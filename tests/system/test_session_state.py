@@ -924,3 +924,63 @@ def test_value_of_a_sequence_is_not_told_to_another_who_does_not_ask_by_name(poo
     other.run("SELECT nextval('u_counter')")
     assert error_in(wire.ask(ask))["C"] == "55000"
     wire.run("DROP FUNCTION u_last(); DROP SEQUENCE u_counter; DROP TABLE u_child")
+
+
+@pytest.fixture
+def climber(pooler: MakePooler, cluster: Cluster) -> Iterator[Pooler]:
+    """Two servers, and a user that may act as a superuser, and is none."""
+    climbs = "SELECT set_config('log_min_messages', 'error', false)"
+    cluster.admin("CREATE ROLE climber LOGIN; CREATE ROLE summit SUPERUSER; GRANT summit TO climber")
+    cluster.admin("CREATE ROLE ledge; GRANT ledge TO climber; GRANT SET ON PARAMETER log_duration TO ledge")
+    cluster.admin(f"CREATE FUNCTION climbs() RETURNS text LANGUAGE sql SECURITY DEFINER AS $$ {climbs} $$", "app")
+    yield pooler(default_pool_size=2, workers=1, users={"climber": {}})
+    cluster.admin("DROP FUNCTION climbs()", "app")
+    cluster.admin("DROP OWNED BY ledge; DROP ROLE climber, summit, ledge")
+
+
+@pytest.mark.parametrize(
+    ("sets", "setting", "value", "default"),
+    [
+        (["SET ROLE summit", "SET log_statement = 'ddl'", "RESET ROLE"], "log_statement", "ddl", "none"),
+        (["SET ROLE summit; SET log_statement = 'ddl'; SET ROLE NONE"], "log_statement", "ddl", "none"),
+        (["SET ROLE summit; SET log_statement = 'ddl'", "SET work_mem = '1MB'"], "log_statement", "ddl", "none"),
+        (["SELECT climbs()"], "log_min_messages", "error", "warning"),
+        (["BEGIN", "SELECT climbs()", "COMMIT"], "log_min_messages", "error", "warning"),
+    ],
+)
+def test_what_only_another_may_set_keeps_the_server(
+    climber: Pooler, sets: list[str], setting: str, value: str, default: str
+) -> None:
+    client, others = climber.wire("climber"), [climber.wire("climber") for _ in range(3)]
+    for sql in sets:
+        client.run(sql)
+    (pin,) = pinned(climber, 1)
+    assert pin["reason"] == "setting that its user may not set"
+    for other in others:
+        assert other.one(f"SHOW {setting}") == default
+    assert client.one(f"SHOW {setting}") == value
+    client.run("SET statement_timeout = '9s'")
+    assert pinned(climber, 1)
+    client.run("RESET ALL")
+    assert client.one(f"SHOW {setting}") == default
+    pinned(climber, 0)
+
+
+def test_what_only_another_may_set_is_gone_with_the_client(climber: Pooler) -> None:
+    client = climber.wire("climber")
+    client.run("SELECT climbs()")
+    pinned(climber, 1)
+    client.bye()
+    pinned(climber, 0)
+    others = [climber.wire("climber") for _ in range(2)]
+    for other in others:
+        other.run("BEGIN")
+        assert other.one("SHOW log_min_messages") == "warning"
+
+
+def test_what_its_user_may_set_too_keeps_no_server(climber: Pooler) -> None:
+    client = climber.wire("climber")
+    client.run("SET ROLE ledge; SET log_duration = on; SET work_mem = '1MB'; RESET ROLE")
+    with elsewhere(climber, client, user="climber"):
+        assert [client.one("SHOW log_duration"), client.one("SHOW work_mem")] == ["on", "1MB"]
+    assert pins(climber) == []

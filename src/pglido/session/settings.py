@@ -180,7 +180,7 @@ def path_sql(now: Settings, wanted: Settings) -> str:
     changes |= {name: value for name, value in wanted.values.items() if now.values.get(name) != value}
     if not changes:
         return ""
-    # As who the server logged in it may set whatever this client could.
+    # As who the server logged in it may set whatever this client could; what it may not keeps its client (see `setup`).
     steps: list[tuple[str, str | None]] = [(name, None) for name in reversed(IDENTITY) if name in now.values]
     steps += [(name, changes[name]) for name in sorted(changes) if name not in UNLISTED]
     steps += [(name, wanted.values[name]) for name in IDENTITY if name in wanted.values]

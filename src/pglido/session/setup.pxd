@@ -13,6 +13,7 @@ cdef class Setup:
     cdef public dict last
     cdef public Settings defaults
     cdef public bint renewed
+    cdef public bint grants
     cdef public bint resetting
     cdef public bint discarding
     cdef public Settings coming

@@ -27,6 +27,8 @@ from .state import NUMBERS, ClientState, Functions
 ASKED = SETS | PREPARES | LISTENS | DEFINES
 # A pin beyond all flags: for a question that was not answered.
 UNSURE = 1 << 20
+# Another: what a superuser's role or function has set, and the user as whom the server is logged in may not set.
+BARRED = 1 << 21
 REASONS = {
     TEMP: "temporary object",
     HOLD: "cursor with hold",
@@ -37,6 +39,7 @@ REASONS = {
     UNNAMED: "setting of unknown name",
     PREPARES: "SQL-level prepared statement",
     UNSURE: "state of the session unknown",
+    BARRED: "setting that its user may not set",
 }
 
 NO_NAMES: tuple[str, ...] = ()
@@ -66,6 +69,7 @@ class Setup:
     `stale_plans`: some were made before the client's first temporary object here. `there` are all prepared statements,
     when that was just answered: of those by SQL with their texts. `last` is what the server reported last, by lower-case
     name, `defaults` what of it holds for whoever has set nothing else; `renewed`: that has changed since the login.
+    `grants`: PostgreSQL is one that lets roles be granted to set what else only superusers may.
     """
 
     __slots__ = (
@@ -92,6 +96,7 @@ class Setup:
         "encoding",
         "exact",
         "functions",
+        "grants",
         "heard",
         "home",
         "last",
@@ -116,6 +121,7 @@ class Setup:
         self.last: dict[str, str] = {}
         self.defaults: Settings = _settings.EMPTY
         self.renewed = False
+        self.grants = False
         self.resetting = False
         self.discarding = False
         self.coming: Settings | None = None
@@ -352,12 +358,15 @@ class Setup:
     def question(self) -> bytes:
         """The message that asks the server what has become of what is suspected; its answer ends here."""
         names = self.names
+        acted = "role" in names or "role" in self.settings.values
+        if self.pins & BARRED:
+            self.exact = False
         if self.suspect & SETS and not self.exact:
             own = [name for name in self.settings.values if "." in name or name in _settings.UNLISTED]
             names = {name for name in names if "." in name} | {"role"} | set(own)
         may_wait = not self.exact or _settings.waits(self.settings, names)
         since = self.functions.since if self.functions is not None else None
-        sql = _question.sql(self.suspect, names, self.exact, may_wait, since)
+        sql = _question.sql(self.suspect, names, self.exact, acted, may_wait, self.grants, since)
         self._asked = self.suspect, self.exact
         self.deciding = self.suspect != SETS or not self.exact
         self.suspect = 0
@@ -384,6 +393,7 @@ class Setup:
         values, prepared = self.settings.values, self.settings.prepared
         if flags & SETS:
             values = self._values(answer, exact)
+            pins = (pins if exact else pins & ~BARRED) | (BARRED if answer.barred else 0)
         if flags & PREPARES:
             self.there = found[PREPARES] or {}
             again = replayable({name: text for name, text in self.there.items() if text is not None})

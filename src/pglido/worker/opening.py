@@ -5,6 +5,7 @@ import contextlib
 import logging
 import math
 import os
+import re
 import ssl
 
 from ..auth import server as auth
@@ -29,6 +30,9 @@ LOGIN_LIMIT = 1 << 20
 
 # Classes of SQLSTATE by which a server refuses startup parameters, not the user or the database.
 OWN_FAULTS = ("22", "42", "55")
+
+# The first PostgreSQL that has GRANT ... ON PARAMETER.
+GRANTS_PARAMETERS = 15
 
 REQUIRED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 
@@ -226,6 +230,7 @@ async def _start(stream: Stream, backend: Backend, live: LivePool, slot: Slot) -
             break
     backend.session.setup.encoding = backend.reported.get("client_encoding", "UTF8")
     backend.session.setup.keep_reported(backend.reported)
+    backend.session.setup.grants = _major(backend.reported) >= GRANTS_PARAMETERS
     backend.session.setup.defaults = _settings.intern(backend.session.setup.last)
     backend.session.setup.home = backend.session.setup.settings = _settings.intern(
         {name: _spelled(backend.reported, name, value) for name, value in birth.values.items()}
@@ -253,6 +258,12 @@ def _learn(backend: Backend, kind: int, body: bytes) -> bool:
     else:
         raise DialError(f"server sent message type {kind:#04x} during login")
     return False
+
+
+def _major(reported: dict[str, str]) -> int:
+    """The number of the server's version, 0 where it tells none."""
+    number = re.match(r"\d+", reported.get("server_version", ""))
+    return int(number[0]) if number else 0
 
 
 def _spelled(reported: dict[str, str], name: str, value: str) -> str:
