@@ -245,6 +245,8 @@ def test_what_a_client_has_set_stays_its_own(pooler: MakePooler, configure: Conf
         ["RESET ALL"],
         ["DISCARD ALL"],
         ["BEGIN", "RESET ALL", "COMMIT"],
+        ["DISCARD ALL", "BEGIN", "SET TimeZone = 'Asia/Tokyo'", "ROLLBACK"],
+        ["DISCARD ALL", "BEGIN; SET TimeZone = 'Asia/Tokyo'; SAVEPOINT s; ROLLBACK TO s; ROLLBACK"],
     ],
 )
 def test_what_a_client_has_taken_back_is_what_is_configured(

@@ -10,7 +10,7 @@ cdef int ASKING, BINDING, CLOSING, DESCRIBING, EXECUTING, FAKE, KIND, PARSING, Q
 cdef bytes ANSWERS, CHANGED, LONG_KINDS, MISFIT
 cdef Py_ssize_t SHORT
 cdef int A, C, D, L, R, S, U
-cdef int TEMP
+cdef int SETS, TEMP
 cdef Py_ssize_t TAG_FIRST, RESET_SIZE, DISCARD_SIZE, DEALLOCATE_SIZE, MAX_MESSAGE, LARGE_ERROR
 
 cdef bint changes(int first, int second) noexcept

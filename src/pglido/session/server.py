@@ -21,7 +21,7 @@ from ..wire.codes import (
     READY_FOR_QUERY,
     ROW_DESCRIPTION,
 )
-from ..wire.sql import TEMP
+from ..wire.sql import SETS, TEMP
 from . import defaults as _defaults
 from . import settings as _settings
 from . import statements as _statements
@@ -241,6 +241,8 @@ class Server(Owing):
             return True
         if self.setup.needs_mark and first in (C, R, U):
             return True
+        if first == R and self.setup.suspect & SETS:
+            return True
         return changes(first, second) or (first == S and self.setup.may_shadow())
 
     def _passed(self, buf: bytes, out: Outbox) -> None:
@@ -328,8 +330,8 @@ class Server(Owing):
             _statements.renew()
             if self.setup.suspect & TEMP and body.startswith(b"CREATE "):
                 self.setup.temp_appears()
-        elif self.setup.needs_mark and not drop:
-            self.setup.command_done(body)
+        else:
+            self.setup.command_done(body, drop)
         return drop
 
     def _described(self, columns: bytes, head: int) -> None:

@@ -60,7 +60,7 @@ cdef class Setup:
     cpdef int suspicion(self, int flags, tuple names, bint exact, bytes cause) except -1
     cpdef bytes bring(self, frozenset channels, bint in_block)
     cdef int unlistens(self) except -1
-    cdef int command_done(self, bytes tag) except -1
+    cdef int command_done(self, bytes tag, bint own) except -1
     cdef int failed(self) except -1
     cdef bytes mark_again(self)
     cdef bytes forget_sequences(self)

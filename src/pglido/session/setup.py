@@ -49,10 +49,10 @@ MANY_PREPARED = 64
 LONG_PREPARED = 32768
 # A channel that nobody notifies.
 MARK = b"_pglido_mark"
-# What PostgreSQL says of UNLISTEN, and of the end of a transaction.
+# What PostgreSQL says of UNLISTEN, of the end of a transaction, and of what goes back to a savepoint.
 UNLISTENED = b"UNLISTEN\0"
 COMMITTED = b"COMMIT\0"
-TRANSACTION_ENDS = (COMMITTED, b"ROLLBACK\0")
+ROLLED_BACK = b"ROLLBACK\0"
 # How much is kept of the statement for which a client is pinned, in bytes.
 CAUSE = 200
 
@@ -306,11 +306,19 @@ class Setup:
         """The client ends to listen to anything: to the mark too."""
         self.needs_mark = self._marked
 
-    def command_done(self, tag: bytes) -> None:
-        """A command of a text that takes the mark away is done: was it the end of listening, or is that committed?"""
+    def command_done(self, tag: bytes, own: bool) -> None:
+        """A command is done, with this tag; `own`: it is of pglido's own.
+
+        Of a text that takes the mark away: was it the end of listening, or is that committed?
+        """
+        if tag == ROLLED_BACK:
+            # What was set may be back at its default.
+            self.exact = False
+        if not self.needs_mark or own:
+            return
         if tag == UNLISTENED:
             self._ending = True
-        elif tag in TRANSACTION_ENDS:
+        elif tag in (COMMITTED, ROLLED_BACK):
             self._ended = self._ended or (self._ending and tag == COMMITTED)
             self._ending = False
 
