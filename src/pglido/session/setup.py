@@ -67,9 +67,9 @@ class Setup:
     where the queries under way lead. `counter` is the number of the client that sequences were advanced for last.
     `needs_mark`: what tells of a commit (see `bring`) may have been taken away, and tags are to tell meanwhile;
     `stale_plans`: some were made before the client's first temporary object here. `there` are all prepared statements,
-    when that was just answered: of those by SQL with their texts. `last` is what the server reported last, by lower-case
-    name, `defaults` what of it holds for whoever has set nothing else; `renewed`: that has changed since the login.
-    `grants`: PostgreSQL is one that lets roles be granted to set what else only superusers may.
+    when that was just answered: of those by SQL with their texts. `last` is what the server reported last, by its
+    name in lower case, `defaults` what of it holds for whoever has set nothing else; `renewed`: that has changed since
+    the login. `grants`: PostgreSQL is one that lets roles be granted to set what else only superusers may.
     """
 
     __slots__ = (
@@ -314,9 +314,9 @@ class Setup:
         if tag == ROLLED_BACK:
             # What was set may be back at its default.
             self.exact = False
-        if not self.needs_mark or own:
-            return
-        if tag == UNLISTENED:
+        if own or not self.needs_mark:
+            pass
+        elif tag == UNLISTENED:
             self._ending = True
         elif tag in (COMMITTED, ROLLED_BACK):
             self._ended = self._ended or (self._ending and tag == COMMITTED)
