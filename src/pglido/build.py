@@ -29,6 +29,7 @@ COMPILED = (
     "pool.pool",
     "pool.stats",
     "session.client",
+    "session.hearing",
     "session.heeding",
     "session.holding",
     "session.outbox",

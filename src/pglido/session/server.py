@@ -442,7 +442,7 @@ class Server(Owing):
         """An error: in the extended protocol the server reads on to the next Sync."""
         self.copying = False
         if not head & SWALLOW:
-            self.setup.failed()
+            self.setup.refused()
         kind = head & KIND
         if not head or kind >= SYNCING:
             return

@@ -10,13 +10,12 @@ Rules:
 """
 
 from ..wire import messages
-from ..wire.codes import QUERY
 from ..wire.sql import DEFINES, HOLD, LISTENS, LOADS, LOCKS, PREPARES, SEEDS, SEQUENCES, SETS, TEMP
-from ..wire.tokens import identifier
 from . import question as _question
 from . import settings as _settings
 from . import statements as _statements
 from .entries import ASKING, QUERYING, SWALLOW, TRYING
+from .hearing import ROLLED_BACK, Hearing
 from .outbox import Outbox
 from .question import LASTING, PINNING, UNNAMED
 from .replies import Replies
@@ -44,43 +43,29 @@ REASONS = {
 
 NO_NAMES: tuple[str, ...] = ()
 
-# More than this is not prepared anew on every server: the client is pinned for it.
-MANY_PREPARED = 64
-LONG_PREPARED = 32768
-# A channel that nobody notifies.
-MARK = b"_pglido_mark"
-# What PostgreSQL says of UNLISTEN, of the end of a transaction, and of what goes back to a savepoint.
-UNLISTENED = b"UNLISTEN\0"
-COMMITTED = b"COMMIT\0"
-ROLLED_BACK = b"ROLLBACK\0"
 # How much is kept of the statement for which a client is pinned, in bytes.
 CAUSE = 200
 
 
-class Setup:
+class Setup(Hearing):
     """The state of the session on one server; `home` is what it was opened with, where RESET ALL leads.
 
     `suspect` are the flags of `wire.sql` that statements have raised since the last question; of settings `names` are
     of interest (and with `exact`, only those). `pins` are flags of what is there and can't be had elsewhere, `cause`
     the statement that was suspected first. `defining`: functions may do other things than was known; `deciding`: the
-    client must not go on before the question is answered; `heard`: what it listens to may be another now. `coming` is
-    where the queries under way lead. `counter` is the number of the client that sequences were advanced for last.
-    `needs_mark`: what tells of a commit (see `bring`) may have been taken away, and tags are to tell meanwhile;
-    `stale_plans`: some were made before the client's first temporary object here. `there` are all prepared statements,
-    when that was just answered: of those by SQL with their texts. `last` is what the server reported last, by its
-    name in lower case, `defaults` what of it holds for whoever has set nothing else; `renewed`: that has changed since
-    the login. `grants`: PostgreSQL is one that lets roles be granted to set what else only superusers may.
+    client must not go on before the question is answered. `coming` is where the queries under way lead. `counter` is
+    the number of the client that sequences were advanced for last. `stale_plans`: some were made before the client's
+    first temporary object here. `there` are all prepared statements, when that was just answered: of those by SQL with
+    their texts. `last` is what the server reported last, by its name in lower case, `defaults` what of it holds for
+    whoever has set nothing else; `renewed`: that has changed since the login. `grants`: PostgreSQL is one that lets
+    roles be granted to set what else only superusers may.
     """
 
     __slots__ = (
         "_asked",
-        "_brought",
         "_doubt",
-        "_ended",
-        "_ending",
         "_had_temp",
         "_has_temp",
-        "_marked",
         "_passing",
         "_queries",
         "_reports",
@@ -97,15 +82,12 @@ class Setup:
         "exact",
         "functions",
         "grants",
-        "heard",
         "home",
         "last",
         "names",
-        "needs_mark",
         "number",
         "pins",
         "renewed",
-        "replies",
         "resetting",
         "settings",
         "stale_plans",
@@ -114,7 +96,7 @@ class Setup:
     )
 
     def __init__(self, replies: Replies) -> None:
-        self.replies = replies
+        Hearing.__init__(self, replies)
         self.home: Settings = _settings.EMPTY
         self.settings: Settings = _settings.EMPTY
         self.encoding = "UTF8"
@@ -134,17 +116,11 @@ class Setup:
         self.cause = b""
         self.pins = 0
         self.functions: Functions | None = None
-        self.heard = False
-        self.needs_mark = False
         self.stale_plans = False
         self.counter = 0
         self.number = next(NUMBERS)
         self._has_temp = False
         self._had_temp = False
-        self._brought = False
-        self._marked = False
-        self._ending = False
-        self._ended = False
         self._doubt = 0
         self._queries = 0
         self._reports: list[tuple[str, bytes]] = []
@@ -290,53 +266,24 @@ class Setup:
         self.suspect |= flags & (PINNING | ASKED)
         self.defining = self.defining or flags & DEFINES != 0
 
-    def bring(self, channels: frozenset[bytes], in_block: bool) -> bytes:
-        """The message that has the server listen to what the client listens to; its answers end here.
-
-        In a transaction block a mark besides tells later whether it was committed.
-        """
-        if self._brought:
-            return b""
-        self._brought = True
-        self._marked = in_block
-        names = [*sorted(channels), MARK] if in_block else sorted(channels)
-        return self._try(b";".join([b"LISTEN " + identifier(name) for name in names]))
-
-    def unlistens(self) -> None:
-        """The client ends to listen to anything: to the mark too."""
-        self.needs_mark = self._marked
-
     def command_done(self, tag: bytes, own: bool) -> None:
-        """A command is done, with this tag; `own`: it is of pglido's own.
-
-        Of a text that takes the mark away: was it the end of listening, or is that committed?
-        """
+        """A command is done, with this tag; `own`: it is of pglido's own."""
         if tag == ROLLED_BACK:
             # What was set may be back at its default.
             self.exact = False
-        if own or not self.needs_mark:
-            pass
-        elif tag == UNLISTENED:
-            self._ending = True
-        elif tag in (COMMITTED, ROLLED_BACK):
-            self._ended = self._ended or (self._ending and tag == COMMITTED)
-            self._ending = False
+        if not own:
+            self.tagged(tag)
 
-    def failed(self) -> None:
+    def refused(self) -> None:
         """A statement was refused: a SET among what is suspected did not make its setting the session's."""
         if self.suspect:
             self.exact = False
-        self._ending = False
-
-    def mark_again(self) -> bytes:
-        """The message that sets the mark once more; its answers end here."""
-        self.needs_mark = self._ending = False
-        return self._try(b"LISTEN " + MARK)
+        self.failed()
 
     def forget_sequences(self) -> bytes:
         """The message after which currval() and lastval() say that they are not defined; its answers end here."""
         self.counter = 0
-        return self._try(b"DISCARD SEQUENCES")
+        return self.attempt(b"DISCARD SEQUENCES")
 
     def temp_appears(self) -> None:
         """There is a temporary object, which may stand in front of what a plan made before is about.
@@ -356,12 +303,7 @@ class Setup:
     def forget_plans(self) -> bytes:
         """The message after which all statements are planned anew; its answers end here."""
         self.stale_plans = False
-        return self._try(b"DISCARD PLANS")
-
-    def _try(self, sql: bytes) -> bytes:
-        """The message with a query whose answers end here, an error among them."""
-        self.replies.push(TRYING | SWALLOW)
-        return messages.message(QUERY, sql + b"\0")
+        return self.attempt(b"DISCARD PLANS")
 
     def question(self) -> bytes:
         """The message that asks the server what has become of what is suspected; its answer ends here."""
@@ -404,7 +346,7 @@ class Setup:
             pins = (pins if exact else pins & ~BARRED) | (BARRED if answer.barred else 0)
         if flags & PREPARES:
             self.there = found[PREPARES] or {}
-            again = replayable({name: text for name, text in self.there.items() if text is not None})
+            again = _statements.replayable({name: text for name, text in self.there.items() if text is not None})
             pins |= 0 if again is not None else PREPARES
             prepared = again or {}
         if flags & (SETS | PREPARES):
@@ -416,7 +358,7 @@ class Setup:
         if flags & SETS and not exact:
             self._renew_for(client)
         if flags & LISTENS:
-            self._hear(frozenset([name.encode("utf-8", messages.ESCAPE) for name in found[LISTENS] or ()]), client)
+            self.hear(frozenset([name.encode("utf-8", messages.ESCAPE) for name in found[LISTENS] or ()]), client)
         if flags & DEFINES and self.functions is not None:
             self.functions.learn(found[DEFINES])
         self.pins = pins
@@ -454,17 +396,6 @@ class Setup:
                 out.put(buf, messages.parameter_status(_settings.REPORTED.get(name, name), value, codec))
         self._told.clear()
 
-    def _hear(self, there: frozenset[bytes], client: ClientState | None) -> None:
-        """What the server listens to, for this client alone."""
-        if client is not None:
-            rolled_back = self._marked and MARK not in there and not self._ending and not self._ended
-            if not self._brought or rolled_back:
-                # What it listened to before is not among it: or was, in a transaction that was rolled back.
-                there |= client.channels
-            client.channels = there - {MARK}
-            self.heard = True
-        self._brought = self._marked = self.needs_mark = self._ending = self._ended = False
-
     def _values(self, answer: _question.Answer, exact: bool) -> dict[str, str]:
         named = {name: value for name, value in answer.named.items() if value is not None}
         said = {**(self.settings.values if exact else answer.settings), **named}
@@ -497,8 +428,8 @@ class Setup:
         """All was discarded; what there is of functions is still to be asked."""
         self.suspect &= DEFINES
         self.pins = self._doubt = 0
-        self.heard = self._brought = self._marked = self.needs_mark = self._has_temp = False
-        self._ending = self._ended = False
+        self.deaf()
+        self._has_temp = False
         self.counter = 0
         self.names = set()
         self.exact = True
@@ -510,16 +441,3 @@ class Setup:
     def why(self) -> str:
         """What the client is pinned for, in words."""
         return ", ".join([reason for flag, reason in REASONS.items() if self.pins & flag])
-
-
-def replayable(prepared: dict[str, str]) -> dict[str, str] | None:
-    """The texts by which SQL-level prepared statements can be made on another server, or None."""
-    texts = {}
-    for name, said in prepared.items():
-        text = _statements.prepare_of(name, said)
-        if text is None:
-            return None
-        texts[name] = text
-    if len(texts) > MANY_PREPARED or sum(map(len, texts.values())) > LONG_PREPARED:
-        return None
-    return texts

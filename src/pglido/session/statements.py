@@ -22,6 +22,10 @@ MISFIT = b"_pglido-misfit"
 # Bytes in a statement's name: the prefix, and a digest of 12 bytes in hex.
 NAME_SIZE = len(PREFIX) + 24
 
+# More than this, of what SQL has prepared, is not prepared anew on every server: its client is pinned for it.
+MANY_PREPARED = 64
+LONG_PREPARED = 32768
+
 # Statements of which PostgreSQL says anew each time what they are.
 _PASSING = re.compile(rb"\s*(?:fetch|execute|call)\b", re.IGNORECASE)
 
@@ -166,3 +170,16 @@ class Good:
 
     def __contains__(self, statement: object) -> bool:
         return statement in self._new or statement in self._old
+
+
+def replayable(prepared: dict[str, str]) -> dict[str, str] | None:
+    """The texts by which SQL-level prepared statements can be made on another server, or None."""
+    texts = {}
+    for name, said in prepared.items():
+        text = prepare_of(name, said)
+        if text is None:
+            return None
+        texts[name] = text
+    if len(texts) > MANY_PREPARED or sum(map(len, texts.values())) > LONG_PREPARED:
+        return None
+    return texts
