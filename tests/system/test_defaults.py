@@ -187,6 +187,17 @@ def test_maintenance_ends_for_all(pooler: MakePooler, configure: Configure) -> N
         wire.run(write)
 
 
+@pytest.fixture
+def hidden(cluster: Cluster) -> Iterator[None]:
+    """A view that sets DateStyle."""
+    sets = "SELECT set_config('DateStyle', 'German', false)"
+    cluster.admin(f"CREATE FUNCTION hides() RETURNS text LANGUAGE sql AS $$ {sets} $$", "app")
+    cluster.admin("CREATE VIEW hidden AS SELECT hides(); GRANT SELECT ON hidden TO PUBLIC", "app")
+    yield
+    cluster.admin("DROP FUNCTION hides() CASCADE", "app")
+
+
+@pytest.mark.usefixtures("hidden")
 @pytest.mark.parametrize("in_block", [False, True])
 def test_what_a_client_sets_unseen_while_that_changes_is_its_own(
     pooler: MakePooler, configure: Configure, in_block: bool
@@ -194,9 +205,6 @@ def test_what_a_client_sets_unseen_while_that_changes_is_its_own(
     configure("SET TimeZone = 'UTC'")
     pool = pooler(default_pool_size=2, workers=1)
     client, other = pool.wire(), pool.wire()
-    sets = "SELECT set_config('DateStyle', 'German', false)"
-    client.run(f"CREATE OR REPLACE FUNCTION hides() RETURNS text LANGUAGE sql AS $$ {sets} $$")
-    client.run("CREATE OR REPLACE VIEW hidden AS SELECT hides()")
     configure("SET TimeZone = 'Asia/Tokyo'")
     if in_block:
         client.run("BEGIN")
