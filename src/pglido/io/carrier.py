@@ -56,14 +56,14 @@ class Carrier(Poller):
                 mask |= EPOLLIN
         elif isinstance(link, ClientLink):
             client = cython.cast(ClientLink, link)
-            if client.said_all or client.leaving:
-                pass
-            elif client.waiting or client.late:
+            if client.waiting or client.late:
                 # Rarely does more come; only then is the kernel asked not to tell.
                 if client.inbox is None or len(client.inbox) < INBOX_LIMIT:
                     mask |= EPOLLIN
                 else:
                     mask |= EPOLLRDHUP
+            elif client.leaving:
+                pass
             elif client.out is None and (client.server is None or client.server.out is None):
                 mask |= EPOLLIN
         else:
@@ -146,13 +146,12 @@ class Carrier(Poller):
 
     def carry(self, link: Link, data: cython.p_char, size: cython.Py_ssize_t) -> None:
         """Send at once what the kernel takes, and keep a copy of the rest for when it takes more."""
-        sent: cython.Py_ssize_t
-        if link.broken:
-            return
+        sent: cython.Py_ssize_t = 0
         if link.out is not None:
             link.out += data[:size]
             return
-        sent = self.send_some(link, data, size)
+        if not link.broken:
+            sent = self.send_some(link, data, size)
         if sent < 0:
             self.snap(link)
             return
