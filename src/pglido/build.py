@@ -35,6 +35,7 @@ COMPILED = (
     "session.outbox",
     "session.owing",
     "session.prepared",
+    "session.promises",
     "session.relay",
     "session.replies",
     "session.retry",

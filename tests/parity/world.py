@@ -258,7 +258,7 @@ class World:
             assert session.free()
             assert not session.worn
             assert session.replies.count == 0
-            assert not session.prepared.notes
+            assert not session.prepared.promises.left()
             # A borrowed name is closed before anything else is said, whether or not the server came to take it.
             borrowed = {name.decode() for name in session.prepared.borrowed}
             assert {one.name.decode() for one in session.prepared.known} == set(backend.prepared) - borrowed

@@ -123,7 +123,7 @@ class Crowd:
         if slot is not None:
             self.serve(client, slot, 0.0)
             return
-        self.pool.line.join(client, BIRTH, BIRTH, self.now)
+        self.pool.wait(client, BIRTH, BIRTH, self.now)
         if self.pool.hungry(self.now):
             self.after(0.0, self.plan)
 

@@ -121,7 +121,7 @@ class Machine(RuleBasedStateMachine):
             assert slot not in self.serving
             self.serving[slot] = client
             return
-        self.tickets.append(self.pool.line.join(client, birth, birth, self.now))
+        self.tickets.append(self.pool.wait(client, birth, birth, self.now))
         if self.pool.hungry(self.now):
             self.plan()
 
@@ -140,10 +140,10 @@ class Machine(RuleBasedStateMachine):
         self.pool.closed_slot(slot)
         self.pool.closed_slot(slot)
 
-    @precondition(lambda self: self.pool.idle)
+    @precondition(lambda self: self.pool.idle.size)
     @rule(data=st.data())
     def idle_server_dies(self, data: st.DataObject) -> None:
-        self.pool.closed_slot(data.draw(st.sampled_from(list(self.pool.idle)), label="slot"))
+        self.pool.closed_slot(data.draw(st.sampled_from(self.pool.idle.all()), label="slot"))
 
     @precondition(lambda self: self.tickets)
     @rule(data=st.data())
@@ -216,8 +216,8 @@ class Machine(RuleBasedStateMachine):
         assert pool.recalls <= pool.leases
         assert pool.opening == states.count(OPENING) + states.count(CHECKING)
         assert states.count(OPENING) <= pool.limits.parallel_connects
-        assert list(pool.idle) == [slot for slot in pool.idle if slot.state == IDLE]
-        assert len(pool.idle) == states.count(IDLE)
+        assert [slot.state for slot in pool.idle.all()] == [IDLE] * states.count(IDLE)
+        assert pool.idle.size == states.count(IDLE)
         assert states.count(BUSY) == len(self.serving)
         assert CLOSING not in states
         assert pool.line.size == len(self.tickets)

@@ -1,24 +1,26 @@
 cimport cython
 
-cdef class Ticket:
+cdef class Member:
+    cdef public Member ahead
+    cdef public Member behind
+    cdef public bint stands
+
+cdef class Ticket(Member):
     cdef public object client
     cdef public object birth
     cdef public object settings
     cdef public double since
     cdef public bint notified
-    cdef public bint stands
-    cdef public Ticket ahead
-    cdef public Ticket behind
 
+@cython.final
 cdef class Line:
-    cdef public Ticket front
-    cdef public Ticket back
+    cdef public Member front
+    cdef public Member back
     cdef public Py_ssize_t size
 
-    @cython.locals(ticket=Ticket)
-    cpdef Ticket join(self, object client, object birth, object settings, double since)
+    cpdef int join(self, Member member) except -1
 
-    cpdef void leave(self, Ticket ticket) except *
+    cpdef void leave(self, Member member) except *
 
-    @cython.locals(ticket=Ticket)
+    @cython.locals(member=Member)
     cpdef list all(self)

@@ -1,76 +1,73 @@
-"""Who waits for a server of one pool, in the order in which they came; anybody may leave at any time."""
+"""Who came after whom, of clients that wait or of servers that rest; any of them may leave at any time."""
 
 from typing import Any
 
 
-class Ticket:
-    """One client in line since `since`; `settings` and `birth` as in `Slot`. Made by `Line.join`.
+class Member:
+    """Who stands in a line, and while it `stands` there, its neighbours `ahead` and `behind`."""
 
-    `ahead` and `behind` are its neighbours while it `stands` there.
-    """
+    __slots__ = ("ahead", "behind", "stands")
 
-    __slots__ = ("ahead", "behind", "birth", "client", "notified", "settings", "since", "stands")
+    ahead: Any
+    behind: Any
+    stands: bool
 
-    ahead: "Ticket | None"
-    behind: "Ticket | None"
+
+class Ticket(Member):
+    """One client in line since `since`; `settings` and `birth` as in `Slot`. Made by `Pool.wait`."""
+
+    __slots__ = ("birth", "client", "notified", "settings", "since")
+
     client: Any
     birth: object
     settings: object
     since: float
     notified: bool
-    stands: bool
 
 
 class Line:
-    """The line of one pool, in which `size` clients stand, from `front` to `back`."""
+    """`size` members, from `front` to `back`."""
 
     __slots__ = ("back", "front", "size")
 
     def __init__(self) -> None:
-        self.front: Ticket | None = None
-        self.back: Ticket | None = None
+        self.front: Any = None
+        self.back: Any = None
         self.size = 0
 
-    def join(self, client: Any, birth: object, settings: object, since: float) -> Ticket:
-        """Stand in line, behind everybody."""
-        ticket: Ticket = Ticket.__new__(Ticket)
-        ticket.client = client
-        ticket.birth = birth
-        ticket.settings = settings
-        ticket.since = since
-        ticket.notified = False
-        ticket.stands = True
-        ticket.ahead = self.back
-        ticket.behind = None
+    def join(self, member: Member) -> None:
+        """Stand in line, behind everybody; of the member nothing need be set yet."""
+        member.stands = True
+        member.ahead = self.back
+        member.behind = None
         if self.back is None:
-            self.front = ticket
+            self.front = member
         else:
-            self.back.behind = ticket
-        self.back = ticket
+            self.back.behind = member
+        self.back = member
         self.size += 1
-        return ticket
 
-    def leave(self, ticket: Ticket) -> None:
-        """Wait no more; who does not wait may leave again."""
-        if not ticket.stands:
+    def leave(self, member: Member) -> None:
+        """Stand there no more; who does not may leave again."""
+        if not member.stands:
             return
-        ticket.stands = False
+        member.stands = False
         self.size -= 1
-        if ticket.ahead is None:
-            self.front = ticket.behind
+        if member.ahead is None:
+            self.front = member.behind
         else:
-            ticket.ahead.behind = ticket.behind
-        if ticket.behind is None:
-            self.back = ticket.ahead
+            member.ahead.behind = member.behind
+        if member.behind is None:
+            self.back = member.ahead
         else:
-            ticket.behind.ahead = ticket.ahead
-        ticket.ahead = ticket.behind = None
+            member.behind.ahead = member.ahead
+        member.ahead = member.behind = None
 
-    def all(self) -> list[Ticket]:
+    def all(self) -> list[Any]:
         """Everybody, from the front."""
         found = []
-        ticket = self.front
-        while ticket is not None:
-            found.append(ticket)
-            ticket = ticket.behind
+        member = self.front
+        while member is not None:
+            found.append(member)
+            member = member.behind
         return found

@@ -1,8 +1,12 @@
 cimport cython
 
-from pglido.pool.line cimport Line, Ticket
+from pglido.pool.line cimport Line, Member, Ticket
 
-cdef class Slot:
+cdef int OPENING, IDLE, BUSY, CHECKING, CLOSING
+cdef Py_ssize_t LOOK
+
+@cython.final
+cdef class Slot(Member):
     cdef public Pool pool
     cdef public int state
     cdef public object birth
@@ -15,12 +19,13 @@ cdef class Slot:
     cdef public bint recalled
     cdef public bint used
 
+@cython.final
 cdef class Pool:
     cdef public tuple key
     cdef public object limits
     cdef public object chance
     cdef public dict slots
-    cdef public list idle
+    cdef public Line idle
     cdef public Line line
     cdef public Py_ssize_t clients
     cdef public Py_ssize_t opening
@@ -39,8 +44,11 @@ cdef class Pool:
     cdef public Py_ssize_t minimum
     cdef public object birth
 
-    @cython.locals(top=Py_ssize_t, at=Py_ssize_t, back=Py_ssize_t, slot=Slot)
+    @cython.locals(_=Py_ssize_t, found=Slot, slot=Slot)
     cpdef Slot take(self, object birth, object settings, double now)
+
+    @cython.locals(ticket=Ticket)
+    cpdef Ticket wait(self, object client, object birth, object settings, double now)
 
     @cython.locals(ticket=Ticket)
     cpdef Ticket freed(self, Slot slot, object settings, double now)

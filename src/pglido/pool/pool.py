@@ -17,15 +17,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .limits import FOREVER, Limits
-from .line import Line, Ticket
-
-OPENING = 1
-IDLE = 2
-BUSY = 3
-CHECKING = 4
-CLOSING = 5
-
-STATES = {OPENING: "login", IDLE: "idle", BUSY: "active", CHECKING: "tested", CLOSING: "closing"}
+from .line import Line, Member, Ticket
+from .states import BUSY, CHECKING, CLOSING, IDLE, OPENING, STATES
 
 # SQLSTATE of a server that is starting up, shutting down or recovering.
 CANNOT_CONNECT_NOW = "57P03"
@@ -70,11 +63,12 @@ class Plan(NamedTuple):
     problem: tuple[str, str] | None = None
 
 
-class Slot:
+class Slot(Member):
     """One server connection; times are monotonic seconds.
 
     `birth` is what it was opened with, `settings` what it has now: both are compared by identity only. `doomed`: to be
-    closed when free; `recalled`: its lease goes back to the broker then; `used`: a client has had it.
+    closed when free; `recalled`: its lease goes back to the broker then; `used`: a client has had it. It stands in the
+    pool's line of idle ones while it is one of them.
     """
 
     __slots__ = (
@@ -103,6 +97,8 @@ class Slot:
         self.doomed = False
         self.recalled = False
         self.used = False
+        self.ahead = self.behind = None
+        self.stands = False
 
     def __repr__(self) -> str:
         return f"<Slot {STATES[self.state]}{' doomed' if self.doomed else ''}>"
@@ -117,7 +113,7 @@ class Pool:
         self.minimum = 0
         self.adopt(limits)
         self.slots: dict[Slot, None] = {}
-        self.idle: list[Slot] = []
+        self.idle = Line()
         self.line = Line()
         self.clients = 0
         self.opening = 0
@@ -152,28 +148,39 @@ class Pool:
 
     def take(self, birth: object, settings: object, now: float) -> Slot | None:
         """An idle server for a newcomer, or None: then it must wait."""
-        if self.line.size or not self.idle:
+        if self.line.size or not self.idle.size:
             return None
-        top = len(self.idle) - 1
-        at = 0 if self.round_robin else top
-        for back in range(min(LOOK, len(self.idle))):
-            slot = self.idle[top - back]
-            if slot.since + self.check_delay <= now:
+        found: Slot = self.idle.front if self.round_robin else self.idle.back
+        slot: Slot | None = self.idle.back
+        for _ in range(LOOK):
+            if slot is None or slot.since + self.check_delay <= now:
                 break
-            if slot.birth is birth and slot.settings is settings:
-                at = top - back
-                break
-            if slot.birth is birth and not self.round_robin:
-                # Where none fits, whoever had the one that has rested longest is the least likely to miss it.
-                at = top - back
-        slot = self.idle[at]
-        if slot.birth is not birth or slot.since + self.check_delay <= now:
+            if slot.birth is birth:
+                if slot.settings is settings:
+                    found = slot
+                    break
+                if not self.round_robin:
+                    # Where none fits, whoever had the one that has rested longest is the least likely to miss it.
+                    found = slot
+            slot = slot.ahead
+        if found.birth is not birth or found.since + self.check_delay <= now:
             return None
-        del self.idle[at]
-        slot.state = BUSY
-        slot.used = True
-        slot.since = now
-        return slot
+        self.idle.leave(found)
+        found.state = BUSY
+        found.used = True
+        found.since = now
+        return found
+
+    def wait(self, client: Any, birth: object, settings: object, now: float) -> Ticket:
+        """A client stands in line, behind all others."""
+        ticket: Ticket = Ticket.__new__(Ticket)
+        ticket.client = client
+        ticket.birth = birth
+        ticket.settings = settings
+        ticket.since = now
+        ticket.notified = False
+        self.line.join(ticket)
+        return ticket
 
     def freed(self, slot: Slot, settings: object, now: float) -> Ticket | None:
         """The server of `slot` is clean and free: the next ticket to serve with it, or None.
@@ -190,14 +197,14 @@ class Pool:
             slot.state = CLOSING
             return None
         slot.since = now
-        ticket = self.line.front
+        ticket: Ticket | None = self.line.front
         if ticket is not None and ticket.birth is slot.birth:
             self.line.leave(ticket)
             slot.state = BUSY
             slot.used = True
             return ticket
         slot.state = IDLE
-        self.idle.append(slot)
+        self.idle.join(slot)
         return None
 
     def hungry(self, now: float) -> bool:
@@ -208,7 +215,7 @@ class Pool:
         needed = self.line.size - self.opening
         if needed <= 0:
             return False
-        if self.problem is not None or self.idle or self.leases > len(self.slots):
+        if self.problem is not None or self.idle.size or self.leases > len(self.slots):
             return True
         return now >= self.asked_at + self._pause(needed)
 
@@ -245,7 +252,7 @@ class Pool:
             return
         del self.slots[slot]
         if slot.state == IDLE:
-            self.idle.remove(slot)
+            self.idle.leave(slot)
         elif slot.state == OPENING or slot.state == CHECKING:
             self.opening -= 1
         slot.state = CLOSING
@@ -274,9 +281,10 @@ class Pool:
             return [Plan(Verb.RETURN, number=1)]
         if not self.leases:
             return []
-        if self.idle and (not idle_only or now - self.idle[0].since > LEND_AFTER):
-            self.idle[0].recalled = True
-            return [self._close(self.idle[0])]
+        rested: Slot | None = self.idle.front
+        if rested is not None and (not idle_only or now - rested.since > LEND_AFTER):
+            rested.recalled = True
+            return [self._close(rested)]
         if idle_only:
             return [Plan(Verb.KEPT)]
         self.recalls += 1
@@ -286,10 +294,10 @@ class Pool:
         """Replace every server: idle ones now, busy ones when they are freed."""
         for slot in self.slots:
             slot.doomed = True
-        return [self._close(slot) for slot in list(self.idle)]
+        return [self._close(slot) for slot in self.idle.all()]
 
     def _close(self, slot: Slot) -> Plan:
-        self.idle.remove(slot)
+        self.idle.leave(slot)
         slot.state = CLOSING
         return Plan(Verb.CLOSE, slot)
 
@@ -329,14 +337,14 @@ class Pool:
         """Serve, check, close idle ones, and open new ones as leases allow."""
         limits = self.limits
         plans = []
-        for slot in [slot for slot in self.idle if self._too_old(slot, now)]:
+        for slot in [slot for slot in self.idle.all() if self._too_old(slot, now)]:
             plans.append(self._close(slot))
         within = self.leases > len(self.slots)
         needed = self.line.size - self.opening
-        ahead = self.line.all()[max(0, self.opening) :] if needed > 0 and (self.idle or within) else []
+        ahead = self.line.all()[max(0, self.opening) :] if needed > 0 and (self.idle.size or within) else []
         births = []
         for ticket in ahead:
-            plan = self._check_or_make_room(ticket) if self.idle else None
+            plan = self._check_or_make_room(ticket) if self.idle.size else None
             if plan is not None:
                 plans.append(plan)
             if plan is None or plan.verb is Verb.CLOSE:
@@ -355,11 +363,11 @@ class Pool:
 
     def _check_or_make_room(self, ticket: Ticket) -> Plan:
         """An idle server was not taken: see whether one that fits is alive, or close one to open one that fits."""
-        fitting = [slot for slot in self.idle if slot.birth is ticket.birth]
+        fitting: list[Slot] = [slot for slot in self.idle.all() if slot.birth is ticket.birth]
         if not fitting:
-            return self._close(self.idle[0])
+            return self._close(self.idle.front)
         slot = fitting[len(fitting) - 1]
-        self.idle.remove(slot)
+        self.idle.leave(slot)
         slot.state = CHECKING
         self.opening += 1
         return Plan(Verb.CHECK, slot)

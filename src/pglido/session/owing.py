@@ -8,7 +8,7 @@ transaction), and no client message is half sent (`free`).
 from ..wire import messages
 from ..wire.codes import IDLE, IN_TRANSACTION
 from .entries import ASKING, BINDING, CALLING, COPY_END, EXECUTING, PARSING, QUERYING, SWALLOW, SYNCING
-from .prepared import NOTHING, Prepared
+from .prepared import Prepared
 from .replies import Replies
 from .retry import Retry
 from .setup import Setup
@@ -164,7 +164,7 @@ class Owing:
             if not self.skipping:
                 # Not what any client has made it: None would say that there is none.
                 self.prepared.unnamed = messages.ROLL_BACK
-                self.prepared.owe(PARSING, NOTHING)
+                self.prepared.owe(PARSING, None, None)
                 self.replies.push(BINDING)
                 self.replies.push(EXECUTING)
                 sent += messages.ROLL_BACK

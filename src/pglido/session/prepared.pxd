@@ -1,5 +1,6 @@
 cimport cython
 
+from pglido.session.promises cimport Promise, Promises
 from pglido.session.replies cimport Replies
 from pglido.session.state cimport ClientState
 
@@ -7,7 +8,7 @@ cdef int CLOSING, DESCRIBING, KIND, PARSING, STATEMENT, SWALLOW, SYNCING
 
 cdef class Prepared:
     cdef public Replies replies
-    cdef public object notes
+    cdef readonly Promises promises
     cdef public dict known
     cdef public bytes unnamed
     cdef public dict borrowed
@@ -21,7 +22,8 @@ cdef class Prepared:
     cdef public object misfit
     cdef public set unchecked
 
-    cdef int owe(self, int entry, tuple note) except -1
+    cdef int owe(self, int entry, bytes name, object statement) except -1
+    cdef int owe_unnamed(self, int entry, bytes mine, bytes its) except -1
     cdef int name_unnamed(self, ClientState client, bytes rest) except -1
     cdef bytes renew_unnamed(self, bytes rest)
     cdef bytes close_unnamed(self, ClientState client)
@@ -55,16 +57,19 @@ cdef class Prepared:
     cdef bint stays(self, object statement) except -1
     cdef int batch_begins(self) except -1
 
-    @cython.locals(kind=int, entry=int, owed=bint)
+    @cython.locals(kind=int, entry=int, owed=bint, promise=Promise)
     cdef bint undecided(self, bytes name, object statement) except -1
 
     cdef int keep(self, dict there) except -1
+    @cython.locals(promise=Promise)
     cdef object answered(self, int entry)
     cdef int described(self, int entry, tuple told, ClientState client) except -1
 
-    @cython.locals(failed=int, entry=int, replies=Replies)
+    @cython.locals(failed=int, entry=int, replies=Replies, promise=Promise)
     cdef bint skipped(self, ClientState client) except -1
 
-    cdef void _unnamed_was(self, tuple before, ClientState client) except *
-    cdef void _undo(self, int entry, tuple note, ClientState client) except *
+    @cython.locals(promise=Promise)
+    cdef void _unnamed_was(self, bytes mine, bytes its, ClientState client) except *
+
+    cdef void _undo(self, int entry, Promise promise, ClientState client) except *
     cdef int purged(self, ClientState client) except -1

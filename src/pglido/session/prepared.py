@@ -1,8 +1,8 @@
 """What is prepared on one server connection, and what the messages under way will make of it.
 
 Rules:
-1. What a message promises is written down when it is sent, with a note of what it replaced; when the server skips
-   it (an error, up to the next Sync), the note takes it back.
+1. What a message promises is written down when it is sent, with what it replaces (see `promises`); when the server
+   skips it (an error, up to the next Sync), that is taken back.
 2. Shared statements have names of their own (see `statements`). The unnamed statement is the client's; after another
    client was here it is parsed again when it is needed.
 3. Close works in a failed transaction, Parse doesn't.
@@ -11,22 +11,14 @@ Rules:
 """
 
 from collections import deque
-from typing import TypeAlias
 
 from ..wire import messages
 from . import statements as _statements
 from .entries import CLOSING, DESCRIBING, KIND, PARSING, STATEMENT, SWALLOW, SYNCING
+from .promises import Promise, Promises
 from .replies import Replies
 from .state import ClientState
 from .statements import Description, Statement
-
-# The unnamed statement before a message: the client's, and the server's.
-Before: TypeAlias = "tuple[bytes | None, bytes | None]"
-
-# What a Parse or Close entry promised: the client's name for the statement (None: pglido's own doing) and the
-# statement. With the name b"" it is the unnamed one, as it was before; NOTHING is for one that isn't followed.
-Note: TypeAlias = "tuple[bytes | None, Statement | Before | None]"
-NOTHING: Note = (None, None)
 
 
 class Prepared:
@@ -53,7 +45,7 @@ class Prepared:
         "former",
         "known",
         "misfit",
-        "notes",
+        "promises",
         "purge_next",
         "purging",
         "replies",
@@ -63,7 +55,7 @@ class Prepared:
 
     def __init__(self, replies: Replies) -> None:
         self.replies = replies
-        self.notes: deque[Note] = deque()
+        self.promises = Promises()
         self.known: dict[Statement, bytes] = {}
         self.unnamed: bytes | None = None
         self.borrowed: dict[bytes, Statement | None] = {}
@@ -79,19 +71,24 @@ class Prepared:
 
     # Asking.
 
-    def owe(self, entry: int, note: Note) -> None:
-        """A Parse or Close was sent."""
+    def owe(self, entry: int, name: bytes | None, statement: Statement | None) -> None:
+        """A Parse or Close was sent, which promises this (see `Promise`)."""
         self.replies.push(entry)
-        self.notes.append(note)
+        self.promises.add(name, statement)
+
+    def owe_unnamed(self, entry: int, mine: bytes | None, its: bytes | None) -> None:
+        """A Parse or Close of the unnamed statement was sent, which was this till now."""
+        self.replies.push(entry)
+        self.promises.add_unnamed(mine, its)
 
     def name_unnamed(self, client: ClientState, rest: bytes | None) -> None:
         """The client parses (or closes: None) the unnamed statement itself."""
-        self.owe(CLOSING if rest is None else PARSING, (b"", (client.unnamed, self.unnamed)))
+        self.owe_unnamed(CLOSING if rest is None else PARSING, client.unnamed, self.unnamed)
         client.unnamed = self.unnamed = rest
 
     def renew_unnamed(self, rest: bytes | None) -> bytes:
         """The message that makes the unnamed statement what this client last made it (None: there is none)."""
-        self.owe((CLOSING if rest is None else PARSING) | SWALLOW, (b"", (rest, self.unnamed)))
+        self.owe_unnamed((CLOSING if rest is None else PARSING) | SWALLOW, rest, self.unnamed)
         self.unnamed = rest
         return messages.close_statement(b"") if rest is None else messages.parse(b"", rest)
 
@@ -100,7 +97,7 @@ class Prepared:
 
         It does so only if it is read: this one is skipped together with it, and tells so.
         """
-        self.owe(CLOSING | SWALLOW, (b"", (client.unnamed, self.unnamed)))
+        self.owe_unnamed(CLOSING | SWALLOW, client.unnamed, self.unnamed)
         return messages.close_statement(b"")
 
     def unnamed_undecided(self) -> bool:
@@ -110,12 +107,12 @@ class Prepared:
         """
         if not self.replies.turns:
             return False
-        notes = iter(self.notes)
+        promises = iter(self.promises.left())
         owed = undecided = False
         for entry in self.replies.entries():
             kind = entry & KIND
             if kind in (PARSING, CLOSING):
-                if next(notes)[0] == b"":
+                if next(promises).unnamed:
                     owed, undecided = True, False
             elif owed and kind >= SYNCING:
                 undecided = True
@@ -165,7 +162,7 @@ class Prepared:
         self.known[statement] = b""
         if self.purging is not None:
             self.purging.add(statement)
-        self.owe(entry, (name, statement))
+        self.owe(entry, name, statement)
         sent += messages.parse(statement.name, statement.rest if fresh else statement.typed())
         if statement.described is None:
             self.unchecked.add(statement)
@@ -184,7 +181,7 @@ class Prepared:
         if statement not in self.known:
             return b""
         del self.known[statement]
-        self.owe(CLOSING | SWALLOW, (None, statement))
+        self.owe(CLOSING | SWALLOW, None, statement)
         return messages.close_statement(statement.name)
 
     def collide(self, name: bytes) -> bytes:
@@ -204,8 +201,8 @@ class Prepared:
         return self.borrowed.get(name) is statement and not self.replies.turns
 
     def _borrow(self, name: bytes, statement: Statement | None, rest: bytes) -> bytes:
-        self.owe(CLOSING | SWALLOW, NOTHING)
-        self.owe(PARSING | SWALLOW, NOTHING)
+        self.owe(CLOSING | SWALLOW, None, None)
+        self.owe(PARSING | SWALLOW, None, None)
         self.borrowed[name] = statement
         return messages.close_statement(name) + messages.parse(name, rest)
 
@@ -244,7 +241,7 @@ class Prepared:
         """The messages that close what `collide` and `lend` left behind."""
         names, self.borrowed = self.borrowed, {}
         for _ in names:
-            self.owe(CLOSING | SWALLOW, NOTHING)
+            self.owe(CLOSING | SWALLOW, None, None)
         return self._up_to_sync(b"".join([messages.close_statement(name) for name in names]), in_batch)
 
     def executed(self) -> None:
@@ -272,13 +269,13 @@ class Prepared:
             return False
         if name in self.borrowed:
             return True
-        notes = iter(self.notes)
+        promises = iter(self.promises.left())
         owed = False
         for entry in self.replies.entries():
             kind = entry & KIND
             if kind in (PARSING, CLOSING):
-                noted, promised = next(notes)
-                owed = owed or noted == name or (statement is not None and promised is statement)
+                promise = next(promises)
+                owed = owed or promise.name == name or (statement is not None and promise.statement is statement)
             elif owed and kind >= SYNCING:
                 return True
         return False
@@ -294,10 +291,8 @@ class Prepared:
 
     def answered(self, entry: int) -> Statement | None:
         """A Parse or Close was answered; returns the statement that a server has taken with it, if one has."""
-        promised = self.notes.popleft()[1]
-        if entry & KIND == PARSING and isinstance(promised, Statement):
-            return promised
-        return None
+        promise = self.promises.take()
+        return promise.statement if entry & KIND == PARSING else None
 
     def described(self, entry: int, told: Description, client: ClientState | None) -> None:
         """What a statement is, by the answer to a Describe.
@@ -341,31 +336,30 @@ class Prepared:
             if entry & STATEMENT and self.describing.popleft()[0] is self.awaited and entry & SWALLOW:
                 self.awaited = None
             if entry & KIND in (PARSING, CLOSING):
-                undone.append((entry, self.notes.popleft()))
-        for entry, note in reversed(undone):
-            self._undo(entry, note, client)
-        before = undone[0][1][1] if failed & KIND == PARSING else None
-        if isinstance(before, tuple):
+                undone.append((entry, self.promises.take()))
+        for entry, promise in reversed(undone):
+            self._undo(entry, promise, client)
+        if failed & KIND == PARSING and undone[0][1].unnamed:
             # This one was read, and has dropped the unnamed statement before it failed.
-            self._unnamed_was((before[0] if failed & SWALLOW else None, None), client)
+            self._unnamed_was(undone[0][1].mine if failed & SWALLOW else None, None, client)
         return not replies.count
 
-    def _unnamed_was(self, before: Before, client: ClientState | None) -> None:
+    def _unnamed_was(self, mine: bytes | None, its: bytes | None, client: ClientState | None) -> None:
         """The unnamed statement is again what it was; or that is what it was before a later turn makes it another."""
-        for at, (name, _) in enumerate(self.notes):
-            if name == b"":
-                self.notes[at] = (b"", before)
+        for promise in self.promises.left():
+            if promise.unnamed:
+                promise.mine, promise.its = mine, its
                 return
-        self.unnamed = before[1]
+        self.unnamed = its
         if client is not None:
-            client.unnamed = before[0]
+            client.unnamed = mine
 
-    def _undo(self, entry: int, note: Note, client: ClientState | None) -> None:
-        """An entry's message was not executed (see Note)."""
-        name, promised = note
-        if isinstance(promised, tuple):
-            self._unnamed_was(promised, client)
-        elif not isinstance(promised, Statement):
+    def _undo(self, entry: int, promise: Promise, client: ClientState | None) -> None:
+        """An entry's message was not executed."""
+        name, promised = promise.name, promise.statement
+        if promise.unnamed:
+            self._unnamed_was(promise.mine, promise.its, client)
+        elif promised is None:
             return
         elif entry & KIND == PARSING:
             self.known.pop(promised, None)
@@ -386,9 +380,9 @@ class Prepared:
         """All prepared statements are gone. What was parsed after that, in the same pipeline, stays."""
         parsed = [entry for entry in self.replies.entries() if entry & KIND in (PARSING, CLOSING)]
         later = [
-            (None if entry & SWALLOW else name, statement)
-            for entry, (name, statement) in zip(parsed, self.notes, strict=True)
-            if isinstance(statement, Statement) and entry & KIND == PARSING
+            (None if entry & SWALLOW else promise.name, promise.statement)
+            for entry, promise in zip(parsed, self.promises.left(), strict=True)
+            if promise.statement is not None and entry & KIND == PARSING
         ]
         self.known.clear()
         self.unchecked.clear()

@@ -1,25 +1,27 @@
 cimport cython
 
-cdef int COPY_END, FAKE, KIND, MAX_OWED, SWALLOW, SYNCING
+from libc.stdint cimport uint64_t
 
+cdef int COPY_END, FAKE, KIND, MAX_OWED, NEAR, SWALLOW, SYNCING
+
+@cython.final
 cdef class Replies:
     cdef public Py_ssize_t count
     cdef readonly int head
     cdef public Py_ssize_t turns
-    cdef Py_ssize_t _first
-    cdef bytearray _ring
+    cdef uint64_t _near
+    cdef bytearray _far
 
-    @cython.locals(size=Py_ssize_t)
+    @cython.locals(wide=uint64_t)
     cpdef int push(self, int entry) except -1
 
     @cython.locals(entry=int)
     cpdef int pop(self) except -1
 
-    @cython.locals(entry=int)
+    @cython.locals(entry=int, wide=uint64_t)
     cdef int _take(self) except -1
 
     cpdef bytes entries(self)
-    cpdef int last(self) except -1
     cdef bint awaited(self) except -1
 
     @cython.locals(entry=int, ended=bint)

@@ -2,40 +2,44 @@
 
 from .entries import COPY_END, FAKE, KIND, MAX_OWED, NAMES, SWALLOW, SYNCING
 
+# So many entries, a byte each, fit into one number.
+NEAR = 8
+
 
 class Replies:
-    """A ring of entries (see `entries`); empty means that the server owes nothing.
+    """A queue of entries (see `entries`); empty means that the server owes nothing.
 
     `head` is the entry whose answer comes next, 0 when nothing is owed; it is looked at a dozen times per transaction.
-    `turns` of them end in a ReadyForQuery.
+    `turns` of them end in a ReadyForQuery. The first eight are the bytes of one number, the lowest first, those behind
+    are in a queue: most batches need no more than the number.
     """
 
-    __slots__ = ("_first", "_ring", "count", "head", "turns")
+    __slots__ = ("_far", "_near", "count", "head", "turns")
 
     def __init__(self) -> None:
         self.count = 0
         self.head = 0
         self.turns = 0
-        self._first = 0
-        self._ring = bytearray(16)
+        self._near = 0
+        self._far = bytearray()
 
     def push(self, entry: int) -> None:
         """Add an entry; raises OverflowError far beyond MAX_OWED, where the client must have been stopped.
 
         A COPY_END in front of all others is dropped.
         """
-        size = len(self._ring)
-        if self.count == size:
-            if size >= 2 * MAX_OWED:
-                raise OverflowError("too many messages sent without waiting for a reply")
-            self._ring = self._ring[self._first :] + self._ring[: self._first] + bytearray(size)
-            self._first = 0
-            size *= 2
         if self.count or entry != COPY_END:
-            self._ring[(self._first + self.count) & (size - 1)] = entry
+            if self.count < NEAR:
+                wide = entry
+                self._near |= wide << 8 * self.count
+            elif self.count < 2 * MAX_OWED:
+                self._far.append(entry)
+            else:
+                raise OverflowError("too many messages sent without waiting for a reply")
             self.count += 1
-            self.turns += entry & KIND >= SYNCING and entry != COPY_END
-            self.head = self._ring[self._first]
+            self.head = self._near & 255
+            if entry & KIND >= SYNCING and entry != COPY_END:
+                self.turns += 1
 
     def pop(self) -> int:
         """Take the first entry off, and COPY_END marks behind it; the queue must not be empty."""
@@ -45,22 +49,21 @@ class Replies:
         return entry
 
     def _take(self) -> int:
-        entry = self._ring[self._first]
-        self._first = (self._first + 1) & (len(self._ring) - 1)
+        entry = self.head
+        self._near >>= 8
+        if self.count > NEAR:
+            wide = self._far[0]
+            self._near |= wide << 8 * (NEAR - 1)
+            del self._far[:1]
         self.count -= 1
-        self.turns -= entry & KIND >= SYNCING and entry != COPY_END
-        self.head = self._ring[self._first] if self.count else 0
+        if entry & KIND >= SYNCING and entry != COPY_END:
+            self.turns -= 1
+        self.head = self._near & 255
         return entry
 
     def entries(self) -> bytes:
         """All entries in order."""
-        return bytes(self._ring[self._first :] + self._ring[: self._first])[: self.count]
-
-    def last(self) -> int:
-        """The entry added last, 0 when the queue is empty."""
-        if not self.count:
-            return 0
-        return self._ring[(self._first + self.count - 1) & (len(self._ring) - 1)]
+        return self._near.to_bytes(NEAR, "little")[: self.count] + self._far
 
     def awaited(self) -> bool:
         """Is a turn of the client's own to end yet?"""

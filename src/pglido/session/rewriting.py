@@ -12,7 +12,7 @@ from . import statements as _statements
 from .entries import BINDING, CLOSING, DESCRIBING, FAKE, PARSING, STATEMENT, SWALLOW
 from .holding import SMALL, Holding
 from .outbox import Outbox
-from .prepared import NOTHING, Prepared
+from .prepared import Prepared
 from .retry import LONGEST
 from .server import Server
 from .statements import MISFIT, Dialect, Statement
@@ -75,10 +75,10 @@ class Rewriting(Holding):
         assert server is not None
         server.open = True
         if kind == PARSE:
-            server.prepared.owe(PARSING, NOTHING)
+            server.prepared.owe(PARSING, None, None)
         elif kind == CLOSE:
             server.prepared.bound = None
-            server.prepared.owe(CLOSING, NOTHING)
+            server.prepared.owe(CLOSING, None, None)
         elif kind == BIND:
             server.replies.push(BINDING)
         else:
@@ -163,7 +163,7 @@ class Rewriting(Holding):
         if self._taken(name, prepared):
             if self.statements is not None and name in self.statements:
                 out.put(buf, prepared.collide(name))
-            prepared.owe(PARSING, NOTHING)
+            prepared.owe(PARSING, None, None)
             return self.pass_on(src, at, have, have, out, buf)
         if self.statements is not None and name in self.statements:
             # It is still there if the DEALLOCATE ALL in front of this is not executed.
@@ -196,13 +196,13 @@ class Rewriting(Holding):
             return 0
         server.open = True
         if name and self.statements is not None and name in self.statements:
-            server.prepared.owe(CLOSING | FAKE, (name, self.statements.pop(name)))
+            server.prepared.owe(CLOSING | FAKE, name, self.statements.pop(name))
             self.parsed(name)
             return have
         if name:
             if name in self.settings.prepared_names:
                 self.closes(name)
-            server.prepared.owe(CLOSING, NOTHING)
+            server.prepared.owe(CLOSING, None, None)
         else:
             server.prepared.name_unnamed(self, None)
         return self.pass_on(src, at, have, have, out, buf)

@@ -13,7 +13,8 @@ import random
 from typing import TYPE_CHECKING
 
 from ..io.links import Link
-from ..pool.pool import BUSY, Slot
+from ..pool.pool import Slot
+from ..pool.states import BUSY
 from ..session import settings as _settings
 from ..wire import codes, messages
 from .links import Backend

@@ -13,7 +13,7 @@ from ..io.pump import Pump
 from ..ipc.board import Column
 from ..ipc.cells import Cells
 from ..pool.line import Ticket
-from ..pool.pool import CLOSING
+from ..pool.states import CLOSING
 from ..session.state import Budget
 from ..wire.messages import READY_IDLE
 from .journal import Journal
@@ -102,7 +102,7 @@ class Exchange(Keeper):
             self.pump.pair(guest, slot.server)
             guest.stats.assignments += 1
             return True
-        guest.ticket = pool.line.join(guest, birth, session.settings, now)
+        guest.ticket = pool.wait(guest, birth, session.settings, now)
         if pool.hungry(now):
             assert guest.live is not None
             self.plan_soon(guest.live)

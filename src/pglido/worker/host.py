@@ -13,7 +13,8 @@ from ..config.choices import SessionState
 from ..io.links import RELAY, Link
 from ..ipc.board import Full, pins_of
 from ..pool.line import Ticket
-from ..pool.pool import CLOSING, IDLE, OPENING, Plan, Slot, Verb
+from ..pool.pool import Plan, Slot, Verb
+from ..pool.states import CLOSING, IDLE, OPENING
 from ..session import settings as _settings
 from ..session.question import UNDYING
 from ..wire import messages
@@ -323,7 +324,7 @@ class Host(Exchange):
         if slot is not None:
             self.pump.collect(slot.server)
             return slot.server  # type: ignore[no-any-return]
-        ticket = live.policy.line.join(errand, birth, wanted, self.pump.now)
+        ticket = live.policy.wait(errand, birth, wanted, self.pump.now)
         if live.policy.hungry(self.pump.now):
             self.plan_soon(live)
         try:

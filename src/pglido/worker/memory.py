@@ -53,7 +53,7 @@ def server_size(backend: Backend) -> int:
     """Bytes of one server connection, without the statements, which others share."""
     session = backend.session
     return _sum(backend, backend.slot, backend.inbox, backend.out, session, session.replies, session.prepared) + _sum(
-        session.prepared.known, session.prepared.notes, session.setup.last, backend.reported
+        session.prepared.known, *session.prepared.promises.left(), session.setup.last, backend.reported
     )
 
 

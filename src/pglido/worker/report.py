@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..io.tls import describe
-from ..pool.pool import BUSY, CHECKING, IDLE, OPENING
+from ..pool.states import BUSY, CHECKING, OPENING, STATES
 from ..session import statements
 from .hub import Hub
 from .links import Backend, Guest, epoch, peer_of
@@ -41,7 +41,7 @@ def pools(worker: "Worker") -> list[Row]:
     for live in worker.host.pools.values():
         policy, settings = live.policy, live.settings
         oldest = policy.oldest_wait()
-        fresh = [slot for slot in policy.idle if now - slot.since < settings.server_check_delay]
+        fresh = [slot for slot in policy.idle.all() if now - slot.since < settings.server_check_delay]
         backends = [backend for backend in worker.host.backends if backend.live is live]
         guests = [guest for guest in worker.host.guests.values() if guest.live is live]
         cancelled = len([backend for backend in backends if backend.cancels])
@@ -57,7 +57,7 @@ def pools(worker: "Worker") -> list[Row]:
                 "sv_active_cancel": cancelled,
                 "sv_being_canceled": cancelled,
                 "sv_idle": len(fresh),
-                "sv_used": len(policy.idle) - len(fresh),
+                "sv_used": policy.idle.size - len(fresh),
                 "sv_tested": policy.count(CHECKING),
                 "sv_login": policy.count(OPENING),
                 "maxwait_us": int((now - oldest) * 1e6) if oldest is not None else 0,
@@ -122,7 +122,6 @@ def servers(worker: "Worker") -> list[Row]:
     return [_server(backend) for backend in list(worker.host.backends)]
 
 
-STATES = {OPENING: "login", IDLE: "idle", BUSY: "active", CHECKING: "tested"}
 
 
 def _server(backend: Backend) -> Row:
@@ -130,7 +129,7 @@ def _server(backend: Backend) -> Row:
     host, port = peer_of(backend.fd)
     local, local_port = peer_of(backend.fd, local=True)
     linked = guest if isinstance(guest, Guest) else backend.peer
-    state = "being_canceled" if backend.cancels else STATES.get(backend.slot.state, "closing")
+    state = "being_canceled" if backend.cancels else STATES[backend.slot.state]
     hub = backend.live.hub
     if hub is not None and hub.ear.backend is backend:
         state = "listen"
@@ -214,7 +213,7 @@ def lists(worker: "Worker") -> list[Row]:
     host = worker.host
     pools_ = host.pools.values()
     logging_in = len([guest for guest in host.guests.values() if guest.live is None])
-    idle = sum(len(live.policy.idle) for live in pools_)
+    idle = sum(live.policy.idle.size for live in pools_)
     counts = {
         "pools": len(host.pools),
         "used_clients": len(host.guests) - logging_in,

@@ -7,7 +7,7 @@ other workers, which are told by a counter that all share; what is made past pgl
 from typing import TYPE_CHECKING
 
 from ..ipc.board import Column
-from ..pool.pool import BUSY
+from ..pool.states import BUSY
 from ..wire.sql import DEFINES
 from .live import LivePool
 
@@ -61,8 +61,8 @@ class Studies:
     def _mark(self, live: LivePool) -> None:
         """The server that is used next, or else was taken last, is asked when its transaction is over."""
         policy = live.policy
-        if policy.idle:
-            slot = policy.idle[0 if policy.round_robin else len(policy.idle) - 1]
+        if policy.idle.size:
+            slot = policy.idle.front if policy.round_robin else policy.idle.back
         elif busy := [slot for slot in policy.slots if slot.state == BUSY]:
             slot = max(busy, key=lambda slot: slot.since)
         else:

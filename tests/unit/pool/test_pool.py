@@ -34,7 +34,7 @@ class Bench:
 
     def ticket(self, birth: object = BIRTH) -> Any:
         """A client stands in line."""
-        return self.pool.line.join(object(), birth, SETTINGS, self.now)
+        return self.pool.wait(object(), birth, SETTINGS, self.now)
 
     def granted(self, count: int) -> None:
         """The broker grants leases."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pglido.ipc.board import Board, Column
-from pglido.pool.pool import BUSY, IDLE
+from pglido.pool.states import BUSY, IDLE
 from pglido.session.state import Functions
 from pglido.session.study import Since
 from pglido.wire.sql import DEFINES
@@ -38,9 +38,10 @@ class Bench:
         functions.known = True
         functions.since = SINCE
         self.functions = functions
+        idle = [one for one in slots if one.state == IDLE]
         policy = SimpleNamespace(
             slots=list(slots),
-            idle=[one for one in slots if one.state == IDLE],
+            idle=SimpleNamespace(front=next(iter(idle), None), back=next(reversed(idle), None), size=len(idle)),
             round_robin=round_robin,
         )
         live = SimpleNamespace(
