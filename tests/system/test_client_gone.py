@@ -11,7 +11,7 @@ from conftest import MakePooler
 from harness.cluster import Cluster
 from harness.pooler import Pooler
 from harness.waiting import eventually
-from harness.wire import Wire
+from harness.wire import Wire, kinds
 
 
 def polite(wire: Wire) -> None:
@@ -191,6 +191,20 @@ def test_goodbye_does_not_outrun_the_query_before_it(one_server: Pooler, cluster
         eventually(lambda: cluster.admin("SELECT id FROM notes", "app") == [["77"]], within=3)
     finally:
         cluster.admin("DELETE FROM notes", "app")
+
+
+@pytest.mark.parametrize("backend", ["epoll", "auto"])
+def test_who_said_goodbye_and_hung_up_costs_nothing_while_its_query_runs(
+    shared_pooler: MakePooler, cluster: Cluster, backend: str
+) -> None:
+    pool: Pooler = shared_pooler(cluster, default_pool_size=1, workers=1, event_backend=backend)
+    (worker,) = pool.workers()
+    wire = pool.wire()
+    wire.send(m.query("SELECT pg_sleep(1)"), m.TERMINATE)
+    wire.sock.shutdown(socket.SHUT_WR)
+    before = sum(worker.cpu_times()[:2])
+    assert kinds(wire.rest()) == "TDCZ"
+    assert sum(worker.cpu_times()[:2]) - before < 0.2
 
 
 def test_session_mode_rolls_back_too(pooler: MakePooler, cluster: Cluster) -> None:

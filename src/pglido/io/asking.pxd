@@ -40,5 +40,6 @@ cdef class Asking(Pump):
     cdef void say(self, Link link) except *
     cdef void say_in(self, Link link) except *
     cdef void say_out(self, Link link) except *
+    cdef void poll(self, Link link, unsigned int mask, int kind) except *
     cdef void say_watched(self, Watched watched) except *
     cdef void say_all(self) except *

@@ -7,7 +7,7 @@ import cython
 from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING
 from cython.cimports.cpython.ref import Py_INCREF
 from cython.cimports.pglido.io.asking import COMING, GOING, NOTHING, OTHER, POLL, RECEIVE, SENT, named
-from cython.cimports.pglido.io.kernel import EPOLLIN, EPOLLOUT, MSG_NOSIGNAL
+from cython.cimports.pglido.io.kernel import EPOLLIN, EPOLLOUT, EPOLLRDHUP, MSG_NOSIGNAL
 from cython.cimports.pglido.io.poller import wanted
 from cython.cimports.pglido.io.uring import (
     IOSQE_BUFFER_SELECT,
@@ -15,6 +15,7 @@ from cython.cimports.pglido.io.uring import (
     MSG_DONTWAIT,
     MSG_WAITALL,
     io_uring_prep_poll_add,
+    io_uring_prep_poll_multishot,
     io_uring_prep_recv_multishot,
     io_uring_prep_send,
     io_uring_sqe,
@@ -110,18 +111,18 @@ class Asking(Pump):
             return
         if want == NOTHING:
             return
-        sqe = self.ring.entry()
         if want == RECEIVE:
+            sqe = self.ring.entry()
             io_uring_prep_recv_multishot(sqe, link.fd, cython.NULL, 0, 0)
             sqe.flags |= IOSQE_BUFFER_SELECT
             sqe.buf_group = 0
+            io_uring_sqe_set_data64(sqe, named(link, COMING))
+            Py_INCREF(link)
         else:
-            io_uring_prep_poll_add(sqe, link.fd, mask)
-        io_uring_sqe_set_data64(sqe, named(link, COMING))
+            self.poll(link, mask, COMING)
         link.coming = want
         link.coming_mask = mask
         link.coming_ends = False
-        Py_INCREF(link)
 
     def say_out(self, link: Link) -> None:
         sqe: cython.pointer[io_uring_sqe]
@@ -142,12 +143,22 @@ class Asking(Pump):
             io_uring_sqe_set_data64(sqe, named(link, SENT))
             self.flights.append(link)
         elif not link.going and (link.full or link.mask & EPOLLOUT):
-            sqe = self.ring.entry()
-            io_uring_prep_poll_add(sqe, link.fd, EPOLLOUT)
-            io_uring_sqe_set_data64(sqe, named(link, GOING))
+            self.poll(link, EPOLLOUT, GOING)
             link.going = True
             link.going_ends = False
-            Py_INCREF(link)
+
+    def poll(self, link: Link, mask: cython.uint, kind: cython.int) -> None:
+        """Ask for events. That the peer has ended its side is told unasked, as errors are (Linux: IO_POLL_UNMASK).
+
+        Once that is known, what waits for anything else is a poll that goes on: it tells of what is new only.
+        """
+        sqe: cython.pointer[io_uring_sqe] = self.ring.entry()
+        if link.half and not mask & (EPOLLIN | EPOLLRDHUP):
+            io_uring_prep_poll_multishot(sqe, link.fd, mask)
+        else:
+            io_uring_prep_poll_add(sqe, link.fd, mask)
+        io_uring_sqe_set_data64(sqe, named(link, kind))
+        Py_INCREF(link)
 
     def say_watched(self, watched: Watched) -> None:
         sqe: cython.pointer[io_uring_sqe]

@@ -28,6 +28,7 @@ cdef class Link:
     cdef bint going_ends
     cdef bint changed
     cdef bint ended
+    cdef bint half
     cdef char much
     cdef public Link peer
 

@@ -50,6 +50,7 @@ class Link:
         full: bool
         changed: bool
         ended: bool
+        half: bool  # a poll has told that the peer ended its side
         much: int
 
     def __init__(self, fd: int) -> None:

@@ -17,6 +17,6 @@ cdef class RingPump(Asking):
     cdef void done(self, uint64_t name, int result, unsigned int flags, list out) except *
     cdef void done_in(self, Link link, int result, unsigned int flags) except *
     cdef void received(self, Link link, char* data, Py_ssize_t size) except *
-    cdef void done_out(self, Link link, int result) except *
+    cdef void done_out(self, Link link, int result, unsigned int flags) except *
     cdef void done_watched(self, Watched watched, int result, list out) except *
     cdef void ripen(self, Link link) except *

@@ -27,8 +27,8 @@ from cython.cimports.cpython.ref import Py_DECREF
 from cython.cimports.libc.errno import EAGAIN, EINTR, ENOBUFS
 from cython.cimports.libc.stdint import uint64_t
 from cython.cimports.libc.string import memcpy
-from cython.cimports.pglido.io.asking import COMING, GOING, NOTHING, POLL, SENT, which, whose
-from cython.cimports.pglido.io.kernel import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
+from cython.cimports.pglido.io.asking import COMING, GOING, NOTHING, POLL, SENT, named, which, whose
+from cython.cimports.pglido.io.kernel import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from cython.cimports.pglido.io.poller import monotonic, tell
 from cython.cimports.pglido.io.uring import (
     ECANCELED,
@@ -198,7 +198,7 @@ class RingPump(Asking):
         if kind == COMING:
             self.done_in(cython.cast(Link, thing), result, flags)
         elif kind == GOING:
-            self.done_out(cython.cast(Link, thing), result)
+            self.done_out(cython.cast(Link, thing), result, flags)
         elif kind == SENT:
             # Too many results for one call: it can't be told any more what of this link has gone out.
             self.fell_short(cython.cast(Link, thing), -ENOBUFS)
@@ -224,6 +224,7 @@ class RingPump(Asking):
             return
         elif kind == POLL:
             bits: cython.uint = EPOLLERR if result < 0 else result
+            link.half = link.half or bits & EPOLLRDHUP != 0
             bits &= link.mask | EPOLLHUP | EPOLLERR
             if bits and link.watched:
                 self.guard(link, bits)
@@ -268,18 +269,23 @@ class RingPump(Asking):
         self.guard(link, EPOLLIN)
         self.got = 0
 
-    def done_out(self, link: Link, result: cython.int) -> None:
-        bits: cython.uint
-        link.going = False
+    def done_out(self, link: Link, result: cython.int, flags: cython.uint) -> None:
+        bits: cython.uint = EPOLLERR if result < 0 else result
+        link.half = link.half or bits & EPOLLRDHUP != 0
+        bits &= EPOLLOUT | EPOLLHUP | EPOLLERR
+        if not flags & IORING_CQE_F_MORE:
+            link.going = False
+        elif bits and not link.going_ends:
+            link.going_ends = True
+            self.ring.cancel(named(link, GOING))
         if not link.watched:
             return
         self.change(link)
-        if result == -ECANCELED:
+        if result == -ECANCELED or not bits:
             return
         if link.queue is not None:
             link.full = False
             return
-        bits = EPOLLERR if result < 0 else result
         bits &= link.mask | EPOLLHUP | EPOLLERR
         if bits:
             self.guard(link, bits)

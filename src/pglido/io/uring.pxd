@@ -51,6 +51,7 @@ cdef extern from "liburing.h" nogil:
     void io_uring_prep_recv_multishot(io_uring_sqe* sqe, int fd, void* buf, size_t size, int flags)
     void io_uring_prep_send(io_uring_sqe* sqe, int fd, const void* buf, size_t size, int flags)
     void io_uring_prep_poll_add(io_uring_sqe* sqe, int fd, unsigned mask)
+    void io_uring_prep_poll_multishot(io_uring_sqe* sqe, int fd, unsigned mask)
     void io_uring_prep_cancel64(io_uring_sqe* sqe, uint64_t data, int flags)
 
     unsigned io_uring_sq_ready(io_uring* ring)

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable, Coroutine
+from time import monotonic
 from typing import Any
 
 from pglido.io.keeper import Keeper
@@ -195,6 +196,16 @@ class Switchboard:
         assert self.turns < MOST_TURNS, "nothing moves any more"
         for _ in range(ROUNDS):
             assert not self.pump.turn(0)
+
+    def rounds(self, seconds: float = 0.1) -> int:
+        """How many rounds the pump makes in this time, when all is served that there was to serve."""
+        self.turn()
+        count = 0
+        until = monotonic() + seconds
+        while (left := until - monotonic()) > 0:
+            assert not self.pump.turn(int(left * 1000) + 1)
+            count += 1
+        return count
 
     def _far(self, make: Callable[[int], Any]) -> Far:
         near, far = socket.socketpair()
