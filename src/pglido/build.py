@@ -23,6 +23,7 @@ COMPILED = (
     "io.links",
     "io.poller",
     "io.pump",
+    "io.round",
     "io.secure",
     "ipc.cells",
     "pool.line",

@@ -2,9 +2,7 @@ from libc.stdint cimport uint64_t
 
 from pglido.io.kernel_ring cimport KernelRing
 from pglido.io.links cimport Link, Watched
-from pglido.io.pump cimport Pump
-
-cdef int RAW, RELAY
+from pglido.io.round cimport Round
 
 # What of a link is with the kernel.
 cdef enum:
@@ -29,17 +27,14 @@ cdef inline int which(uint64_t name) noexcept:
 cdef inline object whose(uint64_t name):
     return <object><void*>(name & ~<uint64_t>WHICH)
 
-cdef class Asking(Pump):
+cdef class Asking(Round):
     cdef KernelRing ring
     cdef list changed
-    cdef list ripe
-    cdef list flights
 
-    cdef void change(self, Link link) except *
-    cdef bint ours(self, Link link) noexcept
-    cdef void say(self, Link link) except *
-    cdef void say_in(self, Link link) except *
-    cdef void say_out(self, Link link) except *
-    cdef void poll(self, Link link, unsigned int mask, int kind) except *
-    cdef void say_watched(self, Watched watched) except *
-    cdef void say_all(self) except *
+    cdef object change(self, Link link)
+    cdef object say(self, Link link)
+    cdef object say_in(self, Link link)
+    cdef object say_out(self, Link link)
+    cdef object poll(self, Link link, unsigned int mask, int kind)
+    cdef object say_watched(self, Watched watched)
+    cdef object say_all(self)

@@ -24,23 +24,19 @@ from cython.cimports.pglido.io.uring import (
 
 from .keeper import Keeper
 from .kernel_ring import KernelRing
-from .links import RAW, RELAY, Link, Watched
-from .pump import Pump
+from .links import Link, Watched
+from .round import Round
 
 
-class Asking(Pump):
+class Asking(Round):
     """The pump on an io_uring, as far as it speaks; `RingPump` listens.
 
-    `changed` are links about which something is to be said, `ripe` those of which something is to be told without the
-    kernel.
+    `changed` are links about which something is to be said.
     """
 
     def __init__(self, host: Keeper) -> None:
         super().__init__(host)
         self.changed: list[Any] = []
-        self.ripe: list[Any] = []
-        # Links whose `queue` goes with this call to the kernel.
-        self.flights: list[Any] = []
         self.ring = KernelRing()
 
     # What is wanted.
@@ -74,10 +70,6 @@ class Asking(Pump):
     def unwatch_descriptor(self, watched: Watched, fd: cython.int) -> None:
         watched.fd = -1
         self.changed.append(watched)
-
-    def ours(self, link: Link) -> bool:
-        """Is this link received and sent by the ring, as long as it carries little?"""
-        return link.mode == RELAY or link.mode == RAW
 
     # Saying it.
 
@@ -125,24 +117,11 @@ class Asking(Pump):
         link.coming_ends = False
 
     def say_out(self, link: Link) -> None:
-        sqe: cython.pointer[io_uring_sqe]
         if not link.watched:
             if link.going and not link.going_ends:
                 link.going_ends = True
                 self.ring.cancel(named(link, GOING))
-        elif link.queue is not None and not link.full:
-            sqe = self.ring.entry()
-            io_uring_prep_send(
-                sqe,
-                link.fd,
-                PyByteArray_AS_STRING(link.queue),
-                len(link.queue),
-                MSG_NOSIGNAL | MSG_WAITALL | MSG_DONTWAIT,
-            )
-            sqe.flags |= IOSQE_CQE_SKIP_SUCCESS
-            io_uring_sqe_set_data64(sqe, named(link, SENT))
-            self.flights.append(link)
-        elif not link.going and (link.full or link.mask & EPOLLOUT):
+        elif not link.going and link.mask & EPOLLOUT:
             self.poll(link, EPOLLOUT, GOING)
             link.going = True
             link.going_ends = False
@@ -177,11 +156,23 @@ class Asking(Pump):
         Py_INCREF(watched)
 
     def say_all(self) -> None:
-        """Tell the kernel all that is new."""
+        """Tell the kernel all that is new, and have it send what is queued."""
         thing: object
+        link: Link | None = self.front
+        sqe: cython.pointer[io_uring_sqe]
+        data: cython.p_char = PyByteArray_AS_STRING(self.outgoing)
         for thing in self.changed:
             if isinstance(thing, Link):
                 self.say(cython.cast(Link, thing))
             else:
                 self.say_watched(cython.cast(Watched, thing))
         self.changed.clear()
+        while link is not None:
+            if link.queued:
+                sqe = self.ring.entry()
+                io_uring_prep_send(
+                    sqe, link.fd, data + link.queued_at, link.queued, MSG_NOSIGNAL | MSG_WAITALL | MSG_DONTWAIT
+                )
+                sqe.flags |= IOSQE_CQE_SKIP_SUCCESS
+                io_uring_sqe_set_data64(sqe, named(link, SENT))
+            link = link.behind

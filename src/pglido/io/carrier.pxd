@@ -9,15 +9,15 @@ cdef class Carrier(Poller):
     cdef bytearray clear
     cdef object clear_view
 
-    cpdef void watch(self, Link link) except *
+    cpdef object watch(self, Link link)
     cpdef int send(self, Link link, bytes data) except -1
-    cpdef void send_and_close(self, Link link, bytes data) except *
+    cpdef object send_and_close(self, Link link, bytes data)
     cpdef int collect(self, Link link) except -1
     cpdef int join_raw(self, Link one, Link other) except -1
-    cdef void transmit(self, Link link, char* data, Py_ssize_t size) except *
+    cdef object transmit(self, Link link, char* data, Py_ssize_t size)
     cdef int snap(self, Link link) except -1
-    cdef void carry(self, Link link, char* data, Py_ssize_t size) except *
-    cdef void drain(self, Link link) except *
+    cdef object carry(self, Link link, char* data, Py_ssize_t size)
+    cdef object drain(self, Link link)
     cdef int out_changed(self, Link link) except -1
     cpdef int secured(self, Link link, Tls tls) except -1
     cdef Py_ssize_t open(self, Link link, Tls tls, Py_ssize_t got) except -2

@@ -145,19 +145,20 @@ class Carrier(Poller):
         self.gone.append(link)
 
     def carry(self, link: Link, data: cython.p_char, size: cython.Py_ssize_t) -> None:
-        """Send at once what the kernel takes, and keep a copy of the rest for when it takes more."""
+        """Send what the backend takes, and keep a copy of the rest for when it takes more."""
         sent: cython.Py_ssize_t = 0
-        if link.out is not None:
-            link.out += data[:size]
+        if link.broken:
             return
-        if not link.broken:
+        if link.out is None:
             sent = self.send_some(link, data, size)
         if sent < 0:
             self.snap(link)
-            return
-        if sent < size:
-            link.out = bytearray(data[sent:size])
-            self.out_changed(link)
+        elif sent < size:
+            if link.out is None:
+                link.out = bytearray(data[sent:size])
+                self.out_changed(link)
+            else:
+                link.out += data[sent:size]
 
     def drain(self, link: Link) -> None:
         """The peer can take more."""

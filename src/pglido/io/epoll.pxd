@@ -1,6 +1,13 @@
+from pglido.io.kernel cimport epoll_event
 from pglido.io.links cimport Link, Watched
-from pglido.io.pump cimport Pump
+from pglido.io.round cimport Round
 
-cdef class EpollPump(Pump):
+cdef Py_ssize_t ARRIVALS, BUFFER
+
+cdef class EpollPump(Round):
     cdef int epoll
+    cdef bytearray arrivals
     cdef list graves
+
+    cdef int receive_all(self, epoll_event* events, int count) except -1
+    cdef int flush(self) except -1

@@ -1,6 +1,8 @@
 # cython: annotation_typing=True
 """The pump on epoll: one wait for all sockets, a call for each receive and send. Compiled only (Cython).
 
+In a round all that came is received first, and what is to be sent is sent last (see `round`).
+
 Rule: the kernel holds a pointer to each link that is watched; so a link is kept alive until it is forgotten, and after
 that until the round is over, for the kernel may still name it.
 """
@@ -9,6 +11,7 @@ import os
 from typing import Any
 
 import cython
+from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.errno import errno
 from cython.cimports.pglido.io.kernel import (
@@ -21,14 +24,20 @@ from cython.cimports.pglido.io.kernel import (
     epoll_ctl,
     epoll_event,
     epoll_wait,
+    recv,
 )
 from cython.cimports.pglido.io.poller import monotonic, tell, wanted
+from cython.cimports.pglido.io.round import CALM
 
 from .links import Link, Watched
-from .pump import Pump
+from .poller import BUFFER
+from .round import Round
+
+# Bytes that a round receives before it deals with them; only what is used of it is in memory.
+ARRIVALS = 8 * BUFFER
 
 
-class EpollPump(Pump):
+class EpollPump(Round):
     """The pump on an epoll instance of its own."""
 
     def __init__(self, host: Any) -> None:
@@ -36,6 +45,7 @@ class EpollPump(Pump):
         self.epoll = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll < 0:
             raise OSError(errno, "epoll_create1")
+        self.arrivals = bytearray(ARRIVALS)
         self.graves: list[Any] = []
 
     def add(self, link: Link) -> None:
@@ -46,6 +56,8 @@ class EpollPump(Pump):
             raise OSError(errno, "epoll_ctl")
         link.mask = EPOLLIN
         link.watched = True
+        if link.early is not None:
+            self.ripe.append(link)
         # The kernel holds a pointer now.
         Py_INCREF(link)
 
@@ -63,15 +75,8 @@ class EpollPump(Pump):
             event.data.ptr = cython.cast(cython.p_void, link)
             epoll_ctl(self.epoll, EPOLL_CTL_MOD, link.fd, cython.address(event))
             link.mask = mask
-
-    def send_some(self, link: Link, data: cython.p_char, size: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        return self.send_now(link, data, size)
-
-    def settled(self, link: Link) -> bool:
-        return True
-
-    def receive(self, link: Link) -> cython.Py_ssize_t:
-        return self.receive_now(link)
+            if link.early is not None and mask & EPOLLIN:
+                self.ripe.append(link)
 
     def watch_descriptor(self, watched: Watched, fd: cython.int, events: cython.int, known: cython.bint) -> None:
         event = cython.declare(epoll_event)
@@ -91,19 +96,69 @@ class EpollPump(Pump):
         got: cython.int
         i: cython.int
         out: list[Any] = []
+        if self.front is not None:
+            self.flush()
+        if self.gone or self.ripe:
+            timeout = 0
         with cython.nogil:
             got = epoll_wait(self.epoll, cython.address(events[0]), 256, timeout)
         self.now = monotonic()
+        self.receive_all(events, got)
         for i in range(got):
             thing = cython.cast(object, events[i].data.ptr)
             if isinstance(thing, Link):
                 link = cython.cast(Link, thing)
-                if not link.closed:
-                    self.guard(link, events[i].events)
+                self.bring(link, events[i].events)
             else:
                 tell(cython.cast(Watched, thing), events[i].events, out)
+        if self.ripe:
+            ripe = self.ripe
+            self.ripe = []
+            for link in ripe:
+                self.ripen(link)
         while self.gone:
             self.guard(self.gone.pop(), 0)
+        if self.front is not None:
+            self.flush()
         if self.graves:
             self.graves.clear()
         return out
+
+    def receive_all(self, events: cython.pointer[epoll_event], count: cython.int) -> None:
+        """Receive what came, as far as it is little and there is room."""
+        link: Link
+        thing: object
+        i: cython.int
+        got: cython.Py_ssize_t
+        place: cython.p_char = PyByteArray_AS_STRING(self.arrivals)
+        room: cython.Py_ssize_t = ARRIVALS
+        for i in range(count):
+            if not events[i].events & EPOLLIN or room < BUFFER:
+                continue
+            thing = cython.cast(object, events[i].data.ptr)
+            if not isinstance(thing, Link):
+                continue
+            link = cython.cast(Link, thing)
+            if link.mask & EPOLLIN and not link.much and link.early is None and self.ours(link):
+                got = recv(link.fd, place, BUFFER, 0)
+                # Of an end it is told again, when it is the link's turn.
+                if got > 0:
+                    link.fresh = place
+                    link.fresh_size = got
+                    if got >= self.bulk(link):
+                        link.much = CALM
+                    place += got
+                    room -= got
+
+    def flush(self) -> None:
+        """Send what was queued."""
+        link: Link | None = self.front
+        size: cython.Py_ssize_t
+        data: cython.p_char = PyByteArray_AS_STRING(self.outgoing)
+        while link is not None:
+            size = link.queued
+            if size:
+                link.queued = 0
+                self.went(link, data + link.queued_at, size, self.send_now(link, data + link.queued_at, size))
+            link = link.behind
+        self.landed()

@@ -16,8 +16,8 @@ cdef class KernelRing:
     cdef char* buffer(self, int number) noexcept
     cdef void lend(self, int number) noexcept
     cdef io_uring_sqe* entry(self) except NULL
-    cdef void cancel(self, uint64_t name) except *
-    cdef void wait(self, int timeout) except *
+    cdef object cancel(self, uint64_t name)
+    cdef object wait(self, int timeout)
     cdef int look(self) noexcept
     cdef io_uring_cqe* first(self) noexcept
     cdef void seen(self, io_uring_cqe* cqe) noexcept

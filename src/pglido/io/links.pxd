@@ -17,19 +17,24 @@ cdef class Link:
     cdef public bytearray out
     cdef public bytes inbox
     cdef public object waiter
-    # Of the ring.
-    cdef bytearray queue
+    # Of the round.
+    cdef Py_ssize_t queued
+    cdef Py_ssize_t queued_at
+    cdef bint flying
+    cdef Link behind
+    cdef char* fresh
+    cdef Py_ssize_t fresh_size
     cdef bytes early
+    cdef char much
+    # Of the ring.
     cdef unsigned int coming_mask
     cdef char coming
     cdef bint going
-    cdef bint full
     cdef bint coming_ends
     cdef bint going_ends
     cdef bint changed
     cdef bint ended
     cdef bint half
-    cdef char much
     cdef public Link peer
 
 cdef class ServerLink(Link):
@@ -59,4 +64,4 @@ cdef class Watched:
     cdef bint polled
     cdef unsigned int polled_mask
 
-cpdef void wake(Link link) except *
+cpdef object wake(Link link)

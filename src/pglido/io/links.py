@@ -39,19 +39,24 @@ class Link:
         watched: bool
         parked: bool
         peer: "Link | None"
-        # Of the ring.
-        queue: bytearray | None
+        # Of the round.
+        queued: int  # so many bytes, from `queued_at` on
+        queued_at: int
+        flying: bool  # in a chain, the next of which is `behind`
+        behind: "Link | None"
+        fresh: Any  # a pointer
+        fresh_size: int
         early: bytes | None
+        much: int
+        # Of the ring.
         coming: int
         coming_mask: int
         going: bool
         coming_ends: bool
         going_ends: bool
-        full: bool
         changed: bool
         ended: bool
         half: bool  # a poll has told that the peer ended its side
-        much: int
 
     def __init__(self, fd: int) -> None:
         self.fd = fd

@@ -22,7 +22,7 @@ cdef class Poller:
     cpdef int unwatch_descriptor(self, Watched watched, int fd) except -1
     cpdef list turn(self, int timeout)
 
-    cpdef void close(self, Link link) except *
+    cpdef object close(self, Link link)
     cpdef int release(self, Link link) except -1
     cpdef int connecting(self, Link link) except -1
     cdef int unmask(self, Link link) except -1
@@ -31,4 +31,4 @@ cdef class Poller:
     cpdef list serve(self, double timeout, object ready)
 
 cdef unsigned int wanted(int events) noexcept
-cdef void tell(Watched watched, unsigned int bits, list out) except *
+cdef object tell(Watched watched, unsigned int bits, list out)

@@ -26,8 +26,8 @@ cdef class Pump(Carrier):
     cdef int deliver(self, Link link, Outbox outbox, char* buf) except -1
     cdef int push(self, ClientLink client, char* buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cdef int goodbye(self, ClientLink client) except -1
-    cdef void on_client(self, ClientLink client, char* buf, Py_ssize_t got) except *
-    cdef void on_server(self, ServerLink server, char* buf, Py_ssize_t got) except *
+    cdef object on_client(self, ClientLink client, char* buf, Py_ssize_t got)
+    cdef object on_server(self, ServerLink server, char* buf, Py_ssize_t got)
     cdef int count(self, ClientLink client, Server session) except -1
     cdef bint let_go(self, ClientLink client) except -1
     cdef bint settle(self, ClientLink client, ServerLink server) except -1
@@ -37,6 +37,6 @@ cdef class Pump(Carrier):
     cdef bint open_to_notes(self, ClientLink client) except -1
     cpdef Py_ssize_t notify(self, ClientLink client, bytes data) except -1
     cpdef int flush_notes(self, ClientLink client) except -1
-    cdef void on_event(self, Link link, unsigned int events) except *
-    cdef void lost(self, Link link) except *
+    cdef object on_event(self, Link link, unsigned int events)
+    cdef object lost(self, Link link)
     cdef int guard(self, Link link, unsigned int events) except -1

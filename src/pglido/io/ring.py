@@ -8,28 +8,24 @@ Rules:
    `going` (a poll). What is wanted of a link is changed at any time, and told to the kernel before the next wait
    (`say`): a request that no longer fits is cancelled, and a new one is made when its end has been heard.
 2. A request that waits holds a reference to its link, until its end.
-3. Relayed and raw links are received and sent by the ring. All others are polled, and read and written by calls, as are
-   those that carry much: a call per 64 KiB costs less than a copy of it, and what a peer sends ahead stays with the
-   kernel.
-4. What is to be sent is copied to `queue`, and goes with the next wait. A send never waits with the kernel: it is over
-   when that call returns, and has a result only if not all was taken; then the link is `full` until a poll says
-   otherwise. `queue` is bounded; what it does not take is the pump's `out`, as with a socket that is full. (Sends that
-   wait are heard of in a second call per round: a 1,000-row result cost a quarter more.)
-5. What was received after the pump wanted no more is kept in `early`, and is told of before anything else when it does.
-   It is bounded by what one round can bring, for then the receive is cancelled.
+3. Relayed and raw links are received by the ring. All others are polled, as are those that carry much.
+4. What is queued goes with the next wait. A send never waits with the kernel: it is over when that call returns, and
+   has a result only if not all was taken. (Sends that wait are heard of in a second call per round: a 1,000-row result
+   cost a quarter more.)
+5. What comes after the pump wanted no more is bounded by what one round can bring, for then the receive is cancelled.
 """
 
 from typing import Any
 
 import cython
-from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING, PyByteArray_FromStringAndSize, PyByteArray_Resize
+from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING
 from cython.cimports.cpython.ref import Py_DECREF
 from cython.cimports.libc.errno import EAGAIN, EINTR, ENOBUFS
 from cython.cimports.libc.stdint import uint64_t
-from cython.cimports.libc.string import memcpy
 from cython.cimports.pglido.io.asking import COMING, GOING, NOTHING, POLL, SENT, named, which, whose
 from cython.cimports.pglido.io.kernel import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from cython.cimports.pglido.io.poller import monotonic, tell
+from cython.cimports.pglido.io.round import CALM
 from cython.cimports.pglido.io.uring import (
     ECANCELED,
     IORING_CQE_BUFFER_SHIFT,
@@ -40,18 +36,8 @@ from cython.cimports.pglido.io.uring import (
 
 from .asking import Asking
 from .keeper import Keeper
-from .kernel_ring import LENT_SIZE
-from .links import ClientLink, Link, Watched
-
-# What a client sends with so much at once is COPY: piece by piece as it comes, that took twice as long.
-CLIENT_BULK = 4096
-# Polled receives in a row that would have fit a buffer, after which a link that carried much goes on by the ring.
-CALM = 8
-# From here on bytes are sent by a call, and `queue` takes no more than QUEUE_LIMIT.
-MUCH = 32768
-QUEUE_LIMIT = 65536
-# Of `early`, at most this much at once goes to the pump.
-SLICE = 65536
+from .links import Link, Watched
+from .round import Round
 
 
 class RingPump(Asking):
@@ -61,59 +47,6 @@ class RingPump(Asking):
         super().__init__(host)
         # Results that wait for the next round.
         self.aside: list[Any] = []
-        self.got = 0
-
-    # Bytes.
-
-    def send_some(self, link: Link, data: cython.p_char, size: cython.Py_ssize_t) -> cython.Py_ssize_t:
-        held: cython.Py_ssize_t = 0
-        if link.queue is not None and (len(link.queue) + size >= MUCH or not self.ours(link)):
-            self.settled(link)
-        if link.broken:
-            return -1
-        if link.queue is not None:
-            held = len(link.queue)
-        elif size >= MUCH or not self.ours(link):
-            return self.send_now(link, data, size)
-        size = min(size, QUEUE_LIMIT - held)
-        if size <= 0:
-            return 0
-        if held:
-            PyByteArray_Resize(link.queue, held + size)
-            memcpy(PyByteArray_AS_STRING(link.queue) + held, data, size)
-        else:
-            link.queue = PyByteArray_FromStringAndSize(data, size)
-            self.change(link)
-        return size
-
-    def settled(self, link: Link) -> bool:
-        sent: cython.Py_ssize_t
-        if link.queue is None:
-            return True
-        size: cython.Py_ssize_t = len(link.queue)
-        sent = self.send_now(link, PyByteArray_AS_STRING(link.queue), size)
-        if 0 <= sent < size:
-            del link.queue[:sent]
-            return False
-        link.queue = None
-        if sent < 0:
-            link.broken = True
-            self.gone.append(link)
-        return True
-
-    def receive(self, link: Link) -> cython.Py_ssize_t:
-        got: cython.Py_ssize_t = self.got
-        if got:
-            self.got = 0
-            return got
-        got = self.receive_now(link)
-        if link.much:
-            link.much = link.much - 1 if got < self.bulk(link) else CALM
-        return got
-
-    def bulk(self, link: Link) -> cython.int:
-        """From how many bytes at once does a link carry much?"""
-        return CLIENT_BULK if isinstance(link, ClientLink) else LENT_SIZE
 
     # What happened.
 
@@ -125,7 +58,7 @@ class RingPump(Asking):
         try:
             self.ring.wait(timeout)
         finally:
-            if self.flights:
+            if self.front is not None:
                 self.land()
 
     def turn(self, timeout: cython.int) -> list[Any]:
@@ -148,7 +81,6 @@ class RingPump(Asking):
 
     def land(self) -> None:
         """What the sends of this call came to: each has a result by now, or has gone out."""
-        link: Link
         number: cython.int
         cqe: cython.pointer[io_uring_cqe]
         for number in range(self.ring.look()):
@@ -157,23 +89,13 @@ class RingPump(Asking):
                 self.fell_short(cython.cast(Link, whose(cqe.user_data)), cqe.res)
                 # The rest of the round passes it by.
                 cqe.user_data = 0
-        for link in self.flights:
-            if not link.full:
-                link.queue = None
-                if link.mask & EPOLLOUT:
-                    self.change(link)
-        self.flights.clear()
+        self.landed()
 
     def fell_short(self, link: Link, result: cython.int) -> None:
         """The kernel took `result` bytes of what is queued, or refused with an error (below 0)."""
-        if result >= 0 or result == -EAGAIN or result == -EINTR:
-            if link.queue is not None:
-                del link.queue[: max(result, 0)]
-            link.full = True
-            self.change(link)
-        else:
-            link.broken = True
-            self.gone.append(link)
+        if result == -EAGAIN or result == -EINTR:
+            result = 0
+        self.went(link, PyByteArray_AS_STRING(self.outgoing) + link.queued_at, link.queued, max(result, -1))
 
     def reap(self, out: list[Any]) -> None:
         """Deal with the results that are there."""
@@ -230,10 +152,7 @@ class RingPump(Asking):
                 self.guard(link, bits)
         else:
             link.ended = True
-            if link.watched and link.mask & EPOLLIN and link.early is None:
-                self.got = -1
-                self.guard(link, EPOLLIN)
-                self.got = 0
+            self.ripen(link)
 
     def received(self, link: Link, data: cython.p_char, size: cython.Py_ssize_t) -> None:
         """Bytes of a link are in a buffer, that goes back to the kernel afterwards."""
@@ -241,33 +160,14 @@ class RingPump(Asking):
             if not link.much:
                 self.change(link)
             link.much = CALM
-        if link.early is not None or not link.watched or not link.mask & EPOLLIN:
-            link.early = data[:size] if link.early is None else link.early + data[:size]
-            return
-        self.data = data
-        self.got = size
-        self.guard(link, EPOLLIN)
-        self.got = 0
+        link.fresh = data
+        link.fresh_size = size
+        self.bring(link, EPOLLIN)
 
     def ripen(self, link: Link) -> None:
-        """Tell of what was received earlier, now that it is wanted."""
-        data: bytes | None = link.early
-        if link.closed or not link.watched or not link.mask & EPOLLIN:
-            return
-        self.change(link)
-        if data is None:
-            self.got = -1
-        elif len(data) > SLICE:
-            link.early = data[SLICE:]
-            data = data[:SLICE]
-            self.got = SLICE
-        else:
-            link.early = None
-            self.got = len(data)
-        if data is not None:
-            self.data = cython.cast(cython.p_char, data)
-        self.guard(link, EPOLLIN)
-        self.got = 0
+        if not link.closed:
+            self.change(link)
+        Round.ripen(self, link)
 
     def done_out(self, link: Link, result: cython.int, flags: cython.uint) -> None:
         bits: cython.uint = EPOLLERR if result < 0 else result
@@ -282,9 +182,6 @@ class RingPump(Asking):
             return
         self.change(link)
         if result == -ECANCELED or not bits:
-            return
-        if link.queue is not None:
-            link.full = False
             return
         bits &= link.mask | EPOLLHUP | EPOLLERR
         if bits:
@@ -303,13 +200,6 @@ class RingPump(Asking):
             tell(watched, bits, out)
 
     # The end of a link.
-
-    def close(self, link: Link) -> None:
-        if link.closed:
-            return
-        Asking.close(self, link)
-        link.queue = None
-        link.early = None
 
     def release(self, link: Link) -> int:
         out: list[Any] = []
@@ -330,9 +220,4 @@ class RingPump(Asking):
                 cqe = self.ring.first()
             if link.coming == NOTHING and not link.going:
                 break
-        if link.queue is not None:
-            link.out = link.queue if link.out is None else link.queue + link.out
-        if link.early is not None:
-            link.inbox = link.early if link.inbox is None else link.inbox + link.early
-        link.closed = link.eof = True
-        return link.fd
+        return Round.release(self, link)

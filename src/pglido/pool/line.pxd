@@ -20,7 +20,7 @@ cdef class Line:
 
     cpdef int join(self, Member member) except -1
 
-    cpdef void leave(self, Member member) except *
+    cpdef object leave(self, Member member)
 
     @cython.locals(member=Member)
     cpdef list all(self)

@@ -8,4 +8,4 @@ cdef class Outbox:
 
     cpdef int clear(self) except -1
     cdef int run(self, const unsigned char* buf, Py_ssize_t start, Py_ssize_t stop) except -1
-    cdef void put(self, const unsigned char* buf, bytes data) except *
+    cdef object put(self, const unsigned char* buf, bytes data)

@@ -69,7 +69,7 @@ cdef class Prepared:
     cdef bint skipped(self, ClientState client) except -1
 
     @cython.locals(promise=Promise)
-    cdef void _unnamed_was(self, bytes mine, bytes its, ClientState client) except *
+    cdef object _unnamed_was(self, bytes mine, bytes its, ClientState client)
 
-    cdef void _undo(self, int entry, Promise promise, ClientState client) except *
+    cdef object _undo(self, int entry, Promise promise, ClientState client)
     cdef int purged(self, ClientState client) except -1

@@ -56,6 +56,6 @@ cdef class Server(Owing):
     cdef bytes _own_names(self, bytes body)
 
     @cython.locals(kind=int)
-    cdef void _failed(self, int head) except *
+    cdef object _failed(self, int head)
 
-    cdef void _command_done(self, bytes tag, bint drop) except *
+    cdef object _command_done(self, bytes tag, bint drop)
