@@ -100,7 +100,7 @@ class Round(Pump):
         return self.went(link, data, size, self.send_now(link, data, size))
 
     def went(self, link: Link, data: cython.p_char, size: cython.Py_ssize_t, sent: cython.Py_ssize_t) -> bool:
-        """The kernel has `sent` of these bytes, which were queued (-1: it takes no more); returns whether all are done."""
+        """Of these queued bytes `sent` are with the kernel (-1: it takes no more); returns whether all is done."""
         if sent < 0:
             self.snap(link)
             return True
