@@ -5,7 +5,7 @@ So one kind of work follows on itself, and finds its code in the processor's cac
 
 Rules:
 1. What is to be sent to relayed and raw links is copied to `outgoing`, and goes when all has been dealt with. What the
-   kernel does not take then is put in front of the link's `out`; so while there is an `out`, nothing is queued.
+   kernel does not take then becomes the link's `out`; while there is one, nothing is queued.
 2. What was received before its link's turn is `fresh`, and dealt with in this round. If it is not wanted then, it is
    kept in `early`, and told of before anything else when it is. That is bounded by what one round can bring.
 3. Links that carry much are received and sent by calls when it is their turn: a call per 64 KiB costs less than a copy
@@ -105,12 +105,8 @@ class Round(Pump):
             self.snap(link)
             return True
         if sent < size:
-            left: bytearray = bytearray(data[sent:size])
-            if link.out is None:
-                link.out = left
-                self.out_changed(link)
-            else:
-                link.out = left + link.out
+            link.out = bytearray(data[sent:size])
+            self.out_changed(link)
             return False
         return True
 
