@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 import cython
-from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING
+from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cython.cimports.cpython.ref import Py_DECREF, Py_INCREF
 from cython.cimports.libc.errno import errno
 from cython.cimports.pglido.io.kernel import (
@@ -45,7 +45,8 @@ class EpollPump(Round):
         self.epoll = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll < 0:
             raise OSError(errno, "epoll_create1")
-        self.arrivals = bytearray(ARRIVALS)
+        # Not zeroed, and so not in memory yet.
+        self.arrivals = PyByteArray_FromStringAndSize(cython.NULL, ARRIVALS)
         self.graves: list[Any] = []
 
     def add(self, link: Link) -> None:

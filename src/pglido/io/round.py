@@ -15,7 +15,7 @@ Rules:
 from typing import Any
 
 import cython
-from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING
+from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.libc.string import memcpy
 from cython.cimports.pglido.io.kernel import EPOLLIN
@@ -47,7 +47,8 @@ class Round(Pump):
 
     def __init__(self, host: Keeper) -> None:
         super().__init__(host)
-        self.outgoing = bytearray(OUTGOING)
+        # Not zeroed, and so not in memory yet.
+        self.outgoing = PyByteArray_FromStringAndSize(cython.NULL, OUTGOING)
         self.filled = 0
         self.front: Link | None = None
         self.back: Link | None = None
