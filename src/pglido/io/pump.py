@@ -87,7 +87,8 @@ class Pump(Carrier):
         client.asked = 0
         client.rested = self.now
         # Either may have been paused for the other's sake.
-        self.watch(client)
+        if not client.mask & EPOLLIN:
+            self.watch(client)
         if client.out is not None or client.broken:
             self.watch(server)
 

@@ -32,6 +32,7 @@ from .entries import (
     CALLING,
     COPY_END,
     EXECUTING,
+    FAKE,
     MAX_OWED,
     QUERYING,
     SYNCING,
@@ -107,7 +108,7 @@ class Client(Rewriting):
                     self.held = bytearray(buf[pos:end])
                     step = end - pos
                 pos += step
-        if self.server is not None and self.server.replies.count:
+        if self.server is not None and self.server.replies.head & FAKE:
             self.server.settle(buf, to_client)
         return pos
 

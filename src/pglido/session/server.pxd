@@ -16,7 +16,7 @@ cdef Py_ssize_t TAG_FIRST, RESET_SIZE, DISCARD_SIZE, DEALLOCATE_SIZE, MAX_MESSAG
 cdef bint changes(int first, int second) noexcept
 
 cdef class Server(Owing):
-    @cython.locals(pos=Py_ssize_t, step=Py_ssize_t, whole=bytes)
+    @cython.locals(pos=Py_ssize_t, step=Py_ssize_t, kind=int, whole=bytes)
     cdef int take(self, const unsigned char* buf, Py_ssize_t end, Outbox out) except? -2
 
     @cython.locals(at=Py_ssize_t, size=Py_ssize_t, head=int)

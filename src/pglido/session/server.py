@@ -126,7 +126,8 @@ class Server(Owing):
                 self._hold(buf[pos:end], 5)
                 pos = end
             else:
-                step = self._rows(buf, pos, end, out)
+                kind = buf[pos]
+                step = self._rows(buf, pos, end, out) if kind == DATA_ROW or kind == COPY_DATA else 0
                 if not step:
                     step = self._message(buf, pos, end - pos, out, buf)
                 if not step:
@@ -142,13 +143,13 @@ class Server(Owing):
         self._goal = goal
 
     def _rows(self, buf: bytes, pos: int, end: int, out: Outbox) -> int:
-        """Take what of `buf[pos:end]` is whole DataRow and CopyData messages: all go the same way. Returns how much.
+        """Take the whole DataRow and CopyData messages with which `buf[pos:end]` begins: all go the same way.
+
+        Returns how much that is.
 
         Looking at nothing but their lengths makes a result of 1000 rows cost the pooler a third.
         """
         at = pos
-        if buf[at] != DATA_ROW and buf[at] != COPY_DATA:
-            return 0
         head = self.replies.head
         if head == ASKING | SWALLOW:
             return 0
@@ -254,7 +255,7 @@ class Server(Owing):
                 self._answered()
             elif answers in (PARSING, BINDING, CLOSING):
                 self.fault = f"server sent message type {self._kind:#04x} out of turn"
-        if self.replies.count and not self.fault:
+        if self.replies.head & FAKE and not self.fault:
             self.settle(buf, out)
 
     def _answered(self) -> None:
