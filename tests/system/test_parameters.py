@@ -110,6 +110,17 @@ def test_changes_of_others_are_not_reported(pooler: MakePooler) -> None:
     assert first.silent()
 
 
+def test_changes_of_others_are_no_defaults_where_a_name_was_given_back(pooler: MakePooler) -> None:
+    """What closes it is a batch of pglido's own, in front of the queries that set what the next client has."""
+    pool = pooler(default_pool_size=1, workers=1)
+    client, other = pool.wire(), pool.wire()
+    client.run("SET DateStyle TO German")
+    client.send(m.parse("s", "SELECT 1"), m.SYNC, m.parse("s", "SELECT 1"), m.SYNC)
+    assert error_in(client.until(count=2))["C"] == "42P05"
+    for _ in range(2):
+        assert kinds(other.ask("SELECT 1")) == "TDCZ"
+
+
 def test_changes_of_the_servers_configuration_are_reported(own_cluster: Cluster, pooler: MakePooler) -> None:
     pool = pooler(own_cluster, default_pool_size=1)
     wire = pool.wire()

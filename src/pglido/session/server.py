@@ -362,7 +362,7 @@ class Server(Owing):
         if head & SWALLOW:
             if kind == ASKING:
                 self.setup.over()
-            else:
+            elif kind != SYNCING:
                 self.setup.swallowed()
             if self.retry.due:
                 self.unsent = self.retry.again(self.prepared, self.client)

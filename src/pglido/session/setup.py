@@ -148,7 +148,7 @@ class Setup(Hearing):
         return sent
 
     def swallowed(self) -> None:
-        """A query of pglido's own is over."""
+        """A query of pglido's own is over; no batch, which may come in front of those that lead to `coming`."""
         if self.coming is not None:
             self._queries -= 1
             if not self._queries:
