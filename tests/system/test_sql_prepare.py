@@ -215,6 +215,9 @@ STORIES: dict[str, list[Step]] = {
     "unnamed, parsed only in what was skipped": ["SELECT 1", m.bind("", "x") + parse("", "SELECT 2") + bound("")],
     "unnamed, closed in what was skipped": [parse("", "SELECT 'own'"), m.bind("", "x") + close("") + bound(""),
                                             bound("")],
+    "unnamed, parsed in what was skipped, and a query behind it": [m.parse("", "SELECT 1") + m.bind("", "x")
+                                                                   + parse("", "SELECT 2") + m.query("SELECT 3"),
+                                                                   bound("")],
     "unnamed, in a pipeline": [parse("", "SELECT 1") + bound("") + parse("", "SELECT 2") + bound("") + bound("")],
 }  # fmt: skip
 

@@ -4,7 +4,7 @@ from pglido.session.promises cimport Promise, Promises
 from pglido.session.replies cimport Replies
 from pglido.session.state cimport ClientState
 
-cdef int CLOSING, DESCRIBING, KIND, PARSING, STATEMENT, SWALLOW, SYNCING
+cdef int CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
 
 cdef class Prepared:
     cdef public Replies replies
@@ -68,7 +68,7 @@ cdef class Prepared:
     @cython.locals(failed=int, entry=int, replies=Replies, promise=Promise)
     cdef bint skipped(self, ClientState client) except -1
 
-    @cython.locals(promise=Promise)
+    @cython.locals(entry=int, promise=Promise)
     cdef object _unnamed_was(self, bytes mine, bytes its, ClientState client)
 
     cdef object _undo(self, int entry, Promise promise, ClientState client)

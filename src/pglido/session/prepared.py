@@ -14,7 +14,7 @@ from collections import deque
 
 from ..wire import messages
 from . import statements as _statements
-from .entries import CLOSING, DESCRIBING, KIND, PARSING, STATEMENT, SWALLOW, SYNCING
+from .entries import CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
 from .promises import Promise, Promises
 from .replies import Replies
 from .state import ClientState
@@ -345,11 +345,19 @@ class Prepared:
         return not replies.count
 
     def _unnamed_was(self, mine: bytes | None, its: bytes | None, client: ClientState | None) -> None:
-        """The unnamed statement is again what it was; or that is what it was before a later turn makes it another."""
-        for promise in self.promises.left():
-            if promise.unnamed:
-                promise.mine, promise.its = mine, its
+        """The unnamed statement is again what it was; or that is what it was before a later turn makes it another.
+
+        A Query of the client's has ended it, whatever it was.
+        """
+        promises = iter(self.promises.left())
+        for entry in self.replies.entries():
+            if entry == QUERYING:
                 return
+            if entry & KIND in (PARSING, CLOSING):
+                promise = next(promises)
+                if promise.unnamed:
+                    promise.mine, promise.its = mine, its
+                    return
         self.unnamed = its
         if client is not None:
             client.unnamed = mine
