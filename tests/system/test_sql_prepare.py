@@ -218,6 +218,10 @@ STORIES: dict[str, list[Step]] = {
     "unnamed, parsed in what was skipped, and a query behind it": [m.parse("", "SELECT 1") + m.bind("", "x")
                                                                    + parse("", "SELECT 2") + m.query("SELECT 3"),
                                                                    bound("")],
+    "dropped in the batch that could not parse it": [batch(m.parse("s", "SELECT * FROM nowhere"), "DEALLOCATE s"),
+                                                     parse("s", "SELECT 2"), bound("s")],
+    "dropped in a batch that did not parse it anew": [parse("s", "SELECT 1"), batch(m.bind("", "x"), "DEALLOCATE s",
+                                                      m.parse("s", "SELECT 1"), "DEALLOCATE s"), bound("s")],
     "unnamed, in a pipeline": [parse("", "SELECT 1") + bound("") + parse("", "SELECT 2") + bound("") + bound("")],
 }  # fmt: skip
 

@@ -225,6 +225,13 @@ class Prepared:
         """Does SQL under way drop it?"""
         return name in [one for one, _ in self.dropping or ()]
 
+    def _undrop(self, name: bytes) -> None:
+        """What SQL was to drop last by this name was never there."""
+        for at in range(len(self.dropping or ()) - 1, -1, -1):
+            if self.dropping is not None and self.dropping[at][0] == name:
+                self.dropping[at] = name, None
+                return
+
     def dropped(self) -> None:
         """The server says that the next of those is dropped."""
         if self.dropping:
@@ -375,8 +382,8 @@ class Prepared:
             if client is not None and name is not None and client.statements is not None:
                 if entry & SWALLOW:
                     client.owe_parse(name)
-                else:
-                    client.statements.pop(name, None)
+                elif client.statements.pop(name, None) is None:
+                    self._undrop(name)
         elif entry & SWALLOW:
             self.known[promised] = b""
             # It may have been another already.
