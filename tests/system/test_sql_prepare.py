@@ -222,6 +222,12 @@ STORIES: dict[str, list[Step]] = {
                                                      parse("s", "SELECT 2"), bound("s")],
     "dropped in a batch that did not parse it anew": [parse("s", "SELECT 1"), batch(m.bind("", "x"), "DEALLOCATE s",
                                                       m.parse("s", "SELECT 1"), "DEALLOCATE s"), bound("s")],
+    "parsed anew in what was skipped, and executed behind it": [parse("s", "SELECT 1"), batch(m.bind("", "x"),
+                                                                m.close_statement("s"), m.parse("s", "SELECT 2"))
+                                                                + m.query("EXECUTE s"), "EXECUTE s"],
+    "parsed in what was skipped, and described behind it": [parse("s", "SELECT 1"), parse("e", "EXECUTE s"),
+                                                            batch(m.bind("", "x"), m.close_statement("s"),
+                                                                  m.parse("s", "SELECT 2 AS two")) + describe("e")],
     "unnamed, in a pipeline": [parse("", "SELECT 1") + bound("") + parse("", "SELECT 2") + bound("") + bound("")],
 }  # fmt: skip
 

@@ -40,7 +40,7 @@ cdef class Heeding(ClientState):
     cdef bint heed_bound(self, bytes name, bytes text, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(flags=int)
-    cdef int heed_described(self, bytes text, Outbox out, const unsigned char* buf) except -1
+    cdef bint heed_described(self, bytes text, Outbox out, const unsigned char* buf) except -1
 
     cdef int heed_unknown(self, int flags, bytes text) except -1
 
@@ -73,7 +73,7 @@ cdef class Heeding(ClientState):
     cdef bint _vacates(self, tuple databases) except -1
 
     @cython.locals(prepared=Prepared, name=bytes)
-    cdef int _lend(self, Server server, said, bint in_batch, Outbox out, const unsigned char* buf) except -1
+    cdef bint _lend(self, Server server, said, bint in_batch, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(setup=Setup, functions=Functions, named=tuple)
     cdef int _suspect(self, int flags, bytes text, said, tuple names) except -1

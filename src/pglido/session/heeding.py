@@ -135,12 +135,11 @@ class Heeding(ClientState):
         names = _reading.names_in(src[first:stop]) if flags & (SETS | PREPARES) else NO_NAMES
         return self._meet(flags, text, names, self.server.open, out, buf)
 
-    def heed_described(self, text: bytes, out: Outbox, buf: bytes) -> None:
-        """A statement of this text is described: what it executes must be there for that, too."""
+    def heed_described(self, text: bytes, out: Outbox, buf: bytes) -> bool:
+        """A statement of this text is described: what it executes must be there for that, too; must it wait?"""
         assert self.server is not None
         flags = self.marks[text] if self.marks is not None and text in self.marks else 0
-        if flags & PREPARES:
-            self._lend(self.server, _reading.read(text), self.server.open, out, buf)
+        return flags & PREPARES != 0 and self._lend(self.server, _reading.read(text), self.server.open, out, buf)
 
     def heed_unknown(self, flags: int, text: bytes) -> None:
         """Something is sent of which no more is known than that it may do this; `text` is where it begins."""
@@ -262,8 +261,8 @@ class Heeding(ClientState):
             # What is dropped is known when its turn is over, and only of one turn at a time.
             self.verdict = WAIT
             return True
-        if flags & PREPARES:
-            self._lend(server, said, in_batch, out, buf)
+        if flags & PREPARES and self._lend(server, said, in_batch, out, buf):
+            return True
         if flags & PREPARES and self.sql_flags & SEQUENCES and _reading.executes(text):
             asks = self.counts
         else:
@@ -285,10 +284,14 @@ class Heeding(ClientState):
             self.verdict = WISH
         return not left
 
-    def _lend(self, server: Server, said: Look, in_batch: bool, out: Outbox, buf: bytes) -> None:
-        """Let SQL find what the protocol has prepared under the names that it speaks of."""
+    def _lend(self, server: Server, said: Look, in_batch: bool, out: Outbox, buf: bytes) -> bool:
+        """Let SQL find what the protocol has prepared under the names that it speaks of; must it wait for that?"""
         statements = self.statements or {}
         prepared = server.prepared
+        if any([prepared.pending(name, None) for name in said.executes + said.prepares]):
+            # Whether it is that is known when what it was made by is answered.
+            self.verdict = WAIT
+            return True
         server.lent_error = b""
         dropped = _reading.deallocated(said)
         # A query may come in the middle of a batch: what was executed in that must not be committed before.
@@ -303,6 +306,7 @@ class Heeding(ClientState):
                 out.put(buf, prepared.lend_name(name, in_batch))
             elif not prepared.lends(name, statements[name]):
                 out.put(buf, prepared.lend(name, statements[name], in_batch))
+        return False
 
     def _suspect(self, flags: int, text: bytes, said: Look, names: tuple[str, ...] | None) -> None:
         """Have the server asked what the text, as far as it is known, will have done."""

@@ -58,8 +58,10 @@ cdef class Prepared:
     cdef bint stays(self, object statement) except -1
     cdef int batch_begins(self) except -1
 
-    @cython.locals(kind=int, entry=int, owed=bint, promise=Promise)
     cdef bint undecided(self, bytes name, object statement) except -1
+
+    @cython.locals(kind=int, entry=int, owed=bint, promise=Promise)
+    cdef bint pending(self, bytes name, object statement) except -1
 
     cdef int keep(self, dict there) except -1
     @cython.locals(promise=Promise)

@@ -272,10 +272,12 @@ class Prepared:
         It does when a Parse or Close of that name is owed from before a Sync. Within one batch it does not: if the
         earlier message fails, the later one is not even read.
         """
+        return self.replies.turns > 0 and (name in self.borrowed or self.pending(name, statement))
+
+    def pending(self, name: bytes, statement: Statement | None) -> bool:
+        """Is a Parse or Close of that name, or statement, owed from before a Sync?"""
         if not self.replies.turns:
             return False
-        if name in self.borrowed:
-            return True
         promises = iter(self.promises.left())
         owed = False
         for entry in self.replies.entries():

@@ -250,8 +250,8 @@ class Rewriting(Holding):
             if again and not server.executed:
                 server.retry.begin(prepared.bind_head(statement, size), src[end : at + have], statement)
             return self._send_as(MISFIT, kind, DESCRIBING, src, at, first, end, have, total, out, buf)
-        if kind == DESCRIBE:
-            self.heed_described(rest, out, buf)
+        if kind == DESCRIBE and self.heed_described(rest, out, buf):
+            return 0
         self._bring(server, kind, name, statement, out, buf)
         if prepared.awaited is not None:
             self.verdict = WAIT
@@ -283,8 +283,8 @@ class Rewriting(Holding):
         rest = self.unnamed
         if kind == BIND and self.heed_bound(b"", rest, src, end + 1, at + have, out, buf):
             return 0
-        if kind == DESCRIBE and rest is not None:
-            self.heed_described(rest, out, buf)
+        if kind == DESCRIBE and rest is not None and self.heed_described(rest, out, buf):
+            return 0
         if server.prepared.unnamed is not rest:
             out.put(buf, server.prepared.renew_unnamed(rest))
         if kind == BIND and rest is not None:
