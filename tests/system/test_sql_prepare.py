@@ -228,6 +228,15 @@ STORIES: dict[str, list[Step]] = {
     "parsed in what was skipped, and described behind it": [parse("s", "SELECT 1"), parse("e", "EXECUTE s"),
                                                             batch(m.bind("", "x"), m.close_statement("s"),
                                                                   m.parse("s", "SELECT 2 AS two")) + describe("e")],
+    "executed in the batch that dropped it": [parse("s", "SELECT 1"), batch("DEALLOCATE s", "EXECUTE s"), bound("s")],
+    "executed in the batch that dropped all": [batch(m.parse("s", "SELECT 1"), "DEALLOCATE ALL", "EXECUTE s"),
+                                               bound("s")],
+    "executed behind the batch that dropped all": [batch(m.parse("s", "SELECT 1"), "DEALLOCATE ALL")
+                                                   + m.query("EXECUTE s"), bound("s")],
+    "executed behind a batch that dropped all in vain": [parse("s", "SELECT 1"), batch(m.bind("", "x"),
+                                                         "DEALLOCATE ALL") + m.query("EXECUTE s"), bound("s")],
+    "prepared in the batch that dropped all": [batch(m.parse("s", "SELECT 1"), "DEALLOCATE ALL",
+                                                     "PREPARE s AS SELECT 2"), "EXECUTE s"],
     "unnamed, in a pipeline": [parse("", "SELECT 1") + bound("") + parse("", "SELECT 2") + bound("") + bound("")],
 }  # fmt: skip
 

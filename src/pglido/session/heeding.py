@@ -288,21 +288,23 @@ class Heeding(ClientState):
         """Let SQL find what the protocol has prepared under the names that it speaks of; must it wait for that?"""
         statements = self.statements or {}
         prepared = server.prepared
-        if any([prepared.pending(name, None) for name in said.executes + said.prepares]):
-            # Whether it is that is known when what it was made by is answered.
+        names = dict.fromkeys(said.executes + said.prepares)
+        gone = {name for name in names if name in statements and not prepared.stays(statements[name])}
+        if any([prepared.pending(name, None) for name in names]) or (gone and server.ending()):
+            # Whether it is that, and there, is known when what it was made by, or taken away, is answered.
             self.verdict = WAIT
             return True
         server.lent_error = b""
-        dropped = _reading.deallocated(said)
         # A query may come in the middle of a batch: what was executed in that must not be committed before.
-        names = said.executes + said.prepares if in_batch or not server.executed else ()
+        may = in_batch or not server.executed
         # With a turn to end, what the server said last is not what it will have said.
         if server.status == FAILED and not server.ending():
-            names = ()
-        for name in dict.fromkeys(names):
-            if name not in statements and not prepared.is_dropping(name):
+            may = False
+        dropped = _reading.deallocated(said)
+        for name in names:
+            if not may or name not in statements or name in gone:
                 continue
-            if name not in statements or said.executes.count(name) == dropped.count(name):
+            if said.executes.count(name) == dropped.count(name):
                 out.put(buf, prepared.lend_name(name, in_batch))
             elif not prepared.lends(name, statements[name]):
                 out.put(buf, prepared.lend(name, statements[name], in_batch))

@@ -49,7 +49,6 @@ cdef class Prepared:
     cdef bytes lend_name(self, bytes name, bint in_batch)
     cdef bint lends(self, bytes name, object statement) except -1
     cdef int drops(self, bytes name, object statement) except -1
-    cdef bint is_dropping(self, bytes name) except -1
     cdef void _undrop(self, bytes name) except *
     cdef int dropped(self) except -1
     cdef int not_dropped(self, ClientState client) except -1

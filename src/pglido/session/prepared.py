@@ -221,10 +221,6 @@ class Prepared:
             self.dropping = []
         self.dropping.append((name, statement))
 
-    def is_dropping(self, name: bytes) -> bool:
-        """Does SQL under way drop it?"""
-        return name in [one for one, _ in self.dropping or ()]
-
     def _undrop(self, name: bytes) -> None:
         """What SQL was to drop last by this name was never there."""
         for at in range(len(self.dropping or ()) - 1, -1, -1):
