@@ -536,6 +536,30 @@ COPIES: dict[str, tuple[Step, ...]] = {
     "in, extended, interrupted by a close in one write": (
         say(parse("s", _IN), bind("", "s"), execute(), SYNC, close_statement("s"), run("SELECT 1", name="s"), SYNC, until=END),
     ),
+    "in, behind a temporary table": (
+        # The second time others may have had some before on this server.
+        *(
+            step
+            for _ in range(2)
+            for step in (
+                say(query("CREATE TEMP TABLE t (n int); COPY t FROM STDIN"), until="G"),
+                say(copy_data(b"1\n"), COPY_DONE, count=1),
+                say(query("SELECT count(*) FROM t; DROP TABLE t"), SYNC),
+            )
+        ),
+        say(query("CREATE TEMP TABLE t (n int); COPY t FROM STDIN"), copy_data(b"1\n"), COPY_DONE, query("DROP TABLE t")),
+    ),
+    "in, behind a deallocate": (
+        say(parse("s", "SELECT 1"), SYNC),
+        say(query(f"DEALLOCATE s; {_IN} WHERE false"), until="G"),
+        say(copy_data(_ROWS), COPY_DONE, query("SELECT 1")),
+        say(parse("s", "SELECT 1"), run("DEALLOCATE s"), run(f"{_IN} WHERE false"), SYNC, until="G"),
+        say(copy_data(_ROWS), COPY_DONE, SYNC),
+        say(bind("", "s"), SYNC),
+    ),
+    "in, interrupted by what may have to wait": (
+        say(query(_IN), parse("", "LISTEN x"), until=END),
+    ),
     "in, interrupted by a close": (
         say(parse("s", _IN), SYNC),
         say(query(_IN), until="G"),

@@ -25,6 +25,9 @@ cdef class Client(Rewriting):
     @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, server=Server)
     cdef Py_ssize_t _message(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox to_server, Outbox to_client, const unsigned char* buf) except -1
 
+    @cython.locals(used=Py_ssize_t)
+    cdef Py_ssize_t _breaks_copy(self, Server server, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
+
     cdef bint _comes_early(self, Server server, int kind, Outbox out, const unsigned char* buf) except -1
     cdef Py_ssize_t _query(self, Server server, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
     cdef bint _waits(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1

@@ -148,13 +148,12 @@ class Client(Rewriting):
         if server.skipping and kind != SYNC:
             # The server discards everything up to the next Sync, so that it needn't be sent.
             return self.pass_on(src, at, have, total, None, buf)
-        if server.copying and kind not in (COPY_DATA, COPY_DONE, COPY_FAIL, SYNC, FLUSH, QUERY):
-            # Out of place: PostgreSQL ends the COPY with an error; so it must be sent, even what is else answered here.
-            server.copying = False
-            if kind == CLOSE:
-                return self.plain(kind, src, at, have, total, to_server, buf)
         if server.retry.step:
             server.retry.goes_on(kind, src, at, total if have == total else 0)
+        if server.copying and kind not in (COPY_DATA, COPY_DONE, COPY_FAIL, SYNC, FLUSH, QUERY):
+            if kind in (PARSE, BIND, DESCRIBE, CLOSE):
+                return self._breaks_copy(server, kind, src, at, have, total, to_server, buf)
+            server.copying = False
         if kind == QUERY:
             return self._query(server, src, at, have, total, to_server, buf)
         if kind == EXECUTE:
@@ -183,6 +182,20 @@ class Client(Rewriting):
             return self.rewrite(kind, src, at, have, total, to_server, buf)
         return self.pass_on(src, at, have, total, to_server, buf)
 
+    def _breaks_copy(
+        self, server: Server, kind: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes
+    ) -> int:
+        """Out of place: PostgreSQL ends the COPY with an error; so it must be sent, even what is else answered here.
+
+        Nor must it wait for the end of the COPY.
+        """
+        if kind == CLOSE or not (self.rules.rewrite or self.rules.heeded):
+            server.copying = False
+            return self.plain(kind, src, at, have, total, out, buf)
+        used = self.rewrite(kind, src, at, have, total, out, buf)
+        server.copying = server.copying and not used
+        return used
+
     def _comes_early(self, server: Server, kind: int, out: Outbox, buf: bytes) -> bool:
         """Must an answer come before this message is sent? If not, the server has what it needs before it."""
         if (
@@ -196,8 +209,11 @@ class Client(Rewriting):
         if not server.replies.count and not server.skipping:
             self._first(server, out, buf)
         # A DEALLOCATE or DISCARD is under way, or a first temporary table: what names, settings and plans mean is known
-        # when it is answered. And what is to be said again comes before what follows it.
-        return (server.decisive and server.replies.count > 0) or server.setup.deciding or server.retry.due
+        # when it is answered; a COPY behind it is not before it has its data, and another Sync. And what is to be said
+        # again comes before what follows it.
+        if server.decisive and server.replies.turns > 0 and not server.copying:
+            return True
+        return server.setup.deciding or server.retry.due
 
     def _query(self, server: Server, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
         """A Query, or its beginning."""
