@@ -78,6 +78,32 @@ def test_unnamed_statement_is_ended_only_by_a_query_that_is_read(pooler: MakePoo
     assert error_in(after(m.parse("t", "SELECT 1") + query))["C"] == "26000"
 
 
+def test_transaction_that_a_query_in_a_batch_leaves_open_is_nobody_else_s(pooler: MakePooler, cluster: Cluster) -> None:
+    """PostgreSQL 18 says that it is idle, but answers what comes next with XX000, and rolls back."""
+    pool = pooler(default_pool_size=1, workers=1)
+    client, other, direct = pool.wire(), pool.wire(), cluster.wire()
+    insert = m.parse("", "INSERT INTO notes VALUES (77, '') ON CONFLICT DO NOTHING") + m.bind("", "") + m.execute()
+    count = m.query("SELECT count(*) FROM notes WHERE id = 77")
+
+    def told(wire: Wire, sent: bytes, turns: int) -> list[str]:
+        wire.send(sent)
+        return [one.fields["C"] if one.kind == "E" else repr(one) for one in wire.until("Z", turns)]
+
+    for wire in (direct, client):
+        wire.run("DELETE FROM notes")
+        assert told(wire, insert + m.query("SET app.x = 'own'") + m.SYNC, 2)[-1] == repr(Message("Z", b"I"))
+        if wire is client:
+            other.send(m.query("SELECT 1"))
+        answers = told(wire, count, 1) + told(wire, count, 1)
+        if wire is direct:
+            expected = answers
+    assert answers == expected
+    assert kinds(other.until()) == "TDCZ"
+    assert other.one("SELECT coalesce(current_setting('app.x', true), '')") == ""
+    direct.run("DELETE FROM notes")
+    assert pool.console("SHOW PINS") == []
+
+
 @pytest.mark.parametrize("code", ["DEALLOCATE ALL", "DEALLOCATE %I"], ids=["all", "each"])
 def test_code_that_deallocates_takes_nothing_from_others(code: str, pooler: MakePooler) -> None:
     pool = pooler(default_pool_size=1, workers=1)

@@ -14,6 +14,7 @@ from ..wire.codes import (
     DATA_ROW,
     ERROR_RESPONSE,
     IDLE,
+    IN_TRANSACTION,
     NO_DATA,
     NOTIFICATION_RESPONSE,
     PARAMETER_DESCRIPTION,
@@ -351,6 +352,8 @@ class Server(Owing):
             return True
         else:
             self.skipping = self.open = False
+        if self._kind == READY_FOR_QUERY and self.status == IN_TRANSACTION and status == IDLE and kind == SYNCING:
+            self.setup.strand()
         self.status = status
         self.copying = False
         if (self.changing or self.redefining) and status == IDLE:

@@ -62,6 +62,7 @@ cdef class Setup(Hearing):
     cdef dict _own(self, dict values, ClientState client)
     cdef int _correct(self, dict former, ClientState client, Outbox out, const unsigned char* buf) except -1
     cdef int over(self) except -1
+    cdef int strand(self) except -1
     cdef int reconsider(self) except -1
     cpdef bint stained(self)
     cpdef int cleaned(self) except -1

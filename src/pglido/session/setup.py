@@ -414,6 +414,12 @@ class Setup(Hearing):
             self._doubt |= flags
             self.pins |= UNSURE
 
+    def strand(self) -> None:
+        """PostgreSQL 18 says it is idle where it isn't: behind a Query in a batch. Its XX000 is for this client to hear."""
+        self._doubt |= self.suspect | SETS
+        self.suspect = 0
+        self.pins |= UNSURE
+
     def reconsider(self) -> None:
         """The client goes on: what was not answered is suspected again."""
         if self._doubt:
