@@ -115,6 +115,24 @@ def test_setting_that_was_refused_is_not_kept(pooler: MakePooler) -> None:
             pass
 
 
+def test_setting_in_a_batch_that_failed_for_what_was_put_into_it_is_not_kept(
+    pooler: MakePooler, cluster: Cluster
+) -> None:
+    """A statement that the server has lost is parsed there anew, in vain."""
+    pool = pooler(default_pool_size=1, workers=1)
+    wire, other = pool.wire(), pool.wire()
+    cluster.admin("CREATE TABLE IF NOT EXISTS going (n int); GRANT ALL ON going TO PUBLIC", "app")
+    wire.send(m.parse("s", "SELECT n FROM going"), m.SYNC)
+    wire.until()
+    cluster.admin(f"SELECT pg_terminate_backend({pid(wire)}, 5000)")
+    cluster.admin("DROP TABLE going", "app")
+    setting = m.parse("", "SET work_mem = '5MB'") + m.bind("", "") + m.execute()
+    wire.send(setting, m.bind("", "s"), m.execute(), m.SYNC)
+    assert error_in(wire.until())["C"] == "42P01"
+    other.run("SELECT 1")
+    assert wire.one("SELECT source FROM pg_settings WHERE name = 'work_mem'") == "default"
+
+
 def test_setting_of_one_transaction_is_not_kept(pooler: MakePooler) -> None:
     pool = pooler(default_pool_size=2, workers=1)
     wire = pool.wire()

@@ -445,9 +445,9 @@ class Server(Owing):
     def _failed(self, head: int) -> None:
         """An error: in the extended protocol the server reads on to the next Sync."""
         self.copying = False
-        if not head & SWALLOW:
-            self.setup.refused()
         kind = head & KIND
+        if not head & SWALLOW or kind < SYNCING:
+            self.setup.refused()
         if not head or kind >= SYNCING:
             return
         self.skipping = self.prepared.skipped(self.client)
