@@ -130,6 +130,21 @@ def test_changes_of_the_servers_configuration_are_reported(own_cluster: Cluster,
     eventually(lambda: wire.one("SHOW TimeZone") == "Asia/Tokyo")
 
 
+def test_what_another_left_in_the_middle_takes_nobody_s_setting_away(own_cluster: Cluster, pooler: MakePooler) -> None:
+    """One that has set what is the default anyway has it, too, when that is another."""
+    pool = pooler(own_cluster, default_pool_size=1, workers=1)
+    wire, leaver, other = pool.wire(), pool.wire(), pool.wire()
+    wire.run("SET TimeZone = 'UTC'")
+    leaver.run("BEGIN; SET LOCAL TimeZone = 'Asia/Tokyo'")
+    leaver.close()
+    for _ in range(2):
+        wire.run("SELECT 1")
+    own_cluster.admin("ALTER SYSTEM SET TimeZone = 'Europe/Berlin'")
+    own_cluster.admin("SELECT pg_reload_conf()")
+    eventually(lambda: wire.one("SHOW TimeZone") and other.one("SHOW TimeZone") == "Europe/Berlin")
+    assert wire.one("SHOW TimeZone") == "UTC"
+
+
 def test_parameters_cost_no_round_trip(pooler: MakePooler, cluster: Cluster) -> None:
     with Proxy(cluster.address) as proxy:
         pool = pooler(proxy, default_pool_size=1, workers=1)

@@ -208,20 +208,22 @@ class Setup(Hearing):
             self._told.add(name)
         if self.resetting:
             self._settle_reset(client)
-        if idle and client is not None and self._passing:
+        if idle and self._passing:
             self._settle_passing(client)
         return ""
 
-    def _settle_passing(self, client: ClientState) -> None:
+    def _settle_passing(self, client: ClientState | None) -> None:
         """No transaction is open any more: what was reported, and isn't as before, the client or its server has set."""
         passing, self._passing = self._passing, {}
         for name, before in passing.items():
             value = self.settings.values.get(name)
             if value is None or value == before:
                 continue
-            if before is None and value == self.defaults.values.get(name) and name not in client.home.values:
+            asked = client is not None and name in client.home.values
+            if before is None and value == self.defaults.values.get(name) and not asked:
                 self.settings = self.settings.without_value(name)
-                client.settings = client.settings.without_value(name)
+                if client is not None:
+                    client.settings = client.settings.without_value(name)
             else:
                 self.suspicion(SETS, NO_NAMES, False, b"report of " + name.encode())
 
