@@ -984,6 +984,34 @@ def test_what_only_another_may_set_keeps_the_server(
     pinned(climber, 0)
 
 
+@pytest.mark.parametrize("how", ["said", "given", "inside", "role"])
+def test_what_its_user_may_not_even_see_keeps_the_server(climber: Pooler, how: str, cluster: Cluster) -> None:
+    sees = "'SELECT current_setting(''dynamic_library_path'')'"
+    cluster.admin(
+        "CREATE FUNCTION sets(name text) RETURNS text LANGUAGE sql SECURITY DEFINER"
+        " AS $$ SELECT set_config(name, '/x', false) $$;"
+        f"CREATE FUNCTION sees() RETURNS text LANGUAGE sql SECURITY DEFINER AS {sees};"
+        "CREATE FUNCTION hides() RETURNS text LANGUAGE sql AS $$ SELECT sets('dynamic_library_path') $$",
+        "app",
+    )
+    try:
+        client, others = climber.wire("climber"), [climber.wire("climber") for _ in range(3)]
+        if how == "given":
+            client.send(m.parse("", "SELECT sets($1)"), m.bind("", "", "dynamic_library_path"), m.execute(), m.SYNC)
+            assert kinds(client.until()) == "12DCZ"
+        else:
+            said = "SET ROLE summit; SET dynamic_library_path = '/x'; RESET ROLE"
+            client.run({"said": "SELECT sets('dynamic_library_path')", "inside": "SELECT hides()", "role": said}[how])
+        client.run("SELECT set_config('app.x', '', false)")
+        assert {other.one("SELECT sees()") for other in others} == {"$libdir"}
+        assert client.one("SELECT sees()") == "/x"
+        client.run("DISCARD ALL")
+        assert pinned(climber, 0) == []
+        assert client.one("SELECT sees()") == "$libdir"
+    finally:
+        cluster.admin("DROP FUNCTION sets(text), sees(), hides()", "app")
+
+
 def test_what_only_another_may_set_is_gone_with_the_client(climber: Pooler) -> None:
     client = climber.wire("climber")
     client.run("SELECT climbs()")

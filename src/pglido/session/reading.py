@@ -28,12 +28,15 @@ CLEANERS = frozenset(
         b"unlisten *",
     }
 )
+# What servers show to superusers alone: nobody else can be told whether it is set.
+HIDDEN = rb"dynamic_library_path|session_preload_libraries|extension_control_path"
+IS_HIDDEN = re.compile(HIDDEN, re.IGNORECASE)
 # A set_config of which the name is neither a constant (in code in quotes, its own are doubled) nor a parameter; a SET
 # that is put together; an identifier that may be spelled in any way.
 CONFIGURES = re.compile(
     rb"set_config(?!\s*\(\s*(?:E?'[^']*'|E?''[^']*''|\$\d+)(?:::\w+)?\s*,)"
     rb"|'\s*set\s+(?:session\s+)?[\w.\"]*(?:%|'\s*(?:\|\||,))"
-    rb"|U&\"",
+    rb"|U&\"|" + HIDDEN,
     re.IGNORECASE,
 )
 COUNTS = re.compile(rb"\b(?:currval|lastval)\b", re.IGNORECASE)
@@ -81,7 +84,10 @@ def lasts(text: bytes) -> bool:
 
 
 def unnamed(text: bytes, vague: frozenset[bytes]) -> bool:
-    """Can this text set something by a name that it doesn't say, itself or by a function (one of `vague`) that does?"""
+    """Can this text set something by a name that it doesn't say, itself or by a function (one of `vague`) that does?
+
+    Or something of which nobody can tell.
+    """
     if not whole(text) or CONFIGURES.search(text) is not None:
         return True
     return _mentions(text, vague)
@@ -125,11 +131,13 @@ def names_anywhere(text: bytes) -> tuple[str, ...]:
 def names_in(bind: bytes) -> tuple[str, ...] | None:
     """Parameters that look like names of custom settings, in a Bind message from its formats on.
 
-    None: not all can be told, for it is cut, or one is too long.
+    None: not all can be told, for it is cut, or one is too long, or is of one that can't be asked for.
     """
     found = []
     try:
         for value in messages.values(bind, 2 + 2 * int.from_bytes(bind[:2], "big")):
+            if value and IS_HIDDEN.fullmatch(value):
+                return None
             if value and CUSTOM.fullmatch(value):
                 if len(value) > LONGEST_SETTING:
                     return None

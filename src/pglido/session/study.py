@@ -9,6 +9,7 @@ which takes two: a restore makes thousands of functions, each in a transaction o
 import re
 from typing import NamedTuple
 
+from .reading import HIDDEN
 from .settings import literal
 
 EQUALS = "OPERATOR(pg_catalog.=)"
@@ -22,11 +23,12 @@ WORDS = (
     r"(set(?!\s+(local|constraints|transaction)\s+[\w\"])[\s/\"-]|reset\s|discard\s|load\s|listen\s|unlisten\s"
     r"|prepare\s|deallocate\s)"
 )
-# The custom settings that a function speaks of by their names; and one that puts a name together.
+# The custom settings that a function speaks of by their names; and one that puts a name together, or has that of one
+# which nobody can ask for.
 SETTING = r"(?:''|\$|\mset(?:\s|/\*[^/]*/)+(?:session\s+)?)(\"?[[:alpha:]_]\w*\"?(?:\.\"?[[:alpha:]_][\w$]*\"?)+)"
 COMPUTED = (
     r"set_config(?!\s*\(\s*(''[^'']*''|[\w.$]+)(::\w+)?\s*,)"
-    r"|''\s*set\s+(session\s+)?[\w.\"]*(%|''\s*(\|\||,))"
+    r"|''\s*set\s+(session\s+)?[\w.\"]*(%|''\s*(\|\||,))|" + HIDDEN.decode()
 )
 # Asks for the values of sequences that it has not advanced itself.
 COUNTS = r"^(?!.*(nextval|\minsert\M)).*\m(currval|lastval)\M"
@@ -63,7 +65,8 @@ TOUCHY = f"""
   SELECT oid, name, said OPERATOR(pg_catalog.~*) E'{ESCAPED}' AS sets, said OPERATOR(pg_catalog.~*) E'{VAGUE}' AS vague,
     said OPERATOR(pg_catalog.~*) E'{COUNTING}' AS counts
   FROM own WHERE {MATTERS}
-  UNION SELECT o.oid, o.name, t.sets, t.vague, t.counts FROM touchy t JOIN own o
+  UNION SELECT o.oid, o.name, t.sets, t.vague OR t.sets AND o.said OPERATOR(pg_catalog.~*) E'{VAGUE}', t.counts
+    FROM touchy t JOIN own o
     ON pg_catalog.strpos(o.read, pg_catalog.lower(t.name)) OPERATOR(pg_catalog.>) 0
     WHERE t.sets OR t.counts
 ), code AS (
