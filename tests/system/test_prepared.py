@@ -104,6 +104,18 @@ def test_transaction_that_a_query_in_a_batch_leaves_open_is_nobody_else_s(pooler
     assert pool.console("SHOW PINS") == []
 
 
+def test_name_that_postgresql_can_not_read_troubles_nobody_else(pooler: MakePooler) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    client, other = pool.wire(), pool.wire()
+    client.send(m.message("P", b"\xff\0SELECT 1\0\0\0"), m.SYNC)
+    client.until()
+    for _ in range(2):
+        client.send(m.message("Q", b'PREPARE "\xff" AS SELECT 1\0'))
+        assert kinds(client.until()) == "EZ"
+        assert kinds(other.ask("SELECT 1")) == "TDCZ"
+        assert kinds(client.ask("SELECT 1")) == "TDCZ"
+
+
 @pytest.mark.parametrize("code", ["DEALLOCATE ALL", "DEALLOCATE %I"], ids=["all", "each"])
 def test_code_that_deallocates_takes_nothing_from_others(code: str, pooler: MakePooler) -> None:
     pool = pooler(default_pool_size=1, workers=1)

@@ -286,6 +286,10 @@ class Server(Owing):
                 # Of a statement that was lent, in a turn of its own: the client hears of it when SQL looks for that.
                 self.lent_error = b"" if self.client is None else body
                 return True
+            if head == CLOSING | SWALLOW and self.replies.head == SYNCING | SWALLOW and body is not self.last_error:
+                # Of a name that PostgreSQL can't read. What else was to be closed with it is there still.
+                self.worn = True
+                return True
             if self.retry.due:
                 # Its Sync is on its way, and what that answers isn't the client's either.
                 self.replies.pop()
