@@ -371,3 +371,22 @@ def test_what_clients_keep_is_nothing_that_others_could_use(pinned):
     moved = broker.want(1, pool, 3.0, 1, 2, True, 3.0)
     assert moved == ([Plan(Verb.RECALL, 1, pool)] if pinned else [])
     assert broker.tick(3.5) == []
+
+
+def test_what_comes_back_for_a_recall_is_not_taken_for_what_was_asked_for_meanwhile():
+    """Worker 1 has two leases to spare when it is asked for one and another is recalled; later it has four."""
+    broker = Broker(lambda pool: Limits(20))
+    for worker, leases in ((0, 6), (1, 14)):
+        assert len(broker.want(worker, P, 1.0, leases, 0, True, 1.0)) == leases
+    assert broker.want(0, P, 2.0, 6, 6, True, 2.0) == []
+    for now, spare in ((2.1, 2), (3.0, 4)):
+        said = deque(broker.tick(now))
+        assert Plan(Verb.ASK, 1, P) in said
+        while said:
+            verb = said.popleft().verb
+            if verb is not Verb.GRANT and spare:
+                spare -= 1
+                said += broker.returned(1, P, 1, now)
+            elif verb is Verb.ASK:
+                said += broker.kept(1, P, now)
+    assert broker.held(P, 0) == 12

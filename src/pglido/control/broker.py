@@ -248,7 +248,11 @@ class Broker:
 
     @staticmethod
     def _heir(account: Account) -> Seat | None:
-        """For whom a lease comes back; an idle one that was asked for is there before a recalled one."""
+        """For whom a lease comes back.
+
+        It does not say whether it was asked for or recalled. So nobody is asked while a recall is under way, and a
+        recall takes the place of what was asked for: else a promise would be left that nobody knows of any more.
+        """
         if account.asked is not None:
             heir, account.asked = account.asked, None
             return heir
@@ -334,6 +338,7 @@ class Broker:
             and donor.stays > 0
             and not donor.waits
             and donor.asked is None
+            and not donor.recalls
             and donor.quiet_until <= now
         ]
         for seat, donor in sorted(donors, key=lambda pair: -pair[1].stays):
@@ -381,6 +386,9 @@ class Broker:
         return []
 
     def _recall(self, seat: Seat, donor: Account, heir: Seat | None) -> Plan:
+        if donor.asked is not None:
+            self._unpromise(donor.asked)
+            donor.asked = None
         donor.recalls.append(heir)
         if heir is not None:
             self._pools[heir.pool].accounts[heir.worker].promised += 1
