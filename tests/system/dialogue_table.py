@@ -498,6 +498,13 @@ COPIES: dict[str, tuple[Step, ...]] = {
         say(query("SELECT 1; COPY notes FROM STDIN; SELECT 2"), until="G"),
         say(copy_data(b"bad\n"), COPY_DONE, count=1),
     ),
+    "in, behind what is waited for": (
+        say(query("DEALLOCATE ALL; COPY notes FROM STDIN WHERE false"), until="G"),
+        say(copy_data(_ROWS), COPY_DONE, query("SELECT 1")),
+    ),
+    "in, behind what is waited for, all at once": (
+        say(query("DEALLOCATE ALL; COPY notes FROM STDIN WHERE false"), copy_data(_ROWS), COPY_DONE, query("SELECT 1")),
+    ),
     "in, with flush and sync between": rolled_back(
         say(query(_IN), until="G"), say(FLUSH, copy_data(_ROWS), SYNC, FLUSH, copy_data(b"3\tx\n"), SYNC, COPY_DONE, count=1)
     ),

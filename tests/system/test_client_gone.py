@@ -100,11 +100,12 @@ def test_query_inside_a_transaction_is_cancelled_and_rolled_back(
     is_clean(one_server, cluster, pid)
 
 
+@pytest.mark.parametrize("before", ["", "DEALLOCATE ALL; "])
 @pytest.mark.parametrize("leave", WAYS)
-def test_copy_in_is_given_up(one_server: Pooler, cluster: Cluster, leave: Leave) -> None:
+def test_copy_in_is_given_up(one_server: Pooler, cluster: Cluster, leave: Leave, before: str) -> None:
     wire = one_server.wire()
     pid = pid_of(wire)
-    wire.send(m.query("COPY notes FROM STDIN"))
+    wire.send(m.query(f"{before}COPY notes FROM STDIN"))
     wire.until("G")
     wire.send(m.copy_data(b"1\tone\n"))
     leave(wire)
