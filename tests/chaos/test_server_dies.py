@@ -1,8 +1,10 @@
 """A server that dies at the very moment its client speaks: both are found in one turn of the worker's loop."""
 
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
+import psutil
 import pytest
 
 import harness.messages as m
@@ -20,16 +22,24 @@ def extended(sql: str) -> bytes:
     return m.parse("", sql) + m.bind("", "") + m.execute()
 
 
-def at_once(pool: Pooler, cluster: Cluster, client: Wire, pid: str | None, said: bytes) -> list[Message]:
-    """Terminate a backend and say something while the worker stands still; all that comes until the end."""
+@contextmanager
+def standing_still(pool: Pooler) -> Iterator[None]:
+    """The one worker does nothing meanwhile; a signal alone does not stop it at once."""
     (worker,) = pool.workers()
     worker.send_signal(signal.SIGSTOP)
     try:
+        eventually(lambda: worker.status() == psutil.STATUS_STOPPED, what="the worker standing still")
+        yield
+    finally:
+        worker.send_signal(signal.SIGCONT)
+
+
+def at_once(pool: Pooler, cluster: Cluster, client: Wire, pid: str | None, said: bytes) -> list[Message]:
+    """Terminate a backend and say something while the worker stands still; all that comes until the end."""
+    with standing_still(pool):
         cluster.admin(f"SELECT pg_terminate_backend({pid})")
         eventually(lambda: not cluster.backends(f"pid = {pid}"), what="the backend's end")
         client.send(said)
-    finally:
-        worker.send_signal(signal.SIGCONT)
     read: list[Message] = []
     with suppress(Closed):
         client.sock.settimeout(5)
@@ -74,14 +84,10 @@ def test_after_a_fatal_error_nothing_follows(pooler: MakePooler, cluster: Cluste
         other.run("BEGIN")
         pid = client.one("SELECT pg_backend_pid()")
         other.run("COMMIT")
-        (worker,) = pool.workers()
-        worker.send_signal(signal.SIGSTOP)
-        try:
+        with standing_still(pool):
             cluster.admin(f"SELECT pg_terminate_backend({pid})")
             eventually(lambda: not cluster.backends(f"pid = {pid}"), what="the backend's end")
             client.send(SAID[said] + m.SYNC)
-        finally:
-            worker.send_signal(signal.SIGCONT)
         client.sock.settimeout(5)
         read: list[Message] = []
         with suppress(Closed):
@@ -103,20 +109,16 @@ def test_the_last_word_of_an_idle_server_reaches_nobody(pooler: MakePooler, clus
         pid = client.one("SELECT pg_backend_pid()")
         ask = {"query": m.query("SELECT 1"), "extended": extended("SELECT 1") + m.SYNC}[kind]
         whole = {"query": "TDCZ", "extended": "12DCZ"}[kind]
-        (worker,) = pool.workers()
         with cluster.wire() as holder:
             holder.run("BEGIN; LOCK TABLE notes")
             client.send(m.query("SELECT count(*) FROM notes"))
             other.send(ask)
             eventually(lambda: cluster.backends(f"pid = {pid} AND wait_event_type = 'Lock'"), what="the lock's wait")
-            worker.send_signal(signal.SIGSTOP)
-            try:
+            with standing_still(pool):
                 holder.run("COMMIT")
                 eventually(lambda: cluster.backends(f"pid = {pid} AND state = 'idle'"), what="the answer")
                 cluster.admin(f"SELECT pg_terminate_backend({pid})")
                 eventually(lambda: not cluster.backends(f"pid = {pid}"), what="the backend's end")
-            finally:
-                worker.send_signal(signal.SIGCONT)
         assert kinds(client.until("Z")) == "TDCZ"
         assert kinds(other.until("Z")) == whole, "was given a dead server"
         assert client.silent(), "heard the last word of a server that is not its own any more"
