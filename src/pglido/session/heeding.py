@@ -290,7 +290,8 @@ class Heeding(ClientState):
         prepared = server.prepared
         names = dict.fromkeys(said.executes + said.prepares)
         gone = {name for name in names if name in statements and not prepared.stays(statements[name])}
-        if any([prepared.pending(name, None) for name in names]) or (gone and server.ending()):
+        pending = [name for name in names if prepared.pending(name, None)]
+        if pending or (gone and server.ending()):
             # Whether it is that, and there, is known when what it was made by, or taken away, is answered.
             self.verdict = WAIT
             return True

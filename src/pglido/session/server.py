@@ -128,7 +128,7 @@ class Server(Owing):
                 pos = end
             else:
                 kind = buf[pos]
-                step = self._rows(buf, pos, end, out) if kind == DATA_ROW or kind == COPY_DATA else 0
+                step = self._rows(buf, pos, end, out) if kind in (DATA_ROW, COPY_DATA) else 0
                 if not step:
                     step = self._message(buf, pos, end - pos, out, buf)
                 if not step:

@@ -417,7 +417,7 @@ class Setup(Hearing):
             self.pins |= UNSURE
 
     def strand(self) -> None:
-        """PostgreSQL 18 says it is idle where it isn't: behind a Query in a batch. Its XX000 is for this client to hear."""
+        """PostgreSQL 18 says it is idle where it isn't, behind a Query in a batch. Its XX000 is for this client."""
         self._doubt |= self.suspect | SETS
         self.suspect = 0
         self.pins |= UNSURE
