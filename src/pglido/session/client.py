@@ -209,8 +209,8 @@ class Client(Rewriting):
         if not server.replies.count and not server.skipping:
             self._first(server, out, buf)
         # A DEALLOCATE or DISCARD is under way, or a first temporary table: what names, settings and plans mean is known
-        # when it is answered. What is to be said again comes first, too. But a COPY waits for the client: it is not over
-        # before it has its data, and another Sync.
+        # when it is answered. What is to be said again comes first, too. But a COPY waits for the client: it is not
+        # over before it has its data, and another Sync.
         if server.copying:
             return False
         return (server.decisive and server.replies.turns > 0) or server.setup.deciding or server.retry.due
