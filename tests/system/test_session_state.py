@@ -157,6 +157,16 @@ def test_reset_leads_to_what_the_client_came_with(pooler: MakePooler) -> None:
         assert [wire.one(f"SHOW {name}") for name in names] == ["Asia/Tokyo", "7MB", "home"], sql
 
 
+@pytest.mark.parametrize("reset", ["RESET ALL", "RESET TimeZone", "SET TimeZone TO DEFAULT", "DISCARD ALL"])
+def test_what_reset_leads_to_is_told_also_where_the_server_has_nothing_to_tell(pooler: MakePooler, reset: str) -> None:
+    """The client had set what is the server's default."""
+    wire = pooler(default_pool_size=1, workers=1).wire(TimeZone="Asia/Tokyo")
+    wire.run("SET TimeZone = 'UTC'")
+    told = [one.pair for one in [*wire.ask(reset), *wire.ask("SELECT 1")] if one.kind == "S"]
+    assert told == [("TimeZone", "Asia/Tokyo")]
+    assert wire.one("SHOW TimeZone") == "Asia/Tokyo"
+
+
 def test_role_follows_its_client(pooler: MakePooler, cluster: Cluster) -> None:
     cluster.admin("DROP ROLE IF EXISTS u_role; CREATE ROLE u_role; GRANT u_role TO app")
     pool = pooler(default_pool_size=2, workers=1)

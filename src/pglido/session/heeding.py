@@ -355,6 +355,9 @@ class Heeding(ClientState):
     def _has_state(self) -> bool:
         """Is there anything that can be taken away, and of which the server would not tell by itself?"""
         settings = self.settings
+        if self.home.values and settings is not self.home:
+            # To this client's defaults, which the server does not know.
+            return True
         return bool(settings.prepared or self.channels) or not ALWAYS_REPORTED.issuperset(settings.values)
 
     def _ended(self, text: bytes) -> int:

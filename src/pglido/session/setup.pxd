@@ -35,7 +35,6 @@ cdef class Setup(Hearing):
     cdef list _reports
     cdef dict _passing
     cdef tuple _asked
-    cdef set _told
     cdef bint _was_reset
 
     cpdef bytes adopt(self, Settings wanted)
@@ -49,7 +48,7 @@ cdef class Setup(Hearing):
     cpdef int renew(self) except -1
     cdef int tell(self, ClientState client, Outbox out, const unsigned char* buf) except -1
     cdef int _renew_for(self, ClientState client) except -1
-    cdef int _settle_reset(self, ClientState client) except -1
+    cdef int _settle_reset(self, ClientState client, Outbox out, const unsigned char* buf) except -1
     cpdef int suspicion(self, int flags, tuple names, bint exact, bytes cause) except -1
     cdef int command_done(self, bytes tag, bint own) except -1
     cdef int refused(self) except -1

@@ -69,7 +69,6 @@ class Setup(Hearing):
         "_passing",
         "_queries",
         "_reports",
-        "_told",
         "_was_reset",
         "cause",
         "coming",
@@ -127,7 +126,6 @@ class Setup(Hearing):
         # Settings that were reported and nobody spoke of, as they were before: None where they were at their defaults.
         self._passing: dict[str, str | None] = {}
         self._asked: tuple[int, bool] = (0, True)
-        self._told: set[str] = set()
         self._was_reset = False
 
     # Being brought to what a client has set.
@@ -205,9 +203,8 @@ class Setup(Hearing):
                 value = client.home.values[name]
                 out.put(buf, messages.parameter_status(_settings.REPORTED.get(name, name), value, codec))
             client.settings = client.settings.with_value(name, value)
-            self._told.add(name)
         if self.resetting:
-            self._settle_reset(client)
+            self._settle_reset(client, out, buf)
         if idle and self._passing:
             self._settle_passing(client)
         return ""
@@ -242,13 +239,15 @@ class Setup(Hearing):
             if name not in client.settings.values and former.values.get(name, value) != value:
                 out.put(buf, messages.parameter_status(_settings.REPORTED.get(name, name), value, codec))
 
-    def _settle_reset(self, client: ClientState | None) -> None:
+    def _settle_reset(self, client: ClientState | None, out: Outbox, buf: bytes) -> None:
         """The turn of a RESET or DISCARD ALL ends: which settings are back at the server's defaults is not known."""
         if self.discarding:
             self.settings = self.home
             self._passing = {}
             if client is not None:
+                former = client.settings.values
                 client.settings = client.home
+                self._correct(former, client, out, buf)
             else:
                 self.cleaned()
         elif self.settings.values:
@@ -392,11 +391,9 @@ class Setup(Hearing):
     def _correct(self, former: dict[str, str], client: ClientState, out: Outbox, buf: bytes) -> None:
         """Report what led back to a default (SET name TO DEFAULT): for this client that isn't the server's."""
         codec = _settings.codec(self.encoding)
-        for name in self._told:
-            value = client.settings.values.get(name)
-            if value is not None and value != former.get(name):
+        for name, value in client.settings.values.items():
+            if name in self.last and value != former.get(name, self.defaults.values.get(name)):
                 out.put(buf, messages.parameter_status(_settings.REPORTED.get(name, name), value, codec))
-        self._told.clear()
 
     def _values(self, answer: _question.Answer, exact: bool) -> dict[str, str]:
         named = {name: value for name, value in answer.named.items() if value is not None}
@@ -417,7 +414,7 @@ class Setup(Hearing):
             self.pins |= UNSURE
 
     def strand(self) -> None:
-        """PostgreSQL 18 says it is idle where it isn't, behind a Query in a batch. Its XX000 is for this client."""
+        """PostgreSQL 18 is idle in name only, behind a Query in a batch: its XX000 is for this client to hear."""
         self._doubt |= self.suspect | SETS
         self.suspect = 0
         self.pins |= UNSURE
@@ -442,7 +439,6 @@ class Setup(Hearing):
         self.names = set()
         self.exact = True
         self._was_reset = False
-        self._told.clear()
         self._passing = {}
         self.settings = self.home
 
