@@ -30,6 +30,11 @@ def reset(wire: Wire) -> None:
     wire.close()
 
 
+def hung_up(wire: Wire) -> None:
+    """End the own side of the connection only."""
+    wire.sock.shutdown(socket.SHUT_WR)
+
+
 WAYS = [polite, closed, reset]
 MANY_ROWS = "SELECT repeat('x', 1000) FROM generate_series(1, 300000)"
 Leave = Callable[[Wire], None]
@@ -202,10 +207,58 @@ def test_who_said_goodbye_and_hung_up_costs_nothing_while_its_query_runs(
     (worker,) = pool.workers()
     wire = pool.wire()
     wire.send(m.query("SELECT pg_sleep(1)"), m.TERMINATE)
-    wire.sock.shutdown(socket.SHUT_WR)
+    hung_up(wire)
     before = sum(worker.cpu_times()[:2])
     assert kinds(wire.rest()) == "TDCZ"
     assert sum(worker.cpu_times()[:2]) - before < 0.2
+
+
+@pytest.mark.parametrize("backend", ["epoll", "auto"])
+@pytest.mark.parametrize("leave", [closed, reset, hung_up])
+def test_who_said_goodbye_keeps_its_place_in_line(
+    shared_pooler: MakePooler, cluster: Cluster, leave: Leave, backend: str
+) -> None:
+    """What it asked for before is done, as by PostgreSQL, which reads on to the Terminate."""
+    cluster.admin("TRUNCATE notes", "app")
+    pool: Pooler = shared_pooler(cluster, default_pool_size=1, workers=1, event_backend=backend)
+    holder, waiting = pool.wire(), pool.wire()
+    holder.run("BEGIN")
+    waiting.send(m.query("INSERT INTO notes VALUES (78, 'kept')"), m.query("SELECT 78"), m.TERMINATE)
+    leave(waiting)
+    eventually(lambda: pool.pool()["cl_waiting"] == 1)
+    holder.run("COMMIT")
+    if leave is hung_up:
+        assert kinds(waiting.rest()) == "CZTDCZ"
+    try:
+        eventually(lambda: cluster.admin("SELECT id FROM notes", "app") == [["78"]], within=3)
+    finally:
+        cluster.admin("DELETE FROM notes", "app")
+    assert holder.one("SELECT 1") == "1"
+
+
+@pytest.mark.parametrize("backend", ["epoll", "auto"])
+@pytest.mark.parametrize("first", ["DO 'BEGIN PERFORM pg_sleep(0.1); END'", "DEALLOCATE ALL", "LISTEN here"])
+def test_goodbye_behind_what_waits_for_an_answer(
+    shared_pooler: MakePooler, cluster: Cluster, first: str, backend: str
+) -> None:
+    pool: Pooler = shared_pooler(cluster, default_pool_size=1, workers=1, event_backend=backend)
+    wire = pool.wire()
+    wire.send(m.query(first), m.query("SELECT 1"), m.query("SELECT 2"), m.TERMINATE)
+    hung_up(wire)
+    assert kinds(wire.rest()) == "CZTDCZTDCZ"
+
+
+@pytest.mark.parametrize("behind", [m.TERMINATE[:-1], m.query("SELECT 1"), m.copy_data(m.TERMINATE)])
+def test_what_only_looks_like_a_goodbye_is_none(one_server: Pooler, behind: bytes) -> None:
+    holder, waiting = one_server.wire(), one_server.wire()
+    holder.run("BEGIN")
+    waiting.send(m.query("INSERT INTO notes VALUES (1, 'never')"))
+    eventually(lambda: one_server.pool()["cl_waiting"] == 1)
+    waiting.send(behind)
+    waiting.close()
+    eventually(lambda: one_server.pool()["cl_waiting"] == 0)
+    holder.run("COMMIT")
+    assert holder.one("SELECT count(*) FROM notes") == "0"
 
 
 def test_session_mode_rolls_back_too(pooler: MakePooler, cluster: Cluster) -> None:

@@ -56,14 +56,14 @@ class Carrier(Poller):
                 mask |= EPOLLIN
         elif isinstance(link, ClientLink):
             client = cython.cast(ClientLink, link)
-            if client.waiting or client.late:
+            if client.said_all or client.leaving:
+                pass
+            elif client.waiting or client.late:
                 # Rarely does more come; only then is the kernel asked not to tell.
                 if client.inbox is None or len(client.inbox) < INBOX_LIMIT:
                     mask |= EPOLLIN
                 else:
                     mask |= EPOLLRDHUP
-            elif client.leaving:
-                pass
             elif client.out is None and (client.server is None or client.server.out is None):
                 mask |= EPOLLIN
         else:

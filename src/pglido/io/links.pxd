@@ -47,6 +47,7 @@ cdef class ClientLink(Link):
     cdef public Stats stats
     cdef public bint waiting
     cdef public bint leaving
+    cdef bint said_all
     cdef public bint holds
     cdef public bint listens
     cdef public bint late

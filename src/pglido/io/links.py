@@ -63,7 +63,7 @@ class Link:
 
 
 class ClientLink(Link):
-    """A client; `waiting` while it stands in line for a server.
+    """A client; `waiting` while it stands in line for a server, `said_all` when it has hung up behind a Terminate.
 
     `notes` are messages that it did not ask for, and gets between two transactions; not while `holds`, for it is still
     to be told which of them are its own. While it `listens`, the ReadyForQuery that ends a transaction is kept back
@@ -79,6 +79,7 @@ class ClientLink(Link):
         server: "ServerLink | None"
         waiting: bool
         leaving: bool
+        said_all: bool
         holds: bool
         listens: bool
         late: bool

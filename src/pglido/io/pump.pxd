@@ -26,6 +26,7 @@ cdef class Pump(Carrier):
     cdef int deliver(self, Link link, Outbox outbox, char* buf) except -1
     cdef int push(self, ClientLink client, char* buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cdef int goodbye(self, ClientLink client) except -1
+    cdef bint stays(self, ClientLink client) except -1
     cdef object on_client(self, ClientLink client, char* buf, Py_ssize_t got)
     cdef object on_server(self, ServerLink server, char* buf, Py_ssize_t got)
     cdef int count(self, ClientLink client, Server session) except -1

@@ -155,6 +155,25 @@ class Pump(Carrier):
         else:
             self.keeper.client_gone(client, "")
 
+    def stays(self, client: ClientLink) -> bool:
+        """The client hung up: does it wait for something, and said Terminate behind that? Then its turn comes."""
+        data: bytes = b"" if client.inbox is None else client.inbox
+        if client.leaving:
+            return False
+        if client.said_all or client.broken:
+            # Told of again: nobody is there to be answered either.
+            client.broken = True
+            client.out = None
+            self.forget(client)
+            if client.server is not None:
+                self.watch(client.server)
+        if not client.said_all and not ((client.waiting or client.late) and client.session.says_goodbye(data)):
+            return False
+        client.said_all = True
+        client.eof = client.broken
+        self.watch(client)
+        return True
+
     def on_client(self, client: ClientLink, buf: cython.p_char, got: cython.Py_ssize_t) -> None:
         """`got` bytes came from a relayed client."""
         client.stats.received += got
@@ -375,6 +394,7 @@ class Pump(Carrier):
         elif link.mode == RAW:
             self.host.raw_gone(link)
         elif isinstance(link, ClientLink):
-            self.keeper.client_gone(cython.cast(ClientLink, link), "client unexpected eof")
+            if not self.stays(cython.cast(ClientLink, link)):
+                self.keeper.client_gone(cython.cast(ClientLink, link), "client unexpected eof")
         else:
             self.host.server_gone(link, "server conn crashed?")

@@ -1,6 +1,9 @@
+cimport cython
+
 from pglido.session.heeding cimport Heeding
 from pglido.session.outbox cimport Outbox
 from pglido.session.state cimport Budget
+from pglido.wire cimport octets
 
 cdef int CLOSE_IT
 
@@ -16,6 +19,8 @@ cdef class Holding(Heeding):
     cdef int begin_holding(self, Budget budget) except -1
     cpdef bint half_sent(self)
     cpdef bint waits_for_more(self)
+    @cython.locals(at=Py_ssize_t, last=Py_ssize_t, size=Py_ssize_t)
+    cpdef bint says_goodbye(self, bytes data) except -1
     cdef int release(self) except -1
     cpdef int drop(self) except -1
     cdef Py_ssize_t refuse(self, str sqlstate, str text) except -1

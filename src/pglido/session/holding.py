@@ -3,6 +3,7 @@
 A small message is held without being counted; the bytes of larger ones count against the worker's budget.
 """
 
+from ..wire import messages, octets
 from .heeding import Heeding
 from .outbox import Outbox
 from .state import Budget
@@ -38,6 +39,19 @@ class Holding(Heeding):
     def waits_for_more(self) -> bool:
         """Is a message incomplete, held or half sent?"""
         return self.need > 0 or (self.held is not None and len(self.held) < self.goal)
+
+    def says_goodbye(self, data: bytes) -> bool:
+        """Does all that the client has sent, of which `data` is still to be taken, end in a whole Terminate?"""
+        at = self.need
+        if self.held is not None:
+            data = bytes(self.held) + data
+        last = len(data) - len(messages.TERMINATE)
+        while at < last:
+            size = octets.int32(data, at + 1)
+            if size < 4:
+                return False
+            at += size + 1
+        return at == last and data.endswith(messages.TERMINATE)
 
     def release(self) -> None:
         """What was held is dealt with."""

@@ -24,6 +24,15 @@ def leaving(board: Switchboard) -> Far:
     return client
 
 
+def in_line(board: Switchboard) -> Far:
+    """A client that said Terminate behind what waits in line."""
+    board.client().say(query("begin"))
+    client = board.client()
+    client.say(query("select 2") + TERMINATE)
+    assert client.link.waiting
+    return client
+
+
 def waiting(board: Switchboard) -> Far:
     """A client in line that has sent more than is kept."""
     board.client().say(query("begin"))
@@ -109,7 +118,7 @@ def gone(far: Far) -> None:
 
 
 HOLDS = [
-    *(leaving, waiting, held_up, not_reading, not_read, not_reading_server),
+    *(leaving, in_line, waiting, held_up, not_reading, not_read, not_reading_server),
     *(raw, raw_not_reading, flooding, told_to_go),
 ]
 
@@ -170,3 +179,22 @@ def test_what_was_said_before_the_end_arrives_at_the_others_pace(board: Switchbo
     while not two.ended():
         heard += two.hear()
     assert heard == data[:sent]
+
+
+@pytest.mark.parametrize("hang_up", [half, gone])
+def test_who_said_goodbye_and_hung_up_keeps_its_place_in_line(
+    board: Switchboard, hang_up: Callable[[Far], None]
+) -> None:
+    one, two, three, (server,) = board.client(), board.client(), board.client(), board.servers
+    one.say(query("one"))
+    two.say(query("two") + TERMINATE)
+    three.say(query("three"))
+    hang_up(two)
+    board.turn()
+    assert not two.link.closed
+    assert server.hear() == query("one")
+    server.say(READY)
+    assert server.hear() == query("two")
+    server.say(READY)
+    assert server.hear() == query("three")
+    assert two.link.closed
