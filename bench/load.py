@@ -70,9 +70,12 @@ def parse(text: str) -> Report:
 
 
 def latencies(lines: Iterable[str]) -> list[int]:
-    """Third word of each line of pgbench's log, in microseconds, sorted; `failed` and `skipped` are left out."""
-    words = (line.split()[2:3] for line in lines)
-    return sorted(int(word[0]) for word in words if word and word[0].isdigit())
+    """Third word of each line of pgbench's log, in microseconds, sorted; `failed` and `skipped` are left out.
+
+    With a pace the seventh says how much later than planned the transaction began, which is part of the third.
+    """
+    words = (line.split() for line in lines)
+    return sorted(int(word[2]) - sum(map(int, word[6:7])) for word in words if len(word) > 2 and word[2].isdigit())
 
 
 def cycles(lines: Iterable[str]) -> list[int]:
@@ -130,7 +133,8 @@ def _transactions(
         if load.sampled < 1:
             logged.append(f"--sampling-rate={load.sampled}")
         with Watch(pids) as watch:
-            arguments = [f"--time={size.seconds}", *logged]
+            paced = [f"--rate={load.pace}"] if load.pace else []
+            arguments = [f"--time={size.seconds}", *logged, *paced]
             printed = _pgbench(database, instance, scenario, load, arguments, size.seconds + GRACE_SECONDS)
         report = parse(printed)
         ordered = (cycles if load.reconnect else latencies)(_lines(Path(name)))

@@ -11,6 +11,7 @@ Auth = Literal["trust", "scram"]
 CLIENTS = (1, 16, 200, 1000)
 POOL = 20  # server connections of each contestant
 IDLE = 10_000
+PACE = 3000  # transactions per second that leave the processors time: what latency is without a queue for them
 # Of fast transactions a quarter is logged with its latency: some ten thousand values, enough for a 99.9th
 # percentile, and so little written that it does not show. Of slow ones, all are.
 FAST, SLOW = 0.25, 1.0
@@ -34,7 +35,7 @@ class Transactions:
 
     `reconnect` opens a connection per transaction; pgbench waits for each, so every client then has a thread.
     `sampled` is the share of latencies that is logged. `idle` clients are connected to the same pooler and do
-    nothing.
+    nothing. `pace`: so many transactions per second, all together (0: as many as can be).
     """
 
     mode: Mode = "simple"
@@ -43,6 +44,7 @@ class Transactions:
     reconnect: bool = False
     sampled: float = FAST
     idle: int = 0
+    pace: int = 0
 
     @property
     def threads(self) -> int:
@@ -120,6 +122,7 @@ SCENARIOS = (
     Scenario("connect-tls", "a connection per transaction, TLS", CONNECT, Door(tls=True)),
     Scenario("connect-tls-scram", "a connection per transaction, TLS and SCRAM", CONNECT, Door("scram", tls=True)),
     Scenario("tls-16", "simple queries over TLS, 16 clients", Transactions(), Door(tls=True)),
+    Scenario("steady-16", f"simple queries, 16 clients, {PACE:,} per second", Transactions(pace=PACE, sampled=SLOW)),
     Scenario("rows-1000", "results of 1,000 rows, 16 clients", Transactions(script=ROWS, sampled=SLOW)),
     Scenario("copy-out", "COPY out", Copy("out")),
     Scenario("copy-in", "COPY in", Copy("in")),

@@ -44,6 +44,10 @@ def test_latencies_are_sorted_and_failures_left_out() -> None:
     assert load.latencies(["0 1 900 0 17 5", "1 1 failed 0 17 6", "0 2 300 0 17 7", ""]) == [300, 900]
 
 
+def test_a_late_begin_is_no_latency() -> None:
+    assert load.latencies(["0 1 900 0 17 5 850", "1 1 skipped 0 17 6 40"]) == [50]
+
+
 def test_with_a_connection_per_transaction_a_client_waits_from_end_to_end() -> None:
     lines = ["0 1 90 0 17 999000", "1 1 90 0 17 999500", "0 2 90 0 18 1000", "1 2 90 0 18 500"]
     assert load.cycles(lines) == [1000, 2000]
