@@ -249,5 +249,7 @@ def test_show_mem_tells_what_things_cost(pooler: MakePooler) -> None:
     assert rows["prepared_statement"]["used"] == 1
     assert rows["prepared_statement"]["size"] > len("SELECT 'a statement', $1::int")
     assert rows["process"]["memtotal"] > rows["client"]["memtotal"]
+    assert rows["buffer"]["used"] == 4
+    assert 1_000_000 < rows["buffer"]["memtotal"] < 4_000_000
     for row in rows.values():
         assert row["size"] == row["memtotal"] // max(1, row["used"])

@@ -33,6 +33,9 @@ class Carrier(Poller):
         self.clear = bytearray(BUFFER + 2 * PIECE)
         self.clear_view = memoryview(self.clear)
 
+    def buffers(self) -> list[int]:
+        return [*Poller.buffers(self), len(self.clear)]
+
     # What they can deal with, and how they are used.
 
     def watch(self, link: Link) -> None:

@@ -49,6 +49,9 @@ class EpollPump(Round):
         self.arrivals = PyByteArray_FromStringAndSize(cython.NULL, ARRIVALS)
         self.graves: list[Any] = []
 
+    def buffers(self) -> list[int]:
+        return [*Round.buffers(self), len(self.arrivals)]
+
     def add(self, link: Link) -> None:
         event = cython.declare(epoll_event)
         event.events = EPOLLIN

@@ -139,6 +139,10 @@ class KernelRing:
 
     # Buffers.
 
+    def lent_bytes(self) -> int:
+        """Bytes of all that are lent."""
+        return LENT * _SIZE
+
     def buffer(self, number: cython.int) -> cython.p_char:
         """Where a lent buffer is."""
         return self.memory + number * _SIZE

@@ -28,6 +28,7 @@ cdef class Poller:
     cdef int unmask(self, Link link) except -1
     cdef Py_ssize_t send_now(self, Link link, char* data, Py_ssize_t size) except -2
     cdef Py_ssize_t receive_now(self, Link link) except -2
+    cpdef list buffers(self)
     cpdef list serve(self, double timeout, object ready)
 
 cdef unsigned int wanted(int events) noexcept

@@ -149,6 +149,10 @@ class Poller:
             return 0
         return -1
 
+    def buffers(self) -> list[int]:
+        """Bytes of each buffer that all links share; of some only what was used is in memory."""
+        return [len(self.buffer)]
+
     def serve(self, timeout: cython.double, ready: Any) -> list[Any]:
         """Serve the links for up to `timeout` seconds (below 0: for ever), until asyncio has something to do.
 

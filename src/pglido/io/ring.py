@@ -48,6 +48,9 @@ class RingPump(Asking):
         # Results that wait for the next round.
         self.aside: list[Any] = []
 
+    def buffers(self) -> list[int]:
+        return [*Round.buffers(self), self.ring.lent_bytes()]
+
     # What happened.
 
     def enter(self, timeout: cython.int) -> None:

@@ -55,6 +55,9 @@ class Round(Pump):
         self.ripe: list[Any] = []
         self.told = b""
 
+    def buffers(self) -> list[int]:
+        return [*Pump.buffers(self), len(self.outgoing)]
+
     def ours(self, link: Link) -> bool:
         """Does this link do as its round does? All others are read and written by calls, when it is their turn."""
         return link.mode == RELAY or link.mode == RAW

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from sys import getsizeof
 from typing import TYPE_CHECKING, Any
 
-from ..io.poller import BUFFER
 from ..session import statements
 from .links import Backend, Guest
 
@@ -23,7 +22,7 @@ def memory(worker: "Worker") -> list[dict[str, Any]]:
         _row("server", [server_size(backend) for backend in host.backends]),
         _row("prepared_statement", [statement_size(one) for one in statements.alive()]),
         {"name": "held_message_bytes", "used": int(worker.host.budget.used > 0), "memtotal": worker.host.budget.used},
-        {"name": "receive_buffer", "used": 1, "memtotal": BUFFER},
+        _row("buffer", host.pump.buffers()),
         {"name": "process", "used": 1, "memtotal": resident()},
     ]
 
