@@ -672,7 +672,8 @@ def test_lost_connection_is_told_once_all_is_listened_to_again(
     assert "may be missing" in warning.fields["M"]
     sender.run("NOTIFY a; NOTIFY b")
     if block:
-        assert kinds(listening.wire.until("Z")) == "Z"
+        # What was sent meanwhile may come in front of it.
+        assert kinds(listening.read()) == "Z"
     assert listening.heard(2) == [("a", ""), ("b", "")]
     assert kinds(silent.wire.ask("SELECT 1")) == "TDCZ"
     assert listening.channels() == ["a", "b"]
