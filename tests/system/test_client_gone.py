@@ -178,6 +178,26 @@ def test_pipeline_without_sync(one_server: Pooler, cluster: Cluster) -> None:
     is_clean(one_server, cluster, pid)
 
 
+ROW = m.copy_data(b"1\tone\n")
+WAITING_FOR_MORE = {
+    "query behind an error": m.parse("", "SELEC") + m.query("INSERT INTO notes VALUES (1, 'never')"),
+    "copy whose Sync came too early": (
+        m.parse("", "COPY notes FROM STDIN") + m.bind("", "") + m.execute() + m.SYNC + ROW + m.COPY_DONE
+    ),
+}
+
+
+@pytest.mark.parametrize("leave", WAYS)
+@pytest.mark.parametrize("said", WAITING_FOR_MORE)
+def test_what_makes_the_server_wait_for_more(one_server: Pooler, cluster: Cluster, said: str, leave: Leave) -> None:
+    """All in one write, so that pglido learns from the answers what PostgreSQL waits for."""
+    wire = one_server.wire()
+    pid = pid_of(wire)
+    wire.send(WAITING_FOR_MORE[said])
+    leave(wire)
+    is_clean(one_server, cluster, pid)
+
+
 def test_waiting_client_leaves_the_queue(one_server: Pooler) -> None:
     holder, waiting = one_server.wire(), one_server.wire()
     holder.run("BEGIN")

@@ -159,7 +159,7 @@ class Owing:
         if self.copying:
             sent = messages.copy_fail("client disconnected")
             self.copying = False
-        if self.open:
+        if self.open or self.skipping:
             # A Sync alone would commit what was done since the last one.
             if not self.skipping:
                 # Not what any client has made it: None would say that there is none.

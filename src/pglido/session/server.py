@@ -220,7 +220,7 @@ class Server(Owing):
         elif kind == COPY_IN_RESPONSE:
             self.copying = not self.replies.copy_begins()
             # A Sync sent early is ignored, so that another one must come.
-            self.open = self.open or (self.copying and head & KIND == EXECUTING)
+            self.open = self.open or (head & KIND == EXECUTING and (self.copying or self.replies.turns == 0))
         elif kind == ERROR_RESPONSE:
             self._failed(head)
         if have > total:

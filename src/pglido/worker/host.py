@@ -80,10 +80,11 @@ class Host(Exchange):
         slot = backend.slot
         if slot.state == IDLE or slot.state == CLOSING or backend.closed:
             return
-        if session.copying:
+        if session.copying or session.skipping or session.open:
+            # What it has answered since has made it wait for more.
             self.pump.send(backend, session.abandon())
         if not session.free():
-            if session.status != STATUS_IDLE and not session.replies.head and not session.skipping:
+            if session.status != STATUS_IDLE and not session.replies.head:
                 self.pump.send(backend, session.ask("ROLLBACK"))
         elif backend.cancels:
             return
