@@ -157,12 +157,7 @@ class EpollPump(Round):
     def flush(self) -> None:
         """Send what was queued."""
         link: Link | None = self.front
-        size: cython.Py_ssize_t
-        data: cython.p_char = PyByteArray_AS_STRING(self.outgoing)
         while link is not None:
-            size = link.queued
-            if size:
-                link.queued = 0
-                self.went(link, data + link.queued_at, size, self.send_now(link, data + link.queued_at, size))
+            self.settled(link)
             link = link.behind
         self.landed()

@@ -122,8 +122,6 @@ def servers(worker: "Worker") -> list[Row]:
     return [_server(backend) for backend in list(worker.host.backends)]
 
 
-
-
 def _server(backend: Backend) -> Row:
     session, guest = backend.session, backend.client
     host, port = peer_of(backend.fd)
