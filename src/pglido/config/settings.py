@@ -97,6 +97,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             own=True,
         ),
     ] = 0
+    worker_timeout: Annotated[
+        float,
+        Row(
+            "A worker that has not moved for so long is killed and replaced; its clients see a closed connection."
+            " Before that, after 1.5 s, the others accept in its place.",
+            zero="never",
+            own=True,
+        ),
+    ] = 30.0
     event_backend: Annotated[
         EventBackend,
         Row(

@@ -5,7 +5,7 @@ forgotten.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..config.errors import ConfigError
@@ -190,9 +190,19 @@ def _show(words: str, name: str) -> Command:
         raise _unknown(words)
 
     async def run(pooler: Pooler) -> Result:
-        return Result("SHOW", await rows_of(show, pooler))
+        rows, missing = await rows_of(show, pooler)
+        return Result("SHOW", rows, _missing(pooler, missing))
 
     return Command(show.columns, run)
+
+
+def _missing(pooler: Pooler, workers: Iterable[int]) -> Notice | None:
+    """What the client is told where the figures of some workers are missing."""
+    names = [f"{index} (process {pooler.supervisor.workers[index].pid})" for index in sorted(workers)]
+    if not names:
+        return None
+    which = f"worker {names[0]} does" if len(names) == 1 else f"workers {', '.join(names)} do"
+    return Notice(f"{which} not answer, what would come from there is missing", "See SHOW WORKERS.")
 
 
 async def _help(pooler: Pooler) -> Result:

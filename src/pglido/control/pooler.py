@@ -42,6 +42,7 @@ from . import process
 from .averages import Averages
 from .broker import Broker
 from .console import serve
+from .heartbeat import LOOK
 from .leases import Limits, Plan, Verb
 from .listen import Listeners
 from .reload import Loaded, reread
@@ -49,7 +50,8 @@ from .supervisor import COMMAND, Supervisor
 
 log = logging.getLogger("pglido.control")
 
-ANSWER_TIMEOUT = 5.0  # seconds that a worker may take to tell about itself
+ANSWER_TIMEOUT = 5.0  # seconds that a worker may take to tell about itself, while it moves
+PATIENCE = 1.0  # seconds of silence after which its answer is not waited for
 SHUTDOWN_MODES = ("now", "servers", "clients")
 
 MESSAGES: dict[Verb, Callable[[PoolKey], Message]] = {
@@ -123,6 +125,7 @@ class Pooler:
             loop.add_signal_handler(number, self._signals.put_nowait, number)
         self._start(self._obey())
         self._start(self._keep_stats())
+        self._start(self._watch())
         try:
             await self.supervisor.run()
         finally:
@@ -138,28 +141,40 @@ class Pooler:
     # ---- what the console may do
 
     async def ask(self, what: str) -> dict[int, list[dict[str, Any]]]:
-        """The rows of every worker that answers, by its index."""
+        """The rows of every worker that answers, by its index; a worker that hangs is not waited for."""
         self._ask_id += 1
         loop = asyncio.get_running_loop()
         waiting: dict[int, asyncio.Future[list[dict[str, Any]] | None]] = {}
-        for worker in self.supervisor.alive():
-            waiting[worker] = self._asked[worker, self._ask_id] = loop.create_future()
-            self.supervisor.tell(worker, Ask(self._ask_id, what))
-        if waiting:
-            await asyncio.wait(waiting.values(), timeout=ANSWER_TIMEOUT)
+        ask_id = self._ask_id
+        for worker in self.supervisor.answering():
+            waiting[worker] = self._asked[worker, ask_id] = loop.create_future()
+            self.supervisor.tell(worker, Ask(ask_id, what))
+        await self._patiently(waiting)
         answers: dict[int, list[dict[str, Any]]] = {}
         for worker, future in waiting.items():
-            self._asked.pop((worker, self._ask_id), None)
+            self._asked.pop((worker, ask_id), None)
             if not future.done():
                 log.warning("worker %d does not answer", worker)
             elif (rows := future.result()) is not None:
                 answers[worker] = rows
         return answers
 
-    async def refresh_stats(self) -> None:
-        """Bring `averages` up to now."""
-        for worker, rows in (await self.ask("stats")).items():
+    async def _patiently(self, waiting: Mapping[int, asyncio.Future[Any]]) -> None:
+        """Wait until all have answered, but no longer than `ANSWER_TIMEOUT`, and for no worker that has gone silent."""
+        end = time.monotonic() + ANSWER_TIMEOUT
+        while time.monotonic() < end:
+            silent = [worker.index for worker in self.supervisor.workers if worker.heartbeat.silent >= PATIENCE]
+            wanted = [future for worker, future in waiting.items() if worker not in silent and not future.done()]
+            if not wanted:
+                return
+            await asyncio.wait(wanted, timeout=min(LOOK, ANSWER_TIMEOUT))
+
+    async def refresh_stats(self) -> set[int]:
+        """Bring `averages` up to now; returns the workers that answered."""
+        answers = await self.ask("stats")
+        for worker, rows in answers.items():
             self.averages.take(worker, rows)
+        return set(answers)
 
     async def reload(self) -> None:
         """Read the configuration again and give it to all, until all have taken it.
@@ -322,6 +337,14 @@ class Pooler:
                 _, average = self.averages.overall(now)
                 log.info("stats: %s", STATS_LINE.format(**average))
             self.averages.turn(now)
+
+    async def _watch(self) -> None:
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(LOOK)
+            now = time.monotonic()
+            self.supervisor.look(now - last, self.settings.worker_timeout)
+            last = now
 
     async def _obey(self) -> None:
         while True:

@@ -314,6 +314,7 @@ WORKERS = (
     + text("state", "started")
     + int4("restarts", "crashes", "clients", "logins", "servers", "leases")
     + int8("accepted")
+    + int4("silent")
 )
 
 
@@ -335,6 +336,7 @@ def _workers(pooler: Pooler, answers: Answers) -> Rows:
             board.get(Tally.SERVERS, worker.index),
             leases.get(worker.index, 0),
             board.get(Tally.ACCEPTED, worker.index),
+            int(worker.heartbeat.silent),
         ]
         for worker in pooler.supervisor.workers
     ]
@@ -377,14 +379,18 @@ SHOWS: dict[str, Show] = {
 }
 
 
-async def rows_of(show: Show, pooler: Pooler) -> Rows:
-    """Ask the workers as far as needed, and make the rows."""
+async def rows_of(show: Show, pooler: Pooler) -> tuple[Rows, set[int]]:
+    """Ask the workers as far as needed, and make the rows; with them the workers that run and did not answer."""
+    if not show.asks:
+        return show.rows(pooler, {}), set()
+    asked = set(pooler.supervisor.alive())
     answers: Answers = {}
     if show.asks == "stats":
-        await pooler.refresh_stats()
-    elif show.asks:
+        answered = await pooler.refresh_stats()
+    else:
         answers = await pooler.ask(show.asks)
-    return show.rows(pooler, answers)
+        answered = set(answers)
+    return show.rows(pooler, answers), asked.intersection(pooler.supervisor.alive()) - answered
 
 
 def timestamp(epoch: float | None) -> str | None:

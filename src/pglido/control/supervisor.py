@@ -3,19 +3,23 @@
 Rules: there is one task per worker, which starts a process, carries its messages until the channel ends,
 reaps it and decides: restart after a pause that doubles from crash to crash (and is forgotten after a good
 while), or stop everything because a worker said that it can't boot, or because none ever came up. A dead
-worker's row on the board is zeroed and its death told before its successor starts.
+worker's row on the board is zeroed and its death told before its successor starts. `look`, called by a clock,
+judges by heartbeats which workers hang (see `heartbeat`): the others accept in their place, and after
+`worker_timeout` they are killed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
 import time
 from asyncio.subprocess import Process
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -25,13 +29,16 @@ from ..ipc.messages import (
     CANNOT_BOOT,
     TO_CONTROL,
     Configure,
+    Cover,
     Drain,
     Failed,
     Message,
     Ready,
     Stop,
     ToControl,
+    Uncover,
 )
+from .heartbeat import Heartbeat, longest_silence
 
 log = logging.getLogger("pglido.control")
 
@@ -69,7 +76,7 @@ class Worker:
     """One slot: what runs there now, and what became of those before."""
 
     index: int
-    state: str = "stopped"  # starting, ready, draining, stopped, waiting (for the pause to end)
+    state: str = "stopped"  # starting, ready, hanging, draining, stopped, waiting (for the pause to end)
     pid: int = 0
     started: float = 0.0  # epoch
     restarts: int = 0
@@ -77,6 +84,9 @@ class Worker:
     was_ready: bool = False  # the process that runs, or ran last
     channel: Channel[ToControl] | None = None
     process: Process | None = field(default=None, repr=False)
+    age: float = 0.0  # seconds since the process was started, as far as looks were taken
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)  # of the slot, whichever process runs there
+    covers: set[int] = field(default_factory=set)  # workers in whose place it accepts
 
 
 class Supervisor:
@@ -130,6 +140,34 @@ class Supervisor:
         """Workers that have a channel."""
         return [w.index for w in self.workers if w.channel is not None and not w.channel.closed]
 
+    def answering(self) -> list[int]:
+        """Workers that have a channel and do not hang."""
+        return [index for index in self.alive() if not self.workers[index].heartbeat.hangs]
+
+    def look(self, elapsed: float, worker_timeout: float) -> None:
+        """Judge all workers by their heartbeats, `elapsed` seconds after the look before."""
+        for worker in self.workers:
+            worker.heartbeat.look(self._board.get(Column.BEATS, worker.index), elapsed)
+            worker.age += elapsed
+            silent = min(worker.heartbeat.silent, worker.age)
+            if worker.state == "ready" and worker.heartbeat.hangs:
+                worker.state = "hanging"
+                log.error(
+                    "worker %d (process %d) has not moved for %.1f s, the others accept in its place",
+                    *(worker.index, worker.pid, silent),
+                )
+            elif worker.state == "hanging" and not worker.heartbeat.hangs:
+                worker.state = "ready"
+                log.warning("worker %d (process %d) moves again", worker.index, worker.pid)
+            limit = longest_silence(worker_timeout, worker.state)
+            if worker.process is not None and limit and silent >= limit:
+                log.error(
+                    "worker %d (process %d) has not moved for %.1f s: killed (worker_timeout)",
+                    *(worker.index, worker.pid, silent),
+                )
+                _kill(worker.process)
+        self._share_out()
+
     def drain(self, timeout: float, clients: bool = False) -> None:
         """Let the workers come to an end within `timeout` seconds (0: however long it takes); none is
         restarted.
@@ -153,11 +191,26 @@ class Supervisor:
                 worker.state = "draining"
         self.tell_all(goodbye)
 
+    def _share_out(self) -> None:
+        """Have the workers that accept do so in place of those that do not."""
+        if self._ending.is_set():
+            return
+        left = {worker.index for worker in self.workers if worker.heartbeat.hangs}
+        for worker in self.workers:
+            if worker.channel is None or worker.state != "ready":
+                continue
+            for index in worker.covers - left:
+                worker.channel.post(Uncover(index))
+            for index in left - worker.covers:
+                tcp = [sock for sock in self._sockets(index) if sock.family != socket.AF_UNIX]
+                worker.channel.post(Cover(index), [os.dup(sock.fileno()) for sock in tcp])
+            worker.covers = left
+
     def _kill(self) -> None:
         for worker in self.workers:
             if worker.process is not None and worker.process.returncode is None:
                 log.error("worker %d (process %d) does not stop: killed", worker.index, worker.pid)
-                worker.process.kill()
+                _kill(worker.process)
 
     def _fail(self, text: str) -> None:
         if self.failure is None:
@@ -233,6 +286,8 @@ class Supervisor:
         worker.process, worker.pid, worker.started = process, process.pid, time.time()
         worker.state = "starting"
         worker.was_ready = False
+        worker.age = 0.0
+        worker.covers = set()
         worker.channel = Channel(ours, TO_CONTROL)
         worker.channel.post(self._events.configuration())
         if self._goodbye is not None:  # it came while the process was being made
@@ -258,6 +313,7 @@ class Supervisor:
                 log.info("worker %d is ready (process %d)", worker.index, worker.pid)
                 if worker.state == "starting":
                     worker.state = "ready"
+                    worker.heartbeat.silent = 0.0
                 worker.was_ready = True
                 self._ever_ready = True
                 self._events.became_ready()
@@ -275,7 +331,7 @@ class Supervisor:
             log.error(
                 "worker %d (process %d) closed its channel and lives on: killed", worker.index, worker.pid
             )
-            process.kill()
+            _kill(process)
             return await process.wait()
 
     def _bury(self, worker: Worker) -> None:
@@ -283,6 +339,12 @@ class Supervisor:
         worker.state = "stopped"
         self._board.clear(worker.index)
         self._events.died(worker.index)
+
+
+def _kill(process: Process) -> None:
+    """SIGKILL; no error where the process has ended meanwhile."""
+    with suppress(ProcessLookupError):
+        process.kill()
 
 
 def _how(status: int) -> str:

@@ -39,6 +39,7 @@ class Column(enum.IntEnum):
     FINDINGS = 5  # how often a worker found another function that matters (see `worker.studies`)
     DOUBTS = 6  # how often a worker learnt that prepared statements may mean something else
     DEFAULTS = 7  # how often a worker learnt that sessions begin with something else (see `session.defaults`)
+    BEATS = 8  # looks of the worker's clock: it serves as long as this changes (see `control.heartbeat`)
 
 
 KEPT = (Column.CRASHES, Column.DOUBTS, Column.DEFAULTS)

@@ -27,7 +27,7 @@ In = TypeVar("In")
 HEADER = struct.Struct("!IB")
 MAX_BODY = 64 << 20  # a configuration of 100,000 databases is some 30 MB
 MAX_QUEUED = 256 << 20  # a peer this far behind is stuck, not slow
-MAX_FDS = 8
+MAX_FDS = 250  # the kernel passes 253 at most (SCM_MAX_FD)
 RECEIVE = 65536
 
 

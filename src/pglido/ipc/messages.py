@@ -206,6 +206,21 @@ class CancelHere(Message, frozen=True):
     number: int = 0
 
 
+class Cover(Message, frozen=True):
+    """Until `Uncover`, accept also from the TCP sockets of `worker`, which come with this message: it does not accept.
+
+    Connections in their queues are not lost, for the control process keeps the sockets open.
+    """
+
+    worker: int
+
+
+class Uncover(Message, frozen=True):
+    """The worker accepts again: leave its sockets to it."""
+
+    worker: int
+
+
 class Ask(Message, frozen=True):
     """Answer with rows about `what`: pools, clients, servers, stats, lists, databases or mem; unknown: no
     rows.
@@ -232,7 +247,7 @@ class Stop(Message, frozen=True):
 
 
 ToControl = Ready | Failed | Want | Return | Kept | CancelAt | CancelOver | Vacate | Console | Answer
-ToWorker = Configure | Grant | Recall | CancelHere | CancelOver | Vacate | Ask | Drain | Stop
+ToWorker = Configure | Grant | Recall | CancelHere | CancelOver | Vacate | Cover | Uncover | Ask | Drain | Stop
 
 TO_CONTROL: msgspec.msgpack.Decoder[ToControl] = msgspec.msgpack.Decoder(ToControl)
 TO_WORKER: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)

@@ -5,6 +5,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from ..ipc.board import Column
 from ..wire.codes import IDLE
 from .links import Guest
 from .studies import Studies
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pglido.worker")
 
+# The column of the board that tells the control process that this worker serves.
+BEATS = int(Column.BEATS)
 # Seconds between two looks; PgBouncer's housekeeping has the same grain.
 TICK = 0.333
 # Clients without a server are looked at so many at a time, and all of them in so many looks: ten thousand took four
@@ -47,6 +50,7 @@ class Clock:
     def tick(self) -> None:
         """One look; whatever goes wrong in it, the next one comes."""
         pressed = self.worker.host.draining
+        self.worker.board.add(BEATS, 1)
         try:
             pressed = self._look() or pressed
         except Exception:

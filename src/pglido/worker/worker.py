@@ -7,7 +7,7 @@ import selectors
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
@@ -88,6 +88,7 @@ class Worker:
         self.successions = Successions(host)
         self.cancels = Cancels(host, channel)
         self.listening: dict[socket.socket, Watched] = {}
+        self.covered: dict[int, list[socket.socket]] = {}
         self.clock = Clock(self)
         self.porch = Porch(host)
         self.leaving: float | None = None
@@ -140,6 +141,7 @@ class Worker:
             ipc.CancelHere: self.cancels.request_elsewhere,
             ipc.CancelOver: lambda m: self.cancels.held.let_go(m.number),
             ipc.Vacate: lambda m: self.departures.begin(m.hosts, m.databases),
+            ipc.Uncover: lambda m: self.uncover(m.worker),
             ipc.Ask: lambda m: self.channel.post(ipc.Answer(m.ask_id, report.answer(self, m.what))),
             ipc.Drain: self.on_drain,
             ipc.Stop: lambda m: self.ended.set(),
@@ -147,8 +149,11 @@ class Worker:
         try:
             while True:
                 message, fds = await self.channel.receive()
-                close_all(fds)
                 try:
+                    if isinstance(message, ipc.Cover):
+                        self.cover(message.worker, fds)
+                        continue
+                    close_all(fds)
                     handlers[type(message)](message)
                 except Exception:
                     log.exception("bug: %s from the control process failed", type(message).__name__)
@@ -264,7 +269,7 @@ class Worker:
 
     def listen(self, sock: socket.socket) -> None:
         """Begin to take connections from a listening socket, past asyncio: in the pump's own round."""
-        if not self.host.draining:
+        if not self.host.draining and sock.fileno() >= 0 and sock not in self.listening:
             watched = self.listening[sock] = Watched(None)
             watched.call = partial(self.porch.open, sock, sock.fileno(), sock.family == socket.AF_UNIX)
             self.host.pump.watch_descriptor(watched, sock.fileno(), selectors.EVENT_READ, False)
@@ -274,12 +279,27 @@ class Worker:
         watched = self.listening.pop(sock, None)
         if watched is not None:
             self.host.pump.unwatch_descriptor(watched, sock.fileno())
+            # An event that is on its way must not reach a socket that is closed by then.
+            watched.call = _nothing
 
     def rest_door(self, sock: socket.socket, error: OSError) -> None:
         """A connection could not be taken, mostly for too many open files: without a pause it would be tried always."""
         log.error("can't accept, will try again in %d s: %s", ACCEPT_PAUSE, error)
         self.close_door(sock)
         asyncio.get_running_loop().call_later(ACCEPT_PAUSE, self.listen, sock)
+
+    def cover(self, worker: int, fds: Sequence[int]) -> None:
+        """Accept in place of another worker, whose listening sockets these are."""
+        self.uncover(worker)
+        self.covered[worker] = [socket.socket(fileno=fd) for fd in fds]
+        for sock in self.covered[worker]:
+            self.listen(sock)
+
+    def uncover(self, worker: int) -> None:
+        """Leave another worker's sockets to it again."""
+        for sock in self.covered.pop(worker, ()):
+            self.close_door(sock)
+            sock.close()
 
     def visit(self, guest: Guest) -> None:
         """A connection comes in the long way."""
@@ -375,12 +395,16 @@ class Worker:
 
     def on_drain(self, message: ipc.Drain) -> None:
         """Take no more clients; go when the last transaction is done, or the last client has left."""
-        for sock in self.sockets:
+        for sock in list(self.listening):
             self.close_door(sock)
         self.host.draining = True
         self.wait_for_clients = message.clients
         self.leaving = time.monotonic() + message.timeout if message.timeout else float("inf")
         self.clock.hurry()
+
+
+def _nothing() -> None:
+    """For a socket that is not accepted from any more."""
 
 
 def _login_failed(error: BaseException) -> None:

@@ -76,6 +76,8 @@ class FakeWorker:
                 for sock in self.listeners:
                     await asyncio.start_server(self.client, sock=sock)
                 self.channel.post(Ready(os.getpid()))
+                beating = asyncio.create_task(self.beat())
+                self.tasks.add(beating)
             case Grant(pool):
                 self.held[pool] += 1
             case Recall(pool, idle):
@@ -91,6 +93,11 @@ class FakeWorker:
                     self.channel.post(Answer(ask_id, self.rows(what)))
             case Drain() | Stop() if MODE != "deaf":
                 os._exit(0)
+
+    async def beat(self) -> None:
+        while True:
+            self.board.add(Column.BEATS, 1)
+            await asyncio.sleep(0.1)
 
     def rows(self, what: str) -> list[dict[str, object]]:
         pool = {
