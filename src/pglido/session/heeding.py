@@ -5,6 +5,8 @@ bound: by its text (`marks`), or for all together that SQL has prepared, or that
 LISTEN goes to the server, the pool's own connection must listen (verdict WISH).
 """
 
+from collections import Counter
+
 from ..wire import sql
 from ..wire.codes import FAILED_TRANSACTION as FAILED
 from ..wire.codes import IDLE
@@ -36,6 +38,9 @@ TOO_LARGE = UNKNOWN | UNNAMED
 
 # Marks of statements that were closed since: how many are kept, besides as many as there are statements.
 MARKS = 64
+
+# Settings that SQL-level prepared statements name: of more it is not asked, each time one of these is executed.
+MANY_NAMES = 100
 
 # The functions by which libraries reach large objects (be-fsstubs.c): these set nothing.
 LARGE_OBJECTS = frozenset({715, 764, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172})
@@ -188,7 +193,11 @@ class Heeding(ClientState):
     def _keep(self, flags: int, said: Look) -> None:
         """A text with these flags was prepared by SQL, or as if."""
         self.sql_flags |= flags
-        self.sql_names = tuple(sorted({*self.sql_names, *said.names}))
+        names = {*self.sql_names, *said.names}
+        if len(names) <= MANY_NAMES:
+            self.sql_names = tuple(sorted(names))
+        else:
+            self.sql_flags |= UNNAMED & self.rules.heeded
 
     def _vague(self, flags: int, text: bytes, said: Look) -> int:
         """The flag of a text that can set something by a name that it doesn't say, else 0."""
@@ -301,11 +310,12 @@ class Heeding(ClientState):
         # With a turn to end, what the server said last is not what it will have said.
         if server.status == FAILED and not server.ending():
             may = False
-        dropped = _reading.deallocated(said)
+        executed = Counter(said.executes)
+        executed.subtract(_reading.deallocated(said))
         for name in names:
             if not may or name not in statements or name in gone:
                 continue
-            if said.executes.count(name) == dropped.count(name):
+            if not executed[name]:
                 out.put(buf, prepared.lend_name(name, in_batch))
             elif not prepared.lends(name, statements[name]):
                 out.put(buf, prepared.lend(name, statements[name], in_batch))
@@ -330,6 +340,9 @@ class Heeding(ClientState):
                 # To execute what was prepared by SQL does what its text does.
                 flags |= self.sql_flags
                 named += self.sql_names
+        if setup.pins & PREPARES and not flags & ENDS:
+            # There are more than another server can be given: with none dropped there will be.
+            flags &= ~PREPARES
         if flags & ENDS:
             flags |= self._ended(text)
         if flags & UNDYING and not _reading.lasts(text):

@@ -25,6 +25,7 @@ from ..wire.sql import (
     WRITES,
 )
 from . import study
+from .statements import LONG_PREPARED, MANY_PREPARED
 from .study import EQUALS
 
 # What a session keeps and no other server can be given; of some no server can say that they are gone, and some no
@@ -63,6 +64,16 @@ NAMED_SETTINGS = (
     " FROM pg_catalog.unnest(ARRAY[{}]::pg_catalog.text[]) AS name)"
 )
 
+MORE_THAN = "OPERATOR(pg_catalog.>)"
+# Of more statements by SQL, or longer ones, than are prepared anew elsewhere only the names: each text is that of the
+# whole query that prepared it, and of others maybe.
+PREPARED = (
+    "(SELECT pg_catalog.json_object_agg(name, CASE WHEN from_sql THEN"
+    f" CASE WHEN many OR pg_catalog.length(statement) {MORE_THAN} {LONG_PREPARED} THEN '' ELSE statement END END)"
+    f" FROM (SELECT p.*, pg_catalog.count(*) FILTER (WHERE from_sql) OVER () {MORE_THAN} {MANY_PREPARED} AS many"
+    " FROM pg_catalog.pg_prepared_statements p) AS p)"
+)
+
 # One column per suspicion, in this order.
 COLUMNS = (
     (TEMP, f"EXISTS(SELECT FROM pg_catalog.pg_depend WHERE refclassid {EQUALS} 2615::pg_catalog.oid"
@@ -70,8 +81,7 @@ COLUMNS = (
     (HOLD, "EXISTS(SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)"),
     (LOCKS, f"EXISTS(SELECT FROM pg_catalog.pg_locks WHERE locktype {EQUALS} 'advisory'"
             f" AND pid {EQUALS} pg_catalog.pg_backend_pid())"),
-    (PREPARES, "(SELECT pg_catalog.json_object_agg(name, CASE WHEN from_sql THEN statement END)"
-               " FROM pg_catalog.pg_prepared_statements)"),
+    (PREPARES, PREPARED),
     (LISTENS, "(SELECT pg_catalog.json_agg(c) FROM pg_catalog.pg_listening_channels() AS c)"),
     (DEFINES, study.TOUCHY),
 )  # fmt: skip

@@ -4,8 +4,10 @@ It is asked of the few texts that have such flags. Those that are not read to th
 """
 
 import re
+from functools import lru_cache
 
 from ..wire import messages
+from ..wire.lexis import cut
 from ..wire.look import CUSTOM, LONGEST_SETTING, Look, look
 from . import statements as _statements
 
@@ -42,6 +44,12 @@ CONFIGURES = re.compile(
 COUNTS = re.compile(rb"\b(?:currval|lastval)\b", re.IGNORECASE)
 UNLISTENS = re.compile(rb"\bunlisten\s*\*", re.IGNORECASE)
 EXECUTES = re.compile(rb"\bexecute\b", re.IGNORECASE)
+# Names as they stand in code, without quotes.
+WORD = re.compile(rb"[\w$\x80-\xff]+")
+# Behind a backslash its first characters, so many at most, may spell another one.
+ESCAPED, ESCAPE = re.compile(rb"(?<=\\)[\w$\x80-\xff]+"), 9
+# As CUSTOM, or a word without a dot, so that this is not begun anew at each of its letters.
+DOTTED = re.compile(CUSTOM.pattern[:-1] + b"*")
 FORGETS = re.compile(rb"\bdiscard\s+all\b", re.IGNORECASE)
 # Of code only its words tell whether it does what lasts for ever.
 LASTS = re.compile(rb"\bload\b|\bset\s+seed\b|\bsetseed\b", re.IGNORECASE)
@@ -104,8 +112,23 @@ def executes(text: bytes) -> bool:
 
 
 def _mentions(text: bytes, functions: frozenset[bytes]) -> bool:
+    """Does a name of one of these stand in it, in whatever case?"""
+    if not functions:
+        return False
+    words, phrases = _split(functions)
     said = text.lower()
-    return any(name.lower() in said for name in functions)
+    if not words.isdisjoint(map(cut, WORD.findall(said))) or any(name in said for name in phrases):
+        return True
+    escaped = ESCAPED.findall(said)
+    return any(not words.isdisjoint([cut(word[size:]) for word in escaped]) for size in range(1, ESCAPE + 1))
+
+
+@lru_cache(64)
+def _split(functions: frozenset[bytes]) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """Names that are words, and those that stand in quotes, in lower case: only the second are searched one by one."""
+    names = frozenset([name.lower() for name in functions])
+    words = frozenset([name for name in names if WORD.fullmatch(name)])
+    return words, names - words
 
 
 def deallocated(said: Look) -> list[bytes]:
@@ -124,7 +147,8 @@ def purges(said: Look) -> bool:
 
 def names_anywhere(text: bytes) -> tuple[str, ...]:
     """What may be a name of a custom setting in a text of which nobody can tell what is a constant."""
-    found = {name.lower().decode("utf-8", "ignore") for name in CUSTOM.findall(text[:LONGEST_READ])}
+    names = [name for name in DOTTED.findall(text[:LONGEST_READ]) if b"." in name]
+    found = {name.lower().decode("utf-8", "ignore") for name in names}
     return tuple(sorted(found))
 
 

@@ -129,18 +129,23 @@ def purges(rest: bytes) -> bool:
     return _PURGE.match(rest) is not None
 
 
-def prepare_of(name: str, said: str) -> str | None:
-    """The PREPARE of `name` alone, from the text in which it came; None where that can't be told."""
+def prepares_in(said: str) -> dict[str, str | None]:
+    """The PREPAREs in a text, by the name that they prepare; None where there are several of that name.
+
+    A text with one statement is that of all names, "" for them.
+    """
     if not said.isascii():
-        return None
+        return {}
     statements = look(said.encode()).statements
     if len(statements) == 1:
-        return said
-    found = []
+        return {"": said}
+    found: dict[str, str | None] = {}
     for statement in statements:
-        if look(statement).prepares == (name.encode(),):
-            found.append(statement.decode())
-    return found[0] if len(found) == 1 else None
+        names = look(statement).prepares
+        if len(names) == 1:
+            name = names[0].decode()
+            found[name] = None if name in found else statement.decode()
+    return found
 
 
 # A text larger than this is not worth keeping for the next client's sake.
@@ -174,12 +179,14 @@ class Good:
 
 def replayable(prepared: dict[str, str]) -> dict[str, str] | None:
     """The texts by which SQL-level prepared statements can be made on another server, or None."""
+    came = set(prepared.values())
+    if len(prepared) > MANY_PREPARED or sum(map(len, came)) > LONG_PREPARED:
+        return None
+    found = {said: prepares_in(said) for said in came}
     texts = {}
     for name, said in prepared.items():
-        text = prepare_of(name, said)
+        text = found[said].get("") or found[said].get(name)
         if text is None:
             return None
         texts[name] = text
-    if len(texts) > MANY_PREPARED or sum(map(len, texts.values())) > LONG_PREPARED:
-        return None
-    return texts
+    return texts if sum(map(len, texts.values())) <= LONG_PREPARED else None

@@ -111,7 +111,7 @@ class _Reader:
 
     def read(self, tokens: list[Token]) -> None:
         """One statement."""
-        at = self._lead(tokens)
+        lead = at = self._lead(tokens)
         verb = self._word(tokens, at)
         at += 1
         if verb == "set":
@@ -143,7 +143,7 @@ class _Reader:
         if flags & ANYTHING == ANYTHING:
             self.exact = False
         if flags & (SETS | PREPARES):
-            self._everywhere(tokens, verb)
+            self._everywhere(tokens, lead)
         self._constants(self.text, tokens)
 
     def _lead(self, tokens: list[Token]) -> int:
@@ -279,14 +279,17 @@ class _Reader:
         else:
             self.exact = False
 
-    def _everywhere(self, tokens: list[Token], verb: str) -> None:
-        """What may stand anywhere in a statement."""
+    def _everywhere(self, tokens: list[Token], lead: int) -> None:
+        """What may stand anywhere in a statement, of which `lead` is the first word."""
+        local: set[int] | None = None
+        prepares = self._word(tokens, lead) == "prepare"
         for at, (kind, first, end) in enumerate(tokens):
             if kind not in 'w"U':
                 continue
             special = special_of(self.text, tokens[at])
             if special == CONFIG:
-                if phrases.locally(self.text, end, len(self.text)) < 0 and not (
+                local = self._local_calls(tokens) if local is None else local
+                if at + 1 not in local and not (
                     at + 3 < len(tokens)
                     and tokens[at + 1][0] == "("
                     and tokens[at + 2][0] in "'eu$"
@@ -297,10 +300,29 @@ class _Reader:
                 self.exact = False
             elif kind == "w" and lexis.spells(self.text, first, end, b"execute"):
                 self.exact = False
-                if (at == 0 or self._word(tokens, at - 1) == "as" or at == self._lead(tokens)) and verb != "prepare":
+                if not prepares and (at in (0, lead) or self._word(tokens, at - 1) == "as"):
                     self._add(self.executes, self._identifier(tokens, at + 1))
             elif sets_alone(self.text, tokens[at]):
                 self.exact = False
+
+    def _local_calls(self, tokens: list[Token]) -> set[int]:
+        """Which parentheses hold arguments of which the last is just the word `true` (see `phrases.locally`)."""
+        found = set()
+        # Of those that are open: which it is, is this argument `true` so far, is it empty so far?
+        opened = [(-1, False, False)]
+        for at, (kind, first, end) in enumerate(tokens):
+            which, alone, fresh = opened.pop()
+            if kind == "(":
+                opened += [(which, False, False), (at, False, False)]
+            elif kind == ")" and opened:
+                if alone:
+                    found.add(which)
+                opened.append((opened.pop()[0], False, False))
+            elif kind == ",":
+                opened.append((which, False, True))
+            else:
+                opened.append((which, fresh and lexis.spells(self.text, first, end, b"true"), False))
+        return found
 
     def _constants(self, text: bytes, tokens: list[Token]) -> None:
         """Note constants that may be names of settings, and the first arguments of set_config."""
@@ -323,7 +345,8 @@ class _Reader:
             inner = tokenize(code)
             reader = _Reader(code)
             for place, part in enumerate(inner):
-                if part[0] == "w" and special_of(code, part) == SET:
+                # Behind a dot it is a name, or else each of `set.set.set` would be read to the end.
+                if part[0] == "w" and special_of(code, part) == SET and (not place or inner[place - 1][0] != "."):
                     reader._set(inner, place + 1)
             reader._constants(code, inner)
             reader._code(code, inner, deepest - 1)

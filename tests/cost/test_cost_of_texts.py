@@ -1,0 +1,159 @@
+"""Reading the text of a query costs in proportion to its length, whatever it is made of."""
+
+import re
+from collections.abc import Callable
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from harness.steps import assert_linear, steps
+from parity.builds import SOURCE
+
+wire, session = SOURCE.wire, SOURCE.session
+HEEDED = session.question.HEEDED
+
+# Words that lead somewhere, and what stands between them.
+WORDS = rb"""
+execute |set |set.|explain |explain (|analyze |prepare |prepare a as |deallocate |reset |discard all|listen |unlisten *
+set_config(|set_config('a.b',|set_config('|true|,|(|)|;|.|'|''|"|a.b|aaaaaaaa|$$|$a$|$|--|/*|*/|/| |u&'|u&"|e'|\|uescape
+begin atomic |case |end |create function |create |do |do $$|alter role a set |drop database |create database a template
+local |session |to |as |=|%|pg_settings|update |set_limit(|loosen(|currval(
+"""
+WORDS = [b"\n", b"\r", b"||", b"\0", *re.split(rb"[|\n]", WORDS.strip())]
+TOUCHY = frozenset([b"loosen", b"a b"])
+
+
+def read(text: bytes) -> None:
+    """All that is asked of a text, of which nothing is remembered."""
+    wire.look._remembered.cache_clear()
+    flags = wire.sql.scan(text, 0, len(text), False, TOUCHY)
+    wire.sql.scan(text, 0, len(text), True, None)
+    said = wire.look._look(text)
+    reading = session.reading
+    reading.only_cleans(text, said)
+    reading.channels(said)
+    reading.unnamed(text, TOUCHY)
+    reading.counts(text, TOUCHY)
+    reading.deallocated(said)
+    reading.purges(said)
+    reading.names_anywhere(text)
+    assert flags >= 0
+
+
+def repeated(front: bytes, again: bytes, back: bytes = b"") -> Callable[[int], Callable[[], None]]:
+    """Reading of a text that repeats `again` so many times, and ends in as many times `back`."""
+
+    def of_size(size: int) -> Callable[[], None]:
+        text = front + again * size + back * size
+        return lambda: read(text)
+
+    return of_size
+
+
+@pytest.mark.parametrize(
+    ("front", "again", "back"),
+    [
+        (b"explain (", b"execute ", b""),
+        (b"explain (", b"execute a) execute b (", b""),
+        (b"select ", b"set_config(", b")"),
+        (b"select ", b"set_config('a.b', 'c', true),", b""),
+        (b"select ", b"set_limit(", b")"),
+        (b"select ", b"loosen(", b")"),
+        (b"do '", b"set.", b"'"),
+        (b"do $$", b"set a.b.", b"$$"),
+        (b"do $$", b"do ''", b"$$"),
+        (b"", b"deallocate a;", b""),
+        (b"", b"execute a;", b""),
+        (b"create function a() begin atomic ", b"case ", b"end "),
+        (b"create function a() begin atomic ", b"case --\n", b""),
+        (b"", b"begin /* ", b""),
+        (b"select ", b"'a'\n--\n", b""),
+        (b"select ", b"$a", b""),
+        (b"set ", b"a.", b""),
+        (b"create database ", b"template ", b""),
+    ],
+)
+def test_text_is_read_in_steps_that_grow_with_its_length(front: bytes, again: bytes, back: bytes) -> None:
+    """Each of these was, or might be, read anew at each of its words."""
+    assert_linear(repeated(front, again, back), 60)
+
+
+@pytest.mark.usefixtures("patience")
+def test_text_of_one_long_word_is_searched_for_names_once() -> None:
+    """Where no constant can be told from a name, each letter of this was the beginning of a search to its end."""
+    reading = session.reading
+    # Letter by letter each takes half a minute.
+    for letter in range(ord("a"), ord("z") + 1):
+        assert reading.names_anywhere(bytes([letter]) * reading.LONGEST_READ) == ()
+
+
+def test_names_of_settings_are_found_anywhere() -> None:
+    """Behind digits, too, which may be those of an escape."""
+    text = b"'a.b', \\012c.d.e " + b"a" * 1000 + b".c9, \xc3\xa9.f, .g.h x. y .z 1.2"
+    names = ("a.b", "c.d.e", "a" * 1000 + ".c9", "\u00e9.f", "g.h")
+    assert session.reading.names_anywhere(text) == tuple(sorted(names))
+
+
+def test_names_of_functions_are_found_by_word_however_many_there_are() -> None:
+    """A text is not searched once for each function that the database has."""
+    text = b"select 1, " * 20
+
+    def many(size: int) -> Callable[[], object]:
+        functions = frozenset([b"function_%d" % number for number in range(size)])
+        session.reading.counts(text, functions)  # what is kept of these is made
+        return lambda: session.reading.counts(text, functions)
+
+    assert steps(many(400)) == steps(many(100))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"select foo()", b"select FOO ( )", b'select "foo"()', b'select "Foo"()', b"do E'begin\\nfoo(); end'",
+        b"do E'begin\\012foo(); end'", b"do E'\\u000afoo()'", b"select a.foo()", b"do 'foo()'", b'select "my foo"()',
+    ],
+)  # fmt: skip
+def test_names_of_functions_are_found_wherever_they_stand(text: bytes) -> None:
+    """By their words, in code with escapes, or, where they are no words, anywhere."""
+    assert session.reading.counts(text, frozenset([b"Foo", b"my foo"]))
+    assert not session.reading.counts(re.sub(b"(?i)foo", b"fool", text), frozenset([b"Foo"]))
+
+
+def test_long_name_of_a_function_is_found_by_what_postgresql_reads_of_it() -> None:
+    """It is cut at 63 bytes."""
+    assert session.reading.counts(b"select " + b"f" * 80 + b"()", frozenset([b"f" * 63]))
+
+
+def test_statements_prepared_by_one_text_are_looked_for_in_it_once() -> None:
+    """PostgreSQL gives all of a query's text for each statement that it prepared."""
+
+    def of_size(size: int) -> Callable[[], object]:
+        said = ";".join([f"prepare s{number} as select {number}" for number in range(size)])
+        prepared = {f"s{number}": said for number in range(size)}
+        wire.look._remembered.cache_clear()
+        return lambda: session.statements.replayable(prepared)
+
+    assert_linear(of_size, 15)
+
+
+def test_statement_prepared_by_a_text_of_several_is_found_by_its_name() -> None:
+    """The last case of each: prepared twice, or not in the text, or in one that is not ASCII."""
+    replayable = session.statements.replayable
+    both = "prepare a as select 1; prepare b as select 2"
+    assert replayable({"a": both, "b": both}) == {"a": "prepare a as select 1", "b": "prepare b as select 2"}
+    assert replayable({"a": "prepare a as select 1"}) == {"a": "prepare a as select 1"}
+    assert replayable({"a": "deallocate a; prepare a as select 1; deallocate a; prepare a as select 2"}) is None
+    assert replayable({"c": both}) is None
+    assert replayable({"a": both + "; select 'é'"}) is None
+    assert replayable({"a": ""}) is None
+    assert replayable({f"s{n}": both for n in range(session.statements.MANY_PREPARED + 1)}) is None
+
+
+@given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=4), st.lists(st.sampled_from(WORDS), max_size=2))
+@settings(max_examples=200, deadline=None)
+def test_no_text_costs_more_for_each_byte_than_others(again: list[bytes], front: list[bytes]) -> None:
+    """What may be repeated is searched for texts that cost more the longer they are."""
+    of_size = repeated(b"".join(front), b"".join(again))
+    # Most cost between 30 and 150 steps a byte: each letter is looked at in several ways.
+    assert_linear(of_size, 60, most=400 * len(b"".join(again)))
