@@ -216,12 +216,16 @@ def default_config(
     users: Mapping[str, Settings] | None = None,
     **settings: Any,
 ) -> str:
-    """The configuration of most tests: databases app and other on a server of 127.0.0.1, and what is given on top."""
+    """The configuration of most tests: databases app and other on a server of 127.0.0.1, and what is given on top.
+
+    Users for whom no password is given exist and have none, as `trust` needs it; an auth_file says by itself who exists.
+    """
+    exists = {} if "auth_file" in settings else {"password": ""}
     place = {"host": "127.0.0.1", "port": server_port}
     return config_text(
         {**DEFAULTS, "listen_port": port, **settings},
         {name: {**place, **pairs} for name, pairs in (databases or {"app": {}, "other": {}}).items()},
-        {**{name: {} for name in USERS}, **(users or {})},
+        {name: {**exists, **pairs} for name, pairs in ({key: {} for key in USERS} | dict(users or {})).items()},
     )
 
 

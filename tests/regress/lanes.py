@@ -44,6 +44,7 @@ host = "127.0.0.1"
 port = {server_port}
 
 [users.{user}]
+password = ""
 """
 
 # What pg_regress sets for the database, and for psql; from src/test/regress/pg_regress.c.

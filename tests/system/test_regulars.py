@@ -333,8 +333,9 @@ def test_a_limit_holds_for_those_that_begin_like_one_who_came_before_it(pooler: 
 
 def test_a_user_who_was_removed_is_not_let_in_by_who_came_before(pooler: MakePooler) -> None:
     pool = pooler(users={"app": {}}, workers=1, default_pool_size=1)
-    head, tail = pool.path.read_text().split('[users."app"]')
-    changed_meanwhile(pool, head + tail)
+    text = pool.path.read_text()
+    assert '[users."app"]\npassword = ""\n' in text
+    changed_meanwhile(pool, text.replace('[users."app"]\npassword = ""\n', ""))
     for _ in range(3):
         with pytest.raises(ServerError, match="authentication failed"):
             pool.wire(DateStyle="German")

@@ -78,7 +78,6 @@ def who(loaded: Loaded, name: str) -> Iterator[Login]:
         yield Login(pool.auth_user, secrets.parse(loaded.users.get(pool.auth_user)))
         return
     known = [Login(user, secrets.parse(stored)) for user, stored in loaded.users.items()]
-    known += [Login(user, secrets.Unset()) for user in config.users if user not in loaded.users]
     known.sort(key=lambda each: not isinstance(each.credentials, secrets.Plain))
     yield from known[:TRIED]
 

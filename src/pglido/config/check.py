@@ -174,11 +174,19 @@ def _databases(config: Config, draft: Draft) -> None:
 def _auth(config: Config, draft: Draft) -> None:
     settings = config.settings
     look_up = settings.auth_user or any(database.auth_user for database in config.databases.values())
-    if settings.auth_type is not AuthType.TRUST and not (settings.auth_file or config.secrets() or look_up):
+    secrets = any(config.secrets().values())
+    if settings.auth_type is not AuthType.TRUST and not (settings.auth_file or secrets or look_up):
         text = f"auth_type is {settings.auth_type}, but nobody has a secret:"
         text += " there is no auth_file, no password in [users] and no auth_user"
         _doubt(draft, "pglido", "", "auth_type", text)
-    _look_up(draft, config, "pglido", "", settings.auth_query, settings.auth_dbname)
+    # A global query that every database replaces is never asked.
+    asked = [
+        database.auth_query is None
+        for database in config.databases.values()
+        if (settings.auth_user if database.auth_user is None else database.auth_user)
+    ]
+    query = settings.auth_query if any(asked) or not config.databases else None
+    _look_up(draft, config, "pglido", "", query, settings.auth_dbname)
     for name, database in config.databases.items():
         _look_up(draft, config, "databases", name, database.auth_query, database.auth_dbname)
 
@@ -187,7 +195,7 @@ def _look_up(
     draft: Draft, config: Config, scope: Scope, entry: str, query: str | None, database: str | None
 ) -> None:
     if query is not None and "$1" not in query:
-        _blame(draft, scope, entry, "auth_query", "found no $1", "a query that takes the user's name as $1")
+        _doubt(draft, scope, entry, "auth_query", "found no $1, which stands for the user's name")
     if database in ADMIN_DATABASES:
         _blame(draft, scope, entry, "auth_dbname", f'"{database}" is the admin console', "a real database")
     elif database and config.database(database) is None:

@@ -151,6 +151,8 @@ def _meaning(field: Field) -> str:
 
 def shown(field: Field, value: Any) -> str:
     """A default as one would write it."""
+    if value is None:
+        return "not set"
     if value in ("", ()):
         return "empty"
     match field.kind:

@@ -137,13 +137,15 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     """One `[users.NAME]`: the secret, and what differs for this user."""
 
     password: Annotated[
-        str,
+        str | None,
         Row(
-            "The secret: plain, `md5...` or `SCRAM-SHA-256$...`. It goes before the one in `auth_file`.",
+            "The secret: plain, `md5...` or `SCRAM-SHA-256$...`. It goes before the one in `auth_file`. Empty: a"
+            " user who exists and has none, as `trust` needs it. Not set: the section has options only, and says"
+            " nothing about whether there is such a user.",
             secret=True,
             own=True,
         ),
-    ] = ""
+    ] = None
     pool_mode: Annotated[PoolMode | None, Override()] = None
     pool_size: Annotated[int | None, Override("default_pool_size")] = None
     min_pool_size: Annotated[int | None, Override()] = None
@@ -334,8 +336,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def secrets(self) -> dict[str, str]:
-        """The stored secrets of `[users]`, by name; they go before those of `auth_file`."""
-        return {name: user.password for name, user in self.users.items() if user.password}
+        """The stored secrets of `[users]`, by name, "" for none; they go before those of `auth_file`.
+
+        A section without `password` has options only: it makes nobody known.
+        """
+        return {name: user.password for name, user in self.users.items() if user.password is not None}
 
     def _hosts(self, database: Database) -> tuple[Host, ...]:
         names = database.host or (self.settings.unix_socket_dir,)

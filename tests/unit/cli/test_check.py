@@ -28,7 +28,7 @@ def check(file: Path, text: str, *options: str) -> Result:
 TRUST = "[pglido]\nauth_type = 'trust'\n"
 
 
-def connect(file: Path, database: str, more: str = "[users.app]\n") -> Result:
+def connect(file: Path, database: str, more: str = "[users.app]\npassword = ''\n") -> Result:
     return check(file, f"{TRUST}[databases.app]\n{database}\n{more}", "--connect")
 
 

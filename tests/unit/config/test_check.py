@@ -36,7 +36,7 @@ TRUST = '[pglido]\nauth_type = "trust"\n'
         ("logfile = '/nowhere/x.log'", "3: logfile: there is no directory /nowhere"),
         ("user = 'nobody-here'", '3: user: the system has no user "nobody-here"'),
         ("unix_socket_group = 'nobody-here'", '3: unix_socket_group: the system has no group "nobody-here"'),
-        ("auth_query = 'SELECT 1'", "3: auth_query: found no $1, expected a query that takes"),
+        ("auth_query = 'SELECT 1'", "3: auth_query: found no $1, which stands for the user's name"),
         ("auth_dbname = 'pglido'", '3: auth_dbname: "pglido" is the admin console'),
         ("auth_dbname = 'elsewhere'", '3: auth_dbname: there is no database "elsewhere"'),
         ("[databases.d]\nhost='a,b'\nport=[1,2,3]", "5: databases.d.port: found 3 ports for 2 hosts"),
@@ -65,6 +65,29 @@ def test_passwords_are_demanded_but_nobody_has_one() -> None:
     assert "auth_type: auth_type is scram-sha-256, but nobody has a secret" in error
     assert toml_errors("[users.u]\npassword = 'x'\n") == []
     assert toml_errors("[databases.d]\nauth_user = 'x'\n") == []
+
+
+def test_a_query_that_no_database_asks_may_be_any() -> None:
+    own = "auth_query = 'SELECT $1, 1'\n"
+    both = f"[databases.a]\n{own}[databases.b]\n{own}"
+    head = "auth_query = 'SELECT 1, 2'\nauth_user = 'x'\n"
+    assert toml_errors(TRUST + head + both) == []
+    assert toml_errors(TRUST + head + both + "[databases.c]\nauth_user = ''\n") == []
+    (error,) = toml_errors(TRUST + head + both + "[databases.c]\n")
+    assert error.startswith("3: auth_query: found no $1")
+
+
+def test_a_query_without_the_name_is_only_a_warning_in_a_pgbouncer_ini() -> None:
+    config = ini("[pgbouncer]\nauth_type=trust\nauth_user=x\nauth_query=SELECT 1, 2\n[databases]\na = host=h\n")
+    (warning,) = config.warnings
+    assert "auth_query: found no $1" in warning
+
+
+def test_options_of_a_user_are_no_secret() -> None:
+    (error,) = toml_errors("[databases.d]\nhost = 'h'\n[users.u]\npool_mode = 'session'\n")
+    assert "nobody has a secret" in error
+    config = toml("[pglido]\nauth_type = 'trust'\n[users.u]\npool_size = 1\n[users.v]\npassword = ''\n")
+    assert config.secrets() == {"v": ""}
 
 
 def test_an_inherited_mistake_is_told_once() -> None:
