@@ -45,6 +45,23 @@ def test_cancel_by_any_worker(pooler: MakePooler, cluster: Cluster, mode: str, v
         assert wire.one("SELECT 1") == "1"
 
 
+def test_cancel_key_is_matched_at_its_full_length(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(workers=1)
+    short, long = pool.wire(), pool.wire(version=m.PROTOCOL_3_2)
+    serial = (long.pid & ((1 << 23) - 1)).to_bytes(8, "big")
+    for wire in (short, long):
+        wire.send(m.query("SELECT pg_sleep(60)"))
+    running(cluster, 2)
+    for key in (long.key[:4], long.key[:31], long.key + b"x", long.key + bytes(224), serial[-4:], b"", bytes(300)):
+        cancel(pool, long.pid, key)
+    for key in (short.key[:3], short.key + b"x", short.key * 8, short.key + bytes(28)):
+        cancel(pool, short.pid, key)
+    running(cluster, 2)
+    for wire in (short, long):
+        cancel(pool, wire.pid, wire.key)
+        assert error_in(wire.until())["C"] == "57014"
+
+
 def test_cancel_inside_a_transaction(pooler: MakePooler, cluster: Cluster) -> None:
     pool = pooler()
     wire = pool.wire()

@@ -14,7 +14,7 @@ from itertools import count
 from ..ipc import messages as ipc
 from ..ipc.channel import Channel
 from .host import Host
-from .links import SERIAL_BITS, SERIAL_MASK, Backend, Guest, cancel_key
+from .links import SERIAL_BITS, SERIAL_MASK, Backend, Guest, cancel_key, key_size
 from .opening import send_cancel
 
 # Seconds before a cancel that came too early is tried again.
@@ -84,11 +84,10 @@ class Cancels:
             under_way.add_done_callback(lambda _: over())
 
     def _guest_of(self, pid: int, key: bytes) -> Guest | None:
-        if not 4 <= len(key) <= 64:
-            return None
         for serial in range(pid & SERIAL_MASK, self.host.serial + 1, SERIAL_MASK + 1):
-            if serial in self.host.guests and compare_digest(cancel_key(serial, len(key)), key):
-                return self.host.guests[serial]
+            guest = self.host.guests.get(serial)
+            if guest is not None and compare_digest(cancel_key(serial, key_size(guest.minor)), key):
+                return guest
         return None
 
     def guest(self, guest: Guest) -> "asyncio.Task[None] | None":

@@ -24,6 +24,8 @@ cpdef str uuid_of(long long serial)
 @cython.locals(count=int, block="long long", key=bytes)
 cpdef bytes cancel_key(long long serial, int size)
 
+cpdef int key_size(int minor) except -1
+
 cpdef long long cancel_pid(int worker, long long serial) except -1
 
 cdef int SHORT_KEY, LONG_KEY, HEAD_SIZE, READY_SIZE

@@ -93,6 +93,11 @@ def cancel_key(serial: int, size: int) -> bytes:
     return key
 
 
+def key_size(minor: int) -> int:
+    """The bytes of the cancel key that a client of this minor version of the protocol gets."""
+    return LONG_KEY if minor >= 2 else SHORT_KEY
+
+
 def cancel_pid(worker: int, serial: int) -> int:
     """The process id in a client's BackendKeyData."""
     return ((worker + 1) << _BITS) | (serial & _MASK)
@@ -147,7 +152,7 @@ class Guest(ClientLink):
 
     def key_and_ready(self, worker: int) -> bytes:
         """The end of a welcome: BackendKeyData, by which this client can have its queries cancelled, ReadyForQuery."""
-        size = LONG_KEY if self.minor >= 2 else SHORT_KEY
+        size = key_size(self.minor)
         head = LONG_HEAD if self.minor >= 2 else SHORT_HEAD
         key = cancel_key(self.serial, size)
         made: bytes = PyBytes_FromStringAndSize(cython.NULL, HEAD_SIZE + 4 + size + READY_SIZE)
