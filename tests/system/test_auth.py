@@ -1,9 +1,11 @@
 """Who may in from the client's side: each method, each kind of stored secret, and nothing to learn from a refusal."""
 
+import getpass
 import hashlib
 import statistics
 import struct
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -12,7 +14,7 @@ import pytest
 import harness.messages as m
 from conftest import MakePooler
 from harness.cluster import PASSWORD_ROLES, Cluster
-from harness.pooler import Pooler
+from harness.pooler import Pooler, new_port
 from harness.tls import Certificates
 from harness.wire import ServerError, Wire, kinds
 
@@ -130,6 +132,76 @@ def test_unknown_user_takes_as_long_as_a_wrong_password(pooler: MakePooler, veri
 def test_trust_refuses_users_it_does_not_know(pooler: MakePooler) -> None:
     with pytest.raises(ServerError, match='"trust" authentication failed'):
         pooler().wire("nobody_at_all")
+
+
+@pytest.fixture
+def ini(tmp_path: Path, cluster: Cluster) -> Iterator[Callable[[str, str], Pooler]]:
+    """A pooler with a pgbouncer.ini: what stands in [pgbouncer] besides its port, and in [users]."""
+    made: list[Pooler] = []
+
+    def make(settings: str, users: str) -> Pooler:
+        port = new_port()
+        text = (
+            f"[databases]\n* = host=127.0.0.1 port={cluster.port}\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\npool_mode = transaction\n"
+            f"user = {getpass.getuser()}\n{settings}\n[users]\n{users}\n"
+        )
+        made.append(Pooler(tmp_path, text, port, "ini"))
+        return made[0].start()
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+def test_options_of_a_user_open_no_door(ini: Callable[[str, str], Pooler], tmp_path: Path) -> None:
+    users = tmp_path / "userlist.txt"
+    users.write_text('"app2" ""\n')
+    pool = ini(f"auth_type = trust\nauth_file = {users}", "app = pool_mode=session\napp2 = pool_mode=session")
+    with pytest.raises(ServerError, match='"trust" authentication failed'):
+        pool.wire("app")
+    assert pool.wire("app2").one("SELECT current_user") == "app2"
+
+
+def test_options_of_a_user_shut_no_door(ini: Callable[[str, str], Pooler], tmp_path: Path) -> None:
+    users = tmp_path / "userlist.txt"
+    users.write_text(f'"auth_reader" "{PASSWORD_ROLES["auth_reader"][0]}"\n')
+    asks = f"auth_user = auth_reader\nauth_file = {users}"
+    pool = ini(f"auth_type = scram-sha-256\n{asks}", "u_shared = pool_mode=session")
+    secret = PASSWORD_ROLES["u_shared"][0]
+    assert pool.wire("u_shared", password=secret).one("SELECT current_user") == "u_shared"
+    with pytest.raises(ServerError, match="password authentication failed"):
+        pool.wire("u_shared", password="wrong")
+
+
+def test_a_section_of_options_is_no_user_in_toml_either(pooler: MakePooler) -> None:
+    pool = pooler()
+    known = '[users."app"]\npassword = ""\n'
+    assert known in pool.path.read_text()
+    pool.reload(pool.path.read_text().replace(known, '[users."app"]\npool_mode = "session"\n'))
+    with pytest.raises(ServerError, match='"trust" authentication failed'):
+        pool.wire("app")
+    assert pool.wire("app2").one("SELECT 1") == "1"
+
+
+def test_userlist_in_latin_1(ini: Callable[[str, str], Pooler], tmp_path: Path) -> None:
+    users = tmp_path / "userlist.txt"
+    users.write_bytes('; J\xf6rg\n"app" "gr\xfcn"\n"j\xf6rg" "x"\n'.encode("latin-1"))
+    pool = ini(f"auth_type = password\nauth_file = {users}", "")
+    wire = pool.dial()
+    wire.hello("app", "app")
+    wire.until("R")
+    wire.send(m.message("p", b"gr\xfcn\0"))
+    assert kinds(wire.until("Z"))[-1] == "Z"
+    with pytest.raises(ServerError, match="password authentication failed"):
+        pool.wire("app", password="grün")
+
+
+def test_userlist_with_a_byte_order_mark(ini: Callable[[str, str], Pooler], tmp_path: Path) -> None:
+    users = tmp_path / "userlist.txt"
+    users.write_text('\ufeff"app" "secret"\n')
+    pool = ini(f"auth_type = scram-sha-256\nauth_file = {users}", "")
+    assert pool.wire("app", password="secret").one("SELECT current_user") == "app"
 
 
 @pytest.mark.parametrize("method", ["password", "md5", "scram-sha-256"])

@@ -3,6 +3,7 @@
 import re
 
 from ..config.errors import ConfigError, Place, Problem
+from ..wire.startup import decode_name
 from .secrets import raw
 
 # PgBouncer's MAX_USERNAME less its terminating zero, and the longest secret it takes.
@@ -15,8 +16,11 @@ _ENTRY = re.compile(rf"\s*{_QUOTED}\s*{_QUOTED}")
 _EXPECTED = '"name" "secret", both in double quotes'
 
 
-def parse(text: str, path: str) -> dict[str, str]:
+def parse(data: bytes, path: str) -> dict[str, str]:
     """Secrets, as they are stored, by user name; the last of several entries for a name counts.
+
+    Bytes are taken as they are, as in PgBouncer, with or without a byte order mark: what is not UTF-8 in a secret
+    becomes lone surrogates (`surrogateescape`); names are read as those of clients are (`decode_name`).
 
     `;` at the start of a line makes it a comment, a quote inside a field is doubled, and what follows the
     second field is ignored, all as in PgBouncer. Where PgBouncer would stop at a broken line and keep what it
@@ -24,6 +28,7 @@ def parse(text: str, path: str) -> dict[str, str]:
     """
     users: dict[str, str] = {}
     problems: list[Problem] = []
+    text = data.decode("utf-8-sig", "surrogateescape")
     for number, line in enumerate(text.split("\n"), 1):
         stripped = line.strip()
         if not stripped or stripped.startswith(";"):
@@ -33,7 +38,7 @@ def parse(text: str, path: str) -> dict[str, str]:
         found, expected = _limit(name, secret) if entry else (_flaw(stripped), _EXPECTED)
         if found:
             problems.append(Problem(Place(path, number), "", found, expected))
-        users[name] = secret
+        users[decode_name(raw(name))] = secret
     if problems:
         raise ConfigError(problems)
     return users

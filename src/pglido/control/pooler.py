@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, ClassVar
 
 from .. import log as logs
+from ..auth.secrets import raw
 from ..config.errors import ConfigError
 from ..config.model import Config, Settings
 from ..ipc.board import Board, pins_of
@@ -218,7 +219,8 @@ class Pooler:
 
     def configuration(self) -> Configure:
         """See Events."""
-        return Configure(self.config, self.loaded.users, len(self.supervisor.workers), self._mock_seed)
+        users = {name: raw(secret) for name, secret in self.loaded.users.items()}
+        return Configure(self.config, users, len(self.supervisor.workers), self._mock_seed)
 
     def received(self, worker: int, message: ToControl, fds: tuple[int, ...]) -> None:
         """See Events."""

@@ -51,12 +51,10 @@ def _users(path: str) -> dict[str, str]:
     if not path:
         return {}
     try:
-        text = Path(path).read_text("utf-8")
-    except UnicodeDecodeError:
-        raise ConfigError([Problem(Place(path), "auth_file", "is not in UTF-8")]) from None
+        data = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError([Problem(Place(path), "auth_file", f"cannot be read: {error.strerror}")]) from None
-    return userlist.parse(text, path)
+    return userlist.parse(data, path)
 
 
 def _users_changed(old: dict[str, str], new: dict[str, str]) -> str:

@@ -168,11 +168,12 @@ class Configure(Message, frozen=True):
 
     On a reload the worker takes what may change at run time, re-reads the TLS files, reopens its log file,
     and replaces servers whose settings changed. `workers` is the number of workers that share the pools;
-    `mock_seed` makes the SCRAM exchange with unknown users the same in all workers.
+    `mock_seed` makes the SCRAM exchange with unknown users the same in all workers. Secrets are bytes, for they
+    need not be in UTF-8.
     """
 
     config: Config
-    users: dict[str, str]
+    users: dict[str, bytes]
     workers: int
     mock_seed: bytes
 

@@ -7,6 +7,13 @@ from .messages import cstrings
 
 RESERVED = frozenset({"user", "database", "replication", "options"})
 
+# PostgreSQL's NAMEDATALEN less its terminating zero: names of users and databases are cut after so many bytes.
+NAME_SIZE = 63
+# PostgreSQL's MAX_CANCEL_KEY_LENGTH.
+MAX_CANCEL_KEY = 256
+# A CancelRequest has its length, a code and a process id in front of the key.
+CANCEL_HEAD = 12
+
 
 class StartupError(Exception):
     """A first packet that can't be served; `sqlstate` and the text are PostgreSQL's."""
@@ -48,8 +55,10 @@ def parse_startup(code: int, body: bytes, ignored: frozenset[str] = frozenset())
         raise StartupError("0A000", f"unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.2")
     if not body.endswith(b"\0"):
         raise StartupError("08P01", "invalid startup packet layout: expected terminator as last byte")
-    pairs = _pairs(body)
+    written = _pairs(body)
+    pairs = _decoded(written)
     named = dict(pairs)
+    named |= {name.decode(): decode_name(value) for name, value in written if name in (b"user", b"database")}
     user = named.get("user", "")
     if not user:
         raise StartupError("28000", "no PostgreSQL user name specified in startup packet")
@@ -72,21 +81,36 @@ def parse_startup(code: int, body: bytes, ignored: frozenset[str] = frozenset())
     )
 
 
-def _pairs(body: bytes) -> list[tuple[str, str]]:
+def decode_name(name: bytes) -> str:
+    """The name of a user or database, cut as PostgreSQL cuts it; in UTF-8, or else taken as Latin-1.
+
+    The cut may leave a part of a character, which is replaced: such a name belongs to nobody, as in PostgreSQL.
+    """
     try:
-        words = [word.decode() for word in cstrings(body)]
+        name.decode()
     except UnicodeDecodeError:
-        words = [word.decode("latin-1") for word in cstrings(body)]
+        return name[:NAME_SIZE].decode("latin-1")
+    return name[:NAME_SIZE].decode(errors="replace")
+
+
+def _pairs(body: bytes) -> list[tuple[bytes, bytes]]:
+    words = list(cstrings(body))
     pairs = []
     for name, value in zip(words[::2], words[1::2], strict=False):
         if not name:
             break
         pairs.append((name, value))
     # The list ends with an empty name, and nothing may follow it.
-    used = sum(len(name.encode()) + len(value.encode()) + 2 for name, value in pairs)
-    if used != len(body) - 1 and all(ord(c) < 128 for word in words for c in word):
+    if sum(len(name) + len(value) + 2 for name, value in pairs) != len(body) - 1:
         raise StartupError("08P01", "invalid startup packet layout: expected terminator as last byte")
     return pairs
+
+
+def _decoded(pairs: list[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
+    try:
+        return [(name.decode(), value.decode()) for name, value in pairs]
+    except UnicodeDecodeError:
+        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs]
 
 
 def split_options(options: str) -> list[tuple[str, str]]:
@@ -138,10 +162,13 @@ def _words(text: str) -> list[str]:
     return words
 
 
-def packet_problem(size: int, code: int | None = None) -> str:
-    """Why a first packet of `size` bytes (its own length field) can't be read, or "" if it can."""
-    if size < 8 or size > codes.MAX_STARTUP_PACKET:
+def packet_problem(size: int, code: int = 0) -> str:
+    """Why a first packet can't be read, or "" if it can; `size` is its length field, which counts itself.
+
+    PostgreSQL judges the length before it reads on, and closes the connection without a word.
+    """
+    if not 8 <= size <= codes.MAX_STARTUP_PACKET + 4:
         return "invalid length of startup packet"
-    if code == codes.CANCEL_REQUEST and size < 13:
-        return "invalid length of cancel request packet"
+    if code == codes.CANCEL_REQUEST and not CANCEL_HEAD < size <= CANCEL_HEAD + MAX_CANCEL_KEY:
+        return "invalid length of cancel key"
     return ""

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import ssl
-import struct
 from collections.abc import Coroutine
 from dataclasses import dataclass
 
@@ -26,8 +25,6 @@ from .profiles import profile_of
 
 log = logging.getLogger("pglido.worker")
 
-ASKED_TWICE = "encryption was asked for twice"
-
 # The longest message with a password, as its length says.
 PASSWORD_LIMIT = auth.MAX_PASSWORD + 4
 
@@ -42,7 +39,10 @@ class Refused(Exception):
 
 
 class Leave(Exception):
-    """The connection has done what it came for (a cancel request), or ended without a word."""
+    """The connection is closed without a word: it has done what it came for (a cancel request), or speaks no protocol.
+
+    The text says what is wrong, for the log; empty where nothing is.
+    """
 
 
 @dataclass(slots=True)
@@ -67,8 +67,10 @@ async def go_on(host: Host, guest: Guest, packet: bytes, start: Startup, proof: 
 async def _guarded(host: Host, guest: Guest, visit: Coroutine[None, None, None]) -> None:
     try:
         await visit
-    except Leave:
-        host.end(guest, "")
+    except Leave as leave:
+        if str(leave):
+            _log_refusal(host, guest, str(leave))
+        host.end(guest, str(leave))
     except asyncio.CancelledError:
         host.end(guest, "shut down")
         raise
@@ -184,12 +186,11 @@ async def _tls_began(guest: Guest, stream: Stream, door: Door) -> bool:
         return True
     asked = {guest.declined}
     while True:
-        size, code = struct.unpack("!II", await stream.look(8))
-        if code not in (codes.SSL_REQUEST, codes.GSSENC_REQUEST):
+        size, code = await _head(stream)
+        # What is asked for twice is no version of the protocol: PostgreSQL's words are those of a StartupMessage.
+        if code not in (codes.SSL_REQUEST, codes.GSSENC_REQUEST) or code in asked:
             return False
-        if size != 8 or code in asked:
-            raise Refused("08P01", packet_problem(size) or ASKED_TWICE)
-        await stream.exactly(8)
+        await stream.exactly(size)
         asked.add(code)
         if code == codes.GSSENC_REQUEST or door.context is None:
             stream.send(b"N")
@@ -200,14 +201,24 @@ async def _tls_began(guest: Guest, stream: Stream, door: Door) -> bool:
         return True
 
 
+async def _head(stream: Stream) -> tuple[int, int]:
+    """The length and the code of a first packet, left to be read again.
+
+    Raises Leave as soon as the length is there, and is one that no packet has.
+    """
+    size = int.from_bytes(await stream.look(4), "big")
+    problem = packet_problem(size)
+    if problem:
+        raise Leave(problem)
+    return size, int.from_bytes((await stream.look(8))[4:], "big")
+
+
 async def _packet(stream: Stream) -> tuple[int, bytes]:
     """The code and all of a StartupMessage or CancelRequest."""
-    size, code = struct.unpack("!II", await stream.look(8))
+    size, code = await _head(stream)
     problem = packet_problem(size, code)
     if problem:
-        raise Refused("08P01", problem)
-    if code in (codes.SSL_REQUEST, codes.GSSENC_REQUEST):
-        raise Refused("08P01", ASKED_TWICE)
+        raise Leave(problem)
     return code, await stream.exactly(size)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ..auth.challenge import Terms
 from ..auth.crowd import Crowd
 from ..auth.query import Answers, QueryError, secret_of
-from ..auth.secrets import Secret, Unset, parse
+from ..auth.secrets import Secret, parse
 from ..config.model import Config, PoolSettings
 from ..io.stream import Stream
 from ..session import settings as _settings
@@ -37,11 +37,10 @@ class People:
         self._answers = Answers(0, 0)
         self._asking: dict[Key, asyncio.Task[Secret | None]] = {}
 
-    def adopt(self, config: Config, stored: dict[str, str], mock_seed: bytes) -> None:
-        """Take a configuration and the secrets of auth_file; those of `[users]` go before them."""
-        self.texts = {**stored, **config.secrets()}
-        named: dict[str, Secret] = dict.fromkeys(config.users, Unset())
-        self.secrets = named | {name: parse(text) for name, text in self.texts.items()}
+    def adopt(self, config: Config, stored: dict[str, bytes], mock_seed: bytes) -> None:
+        """Take a configuration and the secrets of all users that are known without a question."""
+        self.texts = {name: secret.decode("utf-8", "surrogateescape") for name, secret in stored.items()}
+        self.secrets = {name: parse(text) for name, text in self.texts.items()}
         databases = config.databases.values()
         self.asks = bool(config.settings.auth_user) or any(database.auth_user for database in databases)
         crowd = Crowd.of(self.secrets.values())

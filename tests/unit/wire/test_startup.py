@@ -143,16 +143,42 @@ def test_any_value_can_be_escaped(pairs: list[tuple[str, str]]) -> None:
 # The length of a first packet
 
 
-@pytest.mark.parametrize("size", [0, 3, 4, 7, 10001, 0x80000000, 0xFFFFFFFF, -1])
+@pytest.mark.parametrize("size", [0, 3, 4, 7, 10005, 0x80000000, 0xFFFFFFFF, -1])
 def test_an_impossible_first_packet(size: int) -> None:
     assert packet_problem(size) == "invalid length of startup packet"
 
 
-@pytest.mark.parametrize("size", [8, 9, 10000])
+@pytest.mark.parametrize("size", [8, 9, 10004])
 def test_a_possible_first_packet(size: int) -> None:
     assert packet_problem(size, V3) == ""
 
 
-@pytest.mark.parametrize(("size", "problem"), [(12, True), (16, False), (13, False), (268, False)])
-def test_a_cancel_request_without_key(size: int, problem: bool) -> None:
+@pytest.mark.parametrize(("size", "problem"), [(12, True), (16, False), (13, False), (268, False), (269, True)])
+def test_a_cancel_request_without_key_or_with_too_long_a_one(size: int, problem: bool) -> None:
     assert bool(packet_problem(size, codes.CANCEL_REQUEST)) is problem
+
+
+# Names
+
+
+def test_names_are_cut_after_63_bytes() -> None:
+    start = parse_startup(V3, body(("user", "u" * 64), ("database", "ä" * 31 + "bc")))
+    assert start.user == "u" * 63
+    assert start.database == "ä" * 31 + "b"
+    assert parse_startup(V3, body(("user", "u" * 64))).database == "u" * 63
+
+
+def test_a_name_cut_within_a_character_is_nobody_s() -> None:
+    assert parse_startup(V3, body(("user", "ä" * 32))).user == "ä" * 31 + "\ufffd"
+
+
+def test_names_that_are_not_in_utf_8_are_taken_as_latin_1() -> None:
+    start = parse_startup(V3, b"user\0j\xf6rg\0database\0db\xc3\xa4\0application_name\0gr\xfcn\0\0")
+    assert (start.user, start.database) == ("jörg", "dbä")
+    assert start.settings == (("application_name", "grün"),)
+
+
+def test_nothing_may_follow_the_end_of_the_list() -> None:
+    for user in (b"me", b"j\xf6rg"):
+        with pytest.raises(StartupError, match="expected terminator as last byte"):
+            parse_startup(V3, b"user\0" + user + b"\0\0xx\0")
