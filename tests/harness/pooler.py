@@ -218,7 +218,7 @@ def default_config(
 ) -> str:
     """The configuration of most tests: databases app and other on a server of 127.0.0.1, and what is given on top.
 
-    Users for whom no password is given exist and have none, as `trust` needs it; an auth_file says by itself who exists.
+    Users for whom no password is given exist and have none, as `trust` needs it; an auth_file says itself who exists.
     """
     exists = {} if "auth_file" in settings else {"password": ""}
     place = {"host": "127.0.0.1", "port": server_port}
