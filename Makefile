@@ -1,23 +1,28 @@
 # make demo    see pglido at work          make test   run all tests
 # make check   lint, types, layers, build  make docs   write docs/settings.md anew
 # make bench   measure it against peers    make regress  replay PostgreSQL's own tests
+# make pythons test a part on every other supported Python of this machine
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo bench test regress check build docs clean
+.PHONY: help venv demo bench test part pythons regress check build docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ON_EPOLL := $(patsubst %,tests/system/test_%.py,client_gone dialogues hostile modes prepared)
-CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11
+# What asks something of the interpreter and of asyncio: the loop, subprocesses, descriptors, TLS, signals.
+PART := $(patsubst %,tests/system/test_%.py,console limits listen processes tls)
+PYTHON :=
+CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 
 help:
 	@echo 'make demo    pglido in front of an embedded PostgreSQL, under load; STAY=1 keeps it up'
 	@echo 'make bench   pglido side by side with other poolers, half an hour; ARGS="--quick" is shorter'
 	@echo 'make test    all tests; they bring their own PostgreSQL. ARGS="-k name" runs some'
+	@echo 'make pythons a part of the tests, and the demo, on each other supported Python that this machine has'
 	@echo "make regress PostgreSQL's own SQL tests, directly and through pglido, compared; ARGS=--help lists options"
 	@echo 'make check   ruff, mypy, import-linter, the build with warnings as errors'
 	@echo 'make build   compile the core in place'
@@ -68,6 +73,15 @@ bench: venv build
 test: venv build
 	@$(BIN)/python -m pytest $(ARGS)
 	@$(if $(ARGS),,PGLIDO_TEST_EVENT_BACKEND=epoll $(BIN)/python -m pytest $(ON_EPOLL))
+
+part: venv build
+	@$(BIN)/pglido --version
+	@$(BIN)/pglido demo --seconds 2 --clients 20 --pool 4
+	@$(BIN)/python -m pytest -q tests/unit/io tests/unit/ipc
+	@$(BIN)/python -m pytest -q $(PART)
+
+pythons: venv
+	@tests/pythons.sh "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
 regress: venv build
 	@$(BIN)/python -m tests.regress $(ARGS)

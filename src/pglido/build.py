@@ -21,6 +21,7 @@ COMPILED = (
     "io.epoll",
     "io.keeper",
     "io.links",
+    "io.orphan",
     "io.poller",
     "io.pump",
     "io.round",

@@ -1,5 +1,6 @@
 """Control process and workers: signals, shutdown, reload, workers that die, configurations that can't work."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -19,6 +20,8 @@ from harness.crowd import Meanwhile
 from harness.pooler import Pooler, default_config, new_port
 from harness.waiting import eventually
 from harness.wire import Closed, ServerError, Wire, error_in, kinds
+
+PIDFD_GETFD = 438  # the system call's number, on every architecture
 
 
 def spread(pool: Pooler, count: int = 40) -> list[Wire]:
@@ -119,6 +122,34 @@ def test_workers_end_with_their_control_process(pooler: MakePooler, cluster: Clu
     _, left = psutil.wait_procs(family, timeout=10)
     assert left == []
     cluster.settles(0)
+
+
+def test_workers_end_with_their_control_process_though_their_channels_stay_open(pooler: MakePooler) -> None:
+    pool = pooler()
+    pool.wire().run("SELECT 1")
+    family = pool.workers()
+    held = hold_sockets(pool.pid)  # nobody reads them, and the workers see no end of file
+    pool.signal(signal.SIGKILL)
+    pool.ended()
+    _, left = psutil.wait_procs(family, timeout=20)
+    for fd in held:
+        os.close(fd)
+    assert left == []
+    assert "is gone" in pool.log
+
+
+def hold_sockets(pid: int) -> list[int]:
+    """Copies of all sockets of a process, by pidfd_getfd(2)."""
+    whole = ctypes.CDLL(None, use_errno=True)
+    pidfd = os.pidfd_open(pid)
+    copies = []
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        if os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:"):
+            copy = whole.syscall(PIDFD_GETFD, pidfd, int(name), 0)
+            assert copy >= 0, os.strerror(ctypes.get_errno())
+            copies.append(copy)
+    os.close(pidfd)
+    return copies
 
 
 # --- workers ---

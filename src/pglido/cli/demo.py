@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -28,6 +29,7 @@ SHOWN = (
     *("database", "user", "cl_active", "cl_waiting", "sv_active", "sv_idle", "sv_used", "sv_login"),
     *("maxwait", "pool_mode"),
 )
+BUG = re.compile(r"^.*(?:\bbug: |Traceback ).*$", re.MULTILINE)
 COUNT = "select count(*) from pg_stat_activity where backend_type = 'client backend' and usename = '{role}'"
 
 CONFIGURATION = """\
@@ -121,7 +123,7 @@ class Shown:
     """What was gathered on the way."""
 
     rows: list[Row] = field(default_factory=list)
-    pools: str = ""
+    pools: list[dict[str, str]] = field(default_factory=list)
 
 
 def run(plan: Plan) -> int:
@@ -160,9 +162,12 @@ def _show(plan: Plan, progress: Progress, folder: Path) -> None:
                 shown = _measure(plan, progress, pg, port)
             except pgbench.PgbenchError as error:
                 raise DemoError(f"{error}\nThe end of pglido's log:\n{child.log_tail()}") from error
+            if wrong := faults(plan, shown, child.log.read_text(errors="replace")):
+                listed = "\n".join(f"  - {one}" for one in wrong)
+                raise DemoError(f"pglido ran, but not as it should:\n{listed}\nThe end of its log:\n{child.log_tail()}")
             compared = table(shown.rows, plan.clients)
             progress.say(
-                COMPARED.format(table=compared, processors=len(os.sched_getaffinity(0)), pools=shown.pools)
+                COMPARED.format(table=compared, processors=len(os.sched_getaffinity(0)), pools=pools_table(shown.pools))
             )
             progress.say(GO_ON.format(again=_again(), pglido=_pglido(), port=PORT))
             if plan.stay:
@@ -265,14 +270,35 @@ def _counted(pg: embedded.Postgres, role: str) -> Iterator[list[int]]:
         counts += [int(line) for line in lines.split() if line.isdigit()]
 
 
-def _pools(pg: embedded.Postgres, port: int) -> str:
-    """SHOW POOLS of the console, the columns of SHOWN, lined up."""
+def _pools(pg: embedded.Postgres, port: int) -> list[dict[str, str]]:
+    """The rows of the console's SHOW POOLS, by column."""
     command = [str(pg.psql), "-Xq", "--csv", "-c", "SHOW POOLS"]
     env = _env(pg, port) | {"PGDATABASE": "pglido"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise DemoError(f"SHOW POOLS failed: {done.stderr}")
-    rows = list(csv.DictReader(done.stdout.splitlines()))
+    return list(csv.DictReader(done.stdout.splitlines()))
+
+
+def faults(plan: Plan, shown: Shown, log: str) -> list[str]:
+    """What was measured and logged that can't be right, a sentence each; empty if all is well."""
+    found = []
+    expected = min(plan.pool, plan.clients)
+    for row in shown.rows:
+        if row.way == "pooled" and row.connections < expected:
+            found.append(
+                f"PostgreSQL saw at most {row.connections} server connections of a pool of {plan.pool}, "
+                f"with {plan.clients} clients at work ({row.mode} protocol)"
+            )
+    if not any(row["database"] == NAME for row in shown.pools):
+        found.append(f"SHOW POOLS did not show the pool of database {NAME} while it was at work")
+    if bugs := BUG.findall(log):
+        found.append(f"its log tells of a bug: {bugs[0].strip()}")
+    return found
+
+
+def pools_table(rows: list[dict[str, str]]) -> str:
+    """SHOW POOLS, the columns of SHOWN, lined up."""
     return aligned([list(SHOWN), *([row.get(column, "") for column in SHOWN] for row in rows)])
 
 

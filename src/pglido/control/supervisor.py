@@ -261,6 +261,8 @@ class Supervisor:
         arguments = [
             "--index",
             str(worker.index),
+            "--parent",
+            str(os.getpid()),
             "--channel",
             str(theirs.fileno()),
             "--board",

@@ -79,3 +79,10 @@ cdef extern from "netinet/in.h" nogil:
 
 cdef extern from "arpa/inet.h" nogil:
     const char* inet_ntop(int family, const void* address, char* text, socklen_t size)
+
+cdef extern from "sys/prctl.h" nogil:
+    int prctl(int option, unsigned long argument)
+    int PR_SET_PDEATHSIG
+
+cdef extern from "unistd.h" nogil:
+    unsigned int alarm(unsigned int seconds)

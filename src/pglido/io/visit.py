@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
 from typing import Any
 
+from . import compat
 from .links import Link
 
 
@@ -53,8 +54,7 @@ class Visit:
         if isinstance(awaited, Link):
             awaited.waiter = self.step
         else:
-            # What a task does with a future that it is given.
-            awaited._asyncio_future_blocking = False
+            compat.accept_yielded(awaited)
             self._awaited = awaited
             awaited.add_done_callback(self._done)
 

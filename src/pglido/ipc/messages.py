@@ -4,11 +4,12 @@ Start of a worker
 -----------------
 The supervisor runs::
 
-    python -m pglido.worker --index N --channel FD --board FD [--listen FD[,FD...]]
+    python -m pglido.worker --index N --parent PID --channel FD --board FD [--listen FD[,FD...]]
 
 * ``--index``: the worker's number, 0 to `MAX_WORKERS` - 1. A successor of a dead worker has the same number.
   The process that a CancelRequest belongs to is told from it: ``pid = (N + 1) << 23 | serial`` in
   BackendKeyData.
+* ``--parent``: the process id of the control process. A worker whose parent is another has lost it, and ends.
 * ``--channel``: one end of a Unix SOCK_STREAM pair: wrap it in `channel.Channel` with the decoder
   `TO_WORKER`.
 * ``--board``: the memfd of the shared counters: `board.Board.attach(fd, row=N)`.
@@ -19,7 +20,7 @@ The supervisor runs::
 
 All descriptors are inheritable; the worker should make them non-inheritable again. SIGINT and SIGHUP of the
 terminal reach the whole process group: a worker ignores SIGINT, SIGTERM and SIGHUP, it is told by messages.
-End of file on the channel means that the control process is gone: the worker stops at once.
+End of file on the channel, or another parent, means that the control process is gone: the worker stops at once.
 
 Order: control sends `Configure` first. The worker answers `Ready` once it accepts clients, or `Failed` and
 exits with status `CANNOT_BOOT` if it can't ever run with this configuration: then the whole of pglido stops

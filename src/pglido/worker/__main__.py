@@ -12,6 +12,7 @@ import sys
 from setproctitle import setproctitle
 
 from .. import log as logs
+from ..io.orphan import end_with_parent
 from ..io.reactor import new_loop
 from ..ipc import messages as ipc
 from ..ipc.board import Board
@@ -21,11 +22,14 @@ from .worker import CannotBoot, Worker
 
 log = logging.getLogger("pglido.worker")
 
+GRACE = 5  # seconds from the death of the control process until the worker ends, in good order or not
+
 
 def main() -> int:
     """Run until told to stop; returns the exit status."""
     parser = argparse.ArgumentParser(prog="pglido-worker")
     parser.add_argument("--index", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--channel", type=int, required=True)
     parser.add_argument("--board", type=int, required=True)
     parser.add_argument("--listen", default="")
@@ -33,6 +37,7 @@ def main() -> int:
     args = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    end_with_parent(GRACE)
     descriptors = [int(fd) for fd in args.listen.split(",") if fd]
     for fd in (args.channel, args.board, *descriptors):
         os.set_inheritable(fd, False)
@@ -45,16 +50,16 @@ def main() -> int:
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     try:
-        return loop.run_until_complete(serve(args.index, args.channel, args.board, descriptors, host))
+        return loop.run_until_complete(serve(args.index, args.parent, args.channel, args.board, descriptors, host))
     finally:
         loop.close()
 
 
-async def serve(index: int, channel_fd: int, board_fd: int, listen: list[int], host: Host) -> int:
+async def serve(index: int, parent: int, channel_fd: int, board_fd: int, listen: list[int], host: Host) -> int:
     """Connect the worker with the control process, and run it."""
     channel = Channel(socket.socket(fileno=channel_fd), ipc.TO_WORKER)
     sockets = [socket.socket(fileno=fd) for fd in listen]
-    worker = Worker(index, channel, Board.attach(board_fd, row=index), sockets, host)
+    worker = Worker(index, parent, channel, Board.attach(board_fd, row=index), sockets, host)
     try:
         await worker.run()
     except CannotBoot as error:

@@ -5,6 +5,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from ..io.orphan import orphaned
 from ..ipc.board import Column
 from ..wire.codes import IDLE
 from .links import Guest
@@ -62,6 +63,9 @@ class Clock:
         """Look at everything; returns whether something is pressing."""
         host = self.worker.host
         now = host.pump.now = time.monotonic()
+        if orphaned(self.worker.parent):
+            log.error("the control process (process %d) is gone", self.worker.parent)
+            self.worker.ended.set()
         pressed = False
         for live in list(host.pools.values()):
             pressed = pressed or live.policy.line.size > live.policy.opening

@@ -64,12 +64,14 @@ class Worker:
     def __init__(
         self,
         index: int,
+        parent: int,
         channel: Channel[ipc.ToWorker],
         board: Board,
         sockets: list[socket.socket],
         host: Host,
     ) -> None:
         self.index = index
+        self.parent = parent
         self.channel = channel
         self.board = board
         self.sockets = sockets
@@ -133,7 +135,7 @@ class Worker:
         self.host.kill(guest, "57P01", "terminating connection due to administrator command")
 
     async def listen_to_control(self) -> None:
-        """Do what the control process says; without it, stop."""
+        """Do what the control process says; without it, stop. Whatever ends this, ends the worker."""
         handlers: dict[type[Any], Any] = {
             ipc.Configure: self.on_configure,
             ipc.Grant: self.on_grant,
@@ -159,6 +161,7 @@ class Worker:
                     log.exception("bug: %s from the control process failed", type(message).__name__)
         except (ChannelClosed, ChannelBroken) as error:
             log.error("the control process is gone: %s", error)
+        finally:
             self.ended.set()
 
     # Configuration.

@@ -107,3 +107,42 @@ def test_the_table_lines_up() -> None:
         "  simple    direct               20,591   2.8 ms      14.3 ms                 100",
         "  simple    pooled                    9  12.0 ms     100.0 ms                  10",
     ]
+
+
+POOLS = [{"database": "lido", "user": "lido"}]
+LOG = "2026-01-31 12:00:00.123 UTC info control: up\n"
+
+
+def shown(connections: int = 10, pools: list[dict[str, str]] = POOLS) -> demo.Shown:
+    measured = Measured(9.0, 12.0, 100.0)
+    return demo.Shown(
+        [demo.Row("simple", "direct", measured, 3), demo.Row("simple", "pooled", measured, connections)], pools
+    )
+
+
+def test_nothing_is_wrong_with_a_demo_that_went_well() -> None:
+    assert demo.faults(demo.Plan(), shown(), LOG) == []
+    assert demo.faults(demo.Plan(clients=4), shown(4), LOG) == []
+
+
+@pytest.mark.parametrize(
+    ("what", "log", "said"),
+    [
+        (shown(9), LOG, "PostgreSQL saw at most 9 server connections of a pool of 10, with 100 clients"),
+        (shown(pools=[]), LOG, "SHOW POOLS did not show"),
+        (shown(pools=[{"database": "pglido", "user": "pglido"}]), LOG, "SHOW POOLS did not show"),
+        (shown(), LOG + "x error worker 0: bug: a task failed\n", "worker 0: bug: a task failed"),
+        (shown(), LOG + "Traceback (most recent call last):\n", "Traceback"),
+    ],
+)
+def test_what_is_wrong_is_told(what: demo.Shown, log: str, said: str) -> None:
+    (fault,) = demo.faults(demo.Plan(), what, log)
+    assert said in fault
+
+
+def test_demo_that_finds_something_wrong_fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "BUG", re.compile("^.*worker 0 is ready.*$", re.MULTILINE))
+    assert demo.run(demo.Plan(seconds=1, clients=4, pool=2)) == 1
+    assert "worker 0 is ready" in capsys.readouterr().err

@@ -206,6 +206,7 @@ async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> No
 async def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--index", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--channel", type=int, required=True)
     parser.add_argument("--board", type=int, required=True)
     parser.add_argument("--listen", default="")

@@ -125,7 +125,9 @@ def test_a_selector_as_the_library_has_it(board: Switchboard) -> None:
     reactor = Reactor(board.pump)
     one, two = socket.socketpair()
     key = reactor.register(one, 1, "data")
-    assert reactor.get_key(one) == key == reactor.get_map()[one.fileno()]
+    assert reactor.get_key(one) == key == reactor.get_map()[one.fileno()] == reactor.get_map().get(one)
+    assert reactor.get_map().get(two) is None
+    assert list(reactor.get_map()) == [one]
     with pytest.raises(KeyError):
         reactor.register(one, 1)
     assert reactor.select(0) == []

@@ -1,0 +1,1 @@
+cdef void _parent_died(int number) noexcept nogil
