@@ -17,9 +17,12 @@ def test_timers_fire_in_order(runner: asyncio.Runner) -> None:
     async def job() -> list[int]:
         order: list[int] = []
         loop = asyncio.get_running_loop()
+        now = loop.time()
         for number in (3, 1, 2):
-            loop.call_later(number / 100, order.append, number)
-        await asyncio.sleep(0.04)
+            loop.call_at(now + number / 100, order.append, number)
+        last = loop.create_future()
+        loop.call_at(now + 0.04, last.set_result, None)
+        await last
         return order
 
     assert runner.run(within(job())) == [1, 2, 3]
