@@ -200,7 +200,7 @@ def test_auth_dbname(pooler: MakePooler, cluster: Cluster) -> None:
 
 
 def test_auth_query_answers_are_kept_for_their_time(pooler: MakePooler, cluster: Cluster) -> None:
-    pool = asking(pooler, auth_query_ttl=1, auth_query_failure_ttl=1, workers=1)
+    pool = asking(pooler, auth_query_ttl=1, workers=1)
     cluster.admin("CREATE ROLE u_changing LOGIN PASSWORD 'one'")
     try:
         assert pool.wire("u_changing", password="one").one("SELECT 1") == "1"
@@ -228,7 +228,7 @@ def test_auth_query_connection_is_never_touched_by_a_client(pooler: MakePooler, 
     cluster.admin("ALTER ROLE auth_reader SET log_statement = 'all'")
     cluster.admin("CREATE SCHEMA evil; CREATE TABLE evil.pg_authid AS SELECT * FROM pg_authid", "app")
     try:
-        pool = asking(pooler, auth_query_ttl=0, auth_query_failure_ttl=0)
+        pool = asking(pooler, auth_query_ttl=0)
         for turn in range(3):
             wire = pool.wire(
                 "u_shared", password=SHARED, search_path="evil", TimeZone="Asia/Tokyo", options="-c role=u_shared"

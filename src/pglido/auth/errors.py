@@ -16,9 +16,17 @@ class AuthError(Exception):
         self.log_text = log_text
 
 
+class OtherVerifier(AuthError):
+    """A server whose verifier is not the one that a client proved itself by: its password was set again."""
+
+
+# SQLSTATE of a proof that does not hold.
+WRONG_PROOF = "28P01"
+
+
 def refused(user: str, log_text: str) -> AuthError:
     """A proof that does not hold: always PostgreSQL's own words, whatever the reason."""
-    return AuthError("28P01", f'password authentication failed for user "{user}"', log_text)
+    return AuthError(WRONG_PROOF, f'password authentication failed for user "{user}"', log_text)
 
 
 def violation(text: str, log_text: str = "") -> AuthError:

@@ -14,7 +14,7 @@ from ..wire import codes
 from ..wire.messages import message
 from ..wire.octets import xor
 from . import scram
-from .errors import AuthError, violation
+from .errors import AuthError, OtherVerifier, violation
 from .secrets import (
     KEY_SIZE,
     Credentials,
@@ -162,10 +162,12 @@ def _keys(login: _Login, salt: bytes, iterations: int) -> scram.Derived:
     keys = login.credentials
     assert isinstance(keys, scram.Keys)
     if (keys.salt, keys.iterations) != (salt, iterations):
-        raise _failed(
+        raise OtherVerifier(
+            "28000",
+            "server login failed",
             f'the server has another SCRAM verifier for user "{login.user}" than the client proved itself '
             "by: copy the server's (rolpassword in pg_authid) into the user list, use auth_query, "
-            "or set the password in clear"
+            "or set the password in clear",
         )
     return scram.Derived(keys.client_key, scram.digest(keys.client_key), keys.server_key)
 

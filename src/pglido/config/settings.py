@@ -24,11 +24,12 @@ from .choices import (
 )
 from .row import Kind, Row
 
-# Of PgBouncer 1.25: login roles only, and no secret for a role that is past its VALID UNTIL.
-AUTH_QUERY = (
-    "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END"
-    " FROM pg_authid WHERE rolname=$1 AND rolcanlogin"
-)
+# Login roles only, and no secret for a role that is past its VALID UNTIL; and how long until then, if there is an end.
+_LOOKED_UP = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END"
+_OF_WHOM = " FROM pg_authid WHERE rolname=$1 AND rolcanlogin"
+_VALID_FOR = ", CASE WHEN isfinite(rolvaliduntil) THEN extract(epoch FROM rolvaliduntil - now()) END"
+AUTH_QUERY_OF_PGBOUNCER = _LOOKED_UP + _OF_WHOM
+AUTH_QUERY = _LOOKED_UP + _VALID_FOR + _OF_WHOM
 
 # The first key of each chapter of the documentation.
 CHAPTERS = {
@@ -332,16 +333,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Row("Role that looks up users which are neither in the file nor in `auth_file`; empty: no look-up."),
     ] = ""
     auth_query: Annotated[
-        str, Row("The look-up: takes the name as `$1`, gives the name and the secret.")
+        str,
+        Row(
+            "The look-up: takes the name as `$1`, gives the name and the secret, and, if the answer may be remembered,"
+            " for how many seconds from now on the secret is valid.",
+            ini_default=AUTH_QUERY_OF_PGBOUNCER,
+        ),
     ] = AUTH_QUERY
     auth_dbname: Annotated[
         str, Row("Database in which the look-up runs; empty: the one that the client asked for.")
     ] = ""
     auth_query_ttl: Annotated[
-        float, Row("How long a secret that was looked up is kept.", zero="not kept", own=True)
-    ] = 30.0
-    auth_query_failure_ttl: Annotated[
-        float, Row("How long it is kept that a user does not exist.", zero="not kept", own=True)
+        float,
+        Row(
+            "How long the answer of an `auth_query` with three columns is remembered. One with two never is, for it"
+            " does not tell when the secret expires.",
+            zero="not at all",
+            ini_default=0.0,
+            own=True,
+        ),
     ] = 5.0
     scram_iterations: Annotated[
         int, Row("Iterations for verifiers made from plain passwords.", low=1, high=10_000_000)

@@ -40,9 +40,10 @@ class Column(enum.IntEnum):
     DOUBTS = 6  # how often a worker learnt that prepared statements may mean something else
     DEFAULTS = 7  # how often a worker learnt that sessions begin with something else (see `session.defaults`)
     BEATS = 8  # looks of the worker's clock: it serves as long as this changes (see `control.heartbeat`)
+    SECRETS = 9  # how often a worker learnt that a remembered secret was changed (see `worker.people`)
 
 
-KEPT = (Column.CRASHES, Column.DOUBTS, Column.DEFAULTS)
+KEPT = (Column.CRASHES, Column.DOUBTS, Column.DEFAULTS, Column.SECRETS)
 
 
 def pins_of(pool: tuple[str, str]) -> str:

@@ -4,11 +4,12 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..auth import client as auth
-from ..auth.errors import AuthError, refused
+from ..auth.errors import WRONG_PROOF, AuthError, refused
 from ..auth.secrets import Proof
+from ..auth.verification import Verification
 from ..config.model import ADMIN_DATABASES, AuthType, PoolMode, PoolSettings
 from ..io.stream import Gone, Stream, Unsafe
 from ..io.tls import ALPN
@@ -136,7 +137,10 @@ async def _enter(host: Host, guest: Guest, stream: Stream) -> None:
         await _console(host, guest, stream, start)
         return
     pool = host.outside.pool_of(start.database, start.user)
-    proof = await _prove(host, guest, stream, start, pool)
+    user, proof = await _prove(host, guest, stream, start, pool)
+    if user != start.user:
+        guest.user = user
+        start = replace(start, user=user)
     await _proved(host, guest, stream, packet, start, proof)
 
 
@@ -222,40 +226,45 @@ async def _packet(stream: Stream) -> tuple[int, bytes]:
     return code, await stream.exactly(size)
 
 
-async def _prove(host: Host, guest: Guest, stream: Stream, start: Startup, pool: PoolSettings | None) -> Proof:
-    """The client proves who it is. Raises AuthError."""
+async def _prove(
+    host: Host, guest: Guest, stream: Stream, start: Startup, pool: PoolSettings | None
+) -> tuple[str, Proof]:
+    """The client proves who it is; the user's name as it is to be used, and the proof. Raises AuthError."""
     people = host.outside.people
     config = host.outside.config
-    settings = config.settings
-    secret = await people.secret(start.user, pool)
-    dialogue = auth.verify(
-        settings.auth_type,
-        start.user,
-        secret,
-        guest.door.binding if guest.tls is not None else None,
-        people.terms,
-    )
+    known = await people.look_up(start.user, pool)
+    binding = guest.door.binding if guest.tls is not None else None
+    exchange = Verification(config.settings.auth_type, start.user, known.secret, binding, people.terms)
     try:
-        reply = next(dialogue)
-        while True:
-            stream.send(reply)
-            kind, body = await stream.message(PASSWORD_LIMIT)
-            if kind != codes.PASSWORD:
-                raise Refused("08P01", f"expected password response, got message type {kind}")
-            reply = dialogue.send(body)
-    except StopIteration as end:
-        proof: Proof = end.value
-        if host.outside.config is not config:
-            # What was good enough when it was asked may be no more.
-            if await people.secret(start.user, pool) != secret:
-                raise refused(start.user, "its secret was changed meanwhile") from None
-            barred = host.outside.porch.barred(guest, start)
-            if barred is not None:
-                raise Refused(*barred) from None
-        return proof
-    except AuthError:
-        people.doubt(start.user, pool)
-        raise
+        proof = await _converse(stream, exchange)
+    except AuthError as error:
+        if error.sqlstate != WRONG_PROOF:
+            raise
+        fresh = await people.look_again(start.user, pool, known)
+        proved = exchange.proves(fresh.secret) if fresh.secret != known.secret else None
+        if proved is None:
+            raise
+        known, proof = fresh, proved
+    if host.outside.config is not config:
+        # What was good enough when it was asked may be no more.
+        if (await people.look_up(start.user, pool)).secret != known.secret:
+            raise refused(start.user, "its secret was changed meanwhile")
+        barred = host.outside.porch.barred(guest, start)
+        if barred is not None:
+            raise Refused(*barred)
+    return known.name, proof
+
+
+async def _converse(stream: Stream, exchange: Verification) -> Proof:
+    """Ask for a proof, and take it."""
+    reply = exchange.begin()
+    while exchange.proof is None:
+        stream.send(reply)
+        kind, body = await stream.message(PASSWORD_LIMIT)
+        if kind != codes.PASSWORD:
+            raise Refused("08P01", f"expected password response, got message type {kind}")
+        reply = exchange.take(body)
+    return exchange.proof
 
 
 def _claim(host: Host, guest: Guest, pool: PoolSettings) -> None:
@@ -275,7 +284,7 @@ def _claim(host: Host, guest: Guest, pool: PoolSettings) -> None:
 
 
 async def _console(host: Host, guest: Guest, stream: Stream, start: Startup) -> None:
-    proof = await _prove(host, guest, stream, start, None)
+    _, proof = await _prove(host, guest, stream, start, None)
     settings = host.outside.config.settings
     admin = start.user in settings.admin_users
     if not admin and start.user not in settings.stats_users:

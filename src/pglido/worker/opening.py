@@ -10,7 +10,7 @@ import ssl
 
 from ..auth import server as auth
 from ..auth.binding import end_point
-from ..auth.errors import AuthError
+from ..auth.errors import AuthError, OtherVerifier
 from ..auth.secrets import Credentials, parse
 from ..config.model import LoadBalance, SslMode
 from ..io.dial import Address, DialError, Keepalive, connect, secure
@@ -108,6 +108,9 @@ async def log_in(host: Host, live: LivePool, slot: Slot) -> Backend:
             problem = CannotOpen("08001", f"could not connect to server {place.host}:{place.port}: timeout expired")
         except (DialError, Gone, Unsafe, OSError, ssl.SSLError) as error:
             problem = CannotOpen("08001", str(error))
+        except OtherVerifier as error:
+            host.outside.people.doubt(settings)
+            problem = CannotOpen(error.sqlstate, f"server login failed: {error.log_text}")
         except AuthError as error:
             problem = CannotOpen(error.sqlstate, f"server login failed: {error.log_text}")
         except LoginRefused as error:

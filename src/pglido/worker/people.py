@@ -1,25 +1,47 @@
-"""Who the users are, as one worker knows it: stored secrets, and auth_query with its cache."""
+"""Who the users are, as one worker knows it: stored secrets, and auth_query with its memory.
+
+Rules: time tells nothing of who exists. Where auth_query is asked for names that no file knows, it is asked for all
+names: those of the file are remembered and asked for again like the others, though what the file says holds. An answer
+is given when a whole number of `TICK` has gone by since the client has spoken, which hides what one question takes
+longer than another. A file's names do not depend on who is asked: they wait no longer than `PATIENCE`, and not at all
+while nobody answers.
+"""
 
 import asyncio
 import logging
+import math
 import os
 import time
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from ..auth.challenge import Terms
 from ..auth.crowd import Crowd
-from ..auth.query import Answers, QueryError, secret_of
+from ..auth.query import NEVER, Answer, Answers, Key, QueryError, read_answer
 from ..auth.secrets import Secret, parse
-from ..config.model import Config, PoolSettings
+from ..config.model import AuthType, Config, PoolSettings
 from ..io.stream import Stream
+from ..io.ticks import Ticks
+from ..ipc.board import Column
 from ..session import settings as _settings
 from ..wire import codes, messages
 from .host import Host, PoolRefused
-from .profiles import ask
+from .links import Backend
+from .profiles import Rows, ask
 
 log = logging.getLogger("pglido.worker")
 
-Key = tuple[str, str]
+# Seconds. A question takes about 0.4 ms, for an existing role some 0.03 ms more.
+TICK = 0.002
+PATIENCE = 1.0
+
+
+class Known(NamedTuple):
+    """A user's name, as it is to be used, and the secret, None where there is no such user, as asked for at `began`."""
+
+    name: str
+    secret: Secret | None
+    began: float = NEVER
 
 
 class People:
@@ -34,79 +56,200 @@ class People:
         self.terms = Terms(Crowd(), 0, os.urandom, b"")
         self.asks = False
         self.secrets: dict[str, Secret] = {}
-        self._answers = Answers(0, 0)
-        self._asking: dict[Key, asyncio.Task[Secret | None]] = {}
+        self._ttl = 0.0
+        self._hides = False
+        self._answers = Answers()
+        self._asking: dict[Key, asyncio.Task[Answer]] = {}
+        self._silent: set[tuple[str, str, str]] = set()
+        self._changes: tuple[int, ...] = ()
+        self._ticks: Ticks | None = None
 
     def adopt(self, config: Config, stored: dict[str, bytes], mock_seed: bytes) -> None:
-        """Take a configuration and the secrets of all users that are known without a question."""
+        """Take a configuration and the secrets of all users that are known without a question. Raises OSError."""
         self.texts = {name: secret.decode("utf-8", "surrogateescape") for name, secret in stored.items()}
         self.secrets = {name: parse(text) for name, text in self.texts.items()}
         databases = config.databases.values()
         self.asks = bool(config.settings.auth_user) or any(database.auth_user for database in databases)
         crowd = Crowd.of(self.secrets.values())
         self.terms = Terms(crowd, config.settings.scram_iterations, os.urandom, mock_seed)
-        self._answers = Answers(config.settings.auth_query_ttl, config.settings.auth_query_failure_ttl)
+        self._ttl = config.settings.auth_query_ttl
+        # Trust tells openly who exists.
+        self._hides = config.settings.auth_type != AuthType.TRUST
+        self._answers = Answers()
+        self._silent.clear()
+        if self.asks and self._ticks is None:
+            self._ticks = Ticks()
 
-    async def secret(self, user: str, pool: PoolSettings | None) -> Secret | None:
-        """The secret of `user`, None if there is no such user. Raises PoolRefused when nobody can tell."""
-        known = self.secrets.get(user)
-        if known is not None or pool is None or not pool.auth_user or not pool.auth_query:
+    def asks_for(self, pool: PoolSettings | None) -> bool:
+        """Is auth_query asked for clients of this pool?"""
+        return pool is not None and bool(pool.auth_user) and bool(pool.auth_query)
+
+    async def look_up(self, user: str, pool: PoolSettings | None) -> Known:
+        """What is known of `user`. Raises PoolRefused when nobody can tell."""
+        stored = self.secrets.get(user)
+        if pool is None or not self.asks_for(pool) or (stored is not None and not self._hides):
+            return Known(user, stored)
+        began = time.monotonic()
+        key = _key(user, pool)
+        self._notice_changes()
+        answer = self._answers.get(key, began)
+        if answer is None:
+            answer = await self._asked(key, pool, stored, began)
+        return Known(answer.name, answer.secret, began) if stored is None else Known(user, stored, began)
+
+    async def look_again(self, user: str, pool: PoolSettings | None, known: Known) -> Known:
+        """What is known now of `user`, who did not prove what was `known`.
+
+        Where that was remembered it is asked for at once, though not more than once in a while; otherwise, or if nobody
+        can tell, it is the same.
+        """
+        now = time.monotonic()
+        if pool is None or not self._answers.doubtful(key := _key(user, pool), known.began, now):
             return known
-        key = (pool.auth_dbname or pool.database, user)
-        answer = self._answers.get(key, time.monotonic())
-        if answer is not None:
-            return answer.secret
+        stored = self.secrets.get(user)
+        try:
+            fresh = await self._asked(key, pool, stored, now)
+        except PoolRefused:
+            return known
+        return Known(fresh.name, fresh.secret, now) if stored is None else known
+
+    def doubt(self, pool: PoolSettings) -> None:
+        """A server has another verifier than the one that a client of this pool proved itself by: ask again."""
+        key, now = _key(pool.user, pool), time.monotonic()
+        if pool.user not in self.secrets and self._answers.doubtful(key, now, now):
+            self._question(key, pool)
+
+    async def _asked(self, key: Key, pool: PoolSettings, stored: Secret | None, began: float) -> Answer:
+        """The answer to a question of now, which others may have asked already."""
+        if stored is None:
+            answer = await asyncio.shield(self._question(key, pool))
+        else:
+            answer = await self._pretend(key, pool)
+        assert self._ticks is not None
+        await self._ticks.at(next_tick(began, time.monotonic()))
+        return answer
+
+    async def _pretend(self, key: Key, pool: PoolSettings) -> Answer:
+        """Ask for somebody whose secret is known, as long as others would have to wait."""
+        unknown = Answer(key[1], None)
+        if key[0] in self._silent:
+            return unknown
+        loop = asyncio.get_running_loop()
+        over = loop.create_future()
+
+        def end(*_: object) -> None:
+            if not over.done():
+                over.set_result(None)
+
+        task = self._question(key, pool)
+        task.add_done_callback(end)
+        late = loop.call_later(PATIENCE, end)
+        try:
+            await over
+        finally:
+            late.cancel()
+            task.remove_done_callback(end)
+        if not task.done():
+            self._silent.add(key[0])
+            return unknown
+        return unknown if task.cancelled() or task.exception() else task.result()
+
+    def _question(self, key: Key, pool: PoolSettings) -> "asyncio.Task[Answer]":
+        """Ask, or join who has asked already."""
         task = self._asking.get(key)
         if task is None:
             task = self._asking[key] = asyncio.get_running_loop().create_task(self._ask(key, pool))
-            task.add_done_callback(lambda _: self._asking.pop(key, None))
-        return await asyncio.shield(task)
+            task.add_done_callback(lambda done: self._ended(key, done))
+        return task
 
-    def doubt(self, user: str, pool: PoolSettings | None) -> None:
-        """A login failed: the cached answer may be out of date."""
-        if pool is not None and pool.auth_user:
-            self._answers.doubt((pool.auth_dbname or pool.database, user), time.monotonic())
+    def _ended(self, key: Key, task: "asyncio.Task[Answer]") -> None:
+        if self._asking.get(key) is task:
+            del self._asking[key]
+        if task.cancelled() or task.exception() is not None:
+            self._silent.add(key[0])
+        else:
+            self._silent.discard(key[0])
 
-    async def _ask(self, key: Key, pool: PoolSettings) -> Secret | None:
-        """Run auth_query as auth_user, on a connection that no client's settings have touched."""
-        database, user = key
+    def _notice_changes(self) -> None:
+        """Forget what is remembered if any worker has seen a secret change, or something be changed by SQL."""
+        board = self.host.board
+        changes = board.total(Column.SECRETS), board.total(Column.DOUBTS)
+        if changes != self._changes:
+            self._changes = changes
+            self._answers.clear()
+            # Nobody joins a question that was asked before.
+            self._asking.clear()
+
+    async def _ask(self, key: Key, pool: PoolSettings) -> Answer:
+        """Run auth_query as auth_user, and remember the answer for its time."""
+        (database, role, query), user = key
         host: Any = self.host
-        found = host.outside.pool_of(database, pool.auth_user)
+        found = host.outside.pool_of(database, role)
         if found is None:
             raise PoolRefused("08P01", f'auth_dbname "{database}" is not configured')
-        live = host.outside.live(found)
+        answers, ttl, changes = self._answers, self._ttl, self._changes
+        backend, now, rows = await self._run(found, query, user, pool.server_connect_timeout)
+        self.host.bring_back(backend)
+        if isinstance(rows, PoolRefused):
+            log.error("auth_query failed: %s (SQLSTATE %s)", rows, rows.sqlstate)
+            raise PoolRefused("08P01", "auth_query failed")
+        try:
+            answer = read_answer(user, rows, rows.width, now, ttl)
+        except QueryError as error:
+            log.error("%s", error)
+            raise PoolRefused("08P01", "auth_query failed") from error
+        self._notice_changes()
+        if self._changes != changes:
+            # It may have been asked before the change.
+            return answer
+        before = answers.get(key, time.monotonic())
+        if before is not None:
+            answer = replace(answer, again=now)
+            if before.secret != answer.secret:
+                # What other workers remember is no better.
+                self.host.board.add(Column.SECRETS, 1)
+                self._notice_changes()
+        answers.put(key, answer, time.monotonic())
+        return answer
+
+    async def _run(
+        self, settings: PoolSettings, query: str, user: str, limit: float
+    ) -> tuple[Backend, float, Rows | PoolRefused]:
+        """Ask on a connection that no client's settings have touched; when that was, and what came of it."""
+        host: Any = self.host
+        live = host.outside.live(settings)
         backend = await self.host.borrow(live, live.policy.limits.birth, _settings.EMPTY)
         try:
             session = backend.session
             stream = Stream(self.host.pump, backend)
             if session.setup.settings is not session.setup.home:
-                query, turns, tries = _settings.path(session.setup.settings, session.setup.home)
+                path, turns, tries = _settings.path(session.setup.settings, session.setup.home)
                 reported: dict[str, str] = {}
-                cleaned = await ask(stream, query, reported, turns + tries)
+                cleaned = await ask(stream, path, reported, turns + tries)
                 if isinstance(cleaned, PoolRefused):
                     raise cleaned
                 session.setup.encoding = reported.get("client_encoding", session.setup.encoding)
                 session.setup.settings = session.setup.home
             session.prepared.unnamed = None
-            async with asyncio.timeout(pool.server_connect_timeout or None):
-                rows = await ask(stream, _query(pool.auth_query, user), {})
+            now = time.monotonic()
+            async with asyncio.timeout(limit or None):
+                rows = await ask(stream, _query(query, user), {})
         except TimeoutError as error:
             self.host.close_server(backend, "auth_query took too long")
             raise PoolRefused("08P01", "auth_query failed") from error
         except BaseException:
             self.host.close_server(backend, "auth_query failed")
             raise
-        self.host.bring_back(backend)
-        if isinstance(rows, PoolRefused):
-            log.error("auth_query failed: %s (SQLSTATE %s)", rows, rows.sqlstate)
-            raise PoolRefused("08P01", "auth_query failed")
-        try:
-            secret = secret_of(user, rows)
-        except QueryError as error:
-            log.error("%s", error)
-            raise PoolRefused("08P01", "auth_query failed") from error
-        self._answers.put(key, secret, time.monotonic())
-        return secret
+        return backend, now, rows
+
+
+def _key(user: str, pool: PoolSettings) -> Key:
+    return (pool.auth_dbname or pool.database, pool.auth_user, pool.auth_query), user
+
+
+def next_tick(began: float, now: float) -> float:
+    """The first moment after `now` at which a whole number of `TICK` has gone by since `began`."""
+    return began + (math.floor((now - began) / TICK) + 1) * TICK
 
 
 def _query(sql: str, user: str) -> bytes:
@@ -116,6 +259,7 @@ def _query(sql: str, user: str) -> bytes:
     return (
         messages.parse(b"", sql.encode() + b"\0\0\0")
         + messages.message(codes.BIND, bind)
+        + messages.message(codes.DESCRIBE, b"P\0")
         + messages.message(codes.EXECUTE, b"\0\0\0\0\0")
         + messages.SYNC
     )

@@ -132,10 +132,9 @@ class Porch:
     """The doors of one worker; `host` has the connections. `batch` is how many are taken at once.
 
     `encrypted`: nobody may come by TCP without TLS; `trusting`: nobody must prove anything; `asking`: everybody must,
-    by SCRAM, on `terms`; `secrets` are those of users by name, and where there is none, `asks_elsewhere`: a server may
-    know more. `packets` is what first packets say, `regulars` what those came to that somebody was let in on. With each
-    configuration another `era` begins. `defaults` is how often what sessions begin with had been changed when a regular
-    came last.
+    by SCRAM, on `terms`; `secrets` are those of users by name, and `asks_elsewhere`: a server may know more. `packets`
+    is what first packets say, `regulars` what those came to that somebody was let in on. With each configuration
+    another `era` begins. `defaults` is how often what sessions begin with had been changed when a regular came last.
     """
 
     def __init__(self, host: Exchange) -> None:
@@ -291,9 +290,9 @@ class Porch:
             return True
         if not self.asking or is_strange(start):
             return False
-        secret = self.secrets.get(start.user)
-        if start.database in ADMIN_DATABASES or (secret is None and self.asks_elsewhere):
+        if start.database in ADMIN_DATABASES or (self.asks_elsewhere and self.host.outside.is_asked_for(start)):
             return False
+        secret = self.secrets.get(start.user)
         binding = guest.door.binding if guest.tls is not None else None
         challenge = Challenge(start.user, secret, binding, self.terms)
         guest.inbox = None

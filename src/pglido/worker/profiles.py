@@ -79,22 +79,30 @@ async def _try(host: Host, live: LivePool, backend: Backend, home: Settings) -> 
     return Profile(session.setup.settings, session.setup.defaults, welcome)
 
 
+class Rows(list[list[bytes | None]]):
+    """The rows of an answer; `width` is how many columns they have, 0 where that was not described."""
+
+    width = 0
+
+
 async def ask(
     stream: Stream, query: bytes, reported: dict[str, str], turns: int = 1, encoding: str = "utf-8"
-) -> list[list[bytes | None]] | PoolRefused:
+) -> Rows | PoolRefused:
     """Send messages that end in `turns` ReadyForQuery; returns the rows, or the server's error.
 
     Parameters that the server reports meanwhile are put into `reported`. Raises Gone.
     """
+    rows = Rows()
     if not turns:
-        return []
+        return rows
     stream.send(query)
-    rows: list[list[bytes | None]] = []
     refusal: PoolRefused | None = None
     while True:
         kind, body = await stream.message(ANSWER_LIMIT)
         if kind == codes.DATA_ROW:
             rows.append(messages.data_row(body))
+        elif kind == codes.ROW_DESCRIPTION:
+            rows.width = int.from_bytes(body[:2], "big")
         elif kind == codes.ERROR_RESPONSE:
             fields = messages.report_fields(body)
             refusal = PoolRefused(fields.get("C", "XX000"), fields.get("M", "no message"))

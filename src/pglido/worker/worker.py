@@ -270,6 +270,10 @@ class Worker:
 
     # Clients.
 
+    def is_asked_for(self, start: Startup) -> bool:
+        """Is auth_query to be asked who this client is?"""
+        return self.people.asks_for(self.pool_of(start.database, start.user))
+
     def listen(self, sock: socket.socket) -> None:
         """Begin to take connections from a listening socket, past asyncio: in the pump's own round."""
         if not self.host.draining and sock.fileno() >= 0 and sock not in self.listening:
