@@ -1,7 +1,5 @@
 """Limits hold over all workers, with PgBouncer's texts."""
 
-import contextlib
-
 import pytest
 
 import harness.messages as m
@@ -10,7 +8,7 @@ from harness.cluster import Cluster
 from harness.crowd import together
 from harness.pooler import Pooler
 from harness.waiting import eventually, wait_until_read
-from harness.wire import Closed, ServerError, Wire, error_in, kinds
+from harness.wire import ServerError, Wire, error_in, kinds
 
 EVERYBODY = {"app": {}, "app2": {}, "app3": {}}
 
@@ -207,30 +205,60 @@ def test_max_packet_size(pooler: MakePooler) -> None:
     assert other.one("SELECT 1") == "1"
 
 
-def test_max_held_bytes(pooler: MakePooler) -> None:
-    pool = pooler(max_held_bytes="4MB", workers=1)
+def outcome(wire: Wire) -> str:
+    """How a Parse and its Sync ended: the SQLSTATE, or nothing. The session goes on."""
+    read = wire.until()
+    assert kinds(read) in ("1Z", "EZ")
+    assert wire.one("SELECT 1") == "1"
+    return "" if kinds(read) == "1Z" else error_in(read)["C"]
+
+
+def held(pool: Pooler) -> list[int]:
+    """What SHOW CLIENTS says of each client, the largest last."""
+    return sorted(int(row["held_bytes"] or 0) for row in pool.console("SHOW CLIENTS"))
+
+
+@pytest.mark.parametrize("name", ["", "s"])
+def test_max_held_bytes(pooler: MakePooler, name: str) -> None:
+    pool = pooler(max_held_bytes="4MB", workers=1, default_pool_size=10)
     other = pool.wire()
-    data = m.parse("s", "SELECT 1" + " " * 1_500_000) + m.SYNC
     halves = [pool.wire() for _ in range(6)]
-    for wire in halves:
-        with contextlib.suppress(OSError):
-            wire.send(data[:-20])
-            wait_until_read(wire.sock, within=2)
-    refusals = 0
-    for wire in halves:
-        try:
-            wire.send(data[-20:])
-            read = wire.until("ZE")
-        except (OSError, Closed):
-            refusals += 1  # refused while bytes were still under way: then TCP loses the error
-            continue
-        if read[-1].kind == "E":
-            assert read[-1].fields["C"] == "53200"
-            refusals += 1
-        else:
-            assert kinds(read) == "1Z"
-    assert 0 < refusals < 6
+    said = [m.parse(name, f"SELECT {number}" + " " * 1_500_000) + m.SYNC for number in range(6)]
+    for wire, data in zip(halves, said, strict=True):
+        wire.send(data[:-20])
+        wait_until_read(wire.sock, within=2)
+    for wire, data in zip(halves, said, strict=True):
+        wire.send(data[-20:])
+    ends = [outcome(wire) for wire in halves]
+    assert ends.count("") == 2
+    assert ends.count("53200") == 4
     assert other.one("SELECT 1") == "1"
+
+
+def test_max_client_held_bytes(pooler: MakePooler) -> None:
+    pool = pooler(max_client_held_bytes="2MB", workers=1)
+    wire, other = pool.wire(), pool.wire()
+    wire.run("BEGIN")
+    for number in range(3):
+        wire.send(m.parse(f"s{number}", f"SELECT {number}" + " " * 900_000), m.SYNC)
+    read = [wire.until() for _ in range(3)]
+    assert [kinds(one) for one in read] == ["1Z", "1Z", "EZ"]
+    fields = error_in(read[2])
+    assert (fields["S"], fields["C"]) == ("ERROR", "53200")
+    assert "max_client_held_bytes" in fields["M"]
+    assert fields["H"].startswith("Close prepared statements")
+    assert read[2][-1].body == b"E"
+    wire.run("ROLLBACK")
+    other.send(m.parse("t", "SELECT 3" + " " * 900_000), m.SYNC)
+    assert kinds(other.until()) == "1Z"
+    assert held(pool)[-1] > 1_800_000 > 950_000 > held(pool)[-2] > 900_000
+    wire.run("DEALLOCATE s0")
+    assert 900_000 < held(pool)[-1] < 950_000
+    wire.send(m.parse("s2", "SELECT 2" + " " * 900_000), m.bind("", "s2"), m.execute(), m.SYNC)
+    assert kinds(wire.until()) == "12DCZ"
+    rows = {row["name"]: int(row["memtotal"] or 0) for row in pool.console("SHOW MEM")}
+    assert rows["held"] == sum(held(pool))
+    assert 2_700_000 < rows["held_in_all"] < 3_800_000
 
 
 def test_zero_pool_size_means_no_limit(pooler: MakePooler, cluster: Cluster) -> None:

@@ -79,6 +79,31 @@ def test_huge_query(pooler: MakePooler) -> None:
     assert highest(pool) - before < 2 * GROWTH
 
 
+@pytest.mark.parametrize("sql", ["SELECT 1", "SET work_mem = '1MB'"])
+def test_unnamed_statements_one_after_another(pooler: MakePooler, sql: str) -> None:
+    pool = pooler(workers=1)
+    wire = pool.wire()
+    wire.run("SELECT 1")
+    before = pool.worker_memory()
+    for number in range(40):
+        wire.send(m.parse("", f"{sql} -- {number}" + "x" * 5_000_000), m.SYNC)
+        assert kinds(wire.until()) == "1Z"
+    assert pool.worker_memory() - before < 2 * GROWTH
+    wire.run("SELECT 1")
+    assert pool.worker_memory() - before < GROWTH
+
+
+def test_unnamed_statements_of_idle_clients(pooler: MakePooler) -> None:
+    pool = pooler(workers=1, max_held_bytes="100MB")
+    wires = [pool.wire() for _ in range(20)]
+    before = pool.worker_memory()
+    for number, wire in enumerate(wires):
+        wire.send(m.parse("", f"SELECT {number}" + " " * 20_000_000), m.SYNC)
+        assert kinds(wire.until()) == ("1Z" if number < 5 else "EZ")
+    assert pool.worker_memory() - before < 100 * MB + 2 * GROWTH
+    assert wires[-1].one("SELECT 1") == "1"
+
+
 def test_copy_in_for_a_server_that_waits(pooler: MakePooler, cluster: Cluster) -> None:
     pool = pooler(workers=1)
     wire = pool.wire()

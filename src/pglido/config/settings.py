@@ -255,10 +255,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_held_bytes: Annotated[
         int,
         Row(
-            "Bytes held per worker for messages of clients that are incomplete or wait for a server;"
-            " beyond that a client gets 53200.",
+            "Bytes kept per worker for all clients: messages that are incomplete, prepared statements (a text that"
+            " several share once), and what an error could bring back. A client with more than 16 kB that would"
+            " need more gets 53200 for the statement.",
             Kind.SIZE,
             low=65536,
+            own=True,
+        ),
+    ] = 512 * 1024 * 1024
+    max_client_held_bytes: Annotated[
+        int,
+        Row(
+            "The same for one client, with the texts that it shares. Beyond that it gets 53200 for the statement,"
+            " and its session goes on.",
+            Kind.SIZE,
+            zero="as max_held_bytes",
             own=True,
         ),
     ] = 256 * 1024 * 1024

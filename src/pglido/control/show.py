@@ -77,6 +77,7 @@ CONNECTIONS = (
     + int8("id")
     + int4("worker")
     + text("pinned")
+    + int8("held_bytes")
 )
 _TIMES = ("connect_time", "request_time")
 
@@ -90,6 +91,7 @@ def _connection(worker: int, row: Mapping[str, Any]) -> dict[str, Any]:
         "close_needed": 0,
         "remote_pid": 0,
         "prepared_statements": 0,
+        "held_bytes": 0,
         **row,
         "worker": worker,
     }

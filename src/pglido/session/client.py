@@ -67,9 +67,9 @@ class Client(Rewriting):
     __slots__ = ("begun",)
 
     def __init__(self, home: Settings, rules: Rules, budget: Budget) -> None:
-        self.begin(home, rules)
+        self.begin(home, rules, budget)
         self.begin_heeding()
-        self.begin_holding(budget)
+        self.begin_holding()
         self.begun = b""
 
     def take(self, buf: bytes, pos: int, end: int, to_server: Outbox, to_client: Outbox) -> int:
@@ -116,6 +116,7 @@ class Client(Rewriting):
         """This client is served by `server` from now on."""
         self.server = server
         server.client = self
+        server.prepared.promises.budget = self.budget
 
     def unlink(self) -> None:
         """The server goes back to the pool."""
@@ -224,9 +225,11 @@ class Client(Rewriting):
         if server.copying:
             # Out of place, as above.
             server.copying = False
-        elif server.open and (self.unnamed is not None or server.prepared.unnamed is not None):
+        elif server.open and (self.unnamed_id or server.prepared.unnamed):
             out.put(buf, server.prepared.close_unnamed(self))
-        self.unnamed = server.prepared.unnamed = None
+        server.prepared.unnamed = 0
+        if self.unnamed is not None:
+            self.put_unnamed(None, 0, 0)
         server.prepared.bound = None
         if have > 5 and (src[at + 5] | 0x20) == 0x64 and _statements.purges(src[at + 5 : at + have]):
             server.prepared.purge_next = True

@@ -9,12 +9,14 @@ from pglido.wire cimport sql
 
 cdef int CREATES, UNKNOWN, ENDS, LASTING, LISTENS, PREPARES, SEQUENCES, SETS, TEMP, UNDYING, UNNAMED, UNREAD, WRITES
 cdef int FAILED, GO_ON, IDLE, WAIT, WISH
+cdef Py_ssize_t MARKS, MARKED
 cdef tuple NO_NAMES
 cdef frozenset LARGE_OBJECTS
 
 cdef class Heeding(ClientState):
     cdef public Server server
     cdef public int verdict
+    cdef public Py_ssize_t marked
     cdef public int sql_flags
     cdef public tuple sql_names
     cdef public bint counts
@@ -30,8 +32,14 @@ cdef class Heeding(ClientState):
     @cython.locals(flags=int)
     cdef bint heed(self, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 
-    @cython.locals(flags=int, kept=list)
+    cdef int flags_of(self, bytes text) except -1
+
+    @cython.locals(flags=int)
     cdef int mark(self, bytes text) except -1
+
+    @cython.locals(count=Py_ssize_t, size=Py_ssize_t)
+    cdef int _forget_marks(self, dict marks) except -1
+    cdef int _marked(self, bytes name, bytes text) except -1
 
     @cython.locals(flags=int)
     cdef int mark_named(self, bytes text) except -1
@@ -40,7 +48,7 @@ cdef class Heeding(ClientState):
     cdef bint heed_bound(self, bytes name, bytes text, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(flags=int)
-    cdef bint heed_described(self, bytes text, Outbox out, const unsigned char* buf) except -1
+    cdef bint heed_described(self, bytes name, bytes text, Outbox out, const unsigned char* buf) except -1
 
     cdef int heed_unknown(self, int flags, bytes text) except -1
 

@@ -38,6 +38,8 @@ TOO_LARGE = UNKNOWN | UNNAMED
 
 # Marks of statements that were closed since: how many are kept, besides as many as there are statements.
 MARKS = 64
+# The same of bytes of their texts.
+MARKED = 65536
 
 # Settings that SQL-level prepared statements name: of more it is not asked, each time one of these is executed.
 MANY_NAMES = 100
@@ -53,7 +55,8 @@ class Heeding(ClientState):
 
     `sql_flags` is what its SQL-level prepared statements may do, `sql_names` the settings that they name; `counts`: it
     has asked for the values of sequences once, which is why it keeps the server where it advanced them last, `counted`.
-    `studied` is the version of what is known of functions with which statements were marked.
+    `marked` are the bytes of all texts in `marks`. `studied` is the version of what is known of functions with which
+    statements were marked.
     `wish` are the channels that it is about to listen to, `granted` those that are listened to for it until its
     transaction has ended (None: it has not asked).
     """
@@ -62,6 +65,7 @@ class Heeding(ClientState):
         "counted",
         "counts",
         "granted",
+        "marked",
         "number",
         "server",
         "sql_flags",
@@ -76,6 +80,7 @@ class Heeding(ClientState):
         """Nothing was said yet."""
         self.server: Server | None = None
         self.verdict = GO_ON
+        self.marked = 0
         self.sql_flags = 0
         self.sql_names = NO_NAMES
         self.counts = False
@@ -93,20 +98,39 @@ class Heeding(ClientState):
             return False
         return self._meet(flags, src[first:stop], NO_NAMES, False, out, buf)
 
+    def flags_of(self, text: bytes) -> int:
+        """What executing this text may do to the session."""
+        return self._flags(text, 0, len(text))
+
     def mark(self, text: bytes) -> int:
         """This text is parsed: remember what executing it may do. Returns its flags."""
-        flags = self._flags(text, 0, len(text))
+        flags = self.flags_of(text)
         if flags:
             if self.marks is None:
                 self.marks = {}
-            elif len(self.marks) > 2 * len(self.statements or ()) + MARKS:
-                statements = self.statements or {}
-                kept = [self.unnamed, *[statement.rest for statement in statements.values()]]
-                self.marks = {one: self.marks[one] for one in kept if one in self.marks}
+            else:
+                self._forget_marks(self.marks)
             self.marks[text] = flags
+            self.marked += len(text)
         elif self.marks is not None:
             self.marks.pop(text, None)
         return flags
+
+    def _forget_marks(self, marks: dict[bytes, int]) -> None:
+        """Keep no marks of statements that are no more, once these are more than those that are: by number, or bytes.
+
+        What an error can bring back still is.
+        """
+        count, size = len(self.statements or ()), self.shares
+        if self.server is not None:
+            count += self.server.prepared.promises.count()
+            size += self.server.prepared.promises.size
+        if len(marks) > 2 * count + MARKS or self.marked > 2 * size + MARKED:
+            kept = [statement.rest for statement in (self.statements or {}).values()]
+            if self.server is not None:
+                kept += self.server.prepared.texts_to_undo()
+            self.marks = {one: marks[one] for one in kept if one in marks}
+            self.marked = sum(map(len, self.marks))
 
     def mark_named(self, text: bytes) -> int:
         """This text is parsed under a name that nobody follows: as if SQL had prepared it. Returns its flags."""
@@ -127,7 +151,7 @@ class Heeding(ClientState):
         if self.studied != self.rules.functions.version:
             self._study()
         if text is not None:
-            flags = self.marks[text] if self.marks is not None and text in self.marks else 0
+            flags = self._marked(name, text)
             if self.server.setup.defining:
                 flags |= UNREAD & self.rules.heeded
         elif name and self.sql_flags:
@@ -140,10 +164,16 @@ class Heeding(ClientState):
         names = _reading.names_in(src[first:stop]) if flags & (SETS | PREPARES) else NO_NAMES
         return self._meet(flags, text, names, self.server.open, out, buf)
 
-    def heed_described(self, text: bytes, out: Outbox, buf: bytes) -> bool:
+    def _marked(self, name: bytes, text: bytes) -> int:
+        """The flags of the statement of this name, whose Parse said this."""
+        if not name:
+            return self.unnamed_flags
+        return self.marks[text] if self.marks is not None and text in self.marks else 0
+
+    def heed_described(self, name: bytes, text: bytes, out: Outbox, buf: bytes) -> bool:
         """A statement of this text is described: what it executes must be there for that, too; must it wait?"""
         assert self.server is not None
-        flags = self.marks[text] if self.marks is not None and text in self.marks else 0
+        flags = self._marked(name, text)
         return flags & PREPARES != 0 and self._lend(self.server, _reading.read(text), self.server.open, out, buf)
 
     def heed_unknown(self, flags: int, text: bytes) -> None:
@@ -188,7 +218,7 @@ class Heeding(ClientState):
         for statement in list((self.statements or {}).values()):
             self.mark(statement.rest)
         if self.unnamed is not None:
-            self.mark(self.unnamed)
+            self.unnamed_flags = self.flags_of(self.unnamed)
 
     def _keep(self, flags: int, said: Look) -> None:
         """A text with these flags was prepared by SQL, or as if."""
@@ -352,7 +382,7 @@ class Heeding(ClientState):
         flags |= UNNAMED & self.rules.heeded if flags & SETS and names is None else self._vague(flags, text, said)
         if flags & PREPARES and flags & ENDS and self.statements is not None:
             for name in _reading.deallocated(said):
-                self.server.prepared.drops(name, self.statements.pop(name, None))
+                self.server.prepared.drops(name, self.take_statement(name))
         flags &= ~(SEQUENCES | WRITES)
         if self.counts and not setup.pins & SEQUENCES and self._counts_here():
             flags |= SEQUENCES

@@ -6,17 +6,17 @@ from pglido.session.state cimport Budget
 from pglido.wire cimport octets
 
 cdef int CLOSE_IT
+cdef Py_ssize_t LITTLE
 
 
 cdef class Holding(Heeding):
-    cdef public Budget budget
     cdef public tuple fault
     cdef public bytearray held
     cdef public Py_ssize_t goal
     cdef public Py_ssize_t reserved
     cdef public bint dropping
 
-    cdef int begin_holding(self, Budget budget) except -1
+    cdef int begin_holding(self) except -1
     cpdef bint half_sent(self)
     cpdef bint waits_for_more(self)
     @cython.locals(at=Py_ssize_t, last=Py_ssize_t, size=Py_ssize_t)
@@ -24,6 +24,9 @@ cdef class Holding(Heeding):
     cdef int release(self) except -1
     cpdef int drop(self) except -1
     cdef Py_ssize_t refuse(self, str sqlstate, str text) except -1
+    cpdef Py_ssize_t held_bytes(self) except -1
+    @cython.locals(wanted=Py_ssize_t, budget=Budget)
+    cdef tuple lack(self, Py_ssize_t size)
     cdef bint has_room(self, Py_ssize_t total) except -1
     cdef Py_ssize_t await_whole(self, Py_ssize_t total) except -1
     cdef Py_ssize_t pass_on(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1

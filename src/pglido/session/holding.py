@@ -1,16 +1,24 @@
 """What one client has sent of a message that is not all there yet: held till it is whole, or under way in pieces.
 
-A small message is held without being counted; the bytes of larger ones count against the worker's budget.
+A small message is held without being counted; the bytes of larger ones count with what is kept for the client.
 """
 
 from ..wire import messages, octets
 from .heeding import Heeding
 from .outbox import Outbox
-from .state import Budget
 from .verdicts import CLOSE_IT
 
 # A message up to this size is awaited whole before a server is asked for: more than most queries have.
 SMALL = 16384
+# A client for which no more than this is kept is never refused for what is kept for all others.
+LITTLE = SMALL
+# Why no more is kept for a client: the text of the error, and what to do.
+Lack = tuple[str, str]
+FEWER = "Close prepared statements that are not needed any more, or say values as parameters"
+OF_ITS_OWN = "more than max_client_held_bytes would be kept for this client", f"{FEWER}; or raise that limit."
+OF_ALL = "more than max_held_bytes would be kept for all clients", f"{FEWER}; or raise that limit."
+OF_MEMORY = "the pooler uses more memory than max_memory", "Try again later, or raise that limit."
+
 # A query up to this size is held while there is room, so that all of it can be heeded.
 LONGEST_HELD = 16 << 20
 
@@ -18,14 +26,13 @@ LONGEST_HELD = 16 << 20
 class Holding(Heeding):
     """A client's incomplete message: `held` till it has `goal` bytes, or `need` bytes to come that pass as they come.
 
-    Those are dropped instead while `dropping`. `reserved` is what is counted in the `budget`.
+    Those are dropped instead while `dropping`. `reserved` is what of that is counted.
     """
 
-    __slots__ = ("budget", "dropping", "fault", "goal", "held", "reserved")
+    __slots__ = ("dropping", "fault", "goal", "held", "reserved")
 
-    def begin_holding(self, budget: Budget) -> None:
+    def begin_holding(self) -> None:
         """Nothing is held yet."""
-        self.budget = budget
         self.fault: tuple[str, str] | None = None
         self.held: bytearray | None = None
         self.goal = 0
@@ -56,12 +63,16 @@ class Holding(Heeding):
     def release(self) -> None:
         """What was held is dealt with."""
         self.held = None
-        self.budget.used -= self.reserved
+        self.keep(-self.reserved)
         self.reserved = 0
 
     def drop(self) -> None:
-        """The client is gone: give back what it held."""
-        self.release()
+        """The client is gone: nothing is kept for it any more."""
+        self.held = None
+        self.reserved = 0
+        self.take_statements()
+        self.put_unnamed(None, 0, 0)
+        self.keep(-self.kept)
 
     def refuse(self, sqlstate: str, text: str) -> int:
         """The client must go, for it broke the protocol or a limit."""
@@ -69,18 +80,33 @@ class Holding(Heeding):
         self.fault = (sqlstate, text)
         return 0
 
+    def held_bytes(self) -> int:
+        """All that is kept for this client: messages, statements with their texts, and what an error brings back."""
+        size = self.kept + self.shares
+        return size if self.server is None else size + self.server.prepared.promises.size
+
+    def lack(self, size: int) -> Lack | None:
+        """What hinders that so many bytes more are kept for this client; None: nothing does."""
+        wanted = self.held_bytes() + size
+        budget = self.budget
+        if wanted > budget.each:
+            return OF_ITS_OWN
+        if wanted <= LITTLE:
+            return None
+        if budget.tight:
+            return OF_MEMORY
+        return OF_ALL if budget.total() + size > budget.limit else None
+
     def has_room(self, total: int) -> bool:
         """May a message of this size be held?"""
-        return self.reserved > 0 or self.budget.used + total <= self.budget.limit
+        return self.reserved > 0 or self.lack(total) is None
 
     def await_whole(self, total: int) -> int:
-        """The message must be held till `total` bytes are there."""
+        """The message must be held till `total` bytes are there, for which there is room."""
         self.goal = total
         if total > SMALL and not self.reserved:
-            if not self.has_room(total):
-                return self.refuse("53200", "too many bytes of incomplete messages are held (max_held_bytes)")
             self.reserved = total
-            self.budget.used += total
+            self.keep(total)
         return 0
 
     def pass_on(self, src: bytes, at: int, have: int, total: int, out: Outbox | None, buf: bytes) -> int:

@@ -4,6 +4,7 @@ from pglido.session.retry cimport Retry
 from pglido.session.setup cimport Setup
 from pglido.session.state cimport ClientState
 
+cdef long long NOBODYS
 cdef int IDLE, IN_TRANSACTION
 cdef int ASKING, BINDING, CALLING, COPY_END, EXECUTING, PARSING, QUERYING, SWALLOW, SYNCING
 
@@ -31,6 +32,7 @@ cdef class Owing:
     cdef public str fault
     cdef public bytes last_error
     cdef public bytes lent_error
+    cdef public tuple lack
     cdef public bint told
     cdef Py_ssize_t _need
     cdef int _kind
@@ -52,4 +54,5 @@ cdef class Owing:
     cpdef bytes begin(self, bytes query)
     cpdef bytes own(self, bytes sent)
 
+    cpdef int drop(self) except -1
     cpdef bytes abandon(self)

@@ -8,7 +8,7 @@ transaction), and no client message is half sent (`free`).
 from ..wire import messages
 from ..wire.codes import IDLE, IN_TRANSACTION
 from .entries import ASKING, BINDING, CALLING, COPY_END, EXECUTING, PARSING, QUERYING, SWALLOW, SYNCING
-from .prepared import Prepared
+from .prepared import NOBODYS, Prepared
 from .replies import Replies
 from .retry import Retry
 from .setup import Setup
@@ -23,7 +23,7 @@ class Owing:
     what it must be sent next, which nobody asked for; `notes` are notifications that the client is to have ahead of the
     ReadyForQuery that ends a transaction, as from PostgreSQL: libraries look for them there, and may not look for what
     came right behind before more does. `lent_error` is why SQL won't find a statement that was to be there for it.
-    `decisive`: what was sent must be answered before what follows it is sent.
+    `decisive`: what was sent must be answered before what follows it is sent. `lack` is why a statement was not kept.
     """
 
     __slots__ = (
@@ -41,6 +41,7 @@ class Owing:
         "fault",
         "good",
         "keeps_ready",
+        "lack",
         "last_error",
         "lent_error",
         "notes",
@@ -83,6 +84,7 @@ class Owing:
         self.fault = ""
         self.last_error = b""
         self.lent_error = b""
+        self.lack = ("", "")
         self.told = False
         self._need = 0
         self._kind = 0
@@ -133,21 +135,25 @@ class Owing:
 
     def ask(self, sql: str) -> bytes:
         """A query of pglido's own, whose answers end here; returns the message to send."""
-        self.prepared.unnamed = None
+        self.prepared.unnamed = 0
         self.replies.push(QUERYING | SWALLOW)
         return messages.query(sql)
 
     def begin(self, query: bytes) -> bytes:
         """The client's BEGIN, which was answered before; its answer ends here."""
-        self.prepared.unnamed = None
+        self.prepared.unnamed = 0
         self.replies.push(QUERYING | SWALLOW)
         self.status = IN_TRANSACTION
         return query
 
     def own(self, sent: bytes) -> bytes:
         """Queries of pglido's own, made by `setup`: they leave no unnamed statement behind."""
-        self.prepared.unnamed = None
+        self.prepared.unnamed = 0
         return sent
+
+    def drop(self) -> None:
+        """The connection is gone: nothing is kept for what it owed."""
+        self.prepared.drop()
 
     def abandon(self) -> bytes:
         """The client is gone between two messages: what to send so that the server comes to rest (maybe nothing)."""
@@ -162,8 +168,8 @@ class Owing:
         if self.open or self.skipping:
             # A Sync alone would commit what was done since the last one.
             if not self.skipping:
-                # Not what any client has made it: None would say that there is none.
-                self.prepared.unnamed = messages.ROLL_BACK
+                # Not what any client has made it: 0 would say that there is none.
+                self.prepared.unnamed = NOBODYS
                 self.prepared.owe(PARSING, None, None)
                 self.replies.push(BINDING)
                 self.replies.push(EXECUTING)

@@ -6,11 +6,14 @@ from pglido.session.state cimport ClientState
 
 cdef int CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
 
+cdef long long _parses
+cdef Py_ssize_t DESCRIBE
+
 cdef class Prepared:
     cdef public Replies replies
     cdef readonly Promises promises
     cdef public dict known
-    cdef public bytes unnamed
+    cdef public long long unnamed
     cdef public dict borrowed
     cdef public list dropping
     cdef public tuple bound
@@ -23,9 +26,10 @@ cdef class Prepared:
     cdef public set unchecked
 
     cdef int owe(self, int entry, bytes name, object statement) except -1
-    cdef int owe_unnamed(self, int entry, bytes mine, bytes its) except -1
-    cdef int name_unnamed(self, ClientState client, bytes rest) except -1
-    cdef bytes renew_unnamed(self, bytes rest)
+    cdef int owe_unnamed(self, int entry, ClientState client) except -1
+    cdef int name_unnamed(self, ClientState client, bytes rest, int flags) except -1
+    @cython.locals(rest=bytes)
+    cdef bytes renew_unnamed(self, ClientState client)
     cdef bytes close_unnamed(self, ClientState client)
 
     @cython.locals(kind=int, entry=int, owed=bint, undecided=bint)
@@ -41,6 +45,8 @@ cdef class Prepared:
 
     cdef bytes learn(self, bytes name, object statement, Py_ssize_t limit, int entry, bint fresh)
     cdef bytes check(self, object statement, bytes name)
+    cdef int describes(self, object statement, bytes name) except -1
+    cdef tuple _told(self)
     cdef bytes unlearn(self, object statement)
     cdef bytes collide(self, bytes name)
     cdef bytes _borrow(self, bytes name, object statement, bytes rest)
@@ -49,6 +55,7 @@ cdef class Prepared:
     cdef bytes lend_name(self, bytes name, bint in_batch)
     cdef bint lends(self, bytes name, object statement) except -1
     cdef int drops(self, bytes name, object statement) except -1
+    cdef list texts_to_undo(self)
     cdef void _undrop(self, bytes name) except *
     cdef int dropped(self) except -1
     cdef int not_dropped(self, ClientState client) except -1
@@ -62,6 +69,7 @@ cdef class Prepared:
     @cython.locals(kind=int, entry=int, owed=bint, promise=Promise)
     cdef bint pending(self, bytes name, object statement) except -1
 
+    cpdef int drop(self) except -1
     cdef int keep(self, dict there) except -1
     @cython.locals(promise=Promise)
     cdef object answered(self, int entry)
@@ -71,7 +79,7 @@ cdef class Prepared:
     cdef bint skipped(self, ClientState client) except -1
 
     @cython.locals(entry=int, promise=Promise)
-    cdef object _unnamed_was(self, bytes mine, bytes its, ClientState client)
+    cdef object _unnamed_was(self, Promise was, long long its, ClientState client)
 
     cdef object _undo(self, int entry, Promise promise, ClientState client)
     cdef int purged(self, ClientState client) except -1

@@ -20,12 +20,18 @@ from .replies import Replies
 from .state import ClientState
 from .statements import Description, Statement
 
+# Of the last Parse of an unnamed statement, of any client; and what stands for that of no client.
+_parses = 0
+NOBODYS = -1
+# Bytes that are kept of an owed Describe.
+DESCRIBE = 160
+
 
 class Prepared:
     """The prepared statements of one server connection; `replies` is the queue of what that server owes.
 
     `known` has the shared ones, the least recently used first, with the beginning of the last Bind. `unnamed` is the
-    very object that the client's state has (the rest of its Parse), so that identity tells whether it is the same.
+    number of the Parse that made the unnamed statement: the client's state has its text. 0: there is none.
     `borrowed` has the client's own names for what PostgreSQL itself shall find, None where it may be gone; `dropping`
     those that SQL under way drops, with what they stood for. While a DEALLOCATE ALL may be under way, `purging` has
     what was parsed since. After it, `former` has the client's names of what is gone, till the turn ends. `bound` is the
@@ -57,7 +63,7 @@ class Prepared:
         self.replies = replies
         self.promises = Promises()
         self.known: dict[Statement, bytes] = {}
-        self.unnamed: bytes | None = None
+        self.unnamed = 0
         self.borrowed: dict[bytes, Statement | None] = {}
         self.dropping: list[tuple[bytes, Statement | None]] | None = None
         self.bound: tuple[bytes, Statement] | None = None
@@ -74,22 +80,29 @@ class Prepared:
     def owe(self, entry: int, name: bytes | None, statement: Statement | None) -> None:
         """A Parse or Close was sent, which promises this (see `Promise`)."""
         self.replies.push(entry)
-        self.promises.add(name, statement)
+        self.promises.add(name, statement, entry & KIND == CLOSING)
 
-    def owe_unnamed(self, entry: int, mine: bytes | None, its: bytes | None) -> None:
-        """A Parse or Close of the unnamed statement was sent, which was this till now."""
+    def owe_unnamed(self, entry: int, client: ClientState) -> None:
+        """A Parse or Close of the unnamed statement was sent, which was the client's, and the server's, till now."""
         self.replies.push(entry)
-        self.promises.add_unnamed(mine, its)
+        self.promises.add_unnamed(client, self.unnamed)
 
-    def name_unnamed(self, client: ClientState, rest: bytes | None) -> None:
-        """The client parses (or closes: None) the unnamed statement itself."""
-        self.owe_unnamed(CLOSING if rest is None else PARSING, client.unnamed, self.unnamed)
-        client.unnamed = self.unnamed = rest
+    def name_unnamed(self, client: ClientState, rest: bytes | None, flags: int) -> None:
+        """The client parses (or closes: None) the unnamed statement itself; `flags` as of `wire.sql`."""
+        global _parses
+        self.owe_unnamed(CLOSING if rest is None else PARSING, client)
+        if rest is None:
+            self.unnamed = 0
+        else:
+            _parses += 1
+            self.unnamed = _parses
+        client.put_unnamed(rest, self.unnamed, flags)
 
-    def renew_unnamed(self, rest: bytes | None) -> bytes:
-        """The message that makes the unnamed statement what this client last made it (None: there is none)."""
-        self.owe_unnamed((CLOSING if rest is None else PARSING) | SWALLOW, rest, self.unnamed)
-        self.unnamed = rest
+    def renew_unnamed(self, client: ClientState) -> bytes:
+        """The message that makes the unnamed statement what this client last made it (maybe there is none)."""
+        rest = client.unnamed
+        self.owe_unnamed((CLOSING if rest is None else PARSING) | SWALLOW, client)
+        self.unnamed = client.unnamed_id
         return messages.close_statement(b"") if rest is None else messages.parse(b"", rest)
 
     def close_unnamed(self, client: ClientState) -> bytes:
@@ -97,7 +110,7 @@ class Prepared:
 
         It does so only if it is read: this one is skipped together with it, and tells so.
         """
-        self.owe_unnamed(CLOSING | SWALLOW, client.unnamed, self.unnamed)
+        self.owe_unnamed(CLOSING | SWALLOW, client)
         return messages.close_statement(b"")
 
     def unnamed_undecided(self) -> bool:
@@ -172,8 +185,18 @@ class Prepared:
     def check(self, statement: Statement, name: bytes | None) -> bytes:
         """The message that asks whether this server's `statement` is what clients were told; its answer ends here."""
         self.replies.push(DESCRIBING | STATEMENT | SWALLOW)
-        self.describing.append((statement, name))
+        self.describes(statement, name)
         return messages.describe_statement(statement.name)
+
+    def describes(self, statement: Statement, name: bytes | None) -> None:
+        """A Describe of `statement` was sent, which is the client's `name` if it has just parsed or described it."""
+        self.describing.append((statement, name))
+        self.promises.keep(DESCRIBE)
+
+    def _told(self) -> tuple[Statement, bytes | None]:
+        """Which Describe is answered, or skipped."""
+        self.promises.keep(-DESCRIBE)
+        return self.describing.popleft()
 
     def unlearn(self, statement: Statement) -> bytes:
         """The message, if one is needed, after which `statement` is not prepared here."""
@@ -220,6 +243,12 @@ class Prepared:
         if self.dropping is None:
             self.dropping = []
         self.dropping.append((name, statement))
+
+    def texts_to_undo(self) -> list[bytes]:
+        """What named statements said that an error, or the end of a turn, can bring back."""
+        found = [promise.statement for promise in self.promises.left()]
+        found += [statement for _, statement in self.dropping or ()]
+        return [statement.rest for statement in found if statement is not None]
 
     def _undrop(self, name: bytes) -> None:
         """What SQL was to drop last by this name was never there."""
@@ -292,6 +321,11 @@ class Prepared:
                 del self.known[statement]
                 self.unchecked.discard(statement)
 
+    def drop(self) -> None:
+        """The server is gone."""
+        self.describing.clear()
+        self.promises.drop()
+
     # Answers.
 
     def answered(self, entry: int) -> Statement | None:
@@ -305,10 +339,10 @@ class Prepared:
         If it is not what it was, whoever has it by its former description does not use it here any more; the client
         that has just parsed it goes on with what it is now.
         """
-        statement, name = self.describing.popleft()
+        statement, name = self._told()
         self.unchecked.discard(statement)
         if statement.described is None or statement.described == told:
-            statement.described = told if statement.lasts else None
+            statement.tell(told if statement.lasts else None)
         else:
             if _statements.find(statement.rest, statement.dialect) is statement:
                 _statements.renew()
@@ -318,7 +352,7 @@ class Prepared:
                 self.misfit = statement
             elif client is not None and name is not None and (client.statements or {}).get(name) is statement:
                 now = _statements.intern(statement.rest, statement.dialect)
-                now.described = told
+                now.tell(told)
                 client.put_statement(name, now)
         if entry & SWALLOW and statement is self.awaited:
             self.awaited = None
@@ -338,7 +372,7 @@ class Prepared:
                 break
             replies.pop()
             failed = failed or entry
-            if entry & STATEMENT and self.describing.popleft()[0] is self.awaited and entry & SWALLOW:
+            if entry & STATEMENT and self._told()[0] is self.awaited and entry & SWALLOW:
                 self.awaited = None
             if entry & KIND in (PARSING, CLOSING):
                 undone.append((entry, self.promises.take()))
@@ -346,11 +380,13 @@ class Prepared:
             self._undo(entry, promise, client)
         if failed & KIND == PARSING and undone[0][1].unnamed:
             # This one was read, and has dropped the unnamed statement before it failed.
-            self._unnamed_was(undone[0][1].mine if failed & SWALLOW else None, None, client)
+            self._unnamed_was(undone[0][1] if failed & SWALLOW else None, 0, client)
         return not replies.count
 
-    def _unnamed_was(self, mine: bytes | None, its: bytes | None, client: ClientState | None) -> None:
-        """The unnamed statement is again what it was; or that is what it was before a later turn makes it another.
+    def _unnamed_was(self, was: Promise | None, its: int, client: ClientState | None) -> None:
+        """The unnamed statement is again what it `was` for the client (None: there was none), and `its` for the server.
+
+        Or that is what it was before a later turn makes it another.
 
         A Query of the client's has ended it, whatever it was.
         """
@@ -361,17 +397,19 @@ class Prepared:
             if entry & KIND in (PARSING, CLOSING):
                 promise = next(promises)
                 if promise.unnamed:
-                    promise.mine, promise.its = mine, its
+                    self.promises.follow(promise, was, its)
                     return
         self.unnamed = its
-        if client is not None:
-            client.unnamed = mine
+        if client is not None and was is not None:
+            client.put_unnamed(was.mine, was.number, was.flags)
+        elif client is not None:
+            client.put_unnamed(None, 0, 0)
 
     def _undo(self, entry: int, promise: Promise, client: ClientState | None) -> None:
         """An entry's message was not executed."""
         name, promised = promise.name, promise.statement
         if promise.unnamed:
-            self._unnamed_was(promise.mine, promise.its, client)
+            self._unnamed_was(promise, promise.its, client)
         elif promised is None:
             return
         elif entry & KIND == PARSING:
@@ -380,7 +418,7 @@ class Prepared:
             if client is not None and name is not None and client.statements is not None:
                 if entry & SWALLOW:
                     client.owe_parse(name)
-                elif client.statements.pop(name, None) is None:
+                elif client.take_statement(name) is None:
                     self._undrop(name)
         elif entry & SWALLOW:
             self.known[promised] = b""
@@ -405,5 +443,7 @@ class Prepared:
         for _, statement in later:
             self.known[statement] = b""
         if client is not None:
-            self.former = client.statements
-            client.statements = {name: statement for name, statement in later if name} or None
+            self.former = client.take_statements()
+            for name, statement in later:
+                if name and statement is not None:
+                    client.put_statement(name, statement)

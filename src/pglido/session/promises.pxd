@@ -1,6 +1,9 @@
 cimport cython
 
-cdef Py_ssize_t MANY
+from pglido.session.state cimport Budget, ClientState
+
+cdef Py_ssize_t BARE, MANY
+cdef Budget NO_BUDGET
 
 @cython.final
 @cython.freelist(32)
@@ -9,20 +12,30 @@ cdef class Promise:
     cdef public object statement
     cdef public bint unnamed
     cdef public bytes mine
-    cdef public bytes its
+    cdef public long long number
+    cdef public int flags
+    cdef public long long its
+    cdef public Py_ssize_t size
 
 @cython.final
 cdef class Promises:
     cdef list _all
     cdef Py_ssize_t _past
+    cdef public Budget budget
+    cdef readonly Py_ssize_t size
 
     @cython.locals(promise=Promise)
-    cdef int add(self, bytes name, object statement) except -1
+    cdef int add(self, bytes name, object statement, bint closes) except -1
 
     @cython.locals(promise=Promise)
-    cdef int add_unnamed(self, bytes mine, bytes its) except -1
+    cdef int add_unnamed(self, ClientState client, long long its) except -1
+
+    cdef int follow(self, Promise promise, Promise was, long long its) except -1
+    cdef int keep(self, Py_ssize_t size) except -1
 
     @cython.locals(promise=Promise)
     cdef Promise take(self)
 
+    cdef Py_ssize_t count(self) except -1
     cpdef list left(self)
+    cpdef int drop(self) except -1

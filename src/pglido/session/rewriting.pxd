@@ -8,8 +8,10 @@ from pglido.session.server cimport Server
 
 cdef int BIND, CLOSE, DESCRIBE, IDLE, PARSE
 cdef int BINDING, CLOSING, DESCRIBING, FAKE, PARSING, STATEMENT, SWALLOW
-cdef bytes MISFIT
+cdef bytes MISFIT, NOT_KEPT
+cdef tuple OF_MEMORY
 cdef int PORTAL_KIND, NO_NAME
+cdef Py_ssize_t NAMED
 cdef int PREPARES, TEMP, WAIT
 cdef Py_ssize_t LONGEST, NAME_SIZE, SMALL, NAMES_FIRST, LONGEST_NAME
 
@@ -25,11 +27,14 @@ cdef class Rewriting(Holding):
     @cython.locals(server=Server, stop=Py_ssize_t, first=Py_ssize_t, end=Py_ssize_t, name=bytes)
     cdef Py_ssize_t rewrite(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 
-    @cython.locals(rest=bytes)
+    @cython.locals(rest=bytes, flags=int)
     cdef Py_ssize_t _unshared(self, int kind, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t rest_at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 
-    @cython.locals(server=Server, prepared=Prepared, rest=bytes, have=Py_ssize_t)
+    @cython.locals(server=Server, prepared=Prepared, rest=bytes, have=Py_ssize_t, flags=int)
     cdef Py_ssize_t _parse(self, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t rest_at, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
+
+    cdef tuple _lack_of_room(self, bytes name, bytes rest, Py_ssize_t named)
+    cdef Py_ssize_t _refuse_statement(self, tuple lack, bint unnamed, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 
     cdef tuple _dialect(self, Server server)
     cdef bint _taken(self, bytes name, Prepared prepared) except -1

@@ -10,18 +10,21 @@ from ..wire.letters import LONGEST_NAME
 from ..wire.sql import PREPARES, TEMP
 from . import statements as _statements
 from .entries import BINDING, CLOSING, DESCRIBING, FAKE, PARSING, STATEMENT, SWALLOW
-from .holding import SMALL, Holding
+from .holding import OF_MEMORY, SMALL, Holding, Lack
 from .outbox import Outbox
 from .prepared import Prepared
 from .retry import LONGEST
 from .server import Server
-from .statements import MISFIT, Dialect, Statement
+from .state import NAMED
+from .statements import MISFIT, NO_ROOM, Dialect, Statement
 from .verdicts import WAIT
 
 # Bind and Describe: how much is awaited of a message too large to hold, for the names in front.
 NAMES_FIRST = 1024
 # Bytes in a shared name.
 NAME_SIZE = _statements.NAME_SIZE
+# A Bind of what there is not.
+NOT_KEPT = messages.message(BIND, b"\0" + NO_ROOM + b"\0\0\0\0\0\0\0")
 # In a Describe: of a portal. One of so many bytes has no name, not even an empty one.
 PORTAL_KIND = ord("P")
 NO_NAME = 6
@@ -53,12 +56,14 @@ class Rewriting(Holding):
             return None
         name = src[first : min(end, first + LONGEST_NAME)]
         if kind == CLOSE and src[at + 5] == 0x53 and self.statements is not None and name in self.statements:
-            del self.statements[name]
+            self.take_statement(name)
             self.parsed(name)
             return messages.CLOSE_COMPLETE
         taken = name in self.settings.prepared_names or (self.statements is not None and name in self.statements)
         if kind == PARSE and not taken:
             statement = _statements.find(src[end + 1 : stop], self._dialect(None))
+            if self._lack_of_room(name, statement.rest if statement is not None else b"", NAMED) is not None:
+                return None
             if statement is not None and statement in self.rules.good:
                 if self.rules.heeded and self.mark(statement.rest) & PREPARES:
                     # What it is depends on what goes by the name in it.
@@ -92,6 +97,9 @@ class Rewriting(Holding):
         server = self.server
         assert server is not None
         if have < total and (kind != BIND or total <= SMALL):
+            lack = self.lack(total) if kind == PARSE and not self.reserved else None
+            if lack is not None:
+                return self._refuse_statement(lack, have > 5 and src[at + 5] == 0, have, total, out, buf)
             return self.await_whole(total)
         stop = at + have
         first = at + 5
@@ -130,12 +138,15 @@ class Rewriting(Holding):
         stop = at + have
         if kind == PARSE:
             rest = src[rest_at:stop]
-            flags = self.mark_named(rest) if name else self.mark(rest)
+            lack = self._lack_of_room(name, rest, 0)
+            if lack is not None:
+                return self._refuse_statement(lack, not name, have, total, out, buf)
+            flags = self.mark_named(rest) if name else self.flags_of(rest)
             if self.heed_parsed(flags, rest, out, buf):
                 return 0
             if not name:
                 server.open = True
-                server.prepared.name_unnamed(self, rest)
+                server.prepared.name_unnamed(self, rest, flags)
                 return self.pass_on(src, at, have, total, out, buf)
         elif kind == BIND and self.heed_bound(name, None if name else self.unnamed, src, rest_at, stop, out, buf):
             return 0
@@ -151,14 +162,19 @@ class Rewriting(Holding):
         if statement is not None and prepared.undecided(name, statement):
             self.verdict = WAIT
             return 0
+        lack = self._lack_of_room(name, rest, NAMED)
+        if lack is not None:
+            return self._refuse_statement(lack, not name, have, have, out, buf)
+        flags = 0
         if self.rules.heeded:
             text = rest if statement is None else statement.rest
-            if self.heed_parsed(self.mark(text), text, out, buf):
+            flags = self.flags_of(text) if statement is None else self.mark(text)
+            if self.heed_parsed(flags, text, out, buf):
                 return 0
         self.rules.counts.client_parses += 1
         server.open = True
         if statement is None:
-            prepared.name_unnamed(self, rest)
+            prepared.name_unnamed(self, rest, flags)
             return self.pass_on(src, at, have, have, out, buf)
         if self._taken(name, prepared):
             if self.statements is not None and name in self.statements:
@@ -174,6 +190,31 @@ class Rewriting(Holding):
         self.rules.counts.server_parses += 1
         out.put(buf, prepared.learn(name, statement, self.rules.max_statements, PARSING, True))
         return have
+
+    def _lack_of_room(self, name: bytes, rest: bytes, named: int) -> Lack | None:
+        """What hinders that a statement is kept; one that has a name takes `named` bytes besides that and its text."""
+        if self.reserved:
+            return None
+        if name and self.budget.tight:
+            return OF_MEMORY
+        return self.lack(len(rest) + (named + len(name) if name else 0))
+
+    def _refuse_statement(self, lack: Lack, unnamed: bool, have: int, total: int, out: Outbox, buf: bytes) -> int:
+        """Drop a Parse. In its place PostgreSQL gets something to refuse, and skips what follows up to a Sync.
+
+        The unnamed statement ends with a Parse that fails, as it does there.
+        """
+        server = self.server
+        assert server is not None
+        if unnamed:
+            out.put(buf, server.prepared.close_unnamed(self))
+            server.prepared.unnamed = 0
+            self.put_unnamed(None, 0, 0)
+        server.lack = lack
+        server.prepared.bound = None
+        server.owe(BINDING)
+        out.put(buf, NOT_KEPT)
+        return self.pass_on(buf, 0, have, total, None, buf)
 
     def _dialect(self, server: Server | None) -> Dialect:
         """What decides what a text means; a temporary object may stand in front of another, for this client alone."""
@@ -196,7 +237,7 @@ class Rewriting(Holding):
             return 0
         server.open = True
         if name and self.statements is not None and name in self.statements:
-            server.prepared.owe(CLOSING | FAKE, name, self.statements.pop(name))
+            server.prepared.owe(CLOSING | FAKE, name, self.take_statement(name))
             self.parsed(name)
             return have
         if name:
@@ -204,7 +245,7 @@ class Rewriting(Holding):
                 self.closes(name)
             server.prepared.owe(CLOSING, None, None)
         else:
-            server.prepared.name_unnamed(self, None)
+            server.prepared.name_unnamed(self, None, 0)
         return self.pass_on(src, at, have, have, out, buf)
 
     def _use(
@@ -250,7 +291,7 @@ class Rewriting(Holding):
             if again and not server.executed:
                 server.retry.begin(prepared.bind_head(statement, size), src[end : at + have], statement)
             return self._send_as(MISFIT, kind, DESCRIBING, src, at, first, end, have, total, out, buf)
-        if kind == DESCRIBE and self.heed_described(rest, out, buf):
+        if kind == DESCRIBE and self.heed_described(name, rest, out, buf):
             return 0
         self._bring(server, kind, name, statement, out, buf)
         if prepared.awaited is not None:
@@ -270,7 +311,7 @@ class Rewriting(Holding):
             out.put(buf, tail)
             return have
         if kind == DESCRIBE:
-            prepared.describing.append((statement, name))
+            prepared.describes(statement, name)
         return self._send_as(statement.name, kind, DESCRIBING | STATEMENT, src, at, first, end, have, total, out, buf)
 
     def _use_unnamed(
@@ -283,10 +324,10 @@ class Rewriting(Holding):
         rest = self.unnamed
         if kind == BIND and self.heed_bound(b"", rest, src, end + 1, at + have, out, buf):
             return 0
-        if kind == DESCRIBE and rest is not None and self.heed_described(rest, out, buf):
+        if kind == DESCRIBE and rest is not None and self.heed_described(b"", rest, out, buf):
             return 0
-        if server.prepared.unnamed is not rest:
-            out.put(buf, server.prepared.renew_unnamed(rest))
+        if server.prepared.unnamed != self.unnamed_id:
+            out.put(buf, server.prepared.renew_unnamed(self))
         if kind == BIND and rest is not None:
             self._foresee(server.prepared, rest)
         return self.plain(kind, src, at, have, total, out, buf)
@@ -300,7 +341,8 @@ class Rewriting(Holding):
         if dialect == statement.dialect:
             return statement
         now = _statements.intern(statement.rest, dialect)
-        now.described = now.described or statement.described
+        if now.described is None:
+            now.tell(statement.described)
         if statement.described is not None and now.described != statement.described:
             return statement
         self.put_statement(name, now)

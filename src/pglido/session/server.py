@@ -42,7 +42,7 @@ from .entries import (
 )
 from .outbox import Outbox
 from .owing import Owing
-from .statements import MISFIT, PREFIX
+from .statements import MISFIT, NO_ROOM, PREFIX
 
 # The entry that each backend message answers: 0 none, 255 a message that no server sends in a session.
 _ANSWERS = bytearray(b"\xff" * 256)
@@ -298,6 +298,10 @@ class Server(Owing):
             if body is self.last_error:
                 self.told = not drop
                 self.worn = True
+            if not drop and NO_ROOM in body and b"\0C26000\0" in body:
+                text, hint = self.lack
+                out.put(buf, messages.error("ERROR", "53200", f"out of memory: {text}", hint=hint))
+                return True
             if not drop and MISFIT in body and b"\0C26000\0" in body:
                 out.put(buf, messages.message(ERROR_RESPONSE, CHANGED))
                 return True
@@ -376,6 +380,9 @@ class Server(Owing):
         if not drop:
             self.turns += 1
             self.lent_error = b""
+            if not self.replies.head:
+                # All errors have come that may have spoken of what is gone.
+                self.prepared.former = None
             if self.prepared.dropping is not None:
                 self.prepared.not_dropped(self.client)
             if self.notes is not None and status == IDLE:

@@ -35,7 +35,11 @@ cdef class Rules:
 
 cdef class Budget:
     cdef public Py_ssize_t limit
+    cdef public Py_ssize_t each
     cdef public Py_ssize_t used
+    cdef public bint tight
+
+    cpdef Py_ssize_t total(self) except -1
 
 cdef class ClientState:
     cdef public Rules rules
@@ -44,12 +48,22 @@ cdef class ClientState:
     cdef public Settings defaults
     cdef public dict statements
     cdef public bytes unnamed
+    cdef public long long unnamed_id
+    cdef public int unnamed_flags
+    cdef public Budget budget
+    cdef public Py_ssize_t kept
+    cdef public Py_ssize_t names
+    cdef public Py_ssize_t shares
     cdef public set unparsed
     cdef public dict marks
     cdef public frozenset channels
     cdef public Py_ssize_t need
 
-    cdef int begin(self, Settings home, Rules rules) except -1
+    cdef int begin(self, Settings home, Rules rules, Budget budget) except -1
+    cdef int keep(self, Py_ssize_t size) except -1
+    cpdef int put_unnamed(self, bytes rest, long long number, int flags) except -1
     cpdef int put_statement(self, bytes name, object statement) except -1
+    cpdef object take_statement(self, bytes name)
+    cdef dict take_statements(self)
     cdef int owe_parse(self, bytes name) except -1
     cdef int parsed(self, bytes name) except -1

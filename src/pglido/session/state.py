@@ -5,6 +5,7 @@ from itertools import count
 from typing import Any
 
 from . import defaults as _defaults
+from . import statements as _statements
 from .settings import EMPTY, Settings
 from .statements import Dialect, Good, Statement
 from .study import Since
@@ -171,14 +172,30 @@ class Rules:
         self.realm = realm
 
 
+# What a client's name for a statement takes besides its own bytes: the name's object, and its places in tables.
+NAMED = 160
+
+
 class Budget:
-    """Bytes held for incomplete client messages, over all clients of a worker."""
+    """Bytes that are kept for all clients of a worker: `used`, and besides the shared statements, once for all.
 
-    __slots__ = ("limit", "used")
+    All may have `limit` together, one of them `each`. `tight`: memory is short, and nothing new is kept.
+    """
 
-    def __init__(self, limit: int) -> None:
+    __slots__ = ("each", "limit", "tight", "used")
+
+    def __init__(self, limit: int, each: int | None = None) -> None:
         self.limit = limit
+        self.each = limit if each is None else each
         self.used = 0
+        self.tight = False
+
+    def total(self) -> int:
+        """All that is kept: shared texts once."""
+        return self.used + _statements.kept()
+
+
+NO_BUDGET = Budget(0)
 
 
 class ClientState:
@@ -186,47 +203,97 @@ class ClientState:
 
     `statements` maps its own names to shared statements (None until the first); `unparsed` are those names whose Parse
     was answered without a server, which is made up for when they are used. `unnamed` is the rest of its last unnamed
-    Parse; `marks` has the flags of what may touch the session's state, by what their Parse said, so that
-    whatever becomes of a Parse or Close they are those of the statement that is there. `need` counts the bytes of a
-    message of which the beginning is already with the server. `channels` is what it listens to. `defaults` is what it
-    was told of settings that it has not set.
+    Parse, `unnamed_id` that Parse's number (0: there is no unnamed statement), `unnamed_flags` what it may do to the
+    session's state; `marks` has such flags of the named ones, by what their Parse said, so that whatever becomes of a
+    Parse or Close they are those of the statement that is there. `need` counts the bytes of a message of which the
+    beginning is already with the server. `channels` is what it listens to. `defaults` is what it was told of settings
+    that it has not set.
+
+    Of the `budget` it has `kept`, `names` of it for names of statements. The texts of those are shared with other
+    clients, and so in no one's `kept`: `shares` are their bytes.
     """
 
     __slots__ = (
+        "budget",
         "channels",
         "defaults",
         "home",
+        "kept",
         "marks",
+        "names",
         "need",
         "rules",
         "settings",
+        "shares",
         "statements",
         "unnamed",
+        "unnamed_flags",
+        "unnamed_id",
         "unparsed",
     )
 
-    def begin(self, home: Settings, rules: Rules) -> None:
+    def begin(self, home: Settings, rules: Rules, budget: Budget) -> None:
         """Nothing is known yet.
 
         Each class below has something of that kind, all called by the last one's `__init__`: a chain of constructors
         is a tenth of a login.
         """
         self.rules = rules
+        self.budget = budget
+        self.kept = self.names = self.shares = 0
         self.home = home
         self.settings = home
         self.defaults = EMPTY
         self.statements: dict[bytes, Statement] | None = None
         self.unparsed: set[bytes] | None = None
         self.unnamed: bytes | None = None
+        self.unnamed_id = 0
+        self.unnamed_flags = 0
         self.marks: dict[bytes, int] | None = None
         self.channels: frozenset[bytes] = NO_CHANNELS
         self.need = 0
+
+    def keep(self, size: int) -> None:
+        """So many bytes more are kept for this client; fewer, if it is below zero."""
+        self.kept += size
+        self.budget.used += size
+
+    def put_unnamed(self, rest: bytes | None, number: int, flags: int) -> None:
+        """From now on this is the unnamed statement."""
+        self.keep((0 if rest is None else len(rest)) - (0 if self.unnamed is None else len(self.unnamed)))
+        self.unnamed = rest
+        self.unnamed_id = number
+        self.unnamed_flags = flags
 
     def put_statement(self, name: bytes, statement: Statement) -> None:
         """From now on `name` stands for `statement`."""
         if self.statements is None:
             self.statements = {}
+        former = self.statements.get(name)
+        if former is None:
+            self.keep(NAMED + len(name))
+            self.names += NAMED + len(name)
+        else:
+            self.shares -= len(former.rest)
         self.statements[name] = statement
+        self.shares += len(statement.rest)
+
+    def take_statement(self, name: bytes) -> Statement | None:
+        """What `name` stands for, which from now on it does not."""
+        if self.statements is None or name not in self.statements:
+            return None
+        statement = self.statements.pop(name)
+        self.keep(-NAMED - len(name))
+        self.names -= NAMED + len(name)
+        self.shares -= len(statement.rest)
+        return statement
+
+    def take_statements(self) -> dict[bytes, Statement] | None:
+        """What all names stand for, which from now on they do not."""
+        statements, self.statements = self.statements, None
+        self.keep(-self.names)
+        self.names = self.shares = 0
+        return statements
 
     def owe_parse(self, name: bytes) -> None:
         """The Parse of this name was answered, but no server has read it."""

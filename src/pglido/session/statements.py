@@ -18,6 +18,8 @@ PREFIX = b"_pglido_"
 
 # Stands for a statement that has become another: there is none of that name, so that PostgreSQL refuses it.
 MISFIT = b"_pglido-misfit"
+# The same for one that can't be kept for its client.
+NO_ROOM = b"_pglido-no-room"
 
 # Bytes in a statement's name: the prefix, and a digest of 12 bytes in hex.
 NAME_SIZE = len(PREFIX) + 24
@@ -31,6 +33,11 @@ _PASSING = re.compile(rb"\s*(?:fetch|execute|call)\b", re.IGNORECASE)
 
 # What clients were told of a statement: the types of its parameters as on the wire, and its columns.
 Description = tuple[bytes, bytes]
+
+
+# Bytes of all statements that there are (the one item), and of one besides its text and its description.
+_kept = [0]
+_BARE = 400
 
 
 class Statement:
@@ -50,6 +57,21 @@ class Statement:
         self.lasts = _PASSING.match(rest) is None
         digest = hashlib.blake2b(repr((_generation, dialect)).encode() + b"\0" + rest, digest_size=12)
         self.name = PREFIX + digest.hexdigest().encode()
+        _kept[0] += self.size()
+
+    def __del__(self, kept: list[int] = _kept) -> None:
+        kept[0] -= self.size()
+
+    def size(self) -> int:
+        """Bytes of it in memory, about."""
+        told = self.described
+        return _BARE + len(self.rest) + (0 if told is None else len(told[0]) + len(told[1]))
+
+    def tell(self, told: Description | None) -> None:
+        """From now on clients have been told that it is this."""
+        _kept[0] -= self.size()
+        self.described = told
+        _kept[0] += self.size()
 
     def typed(self) -> bytes:
         """`rest` with the types of parameters that clients were told: those are not open any more."""
@@ -109,6 +131,11 @@ def renew() -> None:
 def stale(body: bytes) -> bool:
     """Does this ErrorResponse say that a prepared statement does not fit the catalogs any more?"""
     return b"\0RRevalidateCachedQuery\0" in body or b"\0Mcache lookup failed for " in body
+
+
+def kept() -> int:
+    """Bytes of all statements that a client or a server holds."""
+    return _kept[0]
 
 
 def alive() -> list[Statement]:

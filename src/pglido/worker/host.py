@@ -240,6 +240,7 @@ class Host(Exchange):
         if not backend.eof and backend.mode == RELAY:
             self.pump.send(backend, messages.TERMINATE)
         self.pump.close(backend)
+        backend.session.drop()
         backend.slot.pool.closed_slot(backend.slot)
         self.plan_soon(backend.live)
 

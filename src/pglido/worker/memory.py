@@ -21,7 +21,8 @@ def memory(worker: "Worker") -> list[dict[str, Any]]:
         _row("client", [client_size(guest) for guest in host.guests.values()]),
         _row("server", [server_size(backend) for backend in host.backends]),
         _row("prepared_statement", [statement_size(one) for one in statements.alive()]),
-        {"name": "held_message_bytes", "used": int(worker.host.budget.used > 0), "memtotal": worker.host.budget.used},
+        _row("held", [size for size in map(held_by, host.guests.values()) if size]),
+        {"name": "held_in_all", "used": 1, "memtotal": host.budget.total()},
         _row("buffer", host.pump.buffers()),
         {"name": "process", "used": 1, "memtotal": resident()},
     ]
@@ -41,6 +42,11 @@ def client_size(guest: Guest) -> int:
     return _sum(guest, guest.address, guest.inbox, guest.out, guest.notes) + (
         _sum(guest.session, guest.session.statements, guest.session.unparsed) if guest.session is not None else 0
     )
+
+
+def held_by(guest: Guest) -> int:
+    """Bytes that are kept for a client, as `max_client_held_bytes` has them: those that it shares among them."""
+    return guest.session.held_bytes() if guest.session is not None else 0
 
 
 def statement_size(statement: statements.Statement) -> int:

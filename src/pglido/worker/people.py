@@ -230,7 +230,7 @@ class People:
                     raise cleaned
                 session.setup.encoding = reported.get("client_encoding", session.setup.encoding)
                 session.setup.settings = session.setup.home
-            session.prepared.unnamed = None
+            session.prepared.unnamed = 0
             now = time.monotonic()
             async with asyncio.timeout(limit or None):
                 rows = await ask(stream, _query(query, user), {})

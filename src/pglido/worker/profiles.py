@@ -50,7 +50,7 @@ async def _try(host: Host, live: LivePool, backend: Backend, home: Settings) -> 
     By way of its defaults, for a value may be relative to the one before ("ISO" leaves the order of day and month).
     """
     session = backend.session
-    session.prepared.unnamed = None
+    session.prepared.unnamed = 0
     reported = dict(backend.reported)
     reported |= {_settings.REPORTED.get(name, name): value for name, value in session.setup.last.items()}
     stream = Stream(host.pump, backend)

@@ -9,7 +9,7 @@ from ..session import statements
 from .hub import Hub
 from .links import Backend, Guest, epoch, peer_of
 from .live import LivePool
-from .memory import memory
+from .memory import held_by, memory
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -108,6 +108,7 @@ def _client(worker: "Worker", guest: Guest) -> Row:
         "prepared_statements": len(session.statements or ()) if session is not None else 0,
         "id": guest.serial,
         "pinned": guest.server.session.setup.why() if guest.server is not None else "",
+        "held_bytes": held_by(guest),
     }
 
 

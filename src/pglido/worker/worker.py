@@ -212,6 +212,7 @@ class Worker:
         self.ignored = frozenset(name.lower() for name in settings.ignore_startup_parameters)
         self.workers = self.cancels.workers = message.workers
         self.host.budget.limit = settings.max_held_bytes
+        self.host.budget.each = settings.max_client_held_bytes or settings.max_held_bytes
         self.names = Names(settings.dns_max_ttl, settings.dns_nxdomain_ttl)
         self.people.adopt(message.config, message.users, message.mock_seed)
         self.porch.adopt(settings.auth_type, settings.client_tls_sslmode, doors, self.people)

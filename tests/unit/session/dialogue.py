@@ -113,6 +113,7 @@ class Talk:
         rewrite: bool = True,
         max_packet: int = 1 << 30,
         max_held: int = 1 << 20,
+        max_client_held: int | None = None,
     ) -> None:
         self.build = build
         session = build.session
@@ -120,7 +121,7 @@ class Talk:
         session.statements._known.clear()
         self.good = session.statements.Good()
         self.counts = session.state.Counts()
-        self.budget = session.state.Budget(max_held)
+        self.budget = session.state.Budget(max_held, max_client_held)
         self.rules = session.state.Rules(rewrite, max_statements, max_packet, True, False, self.good, self.counts)
         self.servers = [ServerEnd(self, session.server.Server()) for _ in range(servers)]
         for server in self.servers:

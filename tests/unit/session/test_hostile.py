@@ -192,8 +192,9 @@ def test_whatever_comes_both_builds_say_the_same(
             story.append((bytes(talk.client.got), bytes(talk.server.got), repr(talk.server.session.replies)))
         talk.client.session.unlink()
         talk.client.session.drop()
-        assert talk.budget.used == 0
         story.append(talk.server.session.abandon())
+        talk.server.session.drop()
+        assert talk.budget.used == 0
         stories.append(story)
     assert stories[0] == stories[-1]
 

@@ -77,7 +77,7 @@ def test_facts_are_passed_on_and_never_set(talk: Talk, fact: str) -> None:
 
 def test_the_unnamed_statement_is_renewed_behind_the_settings(talk: Talk) -> None:
     client = talk.newcomer({"application_name": "one"})
-    client.session.unnamed = b"select 1\0\0\0"
+    client.session.put_unnamed(b"select 1\0\0\0", 1, 0)
     client >> bind("")
     talk.server << config("application_name", "one") + parse("", "select 1") + bind("")
 
