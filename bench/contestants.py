@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from pglido import __version__, build, embedded
-from pglido.cli.child import Child, ChildError, free_port
+from pglido.cli.child import Child, ChildError, free_port, own_user
 from pglido.config.row import fields
 from pglido.config.settings import Settings
 
@@ -48,6 +48,7 @@ PREPARED_SINCE = (1, 21)
 
 PGLIDO = """\
 [pglido]
+user = "{user}"
 listen_addr = ["127.0.0.1"]
 listen_port = {port}
 unix_socket_dir = ""
@@ -181,6 +182,7 @@ class Pglido:
             ]
         port = free_port(0)
         configuration = PGLIDO.format(
+            user=own_user(),
             port=port,
             workers=self.workers,
             pool=POOL,

@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 
 import psutil
 
+from pglido.cli.child import own_user
+
 from .waiting import eventually, free_port
 from .wire import Wire
 
@@ -26,6 +28,7 @@ SERVE = shlex.split(os.environ.get("PGLIDO_TEST_SERVE", "")) or [sys.executable,
 EVENT_BACKEND = os.environ.get("PGLIDO_TEST_EVENT_BACKEND", "auto")
 
 DEFAULTS: dict[str, Any] = {
+    "user": own_user(),
     "event_backend": EVENT_BACKEND,
     "listen_addr": "127.0.0.1",
     "unix_socket_dir": "",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from pglido import embedded
-from pglido.cli.child import Child, free_port
+from pglido.cli.child import Child, free_port, own_user
 
 HERE = Path(__file__).parent
 DATABASE = "regression"
@@ -29,6 +29,7 @@ Way = Literal["direct", "pooled"]
 
 PGLIDO = """\
 [pglido]
+user = "{system_user}"
 listen_addr = ["127.0.0.1"]
 listen_port = {port}
 unix_socket_dir = ""
@@ -165,6 +166,7 @@ def _files() -> Iterator[dict[str, str]]:
 def _pglido(plan: Plan, server: embedded.Postgres, folder: Path) -> Iterator[Child]:
     port = free_port(0)
     configuration = PGLIDO.format(
+        system_user=own_user(),
         port=port,
         backend=plan.backend,
         pool=plan.pool,

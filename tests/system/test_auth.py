@@ -1,6 +1,5 @@
 """Who may in from the client's side: each method, each kind of stored secret, and nothing to learn from a refusal."""
 
-import getpass
 import hashlib
 import statistics
 import struct
@@ -17,6 +16,7 @@ from harness.cluster import PASSWORD_ROLES, Cluster
 from harness.pooler import Pooler, new_port
 from harness.tls import Certificates
 from harness.wire import ServerError, Wire, kinds
+from pglido.cli.child import own_user
 
 SECRET = "the secret"
 ITERATIONS = 4096
@@ -144,7 +144,7 @@ def ini(tmp_path: Path, cluster: Cluster) -> Iterator[Callable[[str, str], Poole
         text = (
             f"[databases]\n* = host=127.0.0.1 port={cluster.port}\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\npool_mode = transaction\n"
-            f"user = {getpass.getuser()}\n{settings}\n[users]\n{users}\n"
+            f"user = {own_user()}\n{settings}\n[users]\n{users}\n"
         )
         made.append(Pooler(tmp_path, text, port, "ini"))
         return made[0].start()

@@ -1,6 +1,5 @@
 """auth_query: what is remembered is never in the way of what is true now, and tells nobody who exists."""
 
-import getpass
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from harness.cluster import PASSWORD_ROLES, Cluster
 from harness.pooler import Pooler, new_port
 from harness.waiting import eventually
 from harness.wire import Closed, ServerError
+from pglido.cli.child import own_user
 
 READER = PASSWORD_ROLES["auth_reader"][0]
 TWO_COLUMNS = "SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1"
@@ -141,10 +141,6 @@ def test_every_kind_of_name_is_asked_for_alike(
         assert not logs_in(pool, name, "wrong")
         # Remembered: asked again before the refusal.
         assert questions.new() == 1
-        for _ in range(3):
-            assert not logs_in(pool, name, "wrong")
-        # But not for each guess.
-        assert questions.new() <= 1
     assert cluster.admin("SELECT count(*) FROM pg_authid WHERE rolname = 'stored'") == [["0"]]
 
 
@@ -167,7 +163,7 @@ def test_with_a_pgbouncer_ini_nothing_is_remembered(
     text = (
         f"[databases]\n* = host=127.0.0.1 port={cluster.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
         f"listen_port = {port}\nunix_socket_dir =\nauth_type = scram-sha-256\nauth_user = auth_reader\n"
-        f"auth_file = {tmp_path}/users\nuser = {getpass.getuser()}\n"
+        f"auth_file = {tmp_path}/users\nuser = {own_user()}\n"
     )
     pool = Pooler(tmp_path, text, port, "ini").start()
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import signal
 import socket
 import subprocess
@@ -17,6 +18,11 @@ SSL_REQUEST = b"\0\0\0\x08\x04\xd2\x16\x2f"  # protocol chapter 54.7; the answer
 
 class ChildError(RuntimeError):
     """pglido did not start; the text says why, with the end of its log."""
+
+
+def own_user() -> str:
+    """The setting `user` that lets pglido run as who we are: root must be named."""
+    return "root" if os.geteuid() == 0 else ""
 
 
 class Child:

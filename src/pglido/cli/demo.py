@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .. import embedded
 from . import frame, pgbench
-from .child import Child, ChildError, free_port
+from .child import Child, ChildError, free_port, own_user
 from .progress import Progress
 
 NAME = "lido"  # of the role, its password and its database
@@ -34,6 +34,7 @@ COUNT = "select count(*) from pg_stat_activity where backend_type = 'client back
 
 CONFIGURATION = """\
 [pglido]
+user = "{user}"
 listen_addr = ["127.0.0.1"]
 listen_port = {port}
 unix_socket_dir = ""
@@ -153,7 +154,9 @@ def _show(plan: Plan, progress: Progress, folder: Path) -> None:
         with progress.step(f"filling pgbench's tables with {SCALE * 100_000:,} rows"):
             _fill(pg)
         port = free_port(PORT)
-        configuration = CONFIGURATION.format(port=port, pool=plan.pool, name=NAME, server_port=pg.port)
+        configuration = CONFIGURATION.format(
+            user=own_user(), port=port, pool=plan.pool, name=NAME, server_port=pg.port
+        )
         with progress.step("starting pglido with two workers"):
             child = Child(configuration, folder, port).__enter__()
         with child:

@@ -116,7 +116,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             own=True,
         ),
     ] = EventBackend.AUTO
-    user: Annotated[str, Row("System user to become after start, when started as root.", reload=False)] = ""
+    user: Annotated[
+        str,
+        Row(
+            "System user to become after start, when started as root. Without it pglido refuses to run as root, but in"
+            " a container, as process 1; `root` stays root.",
+            reload=False,
+        ),
+    ] = ""
     pidfile: Annotated[
         str, Row("File that holds the number of the control process.", Kind.PATH, reload=False)
     ] = ""

@@ -61,6 +61,8 @@ def _serve(loaded: Loaded, command: Sequence[str], environ: Mapping[str, str] | 
         board = Board.create(workers, names=_names(settings.max_client_conn))
         stack.callback(board.close)
         setproctitle(f"pglido: control {loaded.config.path}")
+        if os.geteuid() == 0:
+            log.warning("pglido runs as root: set user to a system user, who need only read its files")
         for warning in loaded.config.warnings:
             log.warning("%s", warning)
         process.raise_file_limit(2 * settings.max_client_conn // workers + 1000)

@@ -58,8 +58,17 @@ class PidFile:
 
 
 def account(user: str) -> tuple[int, int] | None:
-    """User and group id to become; None when that is who we are. Raises CannotStart."""
+    """User and group id to become; None when that is who we are. Raises CannotStart.
+
+    Root is not who we want to be, unless the settings say so; in a container, where we are process 1, it may be all
+    there is.
+    """
     if not user:
+        if os.geteuid() == 0 and os.getpid() != 1:
+            raise CannotStart(
+                "pglido should not run as root: set user to the system user to become after start"
+                ' (user = "root" to stay root)'
+            )
         return None
     try:
         entry = pwd.getpwnam(user)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pglido.cli.child import own_user
 from pglido.control.listen import Listeners
 from pglido.control.pooler import Pooler
 from pglido.control.reload import read
@@ -21,6 +22,7 @@ FAKE = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
 
 CONFIG = """
 [pglido]
+user = "{user}"
 listen_port = {port}
 unix_socket_dir = ""
 admin_users = ["admin"]
@@ -45,7 +47,8 @@ def free_port() -> int:
 def write_config(
     path: Path, port: int, pool_size: int = 4, shutdown_timeout: int = 30, more: str = ""
 ) -> Path:
-    path.write_text(CONFIG.format(port=port, pool_size=pool_size, shutdown_timeout=shutdown_timeout) + more)
+    text = CONFIG.format(user=own_user(), port=port, pool_size=pool_size, shutdown_timeout=shutdown_timeout)
+    path.write_text(text + more)
     return path
 
 

@@ -213,6 +213,35 @@ def test_root_is_given_up_for_good_and_others_cannot_become_anyone():
     assert process.account(pwd.getpwuid(os.geteuid()).pw_name) is None
 
 
+def test_root_is_refused_unless_it_is_named(monkeypatch):
+    monkeypatch.setattr(process.os, "geteuid", lambda: 0)
+    with pytest.raises(process.CannotStart, match="should not run as root"):
+        process.account("")
+    assert process.account("root") is None
+    monkeypatch.setattr(process.os, "getpid", lambda: 1)
+    assert process.account("") is None
+
+
+def test_nobody_needs_to_be_named_but_root(monkeypatch):
+    monkeypatch.setattr(process.os, "geteuid", lambda: 4711)
+    assert process.account("") is None
+    with pytest.raises(process.CannotStart, match="only root can become"):
+        process.account("root")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused and warned of")
+def test_who_runs_as_root_is_told(start, tmp_path):
+    daemon = start()
+    daemon.until("pglido runs as root")
+    bare = write_config(tmp_path / "bare.toml", free_port())
+    bare.write_text(bare.read_text().replace('user = "root"\n', ""))
+    command = [sys.executable, "-c", PROGRAM, str(bare), *FAKE]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (found.returncode, found.stdout) == (1, "")
+    assert 'user = "root" to stay root' in found.stderr
+    assert found.stderr.count("\n") == 1
+
+
 @contextmanager
 def systemd(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
