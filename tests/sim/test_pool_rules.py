@@ -154,7 +154,7 @@ class Machine(RuleBasedStateMachine):
         self.pool.line.leave(ticket)
 
     @precondition(lambda self: self.connects)
-    @rule(how=st.sampled_from(["open", "open", "fail", "refuse"]))
+    @rule(how=st.sampled_from(["open", "open", "fail", "deny", "refuse"]))
     def connect_ends(self, how: str) -> None:
         slot = self.connects.pop(0)
         if how == "open":
@@ -162,6 +162,8 @@ class Machine(RuleBasedStateMachine):
             self.give(slot)
         elif how == "fail":
             self.pool.failed(slot, "08006", "no route", self.now)
+        elif how == "deny":
+            self.pool.failed(slot, "28P01", "wrong password", self.now)
         else:
             self.do(self.pool.refused(slot, "22023", "bad parameter"))
 

@@ -125,7 +125,7 @@ def test_transaction_timeout_of_a_silent_client(pooler: MakePooler) -> None:
 
 def test_server_connect_timeout(pooler: MakePooler) -> None:
     with FakeServer(lambda peer: peer.until("")) as fake:  # listens, and says nothing
-        pool = pooler(fake, server_connect_timeout=0.5, query_wait_timeout=3)
+        pool = pooler(fake, server_connect_timeout=0.5, query_wait_timeout=1)
         start = time.monotonic()
         with pytest.raises(ServerError) as refused:
             pool.wire()
@@ -141,7 +141,7 @@ def test_server_that_hangs_after_login_began(pooler: MakePooler) -> None:
         peer.until("")
 
     with FakeServer(script) as fake:
-        pool = pooler(fake, server_connect_timeout=0.5, query_wait_timeout=3)
+        pool = pooler(fake, server_connect_timeout=0.5, query_wait_timeout=1)
         with pytest.raises(ServerError):
             pool.wire()
         pool.logs("timeout")
@@ -211,18 +211,20 @@ def test_cancel_wait_timeout(pooler: MakePooler, cluster: Cluster) -> None:
 
 
 def test_server_login_retry_tells_the_cached_error(pooler: MakePooler, own_cluster: Cluster) -> None:
-    pool = pooler(own_cluster, server_login_retry=60, query_wait_timeout=5)
+    pool = pooler(own_cluster, server_login_retry=60, query_wait_timeout=1)
     own_cluster.server.stop()
     for _ in range(4):
         with pytest.raises(ServerError) as refused:
             pool.wire()
         assert refused.value.severity == "FATAL"
-        assert refused.value.sqlstate.startswith("08")
-    assert pool.log.count("can't connect") <= 4
+        assert refused.value.sqlstate == "08001"
+        assert "Connection refused" in refused.value.text
+    # Each worker says so once.
+    assert pool.log.count("can't connect") <= 2
 
 
 def test_server_is_tried_again_after_a_failure(pooler: MakePooler, own_cluster: Cluster) -> None:
-    pool = pooler(own_cluster, server_login_retry=0.2)
+    pool = pooler(own_cluster, server_login_retry=0.2, query_wait_timeout=1)
     own_cluster.server.stop()
     with pytest.raises(ServerError):
         pool.wire()

@@ -283,7 +283,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     query_timeout: Annotated[float, Row("A query that runs longer is cut off.", zero="off")] = 0.0
     query_wait_timeout: Annotated[
-        float, Row("A query that waits longer for a server is cut off.", zero="off")
+        float, Row("A client that waits longer for a server is disconnected.", zero="off")
     ] = 120.0
     query_wait_notify: Annotated[
         float, Row("After waiting this long for a server the client gets a NOTICE.", zero="off")
@@ -324,7 +324,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, Row("Time to connect and log in to a server.", zero="off")
     ] = 15.0
     server_login_retry: Annotated[
-        float, Row("Longest pause before connecting is tried again after it failed.")
+        float,
+        Row(
+            "Longest pause before connecting is tried again after it failed. A pool that has failed for as long,"
+            " 10 s at least, and has no server refuses logins with the last error."
+        ),
     ] = 15.0
     server_check_delay: Annotated[
         float,

@@ -20,11 +20,21 @@ from .links import Link
 from .pump import Pump
 from .stream import Stream, Unsafe
 
+# What getaddrinfo says when name servers know that there is no such host; all else may be different at once.
+NO_SUCH_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)
+
 _SSL_REQUEST = struct.pack("!ii", 8, codes.SSL_REQUEST)
 
 
 class DialError(ConnectionError):
-    """The server can't be reached; the text says where and why."""
+    """The server can't be reached; the text says where and why.
+
+    `sqlstate` is 08001 where the way to it failed, 28000 where it is not, or offers not, what TLS was required for.
+    """
+
+    def __init__(self, text: str, sqlstate: str = "08001") -> None:
+        super().__init__(text)
+        self.sqlstate = sqlstate
 
 
 @dataclass(frozen=True)
@@ -89,14 +99,15 @@ class Names:
             try:
                 found = await _look_up(host, port)
                 addresses = [Address(item[0], (str(item[4][0]), port), host, port) for item in found]
+                self._known[host, port] = (time.monotonic() + self.ttl, addresses, "")
                 problem = ""
             except OSError as error:
-                addresses, problem = (
-                    [],
-                    f'could not translate host name "{host}" to address: {error.strerror}',
-                )
-            ttl = self.failure_ttl if problem else self.ttl
-            self._known[host, port] = (time.monotonic() + ttl, addresses, problem)
+                problem = f'could not translate host name "{host}" to address: {error.strerror}'
+                if error.errno in NO_SUCH_NAME:
+                    self._known[host, port] = (time.monotonic() + self.failure_ttl, [], problem)
+                elif addresses:
+                    # No name server answers: where the host was is better than nothing.
+                    problem = ""
         if problem:
             raise DialError(problem)
         return random.sample(addresses, len(addresses))
@@ -159,7 +170,7 @@ async def secure(stream: Stream, address: Address, context: ssl.SSLContext, requ
     answer = await stream.exactly(1)
     if answer == b"N":
         if required:
-            raise DialError(f"server {address} does not support SSL, but SSL was required")
+            raise DialError(f"server {address} does not support SSL, but SSL was required", "28000")
         return False
     if answer != b"S":
         raise DialError(f"server {address} answered garbage to the SSL request")
@@ -167,8 +178,8 @@ async def secure(stream: Stream, address: Address, context: ssl.SSLContext, requ
         await stream.start_tls(context, serving=False, name=address.name)
     except Unsafe as error:
         raise DialError(f"server {address}: {error}") from error
-    except (ssl.SSLError, ssl.CertificateError) as error:
-        raise DialError(f"TLS with server {address} failed: {error}") from error
+    except ssl.CertificateError as error:
+        raise DialError(f"TLS with server {address} failed: {error}", "28000") from error
     except OSError as error:
         raise DialError(f"TLS with server {address} failed: {error}") from error
     return True

@@ -10,6 +10,7 @@ cdef class Ticket(Member):
     cdef public object birth
     cdef public object settings
     cdef public double since
+    cdef public bint login
     cdef public bint notified
 
 @cython.final

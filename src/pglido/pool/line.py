@@ -14,14 +14,18 @@ class Member:
 
 
 class Ticket(Member):
-    """One client in line since `since`; `settings` and `birth` as in `Slot`. Made by `Pool.wait`."""
+    """One client in line since `since`; `settings` and `birth` as in `Slot`. Made by `Pool.wait`.
 
-    __slots__ = ("birth", "client", "notified", "settings", "since")
+    `login`: it is not let in yet, and told when the pool is known to fail.
+    """
+
+    __slots__ = ("birth", "client", "login", "notified", "settings", "since")
 
     client: Any
     birth: object
     settings: object
     since: float
+    login: bool
     notified: bool
 
 

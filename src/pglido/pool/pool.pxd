@@ -35,9 +35,7 @@ cdef class Pool:
     cdef public Py_ssize_t returned
     cdef public Py_ssize_t asked
     cdef public double asked_at
-    cdef public Py_ssize_t failures
-    cdef public double retry_at
-    cdef public tuple problem
+    cdef public object outage
     cdef public bint closed
     cdef public double check_delay
     cdef public bint round_robin
@@ -55,5 +53,6 @@ cdef class Pool:
 
     cdef double _pause(self, Py_ssize_t wants) except -1
 
+    cdef Py_ssize_t _needed(self, double now) except? -1
     @cython.locals(needed=Py_ssize_t)
     cpdef bint hungry(self, double now) except -1

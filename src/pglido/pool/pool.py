@@ -18,10 +18,8 @@ from typing import Any, NamedTuple
 
 from .limits import FOREVER, Limits
 from .line import Line, Member, Ticket
+from .outage import Outage, last_error, lasts
 from .states import BUSY, CHECKING, CLOSING, IDLE, OPENING, STATES
-
-# SQLSTATE of a server that is starting up, shutting down or recovering.
-CANNOT_CONNECT_NOW = "57P03"
 
 # How far down the stack of idle servers to look for one whose settings fit.
 LOOK = 8
@@ -35,8 +33,6 @@ WANT_AGAIN = 0.15
 SPARE = 1.0
 # Seconds of rest after which a server may be lent to another worker.
 LEND_AFTER = 1.0
-# Seconds before the second attempt to connect; doubles with each failure up to server_login_retry.
-FIRST_RETRY = 0.1
 
 
 class Verb(enum.Enum):
@@ -61,6 +57,7 @@ class Plan(NamedTuple):
     ticket: "Ticket | None" = None
     number: int = 0
     problem: tuple[str, str] | None = None
+    detail: str = ""
 
 
 class Slot(Member):
@@ -123,9 +120,7 @@ class Pool:
         self.returned = 0
         self.asked = 0
         self.asked_at = -WANT_INTERVAL
-        self.failures = 0
-        self.retry_at = 0.0
-        self.problem: tuple[str, str] | None = None
+        self.outage = Outage()
         self.closed = False
 
     def __repr__(self) -> str:
@@ -179,6 +174,7 @@ class Pool:
         ticket.settings = settings
         ticket.since = now
         ticket.notified = False
+        ticket.login = False
         self.line.join(ticket)
         return ticket
 
@@ -212,19 +208,35 @@ class Pool:
 
         Then `plan` should be asked at once.
         """
-        needed = self.line.size - self.opening
+        needed = self._needed(now)
         if needed <= 0:
             return False
-        if self.problem is not None or self.idle.size or self.leases > len(self.slots):
+        if self.idle.size:
             return True
+        if self.leases > len(self.slots):
+            return now >= self.outage.retry_at
         return now >= self.asked_at + self._pause(needed)
+
+    def fails(self, now: float) -> bool:
+        """Is there no server, and no hope of one soon? Nobody is let in then without having got one."""
+        return len(self.slots) <= self.opening and self.outage.known(now)
+
+    def refusal(self, now: float) -> tuple[str, str] | None:
+        """What a client that logs in is told at once (SQLSTATE, text), in PgBouncer's words; None: it may wait.
+
+        It is told while the pool fails, but for who comes when the next attempt is due.
+        """
+        problem = self.outage.problem
+        if problem is None or not self.fails(now) or (now >= self.outage.retry_at and not self.opening):
+            return None
+        sqlstate, text = problem
+        return sqlstate, f"server login has been failing, cached error: {text} (server_login_retry)"
 
     # Reports.
 
     def opened(self, slot: Slot, now: float) -> None:
         """The server of `slot` is logged in; report it freed next."""
-        self.failures = 0
-        self.problem = None
+        self.outage.over()
         life = self.limits.lifetime * (1 - self.limits.lifetime_jitter * self.chance())
         slot.born = now
         slot.dies = now + life
@@ -232,11 +244,7 @@ class Pool:
     def failed(self, slot: Slot, sqlstate: str, text: str, now: float) -> None:
         """The server of `slot` could not be reached or did not let us in."""
         self.closed_slot(slot)
-        self.failures += 1
-        pause = min(self.limits.login_retry, FIRST_RETRY * 2 ** min(self.failures - 1, 20))
-        self.retry_at = now + pause * (0.5 + self.chance() / 2)
-        # One that is starting up is waited for.
-        self.problem = None if sqlstate == CANNOT_CONNECT_NOW else (sqlstate, text)
+        self.outage.failed(slot.born, now, (sqlstate, text), self.limits.login_retry, self.chance())
 
     def refused(self, slot: Slot, sqlstate: str, text: str) -> list[Plan]:
         """The server of `slot` did not like what it was opened with: that concerns the client who asked for it."""
@@ -312,26 +320,44 @@ class Pool:
 
     def _rejections(self, now: float) -> list[Plan]:
         limits = self.limits
-        plans = []
         if self.closed:
             return [self._reject(ticket, ("3D000", "database is no longer configured")) for ticket in self.line.all()]
-        if self.problem is not None and now < self.retry_at and len(self.slots) == self.opening == 0:
-            plans += [self._reject(ticket, self.problem) for ticket in self.line.all()]
-        for ticket in self.line.all():
+        plans = self._failures(now) if not self.slots else []
+        ticket: Ticket | None = self.line.front
+        while ticket is not None:
             waited = now - ticket.since
+            behind: Ticket | None = ticket.behind
             if limits.wait_timeout and waited > limits.wait_timeout:
-                plans.append(self._reject(ticket, ("08P01", "query_wait_timeout")))
+                plans.append(self._too_late(ticket))
             elif not limits.wait_notify or waited <= limits.wait_notify:
                 # Those behind came later.
                 break
             elif not ticket.notified:
                 ticket.notified = True
-                plans.append(Plan(Verb.NOTIFY, ticket=ticket))
+                detail = last_error(self.outage.met_since(ticket.since))
+                plans.append(Plan(Verb.NOTIFY, ticket=ticket, detail=detail))
+            ticket = behind
         return plans
 
-    def _reject(self, ticket: Ticket, problem: tuple[str, str]) -> Plan:
+    def _failures(self, now: float) -> list[Plan]:
+        """There is no server, and an attempt has failed: some of those who wait are told of it."""
+        outage = self.outage
+        problem = outage.problem
+        if problem is None or now >= outage.retry_at or not outage.known(now):
+            return []
+        everybody = lasts(problem[0])
+        return [self._reject(ticket, problem) for ticket in self.line.all() if everybody or ticket.login]
+
+    def _too_late(self, ticket: Ticket) -> Plan:
+        """The end of query_wait_timeout; who is not let in yet is told why no server can be had, where that is so."""
+        met = self.outage.met_since(ticket.since)
+        if met is not None and ticket.login and not self.slots:
+            return self._reject(ticket, met, "query_wait_timeout")
+        return self._reject(ticket, ("08P01", "query_wait_timeout"), last_error(met))
+
+    def _reject(self, ticket: Ticket, problem: tuple[str, str], detail: str = "") -> Plan:
         self.line.leave(ticket)
-        return Plan(Verb.REJECT, ticket=ticket, problem=problem)
+        return Plan(Verb.REJECT, ticket=ticket, problem=problem, detail=detail)
 
     def _connections(self, now: float) -> list[Plan]:
         """Serve, check, close idle ones, and open new ones as leases allow."""
@@ -349,9 +375,9 @@ class Pool:
                 plans.append(plan)
             if plan is None or plan.verb is Verb.CLOSE:
                 births.append(ticket.birth)
-        wanted = max(self.line.size - self.opening, self._missing_to_minimum())
+        wanted = self._needed(now)
         room = limits.parallel_connects - self.opening
-        while wanted > 0 and room > 0 and self.leases > len(self.slots) and now >= self.retry_at:
+        while wanted > 0 and room > 0 and self.leases > len(self.slots) and now >= self.outage.retry_at:
             birth = births.pop(0) if births else limits.birth
             slot = Slot(self, birth, now)
             self.slots[slot] = None
@@ -372,6 +398,11 @@ class Pool:
         self.opening += 1
         return Plan(Verb.CHECK, slot)
 
+    def _needed(self, now: float) -> int:
+        """How many servers to open; while none can be had, one is tried at a time."""
+        needed = max(self.line.size - self.opening, self._missing_to_minimum())
+        return min(needed, 1 - self.opening) if self.outage.lately(now) else needed
+
     def _missing_to_minimum(self) -> int:
         return 0 if self.closed else max(0, self.minimum - len(self.slots))
 
@@ -386,7 +417,7 @@ class Pool:
         """Ask the broker for what is missing, give back what is not needed."""
         plans = []
         spare = self.leases - len(self.slots)
-        needed = max(self.line.size - self.opening, self._missing_to_minimum(), 0)
+        needed = max(0, self._needed(now))
         if spare > needed and (self.closed or now >= self.asked_at + SPARE):
             self.leases -= spare - needed
             self.returned += spare - needed

@@ -147,7 +147,7 @@ def cancel_request(pid: int, key: bytes) -> bytes:
 
 def startup(version: int, parameters: Iterable[tuple[str, str]]) -> bytes:
     """A StartupMessage packet; parameters in the given order, `user` among them."""
-    body = b"".join(f"{name}\0{value}\0".encode() for name, value in parameters) + b"\0"
+    body = b"".join(f"{name}\0{value}\0".encode("utf-8", "surrogateescape") for name, value in parameters) + b"\0"
     return struct.pack("!ii", len(body) + 8, version) + body
 
 

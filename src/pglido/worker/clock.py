@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..io.orphan import orphaned
 from ..ipc.board import Column
+from ..pool.outage import last_error
 from ..wire.codes import IDLE
 from .links import Guest
 from .studies import Studies
@@ -98,7 +99,7 @@ class Clock:
         for guest in served + self._next_guests():
             problem = over_time(guest, now, login_timeout)
             if problem is not None:
-                host.kill(guest, "08P01", problem)
+                host.kill(guest, "08P01", problem, detail=last_error(down(guest)))
 
     def _next_guests(self) -> list[Guest]:
         """The next part of all clients."""
@@ -134,11 +135,18 @@ def resting(guest: Guest) -> bool:
     return bool(kept) and session.status == IDLE and not session.replies.head
 
 
+def down(guest: Guest) -> tuple[str, str] | None:
+    """What keeps servers from being opened for a client that is not let in yet, None where nothing does."""
+    return guest.live.policy.outage.problem if guest.live is not None and guest.session is None else None
+
+
 def over_time(guest: Guest, now: float, login_timeout: float) -> str | None:
     """Which of its limits a client has overstepped, in PgBouncer's words."""
     if guest.session is None and guest.listener is None:
         late = guest.peer is None and login_timeout and now - guest.born > login_timeout
-        return "client_login_timeout" if late else None
+        if not late:
+            return None
+        return "client_login_timeout" if down(guest) is None else "client_login_timeout (server down)"
     live = guest.live
     if live is None or guest.ticket is not None:
         return None

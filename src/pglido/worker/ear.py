@@ -13,6 +13,7 @@ import random
 from typing import TYPE_CHECKING
 
 from ..io.links import Link
+from ..pool.outage import Outage, last_error
 from ..pool.pool import Slot
 from ..pool.states import BUSY
 from ..session import settings as _settings
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pglido.worker")
 
-# Seconds before connecting is tried again: the first pause, and the longest.
-FIRST_RETRY, LAST_RETRY = 0.1, 3.0
 # Seconds of silence after which the server is asked whether it is there (allas does the same).
 PING = 60.0
 # A notification has up to 8063 bytes (NOTIFY_PAYLOAD_MAX_LENGTH and NAMEDATALEN); an error may be longer.
@@ -40,14 +39,14 @@ NAME = "pglido listen"
 
 
 class Ear:
-    """The connection of `hub`; `problem` is why the last attempt to connect failed, None once one succeeded."""
+    """The connection of `hub`; `outage` tells of attempts to connect that failed."""
 
     def __init__(self, host: "Host", live: LivePool, hub: "Hub") -> None:
         self.host = host
         self.live = live
         self.hub = hub
         self.backend: Backend | None = None
-        self.problem: CannotOpen | None = None
+        self.outage = Outage()
         self._opening: asyncio.Task[None] | None = None
         self._rest = b""
         self._asked = 0.0
@@ -64,30 +63,33 @@ class Ear:
         silent = self.host.pump.now - max(self._asked, self._heard) if self._asked else 0.0
         return self.backend is not None and silent < patience
 
+    def last_error(self) -> str:
+        """Why it is not there; empty where that is not known."""
+        return last_error(self.outage.problem)
+
     def open(self) -> None:
         """See that there is a connection, now or as soon as the server is back."""
         if self.backend is None and self._opening is None:
             self._opening = self.host.spawn(self._open())
 
     async def _open(self) -> None:
-        pause = FIRST_RETRY
         try:
             while self.hub.wanted():
+                slot = self._slot()
                 try:
-                    self._begin(await log_in(self.host, self.live, self._slot()))
+                    self._begin(await log_in(self.host, self.live, slot))
                     return
-                except LoginRefused as error:
-                    self.problem = CannotOpen(error.sqlstate, str(error))
-                except CannotOpen as error:
-                    self.problem = error
-                log.warning("can't listen to the server of %s: %s", "/".join(self.live.key), self.problem)
-                self.hub.failed(self.problem)
-                await asyncio.sleep(pause * random.uniform(0.75, 1.25))
-                pause = min(2 * pause, LAST_RETRY)
+                except (LoginRefused, CannotOpen) as error:
+                    problem = error.sqlstate, str(error)
+                now = self.host.pump.now
+                self.outage.failed(slot.born, now, problem, self.live.settings.server_login_retry, random.random())
+                log.warning("can't listen to the server of %s: %s", "/".join(self.live.key), problem[1])
+                self.hub.failed(problem[1])
+                await asyncio.sleep(self.outage.retry_at - now)
         finally:
             if self._opening is asyncio.current_task():
                 self._opening = None
-                self.problem = None
+                self.outage.over()
 
     def _slot(self) -> Slot:
         values = {"client_encoding": ENCODING, "application_name": NAME}
@@ -99,7 +101,7 @@ class Ear:
     def _begin(self, backend: Backend) -> None:
         """Logged in: from now on the pump wakes us."""
         self.backend = backend
-        self.problem = None
+        self.outage.over()
         self._opening = None
         self._rest = b""
         self._asked = 0.0
@@ -113,7 +115,7 @@ class Ear:
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
-        self.problem = None
+        self.outage.over()
         backend, self.backend = self.backend, None
         if backend is not None:
             backend.waiter = None

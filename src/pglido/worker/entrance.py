@@ -86,8 +86,10 @@ def turn_away(host: Host, guest: Guest, error: Exception) -> None:
             host.end(guest, "client unexpected eof")
         case AuthError():
             _refuse(host, guest, error.sqlstate, error.client_text, error.log_text)
-        case StartupError() | PoolRefused():
+        case StartupError():
             _refuse(host, guest, error.sqlstate, str(error), str(error))
+        case PoolRefused():
+            _refuse(host, guest, error.sqlstate, str(error), str(error), error.detail)
         case Refused():
             _refuse(host, guest, error.sqlstate, str(error), error.why)
         case Unsafe():
@@ -108,9 +110,10 @@ def _log_refusal(host: Host, guest: Guest, why: str) -> None:
         log.warning("login refused: %s", why, extra=guest.extra())
 
 
-def _refuse(host: Host, guest: Guest, sqlstate: str, text: str, why: str) -> None:
-    _log_refusal(host, guest, why)
-    host.end(guest, why, messages.error("FATAL", sqlstate, text, f"client {guest.uuid}"))
+def _refuse(host: Host, guest: Guest, sqlstate: str, text: str, why: str, detail: str = "") -> None:
+    _log_refusal(host, guest, f"{why}, {detail}" if detail else why)
+    more = f"{detail}; client {guest.uuid}" if detail else f"client {guest.uuid}"
+    host.end(guest, why, messages.error("FATAL", sqlstate, text, more))
 
 
 async def _enter(host: Host, guest: Guest, stream: Stream) -> None:
@@ -157,7 +160,7 @@ async def _proved(host: Host, guest: Guest, stream: Stream, packet: bytes, start
     live = host.outside.live(pool)
     lends = pool.server_user is None and host.outside.config.settings.auth_type != AuthType.TRUST
     if lends:
-        live.credentials = proof.credentials
+        live.lend(proof.credentials)
     guest.live = live
     guest.pool = live.policy
     if pool.user != pool.pool_user:

@@ -156,11 +156,11 @@ class Exchange(Keeper):
     def serve(self, ticket: Ticket, backend: Backend) -> None:
         """The turn of a ticket has come."""
         stats = backend.stats
-        stats.assignments += 1
         stats.wait_time += self.pump.now - ticket.since
         if isinstance(ticket.client, Errand):
             self.serve_errand(ticket.client, backend)
             return
+        stats.assignments += 1
         guest = ticket.client
         guest.ticket = None
         self.pump.pair(guest, backend)

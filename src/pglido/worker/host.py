@@ -32,6 +32,8 @@ EMPTY_CHECK = "<empty>"
 FATAL = ("FATAL", "PANIC")
 # What takes away all that a client may have left.
 DISCARD = "DISCARD ALL"
+# What a client is told after query_wait_notify, as by PgBouncer.
+QUEUED = "No server connection available in postgres backend, client being queued"
 
 class Host(Exchange):
     """All connections of one worker."""
@@ -193,12 +195,13 @@ class Host(Exchange):
 
     # Ends.
 
-    def kill(self, guest: Guest, sqlstate: str, text: str, severity: str = "FATAL") -> None:
+    def kill(self, guest: Guest, sqlstate: str, text: str, severity: str = "FATAL", detail: str = "") -> None:
         """Tell a client why, and close it. In the middle of a reply nothing can be told."""
         backend = guest.server
         whole = backend is None or backend.session.between_messages()
-        data = messages.error(severity, sqlstate, text, f"client {guest.uuid}") if whole else b""
-        self.end(guest, text, data)
+        more = f"{detail}; client {guest.uuid}" if detail else f"client {guest.uuid}"
+        data = messages.error(severity, sqlstate, text, more) if whole else b""
+        self.end(guest, f"{text}, {detail}" if detail else text, data)
 
     def server_gone(self, backend: Backend, why: str) -> None:
         """A server closed its connection, died, or can't be trusted any more."""
@@ -206,16 +209,17 @@ class Host(Exchange):
         session = backend.session
         told = session.told and not session.fault
         last = b""
+        sqlstate = "08006"
         if session.last_error and not session.fault:
             said = messages.report_fields(session.last_error)
             if said.get("V") in FATAL:
                 last = messages.message(ERROR_RESPONSE, session.last_error)
+            sqlstate = said.get("C", sqlstate)
             why = f"{why}: {said.get('M', '')} (SQLSTATE {said.get('C', '')})"
         whole = session.between_messages()
         if backend.slot.state == OPENING:
-            backend.slot.pool.failed(
-                backend.slot, "08006", f"connect_query failed: {session.fault or why}", self.pump.now
-            )
+            text = f"connect_query failed: {session.fault or why}"
+            backend.slot.pool.failed(backend.slot, sqlstate, text, self.pump.now)
         self.close_server(backend, why, logging.WARNING)
         if guest is None:
             return
@@ -293,12 +297,11 @@ class Host(Exchange):
             case Verb.REJECT:
                 assert plan.ticket is not None
                 assert plan.problem is not None
-                self._reject(plan.ticket, *plan.problem)
+                self._reject(plan.ticket, *plan.problem, plan.detail)
             case Verb.NOTIFY:
                 assert plan.ticket is not None
                 if isinstance(plan.ticket.client, Guest):
-                    text = "No server connection available in postgres backend, client being queued"
-                    self.pump.send(plan.ticket.client, messages.notice(text))
+                    self.pump.send(plan.ticket.client, messages.notice(QUEUED, plan.detail))
             case _:
                 self.outside.tell_broker(live, plan)
 
@@ -308,25 +311,29 @@ class Host(Exchange):
         backend.deadline = self.pump.now + backend.live.settings.server_connect_timeout
         self.pump.send(backend, backend.session.ask("" if query == EMPTY_CHECK else query))
 
-    def _reject(self, ticket: Ticket, sqlstate: str, text: str) -> None:
+    def _reject(self, ticket: Ticket, sqlstate: str, text: str, detail: str) -> None:
         client = ticket.client
         if isinstance(client, Errand):
             if not client.backend.done():
-                client.backend.set_exception(PoolRefused(sqlstate, text))
+                client.backend.set_exception(PoolRefused(sqlstate, text, detail))
             return
         client.ticket = None
-        self.kill(client, sqlstate, text)
+        self.kill(client, sqlstate, text, detail=detail)
 
     # Errands.
 
     async def borrow(self, live: LivePool, birth: _settings.Settings, wanted: _settings.Settings) -> Backend:
-        """A server for a coroutine, got by standing in line. Raises PoolRefused."""
-        errand = Errand()
+        """A server for the login of a client, got by standing in line. Raises PoolRefused."""
         slot = live.policy.take(birth, wanted, self.pump.now)
         if slot is not None:
             self.pump.collect(slot.server)
             return slot.server  # type: ignore[no-any-return]
+        refusal = live.policy.refusal(self.pump.now)
+        if refusal is not None:
+            raise PoolRefused(*refusal)
+        errand = Errand()
         ticket = live.policy.wait(errand, birth, wanted, self.pump.now)
+        ticket.login = True
         if live.policy.hungry(self.pump.now):
             self.plan_soon(live)
         try:
@@ -364,8 +371,9 @@ class Host(Exchange):
 
 
 class PoolRefused(Exception):
-    """The pool can't give a server; `sqlstate` and the text are for the client."""
+    """The pool can't give a server; `sqlstate`, the text and `detail` are for the client."""
 
-    def __init__(self, sqlstate: str, text: str) -> None:
+    def __init__(self, sqlstate: str, text: str, detail: str = "") -> None:
         super().__init__(text)
         self.sqlstate = sqlstate
+        self.detail = detail

@@ -29,7 +29,6 @@ from .topics import FALLING, OFF, ON, RENEWING, RISING, Tally, Topic, Waiter
 if TYPE_CHECKING:
     from .host import Host
     from .live import LivePool
-    from .opening import CannotOpen
 
 log = logging.getLogger("pglido.worker")
 
@@ -169,11 +168,12 @@ class Hub:
         return not self.closed and (bool(self.topics) or listening)
 
     async def reported(self) -> dict[str, str]:
-        """What the server says of its parameters, once it is there. Raises PoolRefused when it can't be reached."""
+        """What the server says of its parameters, once it is there. Raises PoolRefused when it is known to be away."""
         if self.ear.backend is not None:
             return self.ear.backend.reported
-        if self.ear.problem is not None:
-            raise refusal(self.ear.problem)
+        outage = self.ear.outage
+        if outage.problem is not None and outage.known(self.host.pump.now):
+            raise refusal(outage.problem[1])
         future: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
         self._logins.append(future)
         self.ear.open()
@@ -294,12 +294,13 @@ class Hub:
         self._logins.clear()
         self._turn_soon()
 
-    def failed(self, problem: "CannotOpen") -> None:
+    def failed(self, problem: str) -> None:
         """It could not be opened, and is tried again; who waits for that must not keep a server from others."""
-        for login in self._logins:
-            if not login.done():
-                login.set_exception(refusal(problem))
-        self._logins.clear()
+        if self.ear.outage.known(self.host.pump.now):
+            for login in self._logins:
+                if not login.done():
+                    login.set_exception(refusal(problem))
+            self._logins.clear()
         for guest in [waiter.guest for waiter in self.waiting]:
             if guest is not None and guest.server is not None:
                 self.host.kill(guest, REFUSED, unheard(problem))
@@ -366,7 +367,7 @@ class Hub:
         if limit:
             for waiter in [waiter for waiter in self.waiting if now - waiter.since > limit]:
                 if waiter.guest is not None:
-                    self.host.kill(waiter.guest, "08P01", "query_wait_timeout")
+                    self.host.kill(waiter.guest, "08P01", "query_wait_timeout", detail=self.ear.last_error())
         self._go_on(self.laggards.overdue(now))
         self.ear.tick(now)
         if self.wanted():
@@ -422,12 +423,12 @@ def hub_of(host: "Host", live: "LivePool") -> Hub:
     return live.hub
 
 
-def refusal(problem: "CannotOpen") -> PoolRefused:
+def refusal(problem: str) -> PoolRefused:
     """What a client is told that can't be let in, for nothing would ever come."""
     return PoolRefused(REFUSED, unheard(problem))
 
 
-def unheard(problem: "CannotOpen") -> str:
+def unheard(problem: str) -> str:
     """Why nothing would come, for those who want to listen."""
     return f"can't listen to the server: {problem}"
 

@@ -131,6 +131,12 @@ class LivePool:
         """The settings that hold for clients of this name: where the pool's user is forced, they may differ."""
         return self.by_user.get(user, self.settings)
 
+    def lend(self, credentials: Credentials) -> None:
+        """Log in to servers by what a client has proved; where others were refused, these may not be."""
+        if credentials != self.credentials:
+            self.credentials = credentials
+            self.policy.outage.over()
+
     def warm(self) -> int:
         """How many servers to keep now: min_pool_size holds where the user is forced, or while there are clients."""
         if self.settings.pool_mode == PoolMode.LISTEN:

@@ -15,6 +15,7 @@ from ..auth.secrets import Credentials, parse
 from ..config.model import LoadBalance, SslMode
 from ..io.dial import Address, DialError, Keepalive, connect, secure
 from ..io.stream import Gone, Stream, Unsafe
+from ..pool.outage import lasts
 from ..pool.pool import Slot
 from ..session import settings as _settings
 from ..session.settings import Settings
@@ -28,8 +29,14 @@ log = logging.getLogger("pglido.worker")
 # A login's messages are small; what is larger is no PostgreSQL.
 LOGIN_LIMIT = 1 << 20
 
+# Of what a server says so much is kept and told.
+LONGEST_TEXT = 1000
+
 # Classes of SQLSTATE by which a server refuses startup parameters, not the user or the database.
 OWN_FAULTS = ("22", "42", "55")
+
+# How what the server's side of a login did wrong begins.
+FAILED = "server login failed: "
 
 # The first PostgreSQL that has GRANT ... ON PARAMETER.
 GRANTS_PARAMETERS = 15
@@ -75,8 +82,11 @@ async def open_server(host: Host, live: LivePool, slot: Slot) -> None:
             host.do(live, plan)
         host.plan_soon(live)
     except CannotOpen as error:
-        log.warning("can't connect to the server of %s: %s", "/".join(live.key), error)
-        slot.pool.failed(slot, error.sqlstate, str(error), host.pump.now)
+        problem = error.sqlstate, str(error)
+        # Said once; that nothing has changed is for those who look closer.
+        level = logging.DEBUG if problem == slot.pool.outage.problem else logging.WARNING
+        log.log(level, "can't connect to the server of %s: %s", "/".join(live.key), error)
+        slot.pool.failed(slot, *problem, host.pump.now)
         host.plan_soon(live)
     else:
         host.welcome(backend)
@@ -101,26 +111,27 @@ async def log_in(host: Host, live: LivePool, slot: Slot) -> Backend:
                         backend = await _reach(host, live, slot, address)
                         break
                     except DialError as error:
-                        problem = CannotOpen("08001", str(error))
+                        problem = CannotOpen(error.sqlstate, str(error))
                 else:
                     continue
         except TimeoutError:
             problem = CannotOpen("08001", f"could not connect to server {place.host}:{place.port}: timeout expired")
-        except (DialError, Gone, Unsafe, OSError, ssl.SSLError) as error:
-            problem = CannotOpen("08001", str(error))
+        except DialError as error:
+            problem = CannotOpen(error.sqlstate, str(error))
+        except OSError as error:
+            problem = CannotOpen("08001", f"could not connect to server {place.host}:{place.port}: {error}")
         except OtherVerifier as error:
             host.outside.people.doubt(settings)
-            problem = CannotOpen(error.sqlstate, f"server login failed: {error.log_text}")
+            problem = CannotOpen(error.sqlstate, FAILED + error.log_text.removeprefix(FAILED))
         except AuthError as error:
-            problem = CannotOpen(error.sqlstate, f"server login failed: {error.log_text}")
+            problem = CannotOpen(error.sqlstate, FAILED + error.log_text.removeprefix(FAILED))
         except LoginRefused as error:
-            if slot.birth is not live.policy.limits.birth and error.sqlstate[:2] in OWN_FAULTS:
+            if concerns_client(live, slot, error.sqlstate):
                 raise
-            text = f"server login failed: {error}" if error.sqlstate.startswith("28") else str(error)
+            text = FAILED + str(error) if error.sqlstate.startswith("28") else str(error)
             problem = CannotOpen(error.sqlstate, text)
-            if error.sqlstate == "57P03" and step + 1 < len(settings.hosts):
-                continue
-            break
+            if lasts(error.sqlstate):
+                break
         except Exception:
             log.exception("bug: opening a server failed")
             problem = CannotOpen("XX000", "internal error of the pooler")
@@ -129,6 +140,15 @@ async def log_in(host: Host, live: LivePool, slot: Slot) -> Backend:
                 live.turn = first + step
             return backend
     raise problem
+
+
+def concerns_client(live: LivePool, slot: Slot, sqlstate: str) -> bool:
+    """Did a server refuse what the client of this slot asked for, so that others of the pool may fare better?"""
+    birth = slot.birth
+    if birth is live.policy.limits.birth or not lasts(sqlstate):
+        return False
+    replicates = isinstance(birth, Settings) and "replication" in birth.values
+    return replicates or sqlstate[:2] in OWN_FAULTS
 
 
 async def _reach(host: Host, live: LivePool, slot: Slot, address: Address) -> Backend:
@@ -158,9 +178,14 @@ async def _knock(host: Host, live: LivePool, slot: Slot, address: Address, conte
         stream.settle()
         log.info("server connection opened: pid %s", backend.pid, extra=backend.extra())
         return backend
-    except BaseException:
+    except BaseException as error:
         host.backends.pop(backend, None)
         host.pump.close(backend)
+        match error:
+            case Gone():
+                raise DialError(f"server {address} closed the connection during login", "08006") from error
+            case Unsafe() | ValueError():
+                raise DialError(f"server {address} sent a malformed message during login: {error}", "08P01") from error
         raise
 
 
@@ -212,10 +237,10 @@ async def _start(stream: Stream, backend: Backend, live: LivePool, slot: Slot) -
     next(dialogue)
     authenticated = False
     while True:
-        kind, body = await stream.message(LOGIN_LIMIT)
+        kind, body = await _message(stream)
         if kind == codes.AUTHENTICATION and not authenticated:
             if len(body) < 4:
-                raise DialError("server sent a malformed authentication request")
+                raise ValueError("authentication request")
             reply = None
             with contextlib.suppress(StopIteration):
                 reply = dialogue.send((int.from_bytes(body[:4], "big"), body[4:]))
@@ -223,12 +248,11 @@ async def _start(stream: Stream, backend: Backend, live: LivePool, slot: Slot) -
             if reply:
                 stream.send(reply)
         elif kind == codes.ERROR_RESPONSE:
-            fields = messages.report_fields(body)
-            raise LoginRefused(fields.get("C", "08006"), fields.get("M", "no message"))
+            raise refusal_of(body)
         elif kind == codes.NOTICE_RESPONSE or kind == codes.NEGOTIATE_PROTOCOL_VERSION:
             continue
         elif not authenticated:
-            raise DialError(f"server sent message type {kind:#04x} before authentication")
+            raise ValueError(f"type {kind:#04x} before authentication")
         elif _learn(backend, kind, body):
             break
     backend.session.setup.encoding = backend.reported.get("client_encoding", "UTF8")
@@ -242,24 +266,45 @@ async def _start(stream: Stream, backend: Backend, live: LivePool, slot: Slot) -
         live.learn_base(backend.reported)
 
 
+async def _message(stream: Stream) -> tuple[int, bytes]:
+    """The next message; a postmaster that can't fork sends its error as protocol 2.0 has it (libpq takes it, too)."""
+    head = await stream.look(5)
+    if head[0] != codes.ERROR_RESPONSE or int.from_bytes(head[1:], "big") <= LOGIN_LIMIT:
+        return await stream.message(LOGIN_LIMIT)
+    await stream.exactly(1)
+    text = b""
+    with contextlib.suppress(Gone):
+        while len(text) < LONGEST_TEXT and not text.endswith(b"\0"):
+            text += await stream.exactly(1)
+    raise LoginRefused("53000", text.rstrip(b"\n\0").decode("utf-8", "replace"))
+
+
+def refusal_of(body: bytes) -> LoginRefused:
+    """What an ErrorResponse says."""
+    fields = messages.report_fields(body)
+    sqlstate = fields.get("C", "")
+    known = len(sqlstate) == 5 and sqlstate.isascii() and sqlstate.isalnum()
+    return LoginRefused(sqlstate if known else "08006", fields.get("M", "no message")[:LONGEST_TEXT])
+
+
 def _learn(backend: Backend, kind: int, body: bytes) -> bool:
     """One message between AuthenticationOk and ReadyForQuery; True at the end."""
     if kind == codes.PARAMETER_STATUS:
         words = body.split(b"\0")
         if len(words) != 3:
-            raise DialError("server sent a malformed ParameterStatus")
+            raise ValueError("ParameterStatus")
         backend.reported[words[0].decode()] = words[1].decode("utf-8", "surrogateescape")
     elif kind == codes.BACKEND_KEY_DATA:
         if not 8 <= len(body) <= 260:
-            raise DialError("server sent a malformed BackendKeyData")
+            raise ValueError("BackendKeyData")
         backend.pid = int.from_bytes(body[:4], "big", signed=True)
         backend.key = body[4:]
     elif kind == codes.READY_FOR_QUERY:
         if body != b"I":
-            raise DialError("server is not idle after login")
+            raise ValueError("ReadyForQuery of a transaction")
         return True
     else:
-        raise DialError(f"server sent message type {kind:#04x} during login")
+        raise ValueError(f"type {kind:#04x}")
     return False
 
 

@@ -27,7 +27,7 @@ from ..session import settings as _settings
 from ..wire import codes, messages
 from .host import Host, PoolRefused
 from .links import Backend
-from .profiles import Rows, ask
+from .profiles import Rows, ask, on_server
 
 log = logging.getLogger("pglido.worker")
 
@@ -188,8 +188,7 @@ class People:
         if found is None:
             raise PoolRefused("08P01", f'auth_dbname "{database}" is not configured')
         answers, ttl, changes = self._answers, self._ttl, self._changes
-        backend, now, rows = await self._run(found, query, user, pool.server_connect_timeout)
-        self.host.bring_back(backend)
+        now, rows = await self._run(found, query, user)
         if isinstance(rows, PoolRefused):
             log.error("auth_query failed: %s (SQLSTATE %s)", rows, rows.sqlstate)
             raise PoolRefused("08P01", "auth_query failed")
@@ -212,14 +211,12 @@ class People:
         answers.put(key, answer, time.monotonic())
         return answer
 
-    async def _run(
-        self, settings: PoolSettings, query: str, user: str, limit: float
-    ) -> tuple[Backend, float, Rows | PoolRefused]:
+    async def _run(self, settings: PoolSettings, query: str, user: str) -> tuple[float, Rows | PoolRefused]:
         """Ask on a connection that no client's settings have touched; when that was, and what came of it."""
         host: Any = self.host
         live = host.outside.live(settings)
-        backend = await self.host.borrow(live, live.policy.limits.birth, _settings.EMPTY)
-        try:
+
+        async def asked(backend: Backend) -> tuple[float, Rows | PoolRefused]:
             session = backend.session
             stream = Stream(self.host.pump, backend)
             if session.setup.settings is not session.setup.home:
@@ -232,15 +229,9 @@ class People:
                 session.setup.settings = session.setup.home
             session.prepared.unnamed = 0
             now = time.monotonic()
-            async with asyncio.timeout(limit or None):
-                rows = await ask(stream, _query(query, user), {})
-        except TimeoutError as error:
-            self.host.close_server(backend, "auth_query took too long")
-            raise PoolRefused("08P01", "auth_query failed") from error
-        except BaseException:
-            self.host.close_server(backend, "auth_query failed")
-            raise
-        return backend, now, rows
+            return now, await ask(stream, _query(query, user), {})
+
+        return await on_server(self.host, live, live.policy.limits.birth, _settings.EMPTY, asked)
 
 
 def _key(user: str, pool: PoolSettings) -> Key:

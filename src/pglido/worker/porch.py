@@ -397,7 +397,8 @@ class Porch:
         if host.board.total(DEFAULTS) != self.defaults:
             self.defaults = host.board.total(DEFAULTS)
             host.outside.successions.look()
-        return not regular.pool.closed and regular.version == regular.live.version
+        pool = regular.pool
+        return not pool.closed and pool.outage.problem is None and regular.version == regular.live.version
 
     def _greet(self, guest: Guest, regular: Regular, last: bytes) -> None:
         live = regular.live

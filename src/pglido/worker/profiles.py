@@ -1,8 +1,11 @@
 """What a client is told at login: a set of startup parameters, tried on a real server once and then remembered."""
 
 import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-from ..io.stream import Stream
+from ..io.stream import Gone, Stream, Unsafe
 from ..session import settings as _settings
 from ..session.settings import Settings
 from ..wire import codes, messages
@@ -12,12 +15,16 @@ from .live import LivePool, Profile, birth_of
 
 # Answers to our own queries are short; more is no PostgreSQL.
 ANSWER_LIMIT = 1 << 24
+# Servers that may be lost under one login.
+ATTEMPTS = 3
+
+T = TypeVar("T")
 
 
 async def profile_of(host: Host, live: LivePool, home: Settings) -> Profile:
     """The profile of startup parameters `home` (as the client wrote them). Raises PoolRefused."""
     known = live.profiles.get(home)
-    if known is not None:
+    if known is not None and not live.policy.fails(host.pump.now):
         live.profiles.move_to_end(home)
         return known
     return await asyncio.get_running_loop().create_task(_learn(host, live, home))
@@ -26,17 +33,7 @@ async def profile_of(host: Host, live: LivePool, home: Settings) -> Profile:
 async def _learn(host: Host, live: LivePool, home: Settings) -> Profile:
     """Try `home` on a server, and remember what it comes to."""
     settings = live.settings
-    backend = await host.borrow(live, birth_of(settings, home), home)
-    try:
-        async with asyncio.timeout(live.settings.server_connect_timeout or None):
-            profile = await _try(host, live, backend, home)
-    except TimeoutError as error:
-        host.close_server(backend, "no answer to the startup parameters")
-        raise PoolRefused("08006", "the server does not answer") from error
-    except BaseException:
-        host.close_server(backend, "startup parameters could not be tried")
-        raise
-    host.bring_back(backend)
+    profile = await on_server(host, live, birth_of(settings, home), home, lambda backend: _try(host, backend, home))
     if isinstance(profile, PoolRefused):
         raise profile
     if live.settings is settings:
@@ -44,7 +41,40 @@ async def _learn(host: Host, live: LivePool, home: Settings) -> Profile:
     return profile
 
 
-async def _try(host: Host, live: LivePool, backend: Backend, home: Settings) -> Profile | PoolRefused:
+async def on_server(
+    host: Host,
+    live: LivePool,
+    birth: Settings,
+    wanted: Settings,
+    work: Callable[[Backend], Awaitable[T]],
+) -> T:
+    """What `work` comes to on a server of the pool, for the login of a client. Raises PoolRefused.
+
+    A server that is lost meanwhile (PostgreSQL restarts) is no reason to turn the client away: there may be another.
+    """
+    lost = ""
+    for _ in range(ATTEMPTS):
+        backend = await host.borrow(live, birth, wanted)
+        try:
+            async with asyncio.timeout(live.settings.server_connect_timeout or None):
+                found = await work(backend)
+        except (Gone, TimeoutError) as error:
+            lost = "server conn crashed?" if isinstance(error, Gone) else "the server does not answer"
+            host.close_server(backend, f"{lost} (during the login of a client)", logging.WARNING)
+        except (Unsafe, ValueError) as error:
+            lost = f"server sent a malformed message: {error}"
+            host.close_server(backend, lost, logging.WARNING)
+            raise PoolRefused("08P01", lost) from error
+        except BaseException:
+            host.close_server(backend, "the login of a client ended")
+            raise
+        else:
+            host.bring_back(backend)
+            return found
+    raise PoolRefused("08006", lost)
+
+
+async def _try(host: Host, backend: Backend, home: Settings) -> Profile | PoolRefused:
     """Bring the server to `home`, and see what it reports.
 
     By way of its defaults, for a value may be relative to the one before ("ISO" leaves the order of day and month).

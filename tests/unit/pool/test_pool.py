@@ -421,53 +421,166 @@ def test_a_minimum_is_opened_and_kept(bench: Make) -> None:
 # Failures.
 
 
-def test_a_failure_is_told_to_who_waits_and_not_repeated_at_once(bench: Make) -> None:
-    it = bench(login_retry=15.0)
-    ticket = it.ticket()
+REFUSED = ("08001", "could not connect to server: Connection refused")
+NO_PASSWORD = ("28P01", "password authentication failed")
+
+
+def failing(it: Bench, problem: tuple[str, str], seconds: float = 0.0) -> list[tuple[Any, ...]]:
+    """Attempts fail for so long, until a pause begins; returns all that the pool had to say meanwhile."""
+    began = it.now
     it.granted(1)
-    (slot,) = it.connects()
-    it.pool.failed(slot, "08006", "no route", it.now)
-    plans = it.plan()
-    assert plans[0] == ("REJECT", ticket, ("08006", "no route"))
-    assert "CONNECT" not in verbs(plans)
+    said = []
+    while True:
+        plans = it.plan()
+        for verb, slot, *_ in plans:
+            if verb == "CONNECT":
+                it.pool.failed(slot, *problem, it.now)
+        said += plans + it.plan()
+        if it.now - began >= seconds:
+            return said
+        it.now = max(it.pool.outage.retry_at, it.now + 0.01)
 
 
-def test_pauses_grow_up_to_the_limit(bench: Make) -> None:
-    it = bench(login_retry=15.0)
-    pauses = []
-    for _ in range(12):
-        it.ticket()
-        it.granted(1)
-        (slot,) = it.connects()
-        it.pool.failed(slot, "08006", "no route", it.now)
-        pauses.append(it.pool.retry_at - it.now)
-        it.plan()
-        it.now = it.pool.retry_at
-    assert pauses[0] == pytest.approx(0.1)
-    assert pauses == sorted(pauses)
-    assert pauses[-1] == 15.0
+@pytest.mark.parametrize("sqlstate", ["08001", "08006", "53300", "57P01", "57P03", "58030", "F0000", "XX000"])
+def test_what_passes_is_waited_out(bench: Make, sqlstate: str) -> None:
+    it = bench(wait_notify=0.0)
+    client, login = it.ticket(), it.ticket()
+    login.login = True
+    assert "REJECT" not in verbs(failing(it, (sqlstate, "gone"), 9.0))
+    assert client.stands
+    assert login.stands
+    it.now = it.pool.outage.retry_at
+    assert it.connects()
 
 
-def test_a_success_ends_the_pauses(bench: Make) -> None:
+@pytest.mark.parametrize("sqlstate", ["0A000", "28000", "28P01", "3D000", "42501", "55000"])
+def test_what_lasts_is_told_to_who_waits_and_not_repeated_at_once(bench: Make, sqlstate: str) -> None:
     it = bench()
+    ticket = it.ticket()
+    assert ("REJECT", ticket, (sqlstate, "no")) in failing(it, (sqlstate, "no"))
+    it.ticket()
+    it.granted(1)
+    assert it.connects() == []
+
+
+@pytest.mark.parametrize("sqlstate", ["55006", "55P03", "57014", "08P01"])
+def test_neighbours_of_what_lasts_pass(bench: Make, sqlstate: str) -> None:
+    it = bench()
+    it.ticket()
+    assert "REJECT" not in verbs(failing(it, (sqlstate, "no")))
+
+
+@pytest.mark.parametrize(("retry", "patience"), [(15.0, 15.0), (0.2, 10.0), (0.0, 10.0), (60.0, 60.0)])
+def test_logins_are_told_once_it_lasts_longer_than_a_restart(bench: Make, retry: float, patience: float) -> None:
+    it = bench(login_retry=retry, wait_timeout=0.0, wait_notify=0.0)
+    client, login = it.ticket(), it.ticket()
+    login.login = True
+    assert "REJECT" not in verbs(failing(it, REFUSED, patience * 0.7))
+    assert it.pool.refusal(it.now) is None
+    assert it.pool.outage.retry_at > it.now
+    assert ("REJECT", login, REFUSED) in failing(it, REFUSED, patience * 0.5)
+    assert client.stands
+    assert it.pool.refusal(it.now) == (
+        "08001",
+        "server login has been failing, cached error: could not connect to server: Connection refused"
+        " (server_login_retry)",
+    )
+
+
+def test_who_logs_in_when_the_next_attempt_is_due_waits_for_it(bench: Make) -> None:
+    it = bench()
+    it.ticket()
+    failing(it, NO_PASSWORD)
+    assert it.pool.refusal(it.now) is not None
+    it.now = it.pool.outage.retry_at
+    assert it.pool.refusal(it.now) is None
     it.ticket()
     it.granted(1)
     (slot,) = it.connects()
-    it.pool.failed(slot, "08006", "no route", it.now)
-    it.now = it.pool.retry_at
+    assert it.pool.refusal(it.now) is not None
+    it.pool.opened(slot, it.now)
+    assert it.pool.refusal(it.now) is None
+
+
+def test_logins_wait_where_a_server_lives(bench: Make) -> None:
+    it = bench()
+    it.idle(1)
+    it.take()
+    login = it.ticket()
+    login.login = True
+    assert "REJECT" not in verbs(failing(it, NO_PASSWORD, 30.0))
+    assert it.pool.refusal(it.now) is None
+
+
+def test_an_outage_that_nobody_has_looked_at_since_is_none(bench: Make) -> None:
+    it = bench()
+    it.ticket()
+    failing(it, NO_PASSWORD)
+    it.now += 3600
+    login = it.ticket()
+    login.login = True
+    assert it.pool.refusal(it.now) is None
+    assert "REJECT" not in verbs(failing(it, REFUSED, 9.0))
+    assert login.stands
+
+
+def test_pauses_are_a_quarter_of_the_outage_up_to_the_limit(bench: Make) -> None:
+    it = bench(login_retry=15.0, wait_timeout=0.0)
+    it.ticket()
+    began, pauses = it.now, []
+    while it.now - began < 300:
+        failing(it, REFUSED)
+        pauses.append((it.now - began, it.pool.outage.retry_at - it.now))
+        it.now = it.pool.outage.retry_at
+    assert pauses[0] == (0.0, pytest.approx(0.1))
+    assert all(pause == pytest.approx(min(15.0, max(0.1, away / 4))) for away, pause in pauses)
+    assert len(pauses) < 50
+
+
+def test_one_server_is_tried_at_a_time_while_none_can_be_had(bench: Make) -> None:
+    it = bench(parallel_connects=4)
+    for _ in range(10):
+        it.ticket()
+    failing(it, REFUSED)
+    it.granted(9)
+    it.now = it.pool.outage.retry_at
     (slot,) = it.connects()
     it.pool.opened(slot, it.now)
-    assert it.pool.problem is None
-    assert it.pool.failures == 0
+    it.pool.freed(slot, SETTINGS, it.now)
+    assert len(it.connects()) == 4
 
 
-def test_a_server_that_starts_up_is_waited_for(bench: Make) -> None:
+def test_leases_that_can_not_be_used_are_given_back(bench: Make) -> None:
+    """Another pool of the same user may have servers that can be reached."""
+    it = bench()
+    for _ in range(10):
+        it.ticket()
+    it.granted(10)
+    failing(it, REFUSED, 2.0)
+    assert it.pool.leases == 1
+
+
+def test_a_crowd_in_line_is_not_looked_at_for_each_newcomer(bench: Make) -> None:
     it = bench()
     it.ticket()
-    it.granted(1)
+    failing(it, REFUSED)
+    it.plan()
+    for _ in range(100):
+        it.ticket()
+        assert not it.pool.hungry(it.now)
+    it.now = it.pool.outage.retry_at
+    assert it.pool.hungry(it.now)
+
+
+def test_a_success_ends_the_outage(bench: Make) -> None:
+    it = bench()
+    it.ticket()
+    failing(it, REFUSED)
+    it.now = it.pool.outage.retry_at
     (slot,) = it.connects()
-    it.pool.failed(slot, "57P03", "the database system is starting up", it.now)
-    assert "REJECT" not in verbs(it.plan())
+    it.pool.opened(slot, it.now)
+    assert it.pool.outage.problem is None
+    assert it.pool.outage.retry_at == 0.0
 
 
 def test_a_failure_with_other_servers_at_work_rejects_nobody(bench: Make) -> None:
@@ -491,7 +604,7 @@ def test_a_bad_parameter_is_its_clients_problem_only(bench: Make) -> None:
     (plan,) = it.pool.refused(slots[1], "22023", "invalid value")
     assert (plan.verb.name, plan.ticket, plan.problem) == ("REJECT", bad, ("22023", "invalid value"))
     assert other.stands
-    assert it.pool.problem is None
+    assert it.pool.outage.problem is None
 
 
 # Waiting too long.
@@ -505,6 +618,22 @@ def test_a_client_that_waits_too_long_is_told(bench: Make) -> None:
     it.now += 0.1
     assert ("REJECT", ticket, ("08P01", "query_wait_timeout")) in it.plan()
     assert it.pool.line.size == 0
+
+
+def test_who_waits_too_long_is_told_what_kept_servers_from_being_opened_meanwhile(bench: Make) -> None:
+    it = bench(wait_timeout=120.0, wait_notify=5.0)
+    it.idle(1)
+    it.take()
+    early = it.ticket()
+    failing(it, REFUSED)
+    it.now += 1
+    late = it.ticket()
+    it.now += 118
+    notices = {plan.ticket: plan.detail for plan in it.pool.plan(it.now) if plan.verb.name == "NOTIFY"}
+    assert notices == {early: f"last error: {REFUSED[1]}", late: ""}
+    it.now += 2
+    details = {plan.ticket: plan.detail for plan in it.pool.plan(it.now) if plan.verb.name == "REJECT"}
+    assert details == {early: f"last error: {REFUSED[1]}"}
 
 
 def test_a_client_that_waits_is_notified_once(bench: Make) -> None:

@@ -52,7 +52,7 @@ class Pump:
 class Ear:
     """A connection whose server answers when the test says so."""
 
-    problem = None
+    last_error = staticmethod(lambda: "")
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
@@ -120,7 +120,7 @@ class World:
         self.ear = Ear(self.hub)
         self.hub.ear = self.ear  # type: ignore[assignment]
 
-    def kill(self, guest: Guest, sqlstate: str, text: str) -> None:
+    def kill(self, guest: Guest, sqlstate: str, text: str, detail: str = "") -> None:
         self.killed.append((guest, sqlstate))
         self.hub.leave(guest)
 
