@@ -65,8 +65,9 @@ def columns(*names: str) -> bytes:
     return m.message("T", body)
 
 
-# The answer to the pooler's own question what functions there are: seven columns of no interest, and none.
-NO_FUNCTIONS = row(*["null"] * 7, '{"names": null, "vague": null, "counts": null, "settings": null, "triggers": false}')
+# The answer to the pooler's own question what functions there are: six columns of no interest, and none.
+NONE = '{"names": null, "vague": null, "counts": null, "settings": null, "triggers": false}'
+NO_FUNCTIONS = row(b"null".hex(), *["f"] * 3, *[b"null".hex()] * 2, NONE.encode().hex())
 
 WELCOME = AUTHENTICATION_OK + b"".join(parameter(*pair) for pair in PARAMETERS.items()) + key_data() + READY
 

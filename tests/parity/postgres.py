@@ -22,6 +22,8 @@ DEFAULTS = {
     "datestyle": ("DateStyle", "ISO, MDY"),
     "timezone": ("TimeZone", "UTC"),
 }
+# How the pooler's own queries begin.
+UNCOMPILED = "SET LOCAL jit TO off;"
 _SET_CONFIG = re.compile(r"pg_catalog\.set_config\('(\w+)',(NULL|'([^']*)'),false\)")
 _ENDS = ("commit", "rollback")
 
@@ -394,7 +396,7 @@ STEPS = {
 
 def _plain(text: bytes) -> str:
     """The statement, in lower case if it is not one of the pooler's own."""
-    sql = text.decode()
+    sql = text.decode().removeprefix(UNCOMPILED)
     return sql if sql.startswith("SELECT pg_catalog.") else sql.lower()
 
 

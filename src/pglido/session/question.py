@@ -2,13 +2,20 @@
 
 Of everything only that is asked for which there is a suspicion (the flags of `wire.sql`). Names are qualified
 throughout, for the question runs under the client's own search_path.
+
+Rules:
+1. The question costs the same under any settings of the client's: what could hinder it, and what the planner goes by,
+   is set for its transaction alone (`HINDERING`, `PLANNER`), by statements that nothing plans.
+2. No text comes in the client's encoding: JSON comes as the bytes that the database has, in hexadecimal digits.
 """
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ..wire import messages
 from ..wire.sql import (
     CREATES,
     DEFINES,
@@ -25,6 +32,7 @@ from ..wire.sql import (
     WRITES,
 )
 from . import study
+from .settings import literal
 from .statements import LONG_PREPARED, MANY_PREPARED
 from .study import EQUALS
 
@@ -37,6 +45,61 @@ UNDYING = LOADS | SEEDS
 # Flags that lead to a question, themselves or together with what is known.
 HEEDED = PINNING | WRITES | SETS | PREPARES | LISTENS | ENDS | CREATES | DEFINES
 
+# The first PostgreSQL that has GRANT ... ON PARAMETER.
+GRANTS_PARAMETERS = 15
+# The versions that brought settings of the tables below, where not all have them.
+SINCE = {"transaction_timeout": 17, "enable_presorted_aggregate": 16, "recursive_worktable_factor": 15}
+
+# What holds while settings are asked for: compiling a question takes a second, a parallel worker milliseconds.
+# Manual: "Statement Behavior", "Other Planner Options", "Asynchronous Behavior", "What to Log", "Memory".
+HINDERING = {
+    "client_min_messages": "error",
+    "statement_timeout": "0",
+    # Who has a lock on a catalog makes clients wait for so long at most.
+    "lock_timeout": "10s",
+    "transaction_timeout": "0",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    "debug_print_parse": "off",
+    "debug_print_rewritten": "off",
+    "debug_print_plan": "off",
+    "work_mem": "4MB",
+    "hash_mem_multiplier": "2",
+}
+# What holds besides while catalogs are read: what PostgreSQL comes with. Manual: "Query Planning", "Resource
+# Consumption", "Previous PostgreSQL Versions".
+PLANNER = {
+    "quote_all_identifiers": "off",
+    "row_security": "on",
+    "enable_bitmapscan": "on",
+    "enable_hashagg": "on",
+    "enable_hashjoin": "on",
+    "enable_incremental_sort": "on",
+    "enable_indexonlyscan": "on",
+    "enable_indexscan": "on",
+    "enable_material": "on",
+    "enable_memoize": "on",
+    "enable_mergejoin": "on",
+    "enable_nestloop": "on",
+    "enable_presorted_aggregate": "on",
+    "enable_seqscan": "on",
+    "enable_sort": "on",
+    "enable_tidscan": "on",
+    "seq_page_cost": "1",
+    "random_page_cost": "4",
+    "cpu_tuple_cost": "0.01",
+    "cpu_index_tuple_cost": "0.005",
+    "cpu_operator_cost": "0.0025",
+    "effective_cache_size": "4GB",
+    "effective_io_concurrency": "16",
+    "recursive_worktable_factor": "10",
+    "from_collapse_limit": "8",
+    "join_collapse_limit": "8",
+    "geqo": "on",
+    "geqo_threshold": "12",
+}
+ISOLATED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
+
 # Whom the server has logged in, or another may be instead, is a superuser; since PostgreSQL 15 roles may be granted to
 # set what else only superusers may.
 SUPERUSER = f"EXISTS(SELECT FROM pg_catalog.pg_roles r WHERE r.rolname {EQUALS} session_user AND r.rolsuper)"
@@ -46,17 +109,18 @@ ACTS_AS_SUPERUSER = (
 )
 MAY_SET = "pg_catalog.has_parameter_privilege(session_user, name, 'SET')"
 GRANTED = "EXISTS(SELECT FROM pg_catalog.pg_parameter_acl)"
-# All settings of a session but those whose names nobody can list: custom ones, role and session_authorization; and the
-# names of those that only another could set: a role that it had, a function of that one.
+# All settings of a session but those whose names nobody can list: custom ones, role and session_authorization; the
+# names of those that only another could set: a role that it had, a function of that one; and the defaults of all.
 ALL_SETTINGS = (
     "(SELECT pg_catalog.json_build_array(pg_catalog.json_object_agg(pg_catalog.lower(name), setting),"
-    f" pg_catalog.json_agg(name) FILTER (WHERE context {EQUALS} 'superuser' AND NOT {{may_set}}))"
+    f" pg_catalog.json_agg(name) FILTER (WHERE context {EQUALS} 'superuser' AND NOT {{may_set}}),"
+    " pg_catalog.json_object_agg(pg_catalog.lower(name), reset_val))"
     f" FROM pg_catalog.pg_settings WHERE source {EQUALS} 'session')"
 )
 # The same names alone, where there may be any.
 BARRED_SETTINGS = (
     "CASE WHEN ({may_act}) AND NOT {superuser} THEN"
-    " (SELECT pg_catalog.json_build_array(NULL, pg_catalog.json_agg(name)) FROM pg_catalog.pg_settings"
+    " (SELECT pg_catalog.json_agg(name) FROM pg_catalog.pg_settings"
     f" WHERE source {EQUALS} 'session' AND context {EQUALS} 'superuser' AND NOT {{may_set}}) END"
 )
 NAMED_SETTINGS = (
@@ -74,8 +138,9 @@ PREPARED = (
     " FROM pg_catalog.pg_prepared_statements p) AS p)"
 )
 
-# One column per suspicion, in this order.
+# One column per suspicion, in this order; the first is for settings that were made in another role.
 COLUMNS = (
+    (SETS, BARRED_SETTINGS),
     (TEMP, f"EXISTS(SELECT FROM pg_catalog.pg_depend WHERE refclassid {EQUALS} 2615::pg_catalog.oid"
            f" AND refobjid {EQUALS} pg_catalog.pg_my_temp_schema())"),
     (HOLD, "EXISTS(SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)"),
@@ -85,9 +150,28 @@ COLUMNS = (
     (LISTENS, "(SELECT pg_catalog.json_agg(c) FROM pg_catalog.pg_listening_channels() AS c)"),
     (DEFINES, study.TOUCHY),
 )  # fmt: skip
+# The encodings that JSON comes in: the database's own, or UTF-8 for what is compared with what all clients say.
+OWN = "pg_catalog.getdatabaseencoding()"
+UNICODE = f"CASE {OWN} WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END::pg_catalog.name"
+ENCODINGS = {SETS: OWN, PREPARES: OWN, LISTENS: UNICODE, DEFINES: UNICODE}
 
-# What EXISTS answers; all else is JSON.
+# What EXISTS answers; all else is JSON, as digits.
 TRUTHS = {b"t": True, b"f": False}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: by which flags; whether for the named settings alone; and of which settings SHOW tells first.
+
+    `detailed`: the last of so many `rows` has what is asked for by `COLUMNS`.
+    """
+
+    flags: int
+    exact: bool
+    shown: tuple[str, ...]
+    detailed: bool
+    rows: int
+    statements: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,59 +179,133 @@ class Answer:
     """What the server said; None (or nothing) for what it was not asked, or does not have.
 
     `named`: settings by name, None for those that do not exist; `settings`: all that the session has set but custom
-    ones; `barred`: names of those that the session's own user may not set; `found`: per flag, True or False, names of
-    prepared statements (with the texts of those by SQL, else None), channels, or what there is about functions.
+    ones; `shown`: those that may be set, or not, with their defaults; `barred`: names of those that the session's own
+    user may not set; `found`: per flag, True or False, names of prepared statements (with the texts of those by SQL,
+    else None), channels, or what there is about functions.
     """
 
     named: dict[str, str | None]
     settings: dict[str, str]
+    shown: dict[str, tuple[str, str]]
     barred: list[str]
     found: dict[int, Any]
 
 
-def sql(
-    flags: int, names: Iterable[str], exact: bool, acted: bool, may_wait: bool, grants: bool, since: study.Since | None
-) -> str:
-    """The question; with `exact` of settings only `names` are of interest, else all, and these besides.
+def make(
+    flags: int,
+    names: Iterable[str],
+    own: Iterable[str],
+    exact: bool,
+    acted: bool,
+    version: int,
+    since: study.Since | None,
+) -> Question:
+    """The question; with `exact` of settings only `names` are of interest, else all, and `names` and `own` besides.
 
-    `acted`: they may have been set in another role. `grants`: roles may be granted to set what is not for all.
-    `since` is when functions were asked for last, None to ask for all.
-
-    With `may_wait` the session's transactions may be such that wait for a safe snapshot, as this one must not.
+    `names` are as a text has them, `own` as the server told them. `acted`: they may have been set in another role.
+    `version`: PostgreSQL's. `since` is when functions were asked for last, None to ask for all.
     """
-    columns = ["NULL", "NULL"]
+    statements = [ISOLATED]
+    shown: list[str] = []
     if flags & SETS:
-        quoted = [name.replace("'", "''").replace("\\", "") for name in sorted(names)]
-        if quoted:
-            columns[0] = NAMED_SETTINGS.format(",".join([f"'{name}'" for name in quoted]))
-        may_set = MAY_SET if grants else SUPERUSER
-        if not exact:
-            columns[1] = ALL_SETTINGS.format(may_set=may_set)
-        elif acted:
-            may_act = f"{ACTS_AS_SUPERUSER} OR {GRANTED}" if grants else ACTS_AS_SUPERUSER
-            columns[1] = BARRED_SETTINGS.format(may_act=may_act, superuser=SUPERUSER, may_set=may_set)
-    columns += [asked if flags & flag else "NULL" for flag, asked in COLUMNS]
-    if flags & DEFINES and since is not None:
-        columns[-1] = study.news(since)
-    text = "SELECT " + ",".join(columns)
-    if may_wait:
-        text = "SET TRANSACTION NOT DEFERRABLE;" + text
-    # Whoever comes next must not get this client's notifications.
-    return text + ";UNLISTEN *" if flags & LISTENS else text
+        shown = [name for name in HINDERING if SINCE.get(name, 0) <= version and (not exact or name in names)]
+        statements += [f"SHOW {name}" for name in shown]
+        statements += _local(HINDERING, version)
+        statements.append(_settings(sorted(set(names).difference(shown)), own, exact, version))
+    # What pins a client that had another role is among all settings, where all are asked for.
+    detailed = flags & ~SETS if not (acted and exact) else flags
+    if detailed:
+        columns = [_column(flag, asked, since, version) if detailed & flag else "NULL" for flag, asked in COLUMNS]
+        statements += _local(HINDERING | PLANNER, version)
+        statements.append("SELECT " + ",".join(columns))
+    if flags & LISTENS:
+        # Whoever comes next must not get this client's notifications.
+        statements.append("UNLISTEN *")
+    rows = len(shown) + (flags & SETS != 0) + (detailed != 0)
+    return Question(flags, exact, tuple(shown), detailed != 0, rows, tuple(statements))
 
 
-def read(row: list[bytes | None], codec: str) -> Answer:
-    """The answer in the one row that comes back. Raises ValueError where it is none."""
-    if len(row) != 2 + len(COLUMNS):
+def _local(settings: dict[str, str], version: int) -> list[str]:
+    """Statements that set these for the transaction alone."""
+    there = {name: value for name, value in settings.items() if SINCE.get(name, 0) <= version}
+    return [f"SET LOCAL {name} TO '{value}'" for name, value in there.items()]
+
+
+def _settings(names: Iterable[str], own: Iterable[str], exact: bool, version: int) -> str:
+    """SQL that asks for settings by their names, and else for all."""
+    quoted = ["'" + name.replace("'", "''").replace("\\", "") + "'" for name in names]
+    quoted += [literal(name) for name in sorted(own)]
+    named = _digits(NAMED_SETTINGS.format(",".join(quoted)), OWN) if quoted else "NULL"
+    may_set = MAY_SET if version >= GRANTS_PARAMETERS else SUPERUSER
+    others = "NULL" if exact else _digits(ALL_SETTINGS.format(may_set=may_set), OWN)
+    return f"SELECT {named},{others}"
+
+
+def _column(flag: int, asked: str, since: study.Since | None, version: int) -> str:
+    if flag == SETS:
+        grants = version >= GRANTS_PARAMETERS
+        may_act = f"{ACTS_AS_SUPERUSER} OR {GRANTED}" if grants else ACTS_AS_SUPERUSER
+        asked = asked.format(may_act=may_act, superuser=SUPERUSER, may_set=MAY_SET if grants else SUPERUSER)
+    elif flag == DEFINES and since is not None:
+        asked = study.news(since)
+    return _digits(asked, ENCODINGS[flag]) if flag in ENCODINGS else asked
+
+
+def _digits(asked: str, encoding: str) -> str:
+    """SQL for the bytes of a text in that encoding, in hexadecimal digits."""
+    return f"pg_catalog.encode(pg_catalog.convert_to(({asked})::pg_catalog.text,{encoding}),'hex')"
+
+
+def read(question: Question, rows: list[list[bytes | None]]) -> Answer:
+    """The answer in the rows that came. Raises ValueError where it is none."""
+    left = list(rows)
+    values = [_shown(left.pop(0)) for _ in question.shown]
+    named: dict[str, str | None] = {}
+    settings, barred, defaults = None, None, None
+    if question.flags & SETS:
+        parts = _values(left.pop(0), 2)
+        named = parts[0] or {}
+        settings, barred, defaults = parts[1] or (None, None, None)
+    found: dict[int, Any] = {flag: None for flag, _ in COLUMNS}
+    if question.detailed:
+        found = {flag: part for (flag, _), part in zip(COLUMNS, _values(left.pop(0), len(COLUMNS)), strict=True)}
+    settings = settings or {}
+    shown: dict[str, tuple[str, str]] = {}
+    for name, value in zip(question.shown, values, strict=True):
+        if question.exact:
+            named[name] = value
+        else:
+            # Its value here is the one that the question has.
+            settings.pop(name, None)
+            shown[name] = plain(value), str((defaults or {}).get(name, ""))
+    return Answer(named, settings, shown, barred or found[SETS] or [], found)
+
+
+# How SHOW writes times and sizes, and pg_settings does not.
+UNITS = {"ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "kB": 1, "MB": 1 << 10, "GB": 1 << 20}
+MEASURE = re.compile(rf"(\d+)({'|'.join(UNITS)})")
+
+
+def plain(value: str) -> str:
+    """A value of a time or size that SHOW tells as it stands in pg_settings; others are the same in both."""
+    measure = MEASURE.fullmatch(value)
+    return str(int(measure[1]) * UNITS[measure[2]]) if measure else value
+
+
+def _shown(row: list[bytes | None]) -> str:
+    if len(row) != 1 or row[0] is None:
+        raise ValueError("not what SHOW tells")
+    return row[0].decode("ascii")
+
+
+def _values(row: list[bytes | None], size: int) -> list[Any]:
+    if len(row) != size:
         raise ValueError("not the columns that were asked for")
-    parts = [_value(field, codec) for field in row]
-    found = {flag: part for (flag, _), part in zip(COLUMNS, parts[2:], strict=True)}
-    settings, barred = parts[1] or (None, None)
-    return Answer(parts[0] or {}, settings or {}, barred or [], found)
+    return [_value(field) for field in row]
 
 
-def _value(field: bytes | None, codec: str) -> Any:
+def _value(field: bytes | None) -> Any:
     if field is None:
         return None
     truth = TRUTHS.get(field)
-    return json.loads(field.decode(codec)) if truth is None else truth
+    return json.loads(bytes.fromhex(field.decode("ascii")).decode("utf-8", messages.ESCAPE)) if truth is None else truth

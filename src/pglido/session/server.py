@@ -318,9 +318,6 @@ class Server(Owing):
                 if self.setup.there is not None:
                     self.prepared.keep(self.setup.there)
                     self.setup.there = None
-            except UnicodeDecodeError:
-                # Of some encodings Python knows fewer characters than PostgreSQL: the state is unknown.
-                return drop
             except ValueError as problem:
                 self.fault = f"server answered with garbage: {problem}"
         elif kind == PARAMETER_DESCRIPTION:
@@ -415,12 +412,13 @@ class Server(Owing):
         self.setup.reported(name, words[1])
         if not self.replies.head:
             self._learn(drop, out, buf)
+        if self.setup.coming is not None and self.client is not None and not words[1].isascii():
+            # Nobody else can tell what this is in the client's encoding.
+            return not self.setup.converts()
         return drop or (self.setup.resetting and self.client is not None and name in self.client.home.values)
 
     def _learn(self, drop: bool, out: Outbox, buf: bytes) -> None:
-        wrong = self.setup.learn(None if drop else self.client, self.status == IDLE, out, buf)
-        if wrong:
-            self.fault = wrong
+        self.setup.learn(None if drop else self.client, self.status == IDLE, out, buf)
 
     def _error(self, body: bytes, head: int) -> None:
         if b"\0VFATAL\0" in body or b"\0VPANIC\0" in body or not self.replies.count:

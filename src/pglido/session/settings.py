@@ -4,36 +4,12 @@ So "does this server fit this client" is one pointer comparison, and the SQL tha
 made once per pair.
 """
 
-import codecs
-import re
 import weakref
 from collections.abc import Iterable
 from functools import lru_cache
 
 from ..wire import messages
 from ..wire.tokens import identifier
-
-# Python's name of a codec for bytes in any encoding: they come out as they went in.
-RAW = "pglido_raw"
-# What such bytes are in text, where they are no UTF-8 (see ESCAPE).
-BYTES = re.compile("[\udc80-\udcff]")
-
-# PostgreSQL's encodings that Python knows by another name (PostgreSQL manual, "Character Set Support").
-CODECS = {
-    # Not converted: the database's own, which mostly is UTF-8.
-    "SQLASCII": RAW,
-    "UNICODE": "utf-8",
-    "KOI8R": "koi8-r",
-    "KOI8U": "koi8-u",
-    "EUCJIS2004": "euc_jis_2004",
-    "EUCTW": "latin-1",
-    "MULEINTERNAL": "latin-1",
-    "SJIS": "cp932",
-    "SHIFTJIS2004": "shift_jis_2004",
-    "UHC": "cp949",
-    **{f"LATIN{n}": f"iso8859-{part}" for n, part in enumerate((1, 2, 3, 4, 9, 10, 13, 14, 15, 16), 1)},
-    **{f"WIN{page}": f"cp{page}" for page in (866, 874, *range(1250, 1259))},
-}
 
 # Reported by the server but not to be set: they tell what the server is.
 FACTS = frozenset({"server_version", "server_encoding", "is_superuser", "integer_datetimes", "in_hot_standby"})
@@ -85,6 +61,9 @@ PASSING = frozenset({"transaction_isolation", "transaction_read_only", "transact
 
 # What could keep the way from one to the other from being gone: a query in time, without waiting for others.
 HINDERING = {"statement_timeout": "0", "transaction_timeout": "0", "default_transaction_deferrable": "off"}
+
+# The server may be set to compile what takes no time to run.
+UNCOMPILED = "SET LOCAL jit TO off;"
 
 # Settings with more characters than this are not worth keeping; so at most some 32 MiB are kept.
 LARGE = 8192
@@ -167,7 +146,13 @@ def of_pairs(pairs: Iterable[tuple[str, str]]) -> Settings:
 
 
 def literal(text: str) -> str:
-    """`text` as an SQL string constant that reads the same whatever standard_conforming_strings says."""
+    """SQL for `text`, as the database has it, that reads the same whatever settings say.
+
+    Of what is beyond ASCII the bytes come in hexadecimal digits, which no encoding changes.
+    """
+    if not text.isascii():
+        digits = text.encode("utf-8", messages.ESCAPE).hex()
+        return f"pg_catalog.convert_from(pg_catalog.decode('{digits}','hex'),pg_catalog.getdatabaseencoding())"
     quoted = text.replace("'", "''")
     if "\\" in quoted:
         return " E'" + quoted.replace("\\", "\\\\") + "'"
@@ -200,8 +185,8 @@ def path(now: Settings, wanted: Settings) -> tuple[bytes, int, int]:
 def _path(now: Settings, wanted: Settings) -> tuple[bytes, int, int]:
     """The messages that bring a server from `now` to `wanted`; how many Query messages must work, and how many may not.
 
-    The server reads a Query in the encoding of its session, so that text beyond ASCII needs one in front; so does what
-    was set there to cut queries short. A statement that can't be prepared any more is missed where it is executed.
+    What was set there to cut queries short needs one in front. A statement that can't be prepared any more is missed
+    where it is executed.
     """
     sent = b""
     count = 0
@@ -211,15 +196,8 @@ def _path(now: Settings, wanted: Settings) -> tuple[bytes, int, int]:
         sql = path_sql(Settings({**now.values, **eased}, now.prepared), wanted)
         sent = messages.query(";".join([f"SET {name} TO {value}" for name, value in eased.items()]))
         count = 1
-    if sql and not sql.isascii():
-        if "client_encoding" not in wanted.values:
-            sql += ",pg_catalog.set_config('client_encoding',NULL,false)"
-        elif now.values.get("client_encoding") == wanted.values["client_encoding"]:
-            sql += f",pg_catalog.set_config('client_encoding',{literal(wanted.values['client_encoding'])},false)"
-        sent += messages.query(f"SET client_encoding TO '{'SQL_ASCII' if BYTES.search(sql) else 'UTF8'}'")
-        count += 1
     if sql:
-        sent += messages.query(sql)
+        sent += messages.query(UNCOMPILED + sql)
         count += 1
     gone = [name for name, text in now.prepared.items() if wanted.prepared.get(name) != text]
     new = [name for name, text in wanted.prepared.items() if now.prepared.get(name) != text]
@@ -237,36 +215,9 @@ def doubted(settings: Settings) -> Settings:
     return Settings(values, settings.prepared)
 
 
-def waits(settings: Settings, changed: Iterable[str]) -> bool:
-    """May a transaction wait for others before its first query, with these settings, of which some may have changed?"""
-    return "default_transaction_deferrable" in changed or settings.values.get("default_transaction_deferrable") == "on"
-
-
 def plain_name(client_encoding: str) -> str:
     """The name of an encoding without what may be written in several ways."""
     return client_encoding.upper().replace("-", "").replace("_", "")
 
 
-def codec(client_encoding: str) -> str:
-    """Python's name of a PostgreSQL encoding; bytes without a meaning of their own are read as Latin-1."""
-    name = plain_name(client_encoding)
-    found = CODECS.get(name, name.lower())
-    try:
-        return codecs.lookup(found).name
-    except (LookupError, ValueError):
-        return "latin-1"
-
-
-def _raw(name: str) -> codecs.CodecInfo | None:
-    """The codec of that name: UTF-8 where it is that."""
-    if name != RAW:
-        return None
-    return codecs.CodecInfo(
-        lambda text, _="": codecs.utf_8_encode(text, messages.ESCAPE),
-        lambda data, _="": codecs.utf_8_decode(data, messages.ESCAPE),
-        name=RAW,
-    )
-
-
-codecs.register(_raw)
 EMPTY = intern({})

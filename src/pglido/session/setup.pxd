@@ -9,10 +9,11 @@ cdef class Setup(Hearing):
     cdef public Settings home
     cdef public Settings settings
     cdef public str encoding
+    cdef public str server_encoding
     cdef public dict last
     cdef public Settings defaults
     cdef public bint renewed
-    cdef public bint grants
+    cdef public int version
     cdef public bint resetting
     cdef public bint discarding
     cdef public Settings coming
@@ -34,7 +35,8 @@ cdef class Setup(Hearing):
     cdef int _queries
     cdef list _reports
     cdef dict _passing
-    cdef tuple _asked
+    cdef object _asked
+    cdef list _came
     cdef bint _was_reset
 
     cpdef bytes adopt(self, Settings wanted)
@@ -43,7 +45,9 @@ cdef class Setup(Hearing):
     cdef int reported(self, str name, bytes value) except -1
     cpdef int keep_reported(self, dict reported) except -1
     cdef bint unread(self)
-    cdef str learn(self, ClientState client, bint idle, Outbox out, const unsigned char* buf)
+    cpdef bint converts(self)
+    cdef int _tell(self, str name, str value, Outbox out, const unsigned char* buf) except -1
+    cdef int learn(self, ClientState client, bint idle, Outbox out, const unsigned char* buf) except -1
     cdef int _settle_passing(self, ClientState client) except -1
     cpdef int renew(self) except -1
     cdef int tell(self, ClientState client, Outbox out, const unsigned char* buf) except -1
@@ -58,6 +62,7 @@ cdef class Setup(Hearing):
     cdef bytes forget_plans(self)
     cpdef bytes question(self)
     cdef int answered(self, bytes row, ClientState client, Outbox out, const unsigned char* buf) except -1
+    cdef int _settle(self, object asked, ClientState client, Outbox out, const unsigned char* buf) except -1
     cdef dict _own(self, dict values, ClientState client)
     cdef int _correct(self, dict former, ClientState client, Outbox out, const unsigned char* buf) except -1
     cdef int over(self) except -1

@@ -43,6 +43,11 @@ REASONS = {
 
 NO_NAMES: tuple[str, ...] = ()
 
+# The encoding that nothing is converted from or to.
+SQL_ASCII = "SQL_ASCII"
+# A value that was reported in an encoding other than the database's: the server is asked for it.
+UNTOLD = "\0"
+
 # How much is kept of the statement for which a client is pinned, in bytes.
 CAUSE = 200
 
@@ -57,12 +62,14 @@ class Setup(Hearing):
     the number of the client that sequences were advanced for last. `stale_plans`: some were made before the client's
     first temporary object here. `there` are all prepared statements, when that was just answered: of those by SQL with
     their texts. `last` is what the server reported last, by its name in lower case, `defaults` what of it holds for
-    whoever has set nothing else; `renewed`: that has changed since the login. `grants`: PostgreSQL is one that lets
-    roles be granted to set what else only superusers may.
+    whoever has set nothing else; `renewed`: that has changed since the login. `version` is PostgreSQL's first number.
+    `encoding` is the client's, `server_encoding` the database's: all values are kept as the database has them, bytes
+    that are no UTF-8 as in `messages.ESCAPE`.
     """
 
     __slots__ = (
         "_asked",
+        "_came",
         "_doubt",
         "_had_temp",
         "_has_temp",
@@ -80,7 +87,6 @@ class Setup(Hearing):
         "encoding",
         "exact",
         "functions",
-        "grants",
         "home",
         "last",
         "names",
@@ -88,10 +94,12 @@ class Setup(Hearing):
         "pins",
         "renewed",
         "resetting",
+        "server_encoding",
         "settings",
         "stale_plans",
         "suspect",
         "there",
+        "version",
     )
 
     def __init__(self, replies: Replies) -> None:
@@ -99,10 +107,11 @@ class Setup(Hearing):
         self.home: Settings = _settings.EMPTY
         self.settings: Settings = _settings.EMPTY
         self.encoding = "UTF8"
+        self.server_encoding = "UTF8"
         self.last: dict[str, str] = {}
         self.defaults: Settings = _settings.EMPTY
         self.renewed = False
-        self.grants = False
+        self.version = 0
         self.resetting = False
         self.discarding = False
         self.coming: Settings | None = None
@@ -125,7 +134,8 @@ class Setup(Hearing):
         self._reports: list[tuple[str, bytes]] = []
         # Settings that were reported and nobody spoke of, as they were before: None where they were at their defaults.
         self._passing: dict[str, str | None] = {}
-        self._asked: tuple[int, bool] = (0, True)
+        self._asked: _question.Question | None = None
+        self._came: list[list[bytes | None]] = []
         self._was_reset = False
 
     # Being brought to what a client has set.
@@ -170,44 +180,52 @@ class Setup(Hearing):
 
     def keep_reported(self, reported: dict[str, str]) -> None:
         """This is what the server has reported last, by the names that it gives."""
-        lower = {name.lower(): value for name, value in reported.items()}
+        lower = {name.lower(): value for name, value in reported.items() if value.isascii() or not self.converts()}
         self.last = {name: value for name, value in lower.items() if name not in _settings.FACTS}
+
+    def converts(self) -> bool:
+        """Does the client see other bytes than the database has, where they are beyond ASCII?"""
+        return self.encoding != self.server_encoding and SQL_ASCII not in (self.encoding, self.server_encoding)
+
+    def _tell(self, name: str, value: str, out: Outbox, buf: bytes) -> None:
+        """Report a value. What PostgreSQL would convert it reports itself, as soon as it is set there."""
+        if value.isascii() or not self.converts():
+            out.put(buf, messages.parameter_status(_settings.REPORTED.get(name, name), value))
 
     def unread(self) -> bool:
         """Is there something to be learnt at the end of this turn?"""
         return self.resetting or len(self._reports) > 0 or len(self._passing) > 0
 
-    def learn(self, client: ClientState | None, idle: bool, out: Outbox, buf: bytes) -> str:
+    def learn(self, client: ClientState | None, idle: bool, out: Outbox, buf: bytes) -> None:
         """Take in what was reported since the last time, and what a RESET or DISCARD ALL took back.
 
-        `idle`: no transaction is open. Returns what is wrong with it, mostly nothing.
+        `idle`: no transaction is open.
         """
         reports, self._reports = self._reports, []
-        codec = _settings.codec(self.encoding)
         for name, raw in reports:
+            known = raw.isascii() or not self.converts()
+            value = raw.decode("utf-8", messages.ESCAPE) if known else UNTOLD
+            if known:
+                self.last[name] = value
             if self.coming is not None:
-                self.last[name] = raw.decode(codec, "replace")
                 continue
-            try:
-                value = raw.decode(codec)
-            except UnicodeDecodeError:
-                return f'server reported a value of "{name}" that is no {self.encoding}'
-            self.last[name] = value
-            if client is not None and client.rules.heeded and (self.resetting or name not in self.names):
+            heeded = client is not None and client.rules.heeded
+            if heeded and (self.resetting or name not in self.names):
                 self._passing.setdefault(name, self.settings.values.get(name))
             self.settings = self.settings.with_value(name, value)
             if client is None:
                 continue
+            if heeded and not known:
+                self.suspicion(SETS, (name,), False, b"report of " + name.encode())
             if self.resetting and name in client.home.values:
                 # For this client the default is what it asked for at its start.
                 value = client.home.values[name]
-                out.put(buf, messages.parameter_status(_settings.REPORTED.get(name, name), value, codec))
+                self._tell(name, value, out, buf)
             client.settings = client.settings.with_value(name, value)
         if self.resetting:
             self._settle_reset(client, out, buf)
         if idle and self._passing:
             self._settle_passing(client)
-        return ""
 
     def _settle_passing(self, client: ClientState | None) -> None:
         """No transaction is open any more: what was reported, and isn't as before, the client or its server has set."""
@@ -234,10 +252,9 @@ class Setup(Hearing):
     def tell(self, client: ClientState, out: Outbox, buf: bytes) -> None:
         """Report the defaults that are others here than the client was told."""
         former, client.defaults = client.defaults, self.defaults
-        codec = _settings.codec(self.encoding)
         for name, value in self.defaults.values.items():
             if name not in client.settings.values and former.values.get(name, value) != value:
-                out.put(buf, messages.parameter_status(_settings.REPORTED.get(name, name), value, codec))
+                self._tell(name, value, out, buf)
 
     def _settle_reset(self, client: ClientState | None, out: Outbox, buf: bytes) -> None:
         """The turn of a RESET or DISCARD ALL ends: which settings are back at the server's defaults is not known."""
@@ -312,25 +329,35 @@ class Setup(Hearing):
         acted = "role" in names or "role" in self.settings.values
         if self.pins & BARRED:
             self.exact = False
+        own: list[str] = []
         if self.suspect & SETS and not self.exact:
             own = [name for name in self.settings.values if "." in name or name in _settings.UNLISTED]
-            names = {name for name in names if "." in name} | {"role"} | set(own)
-        may_wait = not self.exact or _settings.waits(self.settings, names)
+            names = {name for name in names if "." in name} | {"role"}
         since = self.functions.since if self.functions is not None else None
-        sql = _question.sql(self.suspect, names, self.exact, acted, may_wait, self.grants, since)
-        self._asked = self.suspect, self.exact
+        asked = _question.make(self.suspect, names, own, self.exact, acted, self.version, since)
+        self._asked = asked
+        self._came = []
         self.deciding = self.suspect != SETS or not self.exact
         self.suspect = 0
         self.names = set()
         self.exact = True
         self.replies.push(ASKING | SWALLOW)
-        return messages.query(sql)
+        return messages.query(";".join(asked.statements))
 
     def answered(self, row: bytes, client: ClientState | None, out: Outbox, buf: bytes) -> None:
-        """The server's answer; where it raises ValueError there was none."""
-        answer = _question.read(messages.data_row(row), _settings.codec(self.encoding))
-        flags, exact = self._asked
-        self._asked = 0, True
+        """A row of the server's answer; the last one settles it. Where it raises ValueError there was none."""
+        asked = self._asked
+        self._came.append(messages.data_row(row))
+        if asked is None or len(self._came) > asked.rows:
+            raise ValueError("more rows than were asked for")
+        if len(self._came) == asked.rows:
+            self._settle(asked, client, out, buf)
+
+    def _settle(self, asked: _question.Question, client: ClientState | None, out: Outbox, buf: bytes) -> None:
+        """All rows of the answer are there."""
+        answer = _question.read(asked, self._came)
+        flags, exact = asked.flags, asked.exact
+        self._asked = None
         found = answer.found
         self._doubt &= ~flags
         pins = self.pins & (LASTING | ~flags) & ~UNSURE | flags & LASTING | (UNSURE if self._doubt else 0)
@@ -390,14 +417,18 @@ class Setup(Hearing):
 
     def _correct(self, former: dict[str, str], client: ClientState, out: Outbox, buf: bytes) -> None:
         """Report what led back to a default (SET name TO DEFAULT): for this client that isn't the server's."""
-        codec = _settings.codec(self.encoding)
         for name, value in client.settings.values.items():
             if name in self.last and value != former.get(name, self.defaults.values.get(name)):
-                out.put(buf, messages.parameter_status(_settings.REPORTED.get(name, name), value, codec))
+                self._tell(name, value, out, buf)
 
     def _values(self, answer: _question.Answer, exact: bool) -> dict[str, str]:
         named = {name: value for name, value in answer.named.items() if value is not None}
-        said = {**(self.settings.values if exact else answer.settings), **named}
+        before = self.settings.values
+        for name, (value, default) in answer.shown.items():
+            # To set what is the default anyway is seen where it was set before.
+            if value != default or _question.plain(before.get(name, "")) == value:
+                named[name] = value
+        said = {**(before if exact else answer.settings), **named}
         values = {name: value for name, value in said.items() if name not in _settings.PASSING}
         if values.get("role") == "none":
             del values["role"]
@@ -407,10 +438,9 @@ class Setup(Hearing):
         """The turn of the question is over. Without an answer the client stays until there is one."""
         self.deciding = False
         self.defining = self.suspect & DEFINES != 0
-        flags = self._asked[0]
-        if flags:
-            self._asked = 0, True
-            self._doubt |= flags
+        if self._asked is not None:
+            self._doubt |= self._asked.flags
+            self._asked = None
             self.pins |= UNSURE
 
     def strand(self) -> None:
@@ -427,7 +457,8 @@ class Setup(Hearing):
 
     def stained(self) -> bool:
         """Is, or may there be, something that the next client must not meet?"""
-        return (self.suspect | self.pins | self._asked[0]) & ~DEFINES != 0
+        asked = 0 if self._asked is None else self._asked.flags
+        return (self.suspect | self.pins | asked) & ~DEFINES != 0
 
     def cleaned(self) -> None:
         """All was discarded; what there is of functions is still to be asked."""

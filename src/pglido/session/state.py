@@ -4,6 +4,7 @@ import re
 from itertools import count
 from typing import Any
 
+from ..wire import messages
 from . import defaults as _defaults
 from . import statements as _statements
 from .settings import EMPTY, Settings
@@ -110,7 +111,7 @@ class Functions:
 
 
 def _names(found: list[str] | None) -> frozenset[bytes]:
-    return frozenset([name.encode() for name in found or ()])
+    return frozenset([name.encode("utf-8", messages.ESCAPE) for name in found or ()])
 
 
 def _since(place: str, found: dict[str, Any], names: tuple[str, ...], bearers: int) -> Since | None:

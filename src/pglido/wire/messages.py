@@ -74,9 +74,9 @@ def copy_fail(reason: str) -> bytes:
     return message(codes.COPY_FAIL, reason.encode() + b"\0")
 
 
-def parameter_status(name: str, value: str, encoding: str = "utf-8") -> bytes:
-    """A ParameterStatus, its value in the client's encoding."""
-    return message(codes.PARAMETER_STATUS, name.encode() + b"\0" + value.encode(encoding, "replace") + b"\0")
+def parameter_status(name: str, value: str) -> bytes:
+    """A ParameterStatus; bytes that were no UTF-8 are what they were."""
+    return message(codes.PARAMETER_STATUS, name.encode() + b"\0" + value.encode("utf-8", ESCAPE) + b"\0")
 
 
 def backend_key_data(pid: int, key: bytes) -> bytes:
@@ -108,7 +108,7 @@ def remark(severity: str, sqlstate: str, text: str, detail: str = "") -> bytes:
 
 def _report(severity: str, sqlstate: str, text: str, detail: str, hint: str) -> bytes:
     fields = (("S", severity), ("V", severity), ("C", sqlstate), ("M", text), ("D", detail), ("H", hint))
-    return b"".join(f"{code}{value}\0".encode() for code, value in fields if value) + b"\0"
+    return b"".join(f"{code}{value}\0".encode("utf-8", ESCAPE) for code, value in fields if value) + b"\0"
 
 
 def report_fields(body: bytes) -> dict[str, str]:
@@ -147,7 +147,7 @@ def cancel_request(pid: int, key: bytes) -> bytes:
 
 def startup(version: int, parameters: Iterable[tuple[str, str]]) -> bytes:
     """A StartupMessage packet; parameters in the given order, `user` among them."""
-    body = b"".join(f"{name}\0{value}\0".encode("utf-8", "surrogateescape") for name, value in parameters) + b"\0"
+    body = b"".join(f"{name}\0{value}\0".encode("utf-8", ESCAPE) for name, value in parameters) + b"\0"
     return struct.pack("!ii", len(body) + 8, version) + body
 
 

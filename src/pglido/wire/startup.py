@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from . import codes
-from .messages import cstrings
+from .messages import ESCAPE, cstrings
 
 RESERVED = frozenset({"user", "database", "replication", "options"})
+# What parts words in `options`: isspace() in C.
+WHITE = " \t\n\v\f\r"
 
 # PostgreSQL's NAMEDATALEN less its terminating zero: names of users and databases are cut after so many bytes.
 NAME_SIZE = 63
@@ -107,10 +109,8 @@ def _pairs(body: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _decoded(pairs: list[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    try:
-        return [(name.decode(), value.decode()) for name, value in pairs]
-    except UnicodeDecodeError:
-        return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in pairs]
+    """Names, and values for the database: bytes that are no UTF-8 stay what they are."""
+    return [(name.decode("utf-8", "replace"), value.decode("utf-8", ESCAPE)) for name, value in pairs]
 
 
 def split_options(options: str) -> list[tuple[str, str]]:
@@ -146,7 +146,7 @@ def _words(text: str) -> list[str]:
     word: list[str] | None = None
     escaped = False
     for char in text:
-        if char.isspace() and not escaped:
+        if char in WHITE and not escaped:
             if word is not None:
                 words.append("".join(word))
             word = None

@@ -38,9 +38,6 @@ OWN_FAULTS = ("22", "42", "55")
 # How what the server's side of a login did wrong begins.
 FAILED = "server login failed: "
 
-# The first PostgreSQL that has GRANT ... ON PARAMETER.
-GRANTS_PARAMETERS = 15
-
 REQUIRED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 
 
@@ -256,11 +253,12 @@ async def _start(stream: Stream, backend: Backend, live: LivePool, slot: Slot) -
         elif _learn(backend, kind, body):
             break
     backend.session.setup.encoding = backend.reported.get("client_encoding", "UTF8")
+    backend.session.setup.server_encoding = backend.reported.get("server_encoding", "UTF8")
     backend.session.setup.keep_reported(backend.reported)
-    backend.session.setup.grants = _major(backend.reported) >= GRANTS_PARAMETERS
+    backend.session.setup.version = _major(backend.reported)
     backend.session.setup.defaults = _settings.intern(backend.session.setup.last)
     backend.session.setup.home = backend.session.setup.settings = _settings.intern(
-        {name: _spelled(backend.reported, name, value) for name, value in birth.values.items()}
+        {name: backend.session.setup.last.get(name, value) for name, value in birth.values.items()}
     )
     if slot in live.policy.slots and (not live.base or birth is live.policy.limits.birth):
         live.learn_base(backend.reported)
@@ -312,10 +310,6 @@ def _major(reported: dict[str, str]) -> int:
     """The number of the server's version, 0 where it tells none."""
     number = re.match(r"\d+", reported.get("server_version", ""))
     return int(number[0]) if number else 0
-
-
-def _spelled(reported: dict[str, str], name: str, value: str) -> str:
-    return reported.get(_settings.REPORTED.get(name, ""), value)
 
 
 async def send_cancel(host: Host, backend: Backend) -> None:

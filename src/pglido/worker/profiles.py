@@ -84,7 +84,6 @@ async def _try(host: Host, backend: Backend, home: Settings) -> Profile | PoolRe
     reported = dict(backend.reported)
     reported |= {_settings.REPORTED.get(name, name): value for name, value in session.setup.last.items()}
     stream = Stream(host.pump, backend)
-    encoding = _settings.codec(home.values.get("client_encoding") or backend.reported.get("client_encoding", "UTF8"))
     # PostgreSQL looks whether the session may begin as somebody else, but it does not.
     kept = _settings.intern({name: value for name, value in home.values.items() if name != "session_authorization"})
     for wanted in (session.setup.home, home, kept):
@@ -92,20 +91,20 @@ async def _try(host: Host, backend: Backend, home: Settings) -> Profile | PoolRe
         if now is wanted:
             continue
         query, turns, tries = _settings.path(now, wanted)
-        rows = await ask(stream, query, reported, turns + tries, encoding)
+        rows = await ask(stream, query, reported, turns + tries)
         session.setup.encoding = reported.get("client_encoding", session.setup.encoding)
         session.setup.keep_reported(reported)
         if isinstance(rows, PoolRefused):
             # The statement that failed set nothing; one in front of it may have.
             if turns > 1:
-                now = _settings.doubted(now).with_value("client_encoding", session.setup.encoding)
+                now = _settings.doubted(now)
             session.setup.settings = now
             return rows
         session.setup.settings = wanted
         session.setup.renew()
-    spelled = {name: reported.get(_settings.REPORTED.get(name, ""), value) for name, value in kept.values.items()}
+    spelled = {name: session.setup.last.get(name, value) for name, value in kept.values.items()}
     session.setup.settings = _settings.intern(spelled)
-    welcome = b"".join(messages.parameter_status(name, value, encoding) for name, value in reported.items())
+    welcome = b"".join(messages.parameter_status(name, value) for name, value in reported.items())
     return Profile(session.setup.settings, session.setup.defaults, welcome)
 
 
@@ -115,9 +114,7 @@ class Rows(list[list[bytes | None]]):
     width = 0
 
 
-async def ask(
-    stream: Stream, query: bytes, reported: dict[str, str], turns: int = 1, encoding: str = "utf-8"
-) -> Rows | PoolRefused:
+async def ask(stream: Stream, query: bytes, reported: dict[str, str], turns: int = 1) -> Rows | PoolRefused:
     """Send messages that end in `turns` ReadyForQuery; returns the rows, or the server's error.
 
     Parameters that the server reports meanwhile are put into `reported`. Raises Gone.
@@ -138,7 +135,7 @@ async def ask(
             refusal = PoolRefused(fields.get("C", "XX000"), fields.get("M", "no message"))
         elif kind == codes.PARAMETER_STATUS:
             name, value, *_ = [*body.split(b"\0"), b"", b""]
-            reported[name.decode("utf-8", "replace")] = value.decode(encoding, "replace")
+            reported[name.decode("utf-8", "replace")] = value.decode("utf-8", messages.ESCAPE)
         elif kind == codes.READY_FOR_QUERY:
             turns -= 1
             if not turns:

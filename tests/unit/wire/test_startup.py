@@ -172,10 +172,10 @@ def test_a_name_cut_within_a_character_is_nobody_s() -> None:
     assert parse_startup(V3, body(("user", "ä" * 32))).user == "ä" * 31 + "\ufffd"
 
 
-def test_names_that_are_not_in_utf_8_are_taken_as_latin_1() -> None:
+def test_names_that_are_not_in_utf_8_are_taken_as_latin_1_and_values_as_they_are() -> None:
     start = parse_startup(V3, b"user\0j\xf6rg\0database\0db\xc3\xa4\0application_name\0gr\xfcn\0\0")
     assert (start.user, start.database) == ("jörg", "dbä")
-    assert start.settings == (("application_name", "grün"),)
+    assert start.settings == (("application_name", "gr\udcfcn"),)
 
 
 def test_nothing_may_follow_the_end_of_the_list() -> None:
