@@ -2,22 +2,24 @@
 
 A line has time, level, process (control, worker 1) and message, and, where the event belongs to a connection,
 what the caller gave as `extra`: uuid, user, database, address. Every process appends to the same file, a line
-in one write.
+in one write, and waits for nobody (`log_output`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import logging.handlers
 import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
+from logging.handlers import SysLogHandler
 from pathlib import Path
+
+from .log_output import Output, to_datagrams, to_descriptor, to_file
 
 FIELDS = ("uuid", "user", "database", "address")
 LEVELS = {
@@ -28,6 +30,11 @@ LEVELS = {
     "critical": logging.CRITICAL,
 }
 SYSLOG_SOCKET = "/dev/log"
+FACILITIES = SysLogHandler.facility_names
+# Python's names of levels in syslog's numbers.
+SEVERITIES = {
+    level: SysLogHandler.priority_names[name] for level, name in SysLogHandler.priority_map.items()
+}
 # A user name must not begin a new log line, nor give orders to a terminal.
 CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
@@ -106,9 +113,8 @@ def _word(value: str) -> str:
     return '"' + value.replace('"', '\\"') + '"' if " " in value or '"' in value else value
 
 
-# Where lines of level info go that need no record: a descriptor, and what makes them. None where they need one, or are
-# not wanted.
-shortcut: tuple[int, Text] | None = None
+# Where lines of level info go that need no record, and what makes them. None where they need one, or are not wanted.
+shortcut: tuple[Output, Text] | None = None
 
 
 @lru_cache(4096)
@@ -118,16 +124,72 @@ def who(user: str, database: str) -> bytes:
     return f"{fields} address=".encode("utf-8", "backslashreplace")
 
 
+class Lines(logging.Handler):
+    """Writes a line per record to an output that `begin` opens. Raises OSError."""
+
+    def __init__(self, form: Text | Json, begin: Callable[[Callable[[int], bytes]], Output]) -> None:
+        super().__init__()
+        self.setFormatter(form)
+        self._begin = begin
+        self.output = begin(self._confess)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.output.put(self.line(record))
+        except Exception:
+            self.handleError(record)
+
+    def line(self, record: logging.LogRecord) -> bytes:
+        """The bytes of a record."""
+        return f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
+
+    def reopen(self) -> None:
+        """Go on with an output that is opened anew. Raises OSError."""
+        old, self.output = self.output, self._begin(self._confess)
+        self.output.dropped += old.close()
+
+    def flush(self) -> None:
+        """Wait for a moment until all is written: Python calls this at the end of a process."""
+        self.output.drain()
+
+    def close(self) -> None:
+        self.output.close()
+        super().close()
+
+    def _confess(self, count: int) -> bytes:
+        text = f"{count} log lines were dropped: they were not read, or could not be written"
+        return self.line(logging.makeLogRecord({"levelname": "WARNING", "levelno": logging.WARNING, "msg": text}))
+
+
+class Syslog(Lines):
+    """Lines as syslog wants them (RFC 3164): a priority, who says it, and no end."""
+
+    def __init__(self, form: Text | Json, ident: str, facility: int) -> None:
+        self._ident = f"{ident}[{os.getpid()}]: "
+        self._facility = facility
+        super().__init__(form, partial(to_datagrams, SYSLOG_SOCKET))
+
+    def line(self, record: logging.LogRecord) -> bytes:
+        priority = self._facility << 3 | SEVERITIES.get(record.levelname, SEVERITIES["WARNING"])
+        return f"<{priority}>{self._ident}{self.format(record)}".encode("utf-8", "backslashreplace")
+
+
 def _find_shortcut() -> None:
     """After handlers, levels or files have changed."""
     global shortcut
     shortcut = None
     handlers = logging.getLogger().handlers
     wanted = logging.getLogger("pglido").isEnabledFor(logging.INFO)
-    if wanted and len(handlers) == 1 and isinstance(handlers[0], logging.StreamHandler):
+    if wanted and len(handlers) == 1 and type(handlers[0]) is Lines:
         form = handlers[0].formatter
-        with contextlib.suppress(OSError, ValueError):
-            shortcut = (handlers[0].stream.fileno(), form) if isinstance(form, Text) else None
+        shortcut = (handlers[0].output, form) if isinstance(form, Text) else None
+
+
+def flush() -> None:
+    """Write what could not be written before; to be called from time to time."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, Lines):
+            handler.output.flush()
 
 
 def setup(
@@ -149,20 +211,28 @@ def setup(
         raise ValueError(f"log level {level!r}: expected one of {', '.join(LEVELS)}")
     if form not in FORMATS:
         raise ValueError(f"log format {form!r}: expected one of {', '.join(FORMATS)}")
+    if facility not in FACILITIES:
+        raise ValueError(f"syslog facility {facility!r}: expected one of {', '.join(FACILITIES)}")
     formatter = FORMATS[form](process)
     handlers: list[logging.Handler] = []
-    if file:
-        handlers.append(logging.FileHandler(file, encoding="utf-8", errors="backslashreplace"))
-    if syslog:
-        handlers.append(_syslog(ident, facility))
-    if not handlers:
-        handlers.append(logging.StreamHandler(sys.stderr))
-    for handler in handlers:
-        handler.setFormatter(formatter)
+    try:
+        if file:
+            handlers.append(Lines(formatter, partial(to_file, os.path.abspath(file))))
+        if syslog:
+            handlers.append(Syslog(formatter, ident, FACILITIES[facility]))
+        if not handlers:
+            handlers.append(_stderr(formatter))
+    except OSError:
+        for handler in handlers:
+            handler.close()
+        raise
     root = logging.getLogger()
     old, root.handlers = root.handlers, handlers
-    for handler in old:
-        handler.close()
+    for former in old:
+        lost = former.output.close() if isinstance(former, Lines) else 0
+        logging.Handler.close(former)
+        if isinstance(handlers[0], Lines):
+            handlers[0].output.dropped += lost
     root.setLevel(max(LEVELS[level], logging.WARNING))  # other libraries' chatter stays out
     logging.getLogger("pglido").setLevel(LEVELS[level])
     _find_shortcut()
@@ -172,22 +242,20 @@ def setup(
     logging._srcfile = None
 
 
-def _syslog(ident: str, facility: str) -> logging.Handler:
-    codes = logging.handlers.SysLogHandler.facility_names
-    if facility not in codes:
-        raise ValueError(f"syslog facility {facility!r}: expected one of {', '.join(codes)}")
-    handler = logging.handlers.SysLogHandler(SYSLOG_SOCKET, facility=codes[facility])
-    handler.ident = f"{ident}[{os.getpid()}]: "
-    handler.append_nul = False
-    return handler
+def _stderr(form: Text | Json) -> logging.Handler:
+    """Lines to standard error; where that is no file of the system, as in some tests, as Python does it."""
+    try:
+        fd = sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(form)
+        return handler
+    return Lines(form, partial(to_descriptor, fd))
 
 
 def reopen() -> None:
     """Open the log file anew under its name, after logrotate has moved the old one away. Raises OSError."""
     for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
-            fresh = open(handler.baseFilename, "a", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
-            old = handler.setStream(fresh)
-            if old is not None:
-                old.close()
+        if isinstance(handler, Lines):
+            handler.reopen()
     _find_shortcut()

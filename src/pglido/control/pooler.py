@@ -344,6 +344,7 @@ class Pooler:
         last = time.monotonic()
         while True:
             await asyncio.sleep(LOOK)
+            logs.flush()
             now = time.monotonic()
             self.supervisor.look(now - last, self.settings.worker_timeout)
             last = now

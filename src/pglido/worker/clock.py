@@ -5,6 +5,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from .. import log as logs
 from ..io.orphan import orphaned
 from ..ipc.board import Column
 from ..pool.outage import last_error
@@ -67,6 +68,7 @@ class Clock:
         if orphaned(self.worker.parent):
             log.error("the control process (process %d) is gone", self.worker.parent)
             self.worker.ended.set()
+        logs.flush()
         pressed = False
         for live in list(host.pools.values()):
             pressed = pressed or live.policy.line.size > live.policy.opening

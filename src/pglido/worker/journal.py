@@ -9,9 +9,8 @@ import logging
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cython.cimports.cpython.unicode import PyUnicode_AsUTF8AndSize
-from cython.cimports.libc.errno import EINTR, errno
 from cython.cimports.pglido.io.figures import append, decimal
-from cython.cimports.pglido.io.kernel import CLOCK_REALTIME, clock_gettime, timespec, write
+from cython.cimports.pglido.io.kernel import CLOCK_REALTIME, clock_gettime, timespec
 from cython.cimports.pglido.worker.links import UUID_SIZE, put_uuid
 
 from .. import log as logs
@@ -68,10 +67,7 @@ class Journal:
         return text
 
     def _write(self, guest: Guest, text: bytes, age: cython.longlong) -> None:
-        """Write a line at once; `age` is below 0 where it has none.
-
-        A log that blocks stops the worker in any case, and so its threads may wait as well.
-        """
+        """Write a line; `age` is below 0 where it has none."""
         now = cython.declare(timespec)
         size: cython.Py_ssize_t = 0
         shortcut = logs.shortcut
@@ -79,7 +75,6 @@ class Journal:
             said: str = text.decode() + (f" (age {age}s)" if age >= 0 else "")
             log.info("%s", said, extra=guest.extra())
             return
-        fd: cython.int = shortcut[0]
         form = shortcut[1]
         clock_gettime(CLOCK_REALTIME, cython.address(now))
         if now.tv_sec != self._second or form is not self._form:
@@ -105,6 +100,4 @@ class Journal:
         end = append(end + UUID_SIZE, PyBytes_AS_STRING(fields), len(fields))
         end = append(end, address, size)
         end = append(end, b"\n", 1)
-        # A full disk must not end the pooler.
-        while write(fd, begin, end - begin) < 0 and errno == EINTR:
-            pass
+        shortcut[0].put(line[: end - begin])
