@@ -64,7 +64,8 @@ class _Authority:
 @dataclass(frozen=True)
 class Certificates:
     """`server` is localhost and 127.0.0.1, `stranger` another host of the same authority, `fresh` a successor of
-    `server`; `client` is the user app's. `forged` and `forged_client` come from another authority."""
+    `server`; `client` is the user app's. `forged` and `forged_client` come from another authority. `common` says
+    127.0.0.1 in its common name alone, `other_common` has another address besides, and `named` a host name."""
 
     authority: Path
     other_authority: Path
@@ -74,6 +75,9 @@ class Certificates:
     client: Pair
     forged: Pair
     forged_client: Pair
+    common: Pair
+    other_common: Pair
+    named: Pair
 
     @classmethod
     def create(cls, folder: Path) -> "Certificates":
@@ -89,6 +93,9 @@ class Certificates:
             good.issue("client", "app"),
             other.issue("forged", "localhost", *here),
             other.issue("forged_client", "app"),
+            good.issue("common", "127.0.0.1"),
+            good.issue("other_common", "127.0.0.1", (), "127.0.0.2"),
+            good.issue("named", "127.0.0.1", ("localhost",)),
         )
 
     def client_context(self, pair: Pair | None = None, *, verify: bool = True) -> ssl.SSLContext:

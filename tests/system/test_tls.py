@@ -411,7 +411,22 @@ CHECKS = [
     ("verify-full", "stranger", "localhost", False),
     ("verify-full", "stranger", "127.0.0.1", False),
     ("verify-full", "forged", "localhost", False),
+    ("verify-full", "forged", "127.0.0.1", False),
+    ("verify-full", "common", "127.0.0.1", True),
+    ("verify-full", "common", "localhost", False),
+    ("verify-full", "other_common", "127.0.0.1", False),
+    ("verify-full", "named", "127.0.0.1", True),
+    ("verify-full", "named", "localhost", True),
 ]
+
+
+def libpq_connects(conninfo: str) -> bool:
+    """What libpq makes of the same server."""
+    try:
+        psycopg.connect(conninfo).close()
+    except psycopg.OperationalError:
+        return False
+    return True
 
 
 def test_certificate_of_the_server_is_checked(pooler: MakePooler, cluster: Cluster, certificates: Certificates) -> None:
@@ -423,7 +438,10 @@ def test_certificate_of_the_server_is_checked(pooler: MakePooler, cluster: Clust
             place = {"host": host, "port": proxy.port, "dbname": "app", "server_tls_sslmode": mode}
             databases[f"{mode} {shown} {host}"] = place
         pool = pooler(databases=databases, server_tls_ca_file=certificates.authority)
-        for (*_, works), name in zip(CHECKS, databases, strict=True):
+        for (mode, _, host, works), (name, place) in zip(CHECKS, databases.items(), strict=True):
+            given = f"host={host} port={place['port']} user=app dbname=app sslmode={mode}"
+            # With a root certificate libpq takes require for verify-ca.
+            assert mode == "require" or libpq_connects(f"{given} sslrootcert={certificates.authority}") == works
             if works:
                 assert pool.wire(database=name).one("SELECT 1") == "1"
             else:

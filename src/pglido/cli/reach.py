@@ -98,14 +98,15 @@ class _Connection:
     def secure(self, pool: PoolSettings, host: Host) -> None:
         """Speak TLS where the settings want it."""
         mode = SslMode.DISABLE if host.is_unix else pool.server_tls_sslmode
-        context = dialling(_tls_files(pool, mode))
-        if context is None:
+        settings = dialling(_tls_files(pool, mode))
+        if settings is None:
             return
         if not self.offers_tls():
             if mode not in OPTIONAL:
                 raise ReachError("server does not support SSL, but SSL was required")
             return
-        tls = context.wrap_socket(self.socket, server_hostname=host.host)
+        tls = settings.context(host.host).wrap_socket(self.socket, server_hostname=host.host)
+        settings.check(tls, host.host)
         self.socket = tls
         self.tls = tls.version() or ""
         certificate = tls.getpeercert(binary_form=True)

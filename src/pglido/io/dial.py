@@ -19,6 +19,7 @@ from ..wire import codes
 from .links import Link
 from .pump import Pump
 from .stream import Stream, Unsafe
+from .tls import ServerTls
 
 # What getaddrinfo says when name servers know that there is no such host; all else may be different at once.
 NO_SUCH_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)
@@ -164,7 +165,7 @@ async def connect(pump: Pump, address: Address, keepalive: Keepalive, make: Call
         raise
 
 
-async def secure(stream: Stream, address: Address, context: ssl.SSLContext, required: bool) -> bool:
+async def secure(stream: Stream, address: Address, tls: ServerTls, required: bool) -> bool:
     """Ask the server for TLS; returns whether it is on. Raises DialError where it must be and can't."""
     stream.send(_SSL_REQUEST)
     answer = await stream.exactly(1)
@@ -175,7 +176,9 @@ async def secure(stream: Stream, address: Address, context: ssl.SSLContext, requ
     if answer != b"S":
         raise DialError(f"server {address} answered garbage to the SSL request")
     try:
-        await stream.start_tls(context, serving=False, name=address.name)
+        await stream.start_tls(tls.context(address.name), serving=False, name=address.name)
+        assert stream.link.tls is not None
+        tls.check(stream.link.tls.session, address.name)
     except Unsafe as error:
         raise DialError(f"server {address}: {error}") from error
     except ssl.CertificateError as error:

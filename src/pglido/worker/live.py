@@ -1,7 +1,6 @@
 """One pool as a worker runs it: its policy, what its clients are told at login, and how its servers are reached."""
 
 import random
-import ssl
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from ..auth.secrets import Credentials
 from ..config.choices import SessionState
 from ..config.model import PoolMode, PoolSettings
 from ..io.dial import Names
-from ..io.tls import TlsFiles, dialling
+from ..io.tls import ServerTls, TlsFiles, dialling
 from ..pool.limits import FOREVER, Limits
 from ..pool.pool import Pool
 from ..pool.stats import Stats
@@ -121,7 +120,7 @@ class LivePool:
     version: int = 0
     turn: int = 0
     planned: bool = False
-    context: ssl.SSLContext | None = None
+    tls: ServerTls | None = None
     secrets: dict[str, str] = field(default_factory=dict)
     by_user: dict[str, PoolSettings] = field(default_factory=dict)
     hub: "Hub | None" = None
@@ -145,7 +144,7 @@ class LivePool:
 
     def adopt(self, settings: PoolSettings, minimum: int, max_packet: int) -> bool:
         """Take new settings; returns whether the servers must be replaced. Raises OSError for bad TLS files."""
-        self.context = dialling(tls_files(settings))
+        self.tls = dialling(tls_files(settings))
         moved = _place(settings) != _place(self.settings)
         self.settings = settings
         self.by_user.clear()
@@ -181,7 +180,7 @@ def new_live(settings: PoolSettings, minimum: int, max_packet: int, names: Names
     policy = Pool(settings.key, limits_of(settings, minimum), random.random)
     rules = rules_of(settings, max_packet, Good(), Counts(), Functions())
     live = LivePool(settings.key, settings, policy, names, rules)
-    live.context = dialling(tls_files(settings))
+    live.tls = dialling(tls_files(settings))
     return live
 
 

@@ -15,6 +15,7 @@ from ..auth.secrets import Credentials, parse
 from ..config.model import LoadBalance, SslMode
 from ..io.dial import Address, DialError, Keepalive, connect, secure
 from ..io.stream import Gone, Stream, Unsafe
+from ..io.tls import ServerTls
 from ..pool.outage import lasts
 from ..pool.pool import Slot
 from ..session import settings as _settings
@@ -155,19 +156,19 @@ async def _reach(host: Host, live: LivePool, slot: Slot, address: Address) -> Ba
         try:
             return await _knock(host, live, slot, address, None)
         except LoginRefused:
-            return await _knock(host, live, slot, address, live.context)
+            return await _knock(host, live, slot, address, live.tls)
     if mode == SslMode.PREFER:
         try:
-            return await _knock(host, live, slot, address, live.context)
+            return await _knock(host, live, slot, address, live.tls)
         except DialError as error:
             if not isinstance(error.__cause__, ssl.SSLError):
                 raise
         return await _knock(host, live, slot, address, None)
-    return await _knock(host, live, slot, address, live.context)
+    return await _knock(host, live, slot, address, live.tls)
 
 
-async def _knock(host: Host, live: LivePool, slot: Slot, address: Address, context: ssl.SSLContext | None) -> Backend:
-    stream, backend = await reach(host, live, slot, address, context)
+async def _knock(host: Host, live: LivePool, slot: Slot, address: Address, tls: ServerTls | None) -> Backend:
+    stream, backend = await reach(host, live, slot, address, tls)
     try:
         host.backends[backend] = None
         await _start(stream, backend, live, slot)
@@ -187,9 +188,9 @@ async def _knock(host: Host, live: LivePool, slot: Slot, address: Address, conte
 
 
 async def reach(
-    host: Host, live: LivePool, slot: Slot, address: Address, context: ssl.SSLContext | None
+    host: Host, live: LivePool, slot: Slot, address: Address, tls: ServerTls | None
 ) -> tuple[Stream, Backend]:
-    """A connected stream, on TLS where the context and the server allow. Raises DialError."""
+    """A connected stream, on TLS where the settings and the server allow. Raises DialError."""
     made: list[Backend] = []
 
     def make(fd: int) -> Backend:
@@ -201,9 +202,9 @@ async def reach(
     backend.address = str(address)
     backend.place = address
     try:
-        if context is not None and address.family != 1:  # TLS does nothing for a Unix socket (libpq)
+        if tls is not None and address.family != 1:  # TLS does nothing for a Unix socket (libpq)
             required = live.settings.server_tls_sslmode in REQUIRED
-            await secure(stream, address, context, required)
+            await secure(stream, address, tls, required)
     except BaseException:
         host.pump.close(backend)
         raise
@@ -323,8 +324,8 @@ async def send_cancel(host: Host, backend: Backend) -> None:
     asked = client.asked if client is not None else 0.0
     try:
         async with asyncio.timeout(live.settings.cancel_wait_timeout or 10.0):
-            context = live.context if backend.tls is not None else None
-            stream, link = await reach(host, live, backend.slot, backend.place, context)
+            tls = live.tls if backend.tls is not None else None
+            stream, link = await reach(host, live, backend.slot, backend.place, tls)
             try:
                 if backend.client is not client or (client is not None and client.asked != asked):
                     return  # over meanwhile: a cancel would meet what was asked next

@@ -11,7 +11,7 @@ from switchboard import Far, Switchboard
 from harness.tls import Certificates
 from parity.frontend import message, query
 from pglido.io.stream import Gone, Stream, Unsafe
-from pglido.io.tls import TlsFiles, accepting, describe, dialling
+from pglido.io.tls import TlsFiles, accepting, check_address, describe, dialling
 
 READY = message("Z", b"I")
 MEGABYTE = 1 << 20
@@ -26,7 +26,7 @@ def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, 
     asking = dialling(TlsFiles("verify-full", ca=str(certificates.authority)))
     assert serving is not None
     assert asking is not None
-    return serving, asking
+    return serving, asking.named
 
 
 def stream(board: Switchboard, far: Far | None = None) -> tuple[Stream, Far]:
@@ -303,9 +303,10 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     ],
 )
 def test_versions(protocols: tuple[str, ...], lowest: ssl.TLSVersion, highest: ssl.TLSVersion) -> None:
-    context = dialling(TlsFiles("require", protocols=protocols))
-    assert context is not None
-    assert (context.minimum_version, context.maximum_version) == (lowest, highest)
+    tls = dialling(TlsFiles("require", protocols=protocols))
+    assert tls is not None
+    for context in (tls.named, tls.addressed):
+        assert (context.minimum_version, context.maximum_version) == (lowest, highest)
 
 
 @pytest.mark.parametrize(
@@ -317,6 +318,36 @@ def test_versions(protocols: tuple[str, ...], lowest: ssl.TLSVersion, highest: s
     ],
 )
 def test_what_is_verified(mode: str, verify: ssl.VerifyMode, name: bool) -> None:
-    context = dialling(TlsFiles(mode))
-    assert context is not None
-    assert (context.verify_mode, context.check_hostname) == (verify, name)
+    tls = dialling(TlsFiles(mode))
+    assert tls is not None
+    assert (tls.named.verify_mode, tls.named.check_hostname) == (verify, name)
+    assert (tls.addressed.verify_mode, tls.addressed.check_hostname) == (verify, False)
+
+
+def shown(common: str, *alternatives: tuple[str, str]) -> dict[str, object]:
+    """A certificate as `getpeercert` gives it."""
+    return {"subject": ((("organizationName", "x"),), (("commonName", common),)), "subjectAltName": alternatives}
+
+
+@pytest.mark.parametrize(
+    ("certificate", "host", "fits"),
+    [
+        (shown("127.0.0.1"), "127.0.0.1", True),
+        (shown("::1"), "::1", True),
+        (shown("127.0.0.2"), "127.0.0.1", False),
+        (shown("*.0.0.1"), "127.0.0.1", False),
+        (shown("x", ("IP Address", "127.0.0.1")), "127.0.0.1", True),
+        (shown("x", ("IP Address", "0:0:0:0:0:0:0:1")), "::1", True),
+        (shown("127.0.0.1", ("IP Address", "127.0.0.2")), "127.0.0.1", False),
+        (shown("127.0.0.1", ("DNS", "localhost")), "127.0.0.1", True),
+        (shown("x", ("DNS", "127.0.0.1")), "127.0.0.1", True),
+        (shown("127.0.0.1", ("DNS", "127.0.0.1"), ("IP Address", "127.0.0.2")), "127.0.0.1", True),
+        ({}, "127.0.0.1", False),
+    ],
+)
+def test_certificate_of_an_address(certificate: dict[str, object], host: str, fits: bool) -> None:
+    if fits:
+        check_address(certificate, host)
+    else:
+        with pytest.raises(ssl.SSLCertVerificationError, match=f'does not match host name "{host}"'):
+            check_address(certificate, host)
