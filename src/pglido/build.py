@@ -46,6 +46,7 @@ COMPILED = (
     "session.settings",
     "session.setup",
     "session.state",
+    "wire.cache",
     "wire.lexis",
     "wire.look",
     "wire.phrases",

@@ -26,7 +26,7 @@ TOUCHY = frozenset([b"loosen", b"a b"])
 
 def read(text: bytes) -> None:
     """All that is asked of a text, of which nothing is remembered."""
-    wire.look._remembered.cache_clear()
+    wire.look._remembered.clear()
     flags = wire.sql.scan(text, 0, len(text), False, TOUCHY)
     wire.sql.scan(text, 0, len(text), True, None)
     said = wire.look._look(text)
@@ -131,7 +131,7 @@ def test_statements_prepared_by_one_text_are_looked_for_in_it_once() -> None:
     def of_size(size: int) -> Callable[[], object]:
         said = ";".join([f"prepare s{number} as select {number}" for number in range(size)])
         prepared = {f"s{number}": said for number in range(size)}
-        wire.look._remembered.cache_clear()
+        wire.look._remembered.clear()
         return lambda: session.statements.replayable(prepared)
 
     assert_linear(of_size, 15)

@@ -14,7 +14,7 @@ from harness.cluster import Cluster
 from harness.crowd import Meanwhile
 from harness.pooler import Pooler
 from harness.waiting import eventually
-from harness.wire import Wire, kinds
+from harness.wire import ServerError, Wire, error_in, kinds, rows_in
 
 MB = 1 << 20
 GB = 1 << 30
@@ -102,6 +102,66 @@ def test_unnamed_statements_of_idle_clients(pooler: MakePooler) -> None:
         assert kinds(wire.until()) == ("1Z" if number < 5 else "EZ")
     assert pool.worker_memory() - before < 100 * MB + 2 * GROWTH
     assert wires[-1].one("SELECT 1") == "1"
+
+
+def test_max_memory(pooler: MakePooler) -> None:
+    pool = pooler(workers=2, max_memory="200MB")
+    admin, worker, fresh = pool.wire("postgres", "pglido"), pool.wire(), pool.wire()
+    worker.send(m.parse("s", "SELECT 'prepared before'"), m.SYNC)
+    assert kinds(worker.until()) == "1Z"
+    # Little by little: what a large message takes while it is on its way could be the first to be too much.
+    hogs = [pool.wire() for _ in range(100)]
+    for number, wire in enumerate(hogs):
+        assert parse_outcome(wire, "", f"SELECT {number}" + " " * 2_000_000) in ("", "53200")
+    pool.logs("memory is short, new clients and statements are refused: .* max_memory is 200 MB")
+    eventually(lambda: refusal(pool) == ("FATAL", "53200"))
+    eventually(lambda: parse_outcome(fresh, "t", "SELECT 1") == "53200")
+    assert parse_outcome(worker, "u", "SELECT 'prepared before'") == "53200"
+    worker.send(m.bind("", "s"), m.execute(), m.SYNC)
+    assert rows_in(worker.until()) == [[b"prepared before"]]
+    assert fresh.one("SELECT 1") == "1"
+    assert parse_outcome(fresh, "", "SELECT 1") == ""
+    assert admin.run("SHOW MEM")
+    assert pool.console("SHOW WORKERS")
+    for wire in hogs:
+        wire.close()
+    pool.logs("memory is not short any more")
+    eventually(lambda: refusal(pool) is None)
+    eventually(lambda: parse_outcome(fresh, "t", "SELECT 1") == "")
+    assert pool.log.count("memory is short") == pool.log.count("memory is not short any more") == 1
+
+
+def refusal(pool: Pooler) -> tuple[str, str] | None:
+    """How a client is refused that comes now; None if it is not."""
+    try:
+        pool.wire().bye()
+    except ServerError as error:
+        return error.severity, error.sqlstate
+    return None
+
+
+def parse_outcome(wire: Wire, name: str, sql: str) -> str:
+    """The SQLSTATE with which a Parse is refused, empty if it is not."""
+    wire.send(m.parse(name, sql), m.SYNC)
+    read = wire.until()
+    return error_in(read)["C"] if kinds(read) == "EZ" else ""
+
+
+def test_large_values_leave_no_memory_behind(pooler: MakePooler) -> None:
+    pool = pooler(workers=1)
+    before = pool.worker_memory()
+    wires = [pool.wire() for _ in range(10)]
+    for number, wire in enumerate(wires):
+        for size in (3_000_000, 200_000, 9_000_000):
+            wire.send(m.parse(f"{size}", f"SELECT {number}" + " " * size), m.SYNC)
+            assert kinds(wire.until()) == "1Z"
+    assert pool.worker_memory() - before > 100 * MB
+    for wire in wires:
+        wire.run("DEALLOCATE ALL")
+        wire.send(m.parse("s", "SELECT 1"), m.SYNC)
+        wire.until()
+        wire.close()
+    eventually(lambda: pool.worker_memory() - before < GROWTH)
 
 
 def test_copy_in_for_a_server_that_waits(pooler: MakePooler, cluster: Cluster) -> None:

@@ -280,6 +280,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             own=True,
         ),
     ] = 256 * 1024 * 1024
+    max_memory: Annotated[
+        int,
+        Row(
+            "Memory of all processes together, besides what is shared and what belongs to files. Above it new clients"
+            " and new prepared statements are refused with 53200, and caches shrink, until a tenth of it is free;"
+            " connected clients go on, and admins get in.",
+            Kind.SIZE,
+            zero="no limit",
+            own=True,
+        ),
+    ] = 0
 
     query_timeout: Annotated[float, Row("A query that runs longer is cut off.", zero="off")] = 0.0
     query_wait_timeout: Annotated[

@@ -20,7 +20,8 @@ from .. import log as logs
 from ..auth.secrets import raw
 from ..config.errors import ConfigError
 from ..config.model import Config, Settings
-from ..ipc.board import Board, pins_of
+from ..ipc import process_memory
+from ..ipc.board import Board, Column, pins_of
 from ..ipc.messages import (
     Answer,
     Ask,
@@ -46,6 +47,7 @@ from .console import serve
 from .heartbeat import LOOK
 from .leases import Limits, Plan, Verb
 from .listen import Listeners
+from .memory_limit import MemoryLimit
 from .reload import Loaded, reread
 from .supervisor import COMMAND, Supervisor
 
@@ -84,6 +86,7 @@ class Pooler:
             workers, board, listeners.of, self, [*command, "--event-backend", backend]
         )
         self.averages = Averages(time.monotonic())
+        self.memory = MemoryLimit()
         self.state = "starting"  # running, draining, stopping
         self.up = asyncio.Event()
         self._environ = environ
@@ -347,7 +350,20 @@ class Pooler:
             logs.flush()
             now = time.monotonic()
             self.supervisor.look(now - last, self.settings.worker_timeout)
+            self._look_at_memory()
             last = now
+
+    def _look_at_memory(self) -> None:
+        limit = self.settings.max_memory
+        used = process_memory.private() + self.board.total(Column.MEMORY)
+        if self.memory.look(used, limit):
+            shown = f"{used >> 20} MB in use, max_memory is {limit >> 20} MB"
+            if self.memory.short:
+                log.warning("memory is short, new clients and statements are refused: %s", shown)
+            else:
+                log.info("memory is not short any more: %s", shown)
+        for row in range(self.board.rows):
+            self.board.put(Column.SHORT, row, int(self.memory.short))
 
     async def _obey(self) -> None:
         while True:

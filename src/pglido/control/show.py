@@ -317,6 +317,7 @@ WORKERS = (
     + int4("restarts", "crashes", "clients", "logins", "servers", "leases")
     + int8("accepted")
     + int4("silent")
+    + int8("memory")
 )
 
 
@@ -339,6 +340,7 @@ def _workers(pooler: Pooler, answers: Answers) -> Rows:
             leases.get(worker.index, 0),
             board.get(Tally.ACCEPTED, worker.index),
             int(worker.heartbeat.silent),
+            board.get(Tally.MEMORY, worker.index),
         ]
         for worker in pooler.supervisor.workers
     ]

@@ -40,6 +40,8 @@ class Column(enum.IntEnum):
     DOUBTS = 6  # how often a worker learnt that prepared statements may mean something else
     DEFAULTS = 7  # how often a worker learnt that sessions begin with something else (see `session.defaults`)
     BEATS = 8  # looks of the worker's clock: it serves as long as this changes (see `control.heartbeat`)
+    MEMORY = 9  # bytes of memory that the worker has for itself (see `control.memory_limit`)
+    SHORT = 10  # 1: the pooler uses more than max_memory; written by the control process
     SECRETS = 9  # how often a worker learnt that a remembered secret was changed (see `worker.people`)
 
 
@@ -141,6 +143,10 @@ class Board(Cells):
             self._view[base : base + self.width] = memoryview(bytes(CELL * self.width)).cast("q")
             for column, value in kept.items():
                 self._view[base + column] = value
+
+    def put(self, column: Column, row: int, value: int) -> None:
+        """Set a counter: a worker of its own row, the control process of any."""
+        self._view[self.start + row * self.width + column] = value
 
     def bump(self, column: Column, row: int) -> None:
         """Add one to a worker's kept counter. For the supervisor."""

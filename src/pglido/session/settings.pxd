@@ -7,4 +7,5 @@ cdef class Settings:
     cdef readonly bint odd
     cdef readonly bint own_temp
     cdef readonly bint large
+    cdef readonly Py_ssize_t size
     cdef readonly bint hasty

@@ -6,9 +6,9 @@ made once per pair.
 
 import weakref
 from collections.abc import Iterable
-from functools import lru_cache
 
 from ..wire import messages
+from ..wire.cache import Cache
 from ..wire.tokens import identifier
 
 # Reported by the server but not to be set: they tell what the server is.
@@ -65,9 +65,12 @@ HINDERING = {"statement_timeout": "0", "transaction_timeout": "0", "default_tran
 # The server may be set to compile what takes no time to run.
 UNCOMPILED = "SET LOCAL jit TO off;"
 
-# Settings with more characters than this are not worth keeping; so at most some 32 MiB are kept.
+# What leads to or from settings with more characters than this is not worth keeping. What is kept of all: bytes, ways.
 LARGE = 8192
-KEPT = 1024
+KEPT_BYTES = 8 << 20
+KEPT = 4096
+# Bytes of a name or value besides its own.
+BARE = 80
 
 # How many columns one SELECT asks for; PostgreSQL takes up to 1664 (MaxTupleAttributeNumber).
 COLUMNS = 1000
@@ -80,8 +83,8 @@ class Settings:
     """What a session has set: `values` by lower-case name, and what it has `prepared` by SQL. Compare with `is`.
 
     `odd`: text must be read with care, for bytes may not be what they seem; `own_temp`: new objects may be temporary
-    without a word; `large`: what leads to or from them is not worth keeping; `hasty`: a server that rests with these
-    ends by itself.
+    without a word; `size`: bytes in memory, about; `large`: what leads to or from them is not worth keeping; `hasty`:
+    a server that rests with these ends by itself.
     """
 
     __slots__ = (
@@ -93,6 +96,7 @@ class Settings:
         "own_temp",
         "prepared",
         "prepared_names",
+        "size",
         "values",
     )
 
@@ -105,7 +109,9 @@ class Settings:
         self.odd = values.get("standard_conforming_strings", "on") != "on" or encoding in ODD_ENCODINGS
         self.own_temp = "pg_temp" in values.get("search_path", "")
         self.hasty = values.get("idle_session_timeout", "0") != "0"
-        self.large = sum(map(len, values.values())) + sum(map(len, prepared.values())) > LARGE
+        texts = [*values, *values.values(), *prepared, *prepared.values()]
+        self.size = sum(map(len, texts)) + BARE * len(texts)
+        self.large = self.size > LARGE + BARE * len(texts)
 
     def with_value(self, name: str, value: str) -> "Settings":
         """These settings with one more, or with another value of one."""
@@ -179,7 +185,13 @@ def path_sql(now: Settings, wanted: Settings) -> str:
 
 def path(now: Settings, wanted: Settings) -> tuple[bytes, int, int]:
     """The way from `now` to `wanted` (see `_path`); lately used ones are remembered."""
-    return _path(now, wanted) if now.large or wanted.large else _remembered(now, wanted)
+    if now.large or wanted.large:
+        return _path(now, wanted)
+    found: tuple[bytes, int, int] | None = _remembered.get((now, wanted))
+    if found is None:
+        found = _path(now, wanted)
+        _remembered.put((now, wanted), found, len(found[0]) + now.size + wanted.size)
+    return found
 
 
 def _path(now: Settings, wanted: Settings) -> tuple[bytes, int, int]:
@@ -206,7 +218,7 @@ def _path(now: Settings, wanted: Settings) -> tuple[bytes, int, int]:
     return sent + b"".join([messages.query(text) for text in tries]), count, len(tries)
 
 
-_remembered = lru_cache(KEPT)(_path)
+_remembered = Cache(KEPT_BYTES, KEPT)
 
 
 def doubted(settings: Settings) -> Settings:

@@ -195,6 +195,10 @@ class Budget:
         """All that is kept: shared texts once."""
         return self.used + _statements.kept()
 
+    def nearly_used(self) -> bool:
+        """Is it time to let go of what can be found out again?"""
+        return self.total() > self.limit - self.limit // 8
+
 
 NO_BUDGET = Budget(0)
 

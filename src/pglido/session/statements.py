@@ -8,6 +8,7 @@ import hashlib
 import re
 import weakref
 
+from ..wire.cache import Cache
 from ..wire.look import look
 from .tally import Alone, Tally
 
@@ -177,31 +178,29 @@ def prepares_in(said: str) -> dict[str, str | None]:
 
 # A text larger than this is not worth keeping for the next client's sake.
 LARGE = 16384
+# Bytes of all statements that are kept as good ones, of each pool.
+GOOD_BYTES = 8 << 20
 
 
 class Good:
-    """Statements that a server of one pool has taken: a Parse of one of them will not fail for its text.
+    """Statements that a server of one pool has taken: a Parse of one of them will not fail for its text."""
 
-    Held in two generations of at most `size` each, so that what is not used is forgotten.
-    """
+    __slots__ = ("_taken",)
 
-    __slots__ = ("_new", "_old", "size")
-
-    def __init__(self, size: int = 5000) -> None:
-        self.size = size
-        self._new: dict[Statement, None] = {}
-        self._old: dict[Statement, None] = {}
+    def __init__(self, most: int = 10_000) -> None:
+        self._taken = Cache(GOOD_BYTES, most)
 
     def add(self, statement: Statement) -> None:
         """A server answered ParseComplete."""
-        if statement in self._new or len(statement.rest) > LARGE:
-            return
-        if len(self._new) >= self.size:
-            self._old, self._new = self._new, {}
-        self._new[statement] = None
+        if len(statement.rest) <= LARGE and statement not in self:
+            self._taken.put(statement, True, statement.size())
 
     def __contains__(self, statement: object) -> bool:
-        return statement in self._new or statement in self._old
+        return self._taken.get(statement) is not None
+
+    def clear(self) -> None:
+        """Forget them."""
+        self._taken.clear()
 
 
 def replayable(prepared: dict[str, str]) -> dict[str, str] | None:

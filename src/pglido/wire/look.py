@@ -4,9 +4,9 @@ It is asked only of the few texts in which `sql.scan` found something, and says 
 """
 
 import re
-from functools import lru_cache
 
 from . import lexis, phrases, sql
+from .cache import Cache
 from .tokens import Token, escape_of, name_of, sets_alone, special_of, split, tokenize, value_of
 from .watched import ANYTHING, CONFIG, LEAD, PREPARES, SET, SETS, SETTINGS
 
@@ -52,9 +52,12 @@ class Look:
         return f"<Look {' '.join(said)}>"
 
 
-# A text larger than this is not worth keeping; so at most 16 MiB are kept.
+# A text larger than this is not worth keeping. What is kept of all: bytes, and texts.
 LARGE = 16384
-KEPT = 1024
+KEPT_BYTES = 8 << 20
+KEPT = 4096
+# Bytes of a name, about.
+NAME = 80
 
 # A constant that is longer is no name of a setting, nor the code of a DO that is worth reading.
 LONGEST_SETTING = 1000
@@ -69,7 +72,14 @@ _MODES = (b"default_transaction_isolation", b"default_transaction_read_only", b"
 
 def look(text: bytes) -> Look:
     """What is said by name in this text; what was asked for lately is remembered."""
-    return _look(text) if len(text) > LARGE else _remembered(text)
+    if len(text) > LARGE:
+        return _look(text)
+    found: Look | None = _remembered.get(text)
+    if found is None:
+        found = _look(text)
+        names = len(found.names) + len(found.channels) + len(found.executes) + len(found.prepares)
+        _remembered.put(text, found, 3 * len(text) + NAME * (names + len(found.statements)))
+    return found
 
 
 def _look(text: bytes) -> Look:
@@ -92,7 +102,7 @@ def _look(text: bytes) -> Look:
     )
 
 
-_remembered = lru_cache(KEPT)(_look)
+_remembered = Cache(KEPT_BYTES, KEPT)
 
 
 class _Reader:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from .. import log as logs
 from ..io.orphan import orphaned
+from ..ipc import process_memory
 from ..ipc.board import Column
 from ..pool.outage import last_error
+from ..wire import cache
 from ..wire.codes import IDLE
 from .links import Guest
 from .studies import Studies
@@ -26,6 +28,8 @@ TICK = 0.333
 # milliseconds, in which nobody was served.
 PART = 500
 LOOKS = 30
+# Seconds between two attempts to give memory back.
+TRIM_PAUSE = 1.0
 # While a drain is under way, and while something asked of the broker is held back.
 FAST_TICK = 0.05
 
@@ -39,6 +43,7 @@ class Clock:
         self._studies = Studies(worker.host, time.monotonic())
         self._unseen: list[int] = []
         self._guests_at = 0.0
+        self._trim_at = 0.0
 
     def start(self) -> None:
         """Begin to tick."""
@@ -87,12 +92,24 @@ class Clock:
             if guest.closed or now > until:
                 del host.lingering[guest]
                 host.pump.close(guest)
+        self._look_at_memory(now)
         if now >= self._guests_at:
             self._guests_at = now + TICK
             self._look_at_guests(now)
         if host.draining:
             self._drain(now)
         return pressed
+
+    def _look_at_memory(self, now: float) -> None:
+        """Say how much memory the worker has; where all have too much, give back what can be."""
+        board, budget = self.worker.board, self.worker.host.budget
+        board.put(Column.MEMORY, board.row, process_memory.private())
+        budget.tight = board.get(Column.SHORT, board.row) > 0
+        if now >= self._trim_at and (budget.tight or budget.nearly_used()):
+            self._trim_at = now + TRIM_PAUSE
+            cache.clear_all()
+            self.worker.porch.forget()
+            process_memory.trim()
 
     def _look_at_guests(self, now: float) -> None:
         host = self.worker.host

@@ -1,7 +1,6 @@
 """One pool as a worker runs it: its policy, what its clients are told at login, and how its servers are reached."""
 
 import random
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -19,12 +18,14 @@ from ..session.question import HEEDED, PINNING
 from ..session.settings import Settings
 from ..session.state import Counts, Functions, Rules
 from ..session.statements import Good
+from ..wire.cache import Cache
 
 if TYPE_CHECKING:
     from .hub import Hub
 
-# Different sets of startup parameters remembered per pool; an application has a handful.
-PROFILES = 1024
+# Different sets of startup parameters remembered per pool, and their bytes; an application has a handful.
+PROFILES = 2048
+PROFILES_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class LivePool:
     stats: Stats = field(default_factory=Stats)
     credentials: Credentials | None = None
     base: dict[str, str] = field(default_factory=dict)
-    profiles: OrderedDict[Settings, Profile] = field(default_factory=OrderedDict)
+    profiles: Cache = field(default_factory=lambda: Cache(PROFILES_BYTES, PROFILES))
     version: int = 0
     turn: int = 0
     planned: bool = False
@@ -170,9 +171,7 @@ class LivePool:
 
     def remember(self, home: Settings, profile: Profile) -> None:
         """Keep a profile for the next client with the same startup parameters."""
-        self.profiles[home] = profile
-        if len(self.profiles) > PROFILES:
-            self.profiles.popitem(last=False)
+        self.profiles.put(home, profile, home.size + profile.settings.size + len(profile.welcome))
 
 
 def new_live(settings: PoolSettings, minimum: int, max_packet: int, names: Names) -> LivePool:

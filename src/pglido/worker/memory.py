@@ -1,17 +1,16 @@
 """What things cost, for SHOW MEM: bytes of the objects that there are now, of each kind."""
 
-import os
 from collections.abc import Iterable
 from sys import getsizeof
 from typing import TYPE_CHECKING, Any
 
+from ..ipc.process_memory import resident
 from ..session import statements
+from ..wire.cache import caches
 from .links import Backend, Guest
 
 if TYPE_CHECKING:
     from .worker import Worker
-
-PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def memory(worker: "Worker") -> list[dict[str, Any]]:
@@ -23,6 +22,7 @@ def memory(worker: "Worker") -> list[dict[str, Any]]:
         _row("prepared_statement", [statement_size(one) for one in statements.alive()]),
         _row("held", [size for size in map(held_by, host.guests.values()) if size]),
         {"name": "held_in_all", "used": 1, "memtotal": host.budget.total()},
+        {"name": "cache", "used": sum(map(len, caches())), "memtotal": sum(one.size() for one in caches())},
         _row("buffer", host.pump.buffers()),
         {"name": "process", "used": 1, "memtotal": resident()},
     ]
@@ -64,9 +64,3 @@ def server_size(backend: Backend) -> int:
 
 def _sum(*things: object) -> int:
     return sum(getsizeof(thing) for thing in things if thing is not None)
-
-
-def resident() -> int:
-    """Bytes of this process in memory, shared ones included."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * PAGE

@@ -43,6 +43,8 @@ COUNTED = (CLIENTS,)
 # The newest minor version of the protocol that is served.
 MINOR = 2
 
+# What newcomers are told while memory is short.
+SHORT_OF_MEMORY = ("53200", "out of memory: the pooler uses more memory than max_memory, try again later")
 # What newcomers are told while the worker drains.
 SHUTTING_DOWN = ("57P03", "the database system is shutting down")
 
@@ -168,6 +170,11 @@ class Porch:
         self.asks_elsewhere = people.asks
         self.terms = people.terms
 
+    def forget(self) -> None:
+        """Memory is short: what first packets say can be read again."""
+        self.packets.clear()
+        self.regulars.clear()
+
     def open(self, sock: Any, fd: int, unix: bool) -> None:
         """Somebody stands at a listening socket. TCP options are those of the socket."""
         try:
@@ -234,9 +241,11 @@ class Porch:
             return "28000", "SSL required"
         if self.host.draining:
             return SHUTTING_DOWN
-        if start.database not in ADMIN_DATABASES and self.host.crowded(guest):
-            return "08P01", "no more connections allowed (max_client_conn)"
-        return None
+        if start.database in ADMIN_DATABASES:
+            return None
+        if self.host.budget.tight:
+            return SHORT_OF_MEMORY
+        return ("08P01", "no more connections allowed (max_client_conn)") if self.host.crowded(guest) else None
 
     def _begin_tls(self, guest: Guest) -> None:
         """A client asked for TLS, and says no more before it has it."""

@@ -23,9 +23,8 @@ T = TypeVar("T")
 
 async def profile_of(host: Host, live: LivePool, home: Settings) -> Profile:
     """The profile of startup parameters `home` (as the client wrote them). Raises PoolRefused."""
-    known = live.profiles.get(home)
+    known: Profile | None = live.profiles.get(home)
     if known is not None and not live.policy.fails(host.pump.now):
-        live.profiles.move_to_end(home)
         return known
     return await asyncio.get_running_loop().create_task(_learn(host, live, home))
 
