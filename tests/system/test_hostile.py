@@ -348,6 +348,38 @@ def test_out_of_descriptors_is_survived(pooler: MakePooler) -> None:
     eventually(lambda: comes_in(pool))
 
 
+def test_out_of_descriptors_there_is_a_place_for_an_admin(pooler: MakePooler) -> None:
+    pool = pooler(workers=1, default_pool_size=2)
+    (worker,) = pool.workers()
+    first = pool.wire()
+    first.run("SELECT 1")
+    soft, hard = resource.prlimit(worker.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (worker.num_fds() + 10, hard))
+
+    def enter(user: str, database: str) -> str:
+        """The last type of message that the client is sent, or the SQLSTATE of its refusal."""
+        wire = pool.dial()
+        wire.hello(user, database)
+        last = wire.until("ZE")[-1]
+        return last.fields["C"] if last.kind == "E" else last.kind
+
+    came = [enter("app", "app") for _ in range(20)]
+    assert came == sorted(came, reverse=True)
+    assert came[0] == "Z"
+    # Others are told at once, again and again.
+    assert came[-5:] == ["53300"] * 5
+    for _ in range(3):
+        assert enter("app2", "pglido") == "53300"
+        assert pool.console("SHOW CLIENTS")
+    assert first.one("SELECT 'still served'") == "still served"
+    # Who says nothing does not keep the place.
+    pool.dial()
+    assert pool.console("SHOW VERSION")
+    resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    eventually(lambda: comes_in(pool))
+    pool.logs("can't accept, but for an admin")
+
+
 def comes_in(pool: Pooler) -> bool:
     """Whether a new client is served."""
     try:

@@ -21,6 +21,7 @@ from .host import Host, PoolRefused
 from .links import Guest
 from .listening import listen
 from .live import LivePool
+from .place import FULL
 from .porch import COUNTED, MINOR, SHUTTING_DOWN, Regular, greet, is_strange
 from .profiles import profile_of
 
@@ -292,6 +293,8 @@ async def _console(host: Host, guest: Guest, stream: Stream, start: Startup) -> 
     admin = start.user in settings.admin_users
     if not admin and start.user not in settings.stats_users:
         raise Refused("08P01", "not allowed")
+    if not admin and guest.serial == host.outside.porch.spare:
+        raise Refused(*FULL)
     stream.send(proof.last)
     stream.settle()
     host.outside.open_console(guest, start, admin)

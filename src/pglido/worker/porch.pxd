@@ -52,6 +52,7 @@ cdef class Porch:
     cdef public int era
     cdef long long defaults
     cdef int batch
+    cdef public long long spare
     cdef public dict doors
     cdef dict secrets
     cdef bint asks_elsewhere
@@ -66,6 +67,8 @@ cdef class Porch:
 
     @cython.locals(count=int, taken=tuple)
     cpdef void take(self, int fd, object door) except *
+
+    cpdef void take_spare(self, int fd, bint unix) except *
 
     @cython.locals(host=Exchange, guest=Guest, serial="long long")
     cdef int arrive(self, int fd, str address, object door) except -1

@@ -25,6 +25,7 @@ from ..wire.codes import PASSWORD, SSL_REQUEST
 from ..wire.startup import Startup, parse_startup
 from .exchange import Exchange
 from .links import Guest
+from .place import FULL
 
 if TYPE_CHECKING:
     from .entrance import Door
@@ -136,7 +137,8 @@ class Porch:
     `encrypted`: nobody may come by TCP without TLS; `trusting`: nobody must prove anything; `asking`: everybody must,
     by SCRAM, on `terms`; `secrets` are those of users by name, and `asks_elsewhere`: a server may know more. `packets`
     is what first packets say, `regulars` what those came to that somebody was let in on. With each configuration
-    another `era` begins. `defaults` is how often what sessions begin with had been changed when a regular came last.
+    another `era` begins. `spare` is the client that has the place which is kept for an admin (`place`). `defaults` is
+    how often what sessions begin with had been changed when a regular came last.
     """
 
     def __init__(self, host: Exchange) -> None:
@@ -149,6 +151,7 @@ class Porch:
         self.era = 0
         self.defaults = 0
         self.batch = 1
+        self.spare = 0
         self.doors: dict[bool, Door] = {}
         self.secrets: dict[str, Secret] = {}
         self.asks_elsewhere = False
@@ -194,6 +197,13 @@ class Porch:
             self.arrive(taken[0], taken[1], door)
         # As many as there were, or more: one that comes alone costs one call.
         self.batch = min(2 * self.batch, ACCEPT_BATCH)
+
+    def take_spare(self, fd: int, unix: bool) -> None:
+        """Take one client into the place that is kept for an admin. Raises OSError as accept(2) says."""
+        taken = accept(fd)
+        if taken is not None:
+            self.spare = self.host.serial + 1
+            self.arrive(taken[0], taken[1], self.doors[unix])
 
     def arrive(self, fd: int, address: str, door: "Door") -> None:
         """A new connection: count it, and wait for what it says."""
@@ -243,6 +253,8 @@ class Porch:
             return SHUTTING_DOWN
         if start.database in ADMIN_DATABASES:
             return None
+        if guest.serial == self.spare:
+            return FULL
         if self.host.budget.tight:
             return SHORT_OF_MEMORY
         return ("08P01", "no more connections allowed (max_client_conn)") if self.host.crowded(guest) else None

@@ -39,6 +39,7 @@ from .listening import hear, heard
 from .live import LivePool, new_live
 from .opening import open_server
 from .people import People
+from .place import AdminPlace
 from .porch import Porch
 from .replication import replicate
 from .successions import Successions
@@ -93,6 +94,7 @@ class Worker:
         self.covered: dict[int, list[socket.socket]] = {}
         self.clock = Clock(self)
         self.porch = Porch(host)
+        self.place = AdminPlace(host, self.porch, self.listen)
         self.leaving: float | None = None
         self.wait_for_clients = False
         self.ended = asyncio.Event()
@@ -112,6 +114,7 @@ class Worker:
             asked = self.config.settings.event_backend == EventBackend.IO_URING
             level = logging.WARNING if asked else logging.INFO
             log.log(level, "epoll is used instead of io_uring: %s", self.host.no_ring)
+        self.place.fill()
         for sock in self.sockets:
             self.listen(sock)
         self.channel.post(ipc.Ready(os.getpid()))
@@ -292,8 +295,11 @@ class Worker:
 
     def rest_door(self, sock: socket.socket, error: OSError) -> None:
         """A connection could not be taken, mostly for too many open files: without a pause it would be tried always."""
-        log.error("can't accept, will try again in %d s: %s", ACCEPT_PAUSE, error)
         self.close_door(sock)
+        if self.place.offer(sock, error):
+            log.error("can't accept, but for an admin: %s", error)
+            return
+        log.error("can't accept, will try again in %d s: %s", ACCEPT_PAUSE, error)
         asyncio.get_running_loop().call_later(ACCEPT_PAUSE, self.listen, sock)
 
     def cover(self, worker: int, fds: Sequence[int]) -> None:
@@ -325,6 +331,8 @@ class Worker:
 
     def open_console(self, guest: Guest, start: Startup, admin: bool) -> None:
         """Relay a client of the admin database to the control process."""
+        if guest.serial == self.porch.spare:
+            self.place.seat()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         end = Link(ours.detach())
