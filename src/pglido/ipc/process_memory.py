@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from functools import cache
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 # Values from this size on have pages of their own, which go back to the kernel as soon as they are freed.
@@ -27,8 +28,13 @@ def private() -> int:
 
 def _statm() -> list[int]:
     """Pages: all, resident, and of these of files or shared (see proc(5))."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return [int(word) for word in file.read().split()]
+    return [int(word) for word in os.pread(_statm_file(), 256, 0).split()]
+
+
+@cache
+def _statm_file() -> int:
+    """Opened once: out of descriptors, it is still to be read."""
+    return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def give_back_large() -> None:
