@@ -13,13 +13,14 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from logging.handlers import SysLogHandler
 from pathlib import Path
+from typing import NamedTuple, Protocol, Self
 
-from .log_output import Output, to_datagrams, to_descriptor, to_file
+from .log_output import Output, open_datagrams, open_file, to_datagrams, to_descriptor, to_file
 
 FIELDS = ("uuid", "user", "database", "address")
 LEVELS = {
@@ -125,12 +126,11 @@ def who(user: str, database: str) -> bytes:
 
 
 class Lines(logging.Handler):
-    """Writes a line per record to an output that `begin` opens. Raises OSError."""
+    """Writes a line per record to the output that `begin` makes."""
 
     def __init__(self, form: Text | Json, begin: Callable[[Callable[[int], bytes]], Output]) -> None:
         super().__init__()
         self.setFormatter(form)
-        self._begin = begin
         self.output = begin(self._confess)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -142,11 +142,6 @@ class Lines(logging.Handler):
     def line(self, record: logging.LogRecord) -> bytes:
         """The bytes of a record."""
         return f"{self.format(record)}\n".encode("utf-8", "backslashreplace")
-
-    def reopen(self) -> None:
-        """Go on with an output that is opened anew. Raises OSError."""
-        old, self.output = self.output, self._begin(self._confess)
-        self.output.dropped += old.close()
 
     def flush(self) -> None:
         """Wait for a moment until all is written: Python calls this at the end of a process."""
@@ -164,10 +159,10 @@ class Lines(logging.Handler):
 class Syslog(Lines):
     """Lines as syslog wants them (RFC 3164): a priority, who says it, and no end."""
 
-    def __init__(self, form: Text | Json, ident: str, facility: int) -> None:
+    def __init__(self, form: Text | Json, fd: int, ident: str, facility: int) -> None:
         self._ident = f"{ident}[{os.getpid()}]: "
         self._facility = facility
-        super().__init__(form, partial(to_datagrams, SYSLOG_SOCKET))
+        super().__init__(form, partial(to_datagrams, fd, SYSLOG_SOCKET))
 
     def line(self, record: logging.LogRecord) -> bytes:
         priority = self._facility << 3 | SEVERITIES.get(record.levelname, SEVERITIES["WARNING"])
@@ -192,20 +187,104 @@ def flush() -> None:
             handler.output.flush()
 
 
+class Choices(Protocol):
+    """The settings that concern the log."""
+
+    @property
+    def logfile(self) -> str: ...
+    @property
+    def syslog(self) -> bool: ...
+    @property
+    def effective_log_level(self) -> str: ...
+    @property
+    def log_format(self) -> str: ...
+    @property
+    def syslog_ident(self) -> str: ...
+    @property
+    def syslog_facility(self) -> str: ...
+
+
+class Outputs(NamedTuple):
+    """Descriptors that log lines go to; with neither they go to stderr."""
+
+    file: int | None = None
+    syslog: int | None = None
+
+    @classmethod
+    def of(cls, settings: Choices, fds: Sequence[int]) -> Self:
+        """The descriptors that these settings ask for, the file first. Raises ValueError for another number of them."""
+        wanted = (bool(settings.logfile), settings.syslog)
+        if len(fds) != sum(wanted):
+            raise ValueError(f"{len(fds)} descriptors for the log, expected {sum(wanted)}")
+        rest = iter(fds)
+        return cls(*(next(rest) if want else None for want in wanted))
+
+    @property
+    def fds(self) -> list[int]:
+        """Those that there are, the file first."""
+        return [fd for fd in self if fd is not None]
+
+    def again(self) -> Outputs:
+        """The same under other descriptors."""
+        return Outputs(*(None if fd is None else os.dup(fd) for fd in self))
+
+    def close(self) -> None:
+        """Close them."""
+        for fd in self.fds:
+            os.close(fd)
+
+
+STDERR = Outputs()
+
+
+class CannotLog(Exception):
+    """An output can't be opened. `key` is the setting that asks for it."""
+
+    def __init__(self, key: str, text: str) -> None:
+        super().__init__(text)
+        self.key = key
+
+
+def open_outputs(file: str | Path = "", syslog: bool = False) -> Outputs:
+    """Open what the log is to go to. Raises CannotLog; then nothing is open."""
+    fd = None
+    if file:
+        try:
+            fd = open_file(file)
+        except OSError as error:
+            raise CannotLog("logfile", f"the file {file} can't be opened: {error.strerror}") from error
+    try:
+        return Outputs(fd, open_datagrams(SYSLOG_SOCKET) if syslog else None)
+    except OSError as error:
+        if fd is not None:
+            os.close(fd)
+        raise CannotLog("syslog", f"{SYSLOG_SOCKET} can't be connected to: {error.strerror}") from error
+
+
+def follow(process: str, settings: Choices, outputs: Outputs) -> None:
+    """Log as the settings say, to `outputs`, which are this process's own from here on."""
+    setup(
+        process,
+        outputs,
+        level=settings.effective_log_level,
+        form=settings.log_format,
+        ident=settings.syslog_ident,
+        facility=settings.syslog_facility,
+    )
+
+
 def setup(
     process: str,
+    outputs: Outputs = STDERR,
     *,
     level: str = "info",
     form: str = "text",
-    file: str | Path = "",
-    syslog: bool = False,
     ident: str = "pglido",
     facility: str = "daemon",
 ) -> None:
-    """Send this process's log where the operator wants it; called again, it replaces what was set up before.
+    """Send this process's log to `outputs`, which are its own from here on; what was set up before is closed.
 
-    With neither `file` nor `syslog` the log goes to stderr. Raises OSError when the file or syslog's socket
-    can't be opened (the earlier set-up then stays), ValueError for an unknown level, form or facility.
+    Raises ValueError for an unknown level, form or facility, before anything has changed.
     """
     if level not in LEVELS:
         raise ValueError(f"log level {level!r}: expected one of {', '.join(LEVELS)}")
@@ -215,17 +294,12 @@ def setup(
         raise ValueError(f"syslog facility {facility!r}: expected one of {', '.join(FACILITIES)}")
     formatter = FORMATS[form](process)
     handlers: list[logging.Handler] = []
-    try:
-        if file:
-            handlers.append(Lines(formatter, partial(to_file, os.path.abspath(file))))
-        if syslog:
-            handlers.append(Syslog(formatter, ident, FACILITIES[facility]))
-        if not handlers:
-            handlers.append(_stderr(formatter))
-    except OSError:
-        for handler in handlers:
-            handler.close()
-        raise
+    if outputs.file is not None:
+        handlers.append(Lines(formatter, partial(to_file, outputs.file)))
+    if outputs.syslog is not None:
+        handlers.append(Syslog(formatter, outputs.syslog, ident, FACILITIES[facility]))
+    if not handlers:
+        handlers.append(_stderr(formatter))
     root = logging.getLogger()
     old, root.handlers = root.handlers, handlers
     for former in old:
@@ -251,11 +325,3 @@ def _stderr(form: Text | Json) -> logging.Handler:
         handler.setFormatter(form)
         return handler
     return Lines(form, partial(to_descriptor, fd))
-
-
-def reopen() -> None:
-    """Open the log file anew under its name, after logrotate has moved the old one away. Raises OSError."""
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, Lines):
-            handler.reopen()
-    _find_shortcut()

@@ -124,23 +124,30 @@ def to_descriptor(fd: int, confess: Callable[[int], bytes]) -> Output:
     return Output(own, partial(os.write, own), partial(os.close, own), confess)
 
 
-def to_file(path: str, confess: Callable[[int], bytes]) -> Output:
-    """An output to the end of a file, which is made if need be. Raises OSError."""
-    fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+def open_file(path: str | os.PathLike[str]) -> int:
+    """A descriptor for the end of a file, which is made if need be. Raises OSError.
+
+    Without O_NONBLOCK a FIFO that nobody reads would keep whoever opens it.
+    """
+    how = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    return os.open(path, how, 0o666)
+
+
+def to_file(fd: int, confess: Callable[[int], bytes]) -> Output:
+    """An output to a descriptor of `open_file`, which it closes."""
     return Output(fd, partial(os.write, fd), partial(os.close, fd), confess)
 
 
-def to_datagrams(path: str, confess: Callable[[int], bytes]) -> Output:
-    """An output to a Unix socket that takes a line per datagram (syslog); connected again where it was closed.
-
-    Raises OSError.
-    """
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    try:
+def open_datagrams(path: str) -> int:
+    """A socket that is connected to a Unix socket which takes datagrams (syslog). Raises OSError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.connect(path)
-    except OSError:
-        sock.close()
-        raise
+        return sock.detach()
+
+
+def to_datagrams(fd: int, path: str, confess: Callable[[int], bytes]) -> Output:
+    """An output of a line per datagram to a socket of `open_datagrams`; connected again where it was closed."""
+    sock = socket.socket(fileno=fd)
 
     def send(line: bytes) -> int:
         try:
@@ -151,4 +158,4 @@ def to_datagrams(path: str, confess: Callable[[int], bytes]) -> Output:
             sock.connect(path)
             return sock.send(line, socket.MSG_DONTWAIT)
 
-    return Output(sock.fileno(), send, sock.close, confess)
+    return Output(fd, send, sock.close, confess)

@@ -2,7 +2,10 @@
 
 import json
 import logging
+import os
 import re
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -65,7 +68,7 @@ def test_a_json_line_gives_back_what_went_in(message: str, user: str) -> None:
 
 def test_a_traceback_follows_its_line(tmp_path: Path) -> None:
     for form, sign in (("text", "\nTraceback"), ("json", '"trace": "Traceback')):
-        log.setup("control", form=form, file=tmp_path / form)
+        log.setup("control", log.open_outputs(tmp_path / form), form=form)
         try:
             raise ValueError("broken")
         except ValueError:
@@ -74,7 +77,7 @@ def test_a_traceback_follows_its_line(tmp_path: Path) -> None:
 
 
 def test_levels_below_the_chosen_one_are_not_written(tmp_path: Path) -> None:
-    log.setup("control", level="warning", file=tmp_path / "log")
+    log.setup("control", log.open_outputs(tmp_path / "log"), level="warning")
     LOGGER.info("quiet")
     LOGGER.warning("loud")
     assert "quiet" not in (tmp_path / "log").read_text()
@@ -82,7 +85,7 @@ def test_levels_below_the_chosen_one_are_not_written(tmp_path: Path) -> None:
 
 
 def test_other_libraries_are_heard_from_warning_up(tmp_path: Path) -> None:
-    log.setup("control", level="debug", file=tmp_path / "log")
+    log.setup("control", log.open_outputs(tmp_path / "log"), level="debug")
     logging.getLogger("asyncio").debug("selector")
     logging.getLogger("asyncio").warning("slow")
     assert "selector" not in (tmp_path / "log").read_text()
@@ -90,11 +93,11 @@ def test_other_libraries_are_heard_from_warning_up(tmp_path: Path) -> None:
 
 
 def test_a_moved_file_is_opened_anew(tmp_path: Path) -> None:
-    log.setup("control", file=tmp_path / "log")
+    log.setup("control", log.open_outputs(tmp_path / "log"))
     LOGGER.info("first")
     (tmp_path / "log").rename(tmp_path / "log.1")
     LOGGER.info("still to the old one")
-    log.reopen()
+    log.setup("control", log.open_outputs(tmp_path / "log"))
     LOGGER.info("second")
     assert "still to the old one" in (tmp_path / "log.1").read_text()
     assert "first" not in (tmp_path / "log").read_text()
@@ -108,21 +111,55 @@ def test_without_a_file_lines_go_to_stderr(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_file_that_cannot_be_opened_leaves_the_log_as_it_was(tmp_path: Path) -> None:
-    log.setup("control", file=tmp_path / "log")
-    with pytest.raises(FileNotFoundError):
-        log.setup("control", file=tmp_path / "no" / "such" / "directory")
+    log.setup("control", log.open_outputs(tmp_path / "log"))
+    with pytest.raises(log.CannotLog, match="no/such/directory can't be opened: No such file") as told:
+        log.open_outputs(tmp_path / "no" / "such" / "directory")
+    assert told.value.key == "logfile"
     LOGGER.info("still here")
     assert "still here" in (tmp_path / "log").read_text()
 
 
 def test_names_that_are_no_utf8_are_written_escaped(tmp_path: Path) -> None:
     for form in ("text", "json"):
-        log.setup("control", form=form, file=tmp_path / form)
+        log.setup("control", log.open_outputs(tmp_path / form), form=form)
         LOGGER.info("login", extra={"user": b"\xff".decode("utf-8", "surrogateescape")})
         assert r"\udcff" in (tmp_path / form).read_text()
 
 
-@pytest.mark.parametrize("wrong", [{"level": "loud"}, {"form": "xml"}, {"syslog": True, "facility": "none"}])
+@pytest.mark.parametrize("wrong", [{"level": "loud"}, {"form": "xml"}, {"facility": "none"}])
 def test_unknown_words_are_named(wrong: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="expected one of"):
         log.setup("control", **wrong)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def syslog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A socket in place of syslog's."""
+    monkeypatch.setattr(log, "SYSLOG_SOCKET", str(tmp_path / "syslog"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(log.SYSLOG_SOCKET)
+        sock.settimeout(10)
+        yield sock
+
+
+def test_lines_go_to_syslog(syslog: socket.socket) -> None:
+    log.setup("control", log.open_outputs(syslog=True), ident="lido", facility="local3")
+    LOGGER.warning("hello")
+    assert re.fullmatch(rb"<156>lido\[\d+\]: .* warning control: hello", syslog.recv(1000))
+
+
+def test_a_syslog_socket_that_was_opened_before_serves_a_process_that_starts_later(syslog: socket.socket) -> None:
+    outputs = log.open_outputs(syslog=True)
+    Path(log.SYSLOG_SOCKET).unlink()
+    log.setup("worker 1", outputs)
+    LOGGER.warning("hello")
+    assert b"hello" in syslog.recv(1000)
+
+
+def test_syslog_that_is_not_there_is_named_and_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "SYSLOG_SOCKET", str(tmp_path / "none"))
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(log.CannotLog, match="none can't be connected to: No such file") as told:
+        log.open_outputs(tmp_path / "log", syslog=True)
+    assert told.value.key == "syslog"
+    assert os.listdir("/proc/self/fd") == before

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pglido.log_output import LIMIT, Output, to_datagrams, to_descriptor, to_file
+from pglido.log_output import LIMIT, Output, open_datagrams, open_file, to_datagrams, to_descriptor, to_file
 
 
 def confess(count: int) -> bytes:
@@ -123,12 +123,12 @@ def test_a_reader_that_stands_still_is_not_waited_for(kind: str) -> None:
 def test_a_file_goes_on_where_it_ends(tmp_path: Path) -> None:
     path = tmp_path / "log"
     path.write_text("before\n")
-    one = to_file(str(path), confess)
+    one = to_file(open_file(path), confess)
     one.put(b"after\n")
     one.close()
     assert path.read_text() == "before\nafter\n"
     with pytest.raises(OSError, match="directory"):
-        to_file(str(tmp_path), confess)
+        open_file(tmp_path)
 
 
 def test_syslog_may_stand_still_go_and_come_back() -> None:
@@ -136,7 +136,7 @@ def test_syslog_may_stand_still_go_and_come_back() -> None:
         path = f"{folder}/log"
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as first:
             first.bind(path)
-            one = to_datagrams(path, confess)
+            one = to_datagrams(open_datagrams(path), path, confess)
             while not one.dropped:
                 one.put(b"x" * 1000)
             assert first.recv(2000) == b"x" * 1000

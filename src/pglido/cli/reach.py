@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 import ssl
@@ -15,7 +16,7 @@ from ..auth.errors import AuthError
 from ..auth.secrets import Credentials
 from ..auth.server import answer
 from ..config.model import Host, PoolSettings, SslMode
-from ..io.tls import TlsFiles, dialling
+from ..io.tls import TlsError, dialling, read_files, server_side
 from ..wire import codes, messages
 
 SSL_REQUEST = (8).to_bytes(4, "big") + codes.SSL_REQUEST.to_bytes(4, "big")
@@ -98,7 +99,11 @@ class _Connection:
     def secure(self, pool: PoolSettings, host: Host) -> None:
         """Speak TLS where the settings want it."""
         mode = SslMode.DISABLE if host.is_unix else pool.server_tls_sslmode
-        settings = dialling(_tls_files(pool, mode))
+        files = dataclasses.replace(server_side(pool), mode=mode.value)
+        try:
+            settings = dialling(files, read_files(files))
+        except TlsError as error:
+            raise ReachError(str(error)) from error
         if settings is None:
             return
         if not self.offers_tls():
@@ -177,14 +182,3 @@ def _connected(host: Host, seconds: float) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _tls_files(pool: PoolSettings, mode: SslMode) -> TlsFiles:
-    return TlsFiles(
-        mode=mode,
-        cert=pool.server_tls_cert_file,
-        key=pool.server_tls_key_file,
-        ca=pool.server_tls_ca_file,
-        protocols=pool.server_tls_protocols,
-        ciphers=pool.server_tls_ciphers,
-    )

@@ -198,11 +198,8 @@ def _show(words: str, name: str) -> Command:
 
 def _missing(pooler: Pooler, workers: Iterable[int]) -> Notice | None:
     """What the client is told where the figures of some workers are missing."""
-    names = [f"{index} (process {pooler.supervisor.workers[index].pid})" for index in sorted(workers)]
-    if not names:
-        return None
-    which = f"worker {names[0]} does" if len(names) == 1 else f"workers {', '.join(names)} do"
-    return Notice(f"{which} not answer, what would come from there is missing", "See SHOW WORKERS.")
+    names = ", ".join(map(pooler.supervisor.name, sorted(workers)))
+    return Notice(f"{names}: does not answer, its part is missing", "See SHOW WORKERS.") if names else None
 
 
 async def _help(pooler: Pooler) -> Result:
@@ -226,13 +223,17 @@ def _reload(words: str, argument: str) -> Command:
 
     async def run(pooler: Pooler) -> Result:
         try:
-            await pooler.reload()
+            hung = await pooler.reload()
         except ConfigError as error:
             # As PgBouncer, but the client need not go and read the log.
             raise CommandError(
                 "RELOAD failed, see logs for additional details", "F0000", str(error)
             ) from error
-        return Result("RELOAD")
+        if not hung:
+            return Result("RELOAD")
+        names = ", ".join(map(pooler.supervisor.name, sorted(hung)))
+        text = f"{names}: does not answer, and takes the new configuration when it moves again or is replaced"
+        return Result("RELOAD", notice=Notice(text, "See SHOW WORKERS."))
 
     return Command(None, run)
 

@@ -119,18 +119,22 @@ class Listeners:
 
 
 def tune(sock: socket.socket, settings: Settings) -> None:
-    """The `tcp_...` settings on a TCP socket; 0 leaves the kernel's own."""
+    """The `tcp_...` settings on a TCP socket; 0 leaves the kernel's own. Raises CannotListen."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, settings.tcp_keepalive)
     options = {
-        socket.TCP_KEEPCNT: settings.tcp_keepcnt,
-        socket.TCP_KEEPIDLE: math.ceil(settings.tcp_keepidle),
-        socket.TCP_KEEPINTVL: math.ceil(settings.tcp_keepintvl),
-        socket.TCP_USER_TIMEOUT: math.ceil(settings.tcp_user_timeout * 1000),
+        "tcp_keepcnt": (socket.TCP_KEEPCNT, settings.tcp_keepcnt),
+        "tcp_keepidle": (socket.TCP_KEEPIDLE, math.ceil(settings.tcp_keepidle)),
+        "tcp_keepintvl": (socket.TCP_KEEPINTVL, math.ceil(settings.tcp_keepintvl)),
+        "tcp_user_timeout": (socket.TCP_USER_TIMEOUT, math.ceil(settings.tcp_user_timeout * 1000)),
     }
-    for option, value in options.items():
-        if value:
+    for key, (option, value) in options.items():
+        if not value:
+            continue
+        try:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        except (OSError, OverflowError) as error:
+            raise CannotListen(f"{key}: the kernel does not take {value}: {error}") from error
     if settings.tcp_socket_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.tcp_socket_buffer)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, settings.tcp_socket_buffer)

@@ -11,13 +11,14 @@ from contextlib import ExitStack
 
 from setproctitle import setproctitle
 
+from .. import log as logs
 from ..config.errors import ConfigError
 from ..config.model import Settings
 from ..ipc.board import Board
 from . import process
 from .listen import CannotListen, Listeners
-from .pooler import Pooler, set_up_log
-from .reload import Loaded, read
+from .pooler import Pooler
+from .reload import Loaded, open_log, read
 from .supervisor import COMMAND
 
 log = logging.getLogger("pglido.control")
@@ -57,7 +58,8 @@ def _serve(loaded: Loaded, command: Sequence[str], environ: Mapping[str, str] | 
             if pidfile is not None:
                 pidfile.give(*ids)
             process.become(settings.user, ids)
-        set_up_log(settings)
+        outputs = open_log(loaded)
+        logs.follow("control", settings, outputs.again())
         board = Board.create(workers, names=_names(settings.max_client_conn))
         stack.callback(board.close)
         setproctitle(f"pglido: control {loaded.config.path}")
@@ -66,7 +68,7 @@ def _serve(loaded: Loaded, command: Sequence[str], environ: Mapping[str, str] | 
         for warning in loaded.config.warnings:
             log.warning("%s", warning)
         process.raise_file_limit(2 * settings.max_client_conn // workers + 1000)
-        return asyncio.run(_run(loaded, workers, listeners, board, command, environ))
+        return asyncio.run(_run(loaded, workers, listeners, board, outputs, command, environ))
 
 
 async def _run(
@@ -74,10 +76,11 @@ async def _run(
     workers: int,
     listeners: Listeners,
     board: Board,
+    outputs: logs.Outputs,
     command: Sequence[str],
     environ: Mapping[str, str] | None,
 ) -> int:
-    pooler = Pooler(loaded, workers, listeners, board, command, environ)
+    pooler = Pooler(loaded, workers, listeners, board, outputs, command, environ)
     await pooler.run()
     if pooler.failure is not None:
         log.error("%s", pooler.failure)

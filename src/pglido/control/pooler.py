@@ -9,15 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
 import signal
 import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from .. import log as logs
-from ..auth.secrets import raw
 from ..config.errors import ConfigError
 from ..config.model import Config, Settings
 from ..ipc import process_memory
@@ -28,12 +27,12 @@ from ..ipc.messages import (
     CancelAt,
     CancelHere,
     CancelOver,
-    Configure,
     Console,
     Grant,
     Kept,
     Message,
     PoolKey,
+    Prepared,
     Recall,
     Return,
     ToControl,
@@ -48,8 +47,9 @@ from .heartbeat import LOOK
 from .leases import Limits, Plan, Verb
 from .listen import Listeners
 from .memory_limit import MemoryLimit
-from .reload import Loaded, reread
-from .supervisor import COMMAND, Supervisor
+from .reload import Loaded
+from .rollout import Rollout
+from .supervisor import COMMAND, Greeting, Supervisor
 
 log = logging.getLogger("pglido.control")
 
@@ -73,30 +73,31 @@ class Pooler:
         workers: int,
         listeners: Listeners,
         board: Board,
+        outputs: logs.Outputs = logs.STDERR,
         command: Sequence[str] = COMMAND,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        self.loaded = loaded
         self.board = board
         self.listeners = listeners
         self.started = time.time()
         self.broker = Broker(self._limits, self._pins)
+        self.rollout = Rollout(loaded, outputs, workers, self._changed, environ)
         backend = loaded.config.settings.event_backend
         self.supervisor = Supervisor(
             workers, board, listeners.of, self, [*command, "--event-backend", backend]
         )
+        self.rollout.supervisor = self.supervisor
         self.averages = Averages(time.monotonic())
         self.memory = MemoryLimit()
         self.state = "starting"  # running, draining, stopping
         self.up = asyncio.Event()
-        self._environ = environ
-        self._mock_seed = secrets.token_bytes(32)
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._tick: asyncio.TimerHandle | None = None
         self._asked: dict[tuple[int, int], asyncio.Future[list[dict[str, Any]] | None]] = {}
         self._ask_id = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._actions: dict[type[ToControl], Callable[[int, Any, tuple[int, ...]], None]] = {
+            Prepared: lambda worker, message, fds: self.rollout.answered(worker, message),
             Want: self._want,
             Return: self._return,
             Kept: self._kept,
@@ -108,8 +109,13 @@ class Pooler:
         }
 
     @property
-    def config(self) -> Config:
+    def loaded(self) -> Loaded:
         """What is in force."""
+        return self.rollout.loaded
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
         return self.loaded.config
 
     @property
@@ -141,6 +147,7 @@ class Pooler:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            self.rollout.close()
 
     # ---- what the console may do
 
@@ -180,27 +187,21 @@ class Pooler:
             self.averages.take(worker, rows)
         return set(answers)
 
-    async def reload(self) -> None:
+    async def reload(self) -> set[int]:
         """Read the configuration again and give it to all, until all have taken it.
 
-        Raises ConfigError; then all stays as it was.
+        Returns the workers that hang: they take it when they move again. Raises ConfigError; then all is as it was.
         """
-        process.notify("RELOADING=1", process.reloading())
-        try:
-            self.loaded = reread(self.loaded, self._environ)
-        except ConfigError as error:
-            for line in str(error).splitlines():
-                log.error("reload: %s", line)
-            raise
-        finally:
-            process.notify("READY=1")
-        set_up_log(self.settings)
-        self.listeners.tune(self.settings)
-        self.supervisor.tell_all(self.configuration())
-        self._carry_out(self.broker.reconfigured(time.monotonic()))
+        hung = await self.rollout.reload()
         # A worker answers in turn: after it has taken what it was told before.
         await self.ask("")
         log.info("reload: done")
+        return hung
+
+    def _changed(self) -> None:
+        """Another configuration is in force."""
+        self.listeners.tune(self.settings)
+        self._carry_out(self.broker.reconfigured(time.monotonic()))
 
     def shutdown(self, mode: str, timeout: float = 0.0) -> None:
         """End: `now`; `servers`, when transactions are over; `clients`, when clients have left (timeout 0:
@@ -220,10 +221,9 @@ class Pooler:
 
     # ---- what the supervisor tells
 
-    def configuration(self) -> Configure:
+    def greeting(self) -> Greeting:
         """See Events."""
-        users = {name: raw(secret) for name, secret in self.loaded.users.items()}
-        return Configure(self.config, users, len(self.supervisor.workers), self._mock_seed)
+        return self.rollout.greeting()
 
     def received(self, worker: int, message: ToControl, fds: tuple[int, ...]) -> None:
         """See Events."""
@@ -236,6 +236,7 @@ class Pooler:
 
     def died(self, worker: int) -> None:
         """See Events."""
+        self.rollout.died(worker)
         self.averages.retire(worker)
         for (index, ask_id), future in list(self._asked.items()):
             if index == worker:
@@ -388,10 +389,8 @@ class Pooler:
         self._start(self._reload())
 
     async def _reload(self) -> None:
-        try:
+        with suppress(ConfigError):  # it is in the log
             await self.reload()
-        except ConfigError:
-            log.error("reload failed, the old configuration stays in force")
 
     def handle_usr(self) -> None:
         """SIGUSR1, SIGUSR2: PgBouncer's pause and resume; to ignore them beats dying of them."""
@@ -411,22 +410,6 @@ STATS_LINE = (
     "{xact_count} xacts/s, {query_count} queries/s, {client_login_count} logins/s, in {received} B/s,"
     " out {sent} B/s, xact {xact_time} us, query {query_time} us, wait {wait_time} us/s"
 )
-
-
-def set_up_log(settings: Settings) -> None:
-    """Log as the settings say. When that can't be, say so where the log went before."""
-    try:
-        logs.setup(
-            "control",
-            level=settings.effective_log_level,
-            form=settings.log_format,
-            file=settings.logfile,
-            syslog=settings.syslog,
-            ident=settings.syslog_ident,
-            facility=settings.syslog_facility,
-        )
-    except OSError as error:
-        log.error("cannot open the log: %s", error)
 
 
 def _resolve(

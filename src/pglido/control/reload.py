@@ -1,50 +1,109 @@
-"""Reads the configuration and the list of users, at start and again on reload."""
+"""Reads the configuration and all files that it names, at start and again on reload, and tries what they say."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import socket
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from ..auth import userlist
 from ..config.diff import diff, without_restart
+from ..config.draft import name_of
 from ..config.errors import ConfigError, Place, Problem
-from ..config.model import Config
+from ..config.model import Config, Settings
 from ..config.reader import load
-
-log = logging.getLogger("pglido.control")
+from ..io.tls import TlsError, accepting, client_side, dialling, read_files, server_sides
+from ..log import CannotLog, Outputs, open_outputs
+from .listen import CannotListen, tune
 
 
 class Loaded(NamedTuple):
-    """What the workers get: the configuration, and the stored secret of every user that is known here."""
+    """What the workers get: the configuration, the stored secret of every user that is known here, and what is in
+    the files of TLS, by path.
+    """
 
     config: Config
     users: dict[str, str]
+    files: dict[str, bytes]
+
+
+class Note(NamedTuple):
+    """A line for the log about what a reload has changed."""
+
+    level: int
+    text: str
 
 
 def read(path: str, environ: Mapping[str, str] | None = None) -> Loaded:
     """Read everything; secrets in `[users]` go before `auth_file`. Raises ConfigError with every problem."""
     config = load(path, environ)
-    return Loaded(config, _users(config.settings.auth_file) | config.secrets())
+    return _complete(config, _users(config.settings.auth_file))
 
 
-def reread(old: Loaded, environ: Mapping[str, str] | None = None) -> Loaded:
-    """Read again, log what has changed, and give what is in force now.
+def reread(old: Loaded, environ: Mapping[str, str] | None = None) -> tuple[Loaded, list[Note]]:
+    """Read again; gives what is to be in force, and what to log when it is.
 
     Keys that need a restart stay as they were. Raises ConfigError; the old configuration is then still good.
     """
-    fresh = read(old.config.path, environ)
-    changes = diff(old.config, fresh.config)
-    for change in changes:
-        (log.warning if change.restart else log.info)("reload: %s", change)
-    for warning in fresh.config.warnings:
-        log.warning("%s", warning)
+    config = load(old.config.path, environ)
+    users = _users(config.settings.auth_file)
+    changes = diff(old.config, config)
+    fresh = _complete(without_restart(old.config, config), users)
+    notes = [
+        Note(logging.WARNING if change.restart else logging.INFO, f"reload: {change}") for change in changes
+    ]
+    notes += [Note(logging.WARNING, warning) for warning in config.warnings]
     if fresh.users != old.users:
-        log.info("reload: %s", _users_changed(old.users, fresh.users))
-    if not changes and fresh.users == old.users:
-        log.info("reload: nothing has changed")
-    return Loaded(without_restart(old.config, fresh.config), fresh.users)
+        notes.append(Note(logging.INFO, f"reload: {_users_changed(old.users, fresh.users)}"))
+    if fresh.files != old.files:
+        names = sorted(path for path, content in fresh.files.items() if old.files.get(path) != content)
+        notes.append(Note(logging.INFO, f"reload: other contents in {', '.join(names)}"))
+    if not changes and fresh == old:
+        notes.append(Note(logging.INFO, "reload: nothing has changed"))
+    return fresh, notes
+
+
+def open_log(loaded: Loaded) -> Outputs:
+    """Open what the log goes to. Raises ConfigError."""
+    settings = loaded.config.settings
+    try:
+        return open_outputs(settings.logfile, settings.syslog)
+    except CannotLog as error:
+        raise ConfigError([Problem(Place(loaded.config.path), error.key, str(error))]) from error
+
+
+def _complete(config: Config, users: dict[str, str]) -> Loaded:
+    """The configuration with what is in its files. Raises ConfigError if some can't be used."""
+    files: dict[str, bytes] = {}
+    problems = [Problem(Place(config.path), key, text) for key, text in [*_tls(config, files), *_tcp(config.settings)]]
+    if problems:
+        raise ConfigError(problems)
+    return Loaded(config, users | config.secrets(), files)
+
+
+def _tls(config: Config, files: dict[str, bytes]) -> Iterator[tuple[str, str]]:
+    """Read the files of TLS into `files` and make every context once; gives keys and what is wrong with them."""
+    sides = [("", client_side(config.settings), accepting)]
+    sides += [(name, side, dialling) for side, name in server_sides(config).items()]
+    for name, side, make in sides:
+        try:
+            files |= read_files(side)
+            make(side, files)
+        except TlsError as error:
+            key = f"{'client' if make is accepting else 'server'}_tls_{error.key}"
+            own = name and getattr(config.databases[name], key) is not None
+            yield name_of("databases", name, key) if own else key, str(error)
+
+
+def _tcp(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Try the TCP options on a socket that nobody uses."""
+    with socket.socket() as probe:
+        try:
+            tune(probe, settings)
+        except CannotListen as error:
+            yield "", str(error)
 
 
 def _users(path: str) -> dict[str, str]:

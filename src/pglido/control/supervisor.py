@@ -2,7 +2,8 @@
 
 Rules: there is one task per worker, which starts a process, carries its messages until the channel ends,
 reaps it and decides: restart after a pause that doubles from crash to crash (and is forgotten after a good
-while), or stop everything because a worker said that it can't boot, or because none ever came up. A dead
+while), or, if no worker has ever been ready, stop everything because one said that it can't boot or could not be
+started, or because it crashed again and again. A dead
 worker's row on the board is zeroed and its death told before its successor starts. `look`, called by a clock,
 judges by heartbeats which workers hang (see `heartbeat`): the others accept in their place, and after
 `worker_timeout` they are killed.
@@ -24,11 +25,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..ipc.board import Board, Column
-from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
+from ..ipc.channel import Channel, ChannelBroken, ChannelClosed, close_all
 from ..ipc.messages import (
     CANNOT_BOOT,
     TO_CONTROL,
-    Configure,
     Cover,
     Drain,
     Failed,
@@ -51,11 +51,15 @@ HOPELESS = 4  # crashes in a row, while no worker has ever been ready
 GRACE = 5.0  # seconds from being told to stop, or from losing the channel, until SIGKILL
 
 
+Greeting = Sequence[tuple[Message, Sequence[int]]]
+"""The first messages to a new worker, with the descriptors that go with each."""
+
+
 class Events(Protocol):
     """Who wants to know."""
 
-    def configuration(self) -> Configure:
-        """The first message to a new worker."""
+    def greeting(self) -> Greeting:
+        """What a new worker is told; the descriptors are the supervisor's then."""
         ...
 
     def received(self, worker: int, message: ToControl, fds: tuple[int, ...]) -> None:
@@ -126,10 +130,16 @@ class Supervisor:
         """No worker will be restarted."""
         return self._ending.is_set()
 
-    def tell(self, index: int, message: Message) -> None:
-        """Post a message to a worker; lost when it does not run."""
+    def tell(self, index: int, message: Message, fds: Sequence[int] = ()) -> None:
+        """Post a message to a worker; lost, and the descriptors closed, when it does not run."""
         if 0 <= index < len(self.workers) and (channel := self.workers[index].channel) is not None:
-            channel.post(message)
+            channel.post(message, fds)
+        else:
+            close_all(fds)
+
+    def name(self, index: int) -> str:
+        """What the log and the console call a worker."""
+        return f"worker {index} (process {self.workers[index].pid})"
 
     def tell_all(self, message: Message) -> None:
         """Post a message to all workers."""
@@ -224,12 +234,16 @@ class Supervisor:
             try:
                 status = await self._live(worker)
             except OSError as error:
-                self._fail(f"worker {worker.index} cannot be started: {error}")
-                return
+                text = f"worker {worker.index} cannot be started: {error}"
+                if not self._ever_ready:
+                    self._fail(text)
+                    break
+                log.error("%s", text)
+                status = CANNOT_BOOT
             self._bury(worker)
             if self._ending.is_set():
                 break
-            if status == CANNOT_BOOT:
+            if status == CANNOT_BOOT and not self._ever_ready:
                 self._fail(f"worker {worker.index} cannot start; see the log")
                 break
             if time.monotonic() - began > GOOD_WHILE:
@@ -255,7 +269,8 @@ class Supervisor:
         worker.state = "stopped"
 
     async def _live(self, worker: Worker) -> int:
-        """From the start of a process to its exit status."""
+        """From the start of a process to its exit status. Raises OSError if none can be started."""
+        worker.was_ready = False
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         listening = [sock.fileno() for sock in self._sockets(worker.index)]
         arguments = [
@@ -287,11 +302,11 @@ class Supervisor:
             theirs.close()
         worker.process, worker.pid, worker.started = process, process.pid, time.time()
         worker.state = "starting"
-        worker.was_ready = False
         worker.age = 0.0
         worker.covers = set()
         worker.channel = Channel(ours, TO_CONTROL)
-        worker.channel.post(self._events.configuration())
+        for message, fds in self._events.greeting():
+            worker.channel.post(message, fds)
         if self._goodbye is not None:  # it came while the process was being made
             worker.channel.post(self._goodbye)
         try:
@@ -320,7 +335,11 @@ class Supervisor:
                 self._ever_ready = True
                 self._events.became_ready()
             elif isinstance(message, Failed):
-                self._fail(f"worker {worker.index}: {message.text}")
+                text = f"worker {worker.index}: {message.text}"
+                if self._ever_ready:
+                    log.error("%s", text)
+                else:
+                    self._fail(text)
             else:
                 self._events.received(worker.index, message, fds)
 

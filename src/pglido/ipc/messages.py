@@ -23,8 +23,13 @@ terminal reach the whole process group: a worker ignores SIGINT, SIGTERM and SIG
 End of file on the channel, or another parent, means that the control process is gone: the worker stops at once.
 
 Order: control sends `Configure` first. The worker answers `Ready` once it accepts clients, or `Failed` and
-exits with status `CANNOT_BOOT` if it can't ever run with this configuration: then the whole of pglido stops
-with that text. Any other exit before `Drain` or `Stop` counts as a crash and is answered by a restart.
+exits with status `CANNOT_BOOT` if it can't ever run with this configuration: if no worker has ever been ready,
+the whole of pglido stops with that text. Any other exit before `Drain` or `Stop` counts as a crash and is
+answered by a restart. A worker reads no file: what it needs of them comes with `Configure`.
+
+A reload has two phases. Each worker gets `Prepare`, makes all that it needs of the new configuration without
+putting anything in force, and answers `Prepared`. Then all get `Commit`, which can't fail, or all get `Abort`.
+A worker that starts in between gets `Configure` with what is in force, and `Prepare` behind it.
 
 Leases ------ A worker owns a number of leases per pool, each the right to one server connection (idle, busy
 or being opened). It starts with none. It asks with `Want`, gets `Grant`, gives back with `Return`. The broker
@@ -68,6 +73,13 @@ class Failed(Message, frozen=True):
     """
 
     text: str
+
+
+class Prepared(Message, frozen=True):
+    """Answer to the `Prepare` with this number: ready for `Commit` (`problem` empty), or what is wrong."""
+
+    number: int
+    problem: str = ""
 
 
 class Want(Message, frozen=True):
@@ -165,18 +177,37 @@ class Answer(Message, frozen=True):
 
 
 class Configure(Message, frozen=True):
-    """The whole configuration and the secrets of `auth_file`, at start and on every reload.
+    """The whole configuration, the secrets of `auth_file`, and the contents of the TLS files by path.
 
-    On a reload the worker takes what may change at run time, re-reads the TLS files, reopens its log file,
-    and replaces servers whose settings changed. `workers` is the number of workers that share the pools;
-    `mock_seed` makes the SCRAM exchange with unknown users the same in all workers. Secrets are bytes, for they
-    need not be in UTF-8.
+    With it come the descriptors that the log goes to: of `logfile` and of syslog, each where it is set.
+    `workers` is the number of workers that share the pools; `mock_seed` makes the SCRAM exchange with unknown
+    users the same in all workers. Secrets are bytes, for they need not be in UTF-8.
     """
 
     config: Config
     users: dict[str, bytes]
     workers: int
     mock_seed: bytes
+    files: dict[str, bytes] = {}
+
+
+class Prepare(Message, frozen=True):
+    """Make all that `to` needs, descriptors as with `Configure`; to be answered with `Prepared`."""
+
+    number: int
+    to: Configure
+
+
+class Commit(Message, frozen=True):
+    """Put in force what was prepared under this number. A worker that could not prepare it ends itself."""
+
+    number: int
+
+
+class Abort(Message, frozen=True):
+    """Drop what was prepared under this number."""
+
+    number: int
 
 
 class Grant(Message, frozen=True):
@@ -248,8 +279,23 @@ class Stop(Message, frozen=True):
     """Exit 0 now: clients get 57P01 if that takes no waiting."""
 
 
-ToControl = Ready | Failed | Want | Return | Kept | CancelAt | CancelOver | Vacate | Console | Answer
-ToWorker = Configure | Grant | Recall | CancelHere | CancelOver | Vacate | Cover | Uncover | Ask | Drain | Stop
+ToControl = Ready | Failed | Prepared | Want | Return | Kept | CancelAt | CancelOver | Vacate | Console | Answer
+ToWorker = (
+    Configure
+    | Prepare
+    | Commit
+    | Abort
+    | Grant
+    | Recall
+    | CancelHere
+    | CancelOver
+    | Vacate
+    | Cover
+    | Uncover
+    | Ask
+    | Drain
+    | Stop
+)
 
 TO_CONTROL: msgspec.msgpack.Decoder[ToControl] = msgspec.msgpack.Decoder(ToControl)
 TO_WORKER: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)

@@ -19,7 +19,7 @@ from ..ipc import process_memory
 from ..ipc.board import Board
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
 from .host import Host
-from .worker import CannotBoot, Worker
+from .worker import CannotBoot, Failed, Worker
 
 log = logging.getLogger("pglido.worker")
 
@@ -67,7 +67,7 @@ async def serve(index: int, parent: int, channel_fd: int, board_fd: int, listen:
     except CannotBoot as error:
         await channel.send(ipc.Failed(str(error)))
         return ipc.CANNOT_BOOT
-    except (ChannelClosed, ChannelBroken):
+    except (ChannelClosed, ChannelBroken, Failed):
         return 1
     finally:
         for task in list(host.tasks):

@@ -8,7 +8,7 @@ from ..auth.secrets import Credentials
 from ..config.choices import SessionState
 from ..config.model import PoolMode, PoolSettings
 from ..io.dial import Names
-from ..io.tls import ServerTls, TlsFiles, dialling
+from ..io.tls import ServerTls, server_side
 from ..pool.limits import FOREVER, Limits
 from ..pool.pool import Pool
 from ..pool.stats import Stats
@@ -89,18 +89,6 @@ def birth_of(settings: PoolSettings, home: Settings) -> Settings:
     return _settings.intern(values)
 
 
-def tls_files(settings: PoolSettings) -> TlsFiles:
-    """How a pool's servers want TLS."""
-    return TlsFiles(
-        mode=settings.server_tls_sslmode.value,
-        cert=settings.server_tls_cert_file,
-        key=settings.server_tls_key_file,
-        ca=settings.server_tls_ca_file,
-        protocols=settings.server_tls_protocols,
-        ciphers=settings.server_tls_ciphers,
-    )
-
-
 @dataclass(eq=False)
 class LivePool:
     """The pool of `key` in this worker. `credentials` log in to its servers: those of the last client that could.
@@ -143,9 +131,9 @@ class LivePool:
             return 0
         return self.policy.limits.minimum if self.policy.clients or self.settings.server_user else 0
 
-    def adopt(self, settings: PoolSettings, minimum: int, max_packet: int) -> bool:
-        """Take new settings; returns whether the servers must be replaced. Raises OSError for bad TLS files."""
-        self.tls = dialling(tls_files(settings))
+    def adopt(self, settings: PoolSettings, minimum: int, max_packet: int, tls: ServerTls | None) -> bool:
+        """Take new settings; returns whether the servers must be replaced."""
+        self.tls = tls
         moved = _place(settings) != _place(self.settings)
         self.settings = settings
         self.by_user.clear()
@@ -174,12 +162,14 @@ class LivePool:
         self.profiles.put(home, profile, home.size + profile.settings.size + len(profile.welcome))
 
 
-def new_live(settings: PoolSettings, minimum: int, max_packet: int, names: Names) -> LivePool:
-    """A pool without servers. Raises OSError or ssl.SSLError for bad TLS files."""
+def new_live(
+    settings: PoolSettings, minimum: int, max_packet: int, names: Names, tls: ServerTls | None
+) -> LivePool:
+    """A pool without servers; `tls` is for those that it will have."""
     policy = Pool(settings.key, limits_of(settings, minimum), random.random)
     rules = rules_of(settings, max_packet, Good(), Counts(), Functions())
     live = LivePool(settings.key, settings, policy, names, rules)
-    live.tls = dialling(tls_files(settings))
+    live.tls = tls
     return live
 
 
@@ -193,5 +183,5 @@ def _place(settings: PoolSettings) -> tuple[object, ...]:
         settings.startup_parameters,
         settings.connect_query,
         settings.pool_mode,
-        tls_files(settings),
+        server_side(settings),
     )

@@ -5,21 +5,18 @@ import logging
 import os
 import selectors
 import socket
-import ssl
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
 from .. import log as logs
-from ..auth.binding import end_point
 from ..auth.secrets import Proof
 from ..config.choices import EventBackend
 from ..config.model import Config, PoolSettings
 from ..io.dial import Names
 from ..io.links import Link, Watched
 from ..io.stream import Stream
-from ..io.tls import TlsFiles, accepting
 from ..io.visit import Visit
 from ..ipc import messages as ipc
 from ..ipc.board import Board, Column
@@ -31,8 +28,9 @@ from ..wire.startup import Startup
 from . import report
 from .cancels import Cancels
 from .clock import Clock
+from .configuration import Candidate, ServerContexts, candidate
 from .departures import Departures
-from .entrance import Door, enter, go_on, turn_away
+from .entrance import enter, go_on, turn_away
 from .host import Host
 from .links import Guest
 from .listening import hear, heard
@@ -57,6 +55,10 @@ LONGEST_KNOWN = 128
 
 class CannotBoot(Exception):
     """This configuration can't run, and no restart would help."""
+
+
+class Failed(Exception):
+    """This worker can't go on; a successor can."""
 
 
 class Worker:
@@ -85,6 +87,9 @@ class Worker:
         self._known_pool: Callable[[str, str], PoolSettings | None] = self.config.pool
         self.ignored: frozenset[str] = frozenset()
         self.workers = 1
+        self.server_tls = ServerContexts(self.config, {})
+        self.candidate: tuple[int, Candidate] | None = None
+        self.failed = False
         self.names = Names(0, 0)
         self.people = People(host)
         self.departures = Departures(host)
@@ -103,12 +108,12 @@ class Worker:
 
     async def run(self) -> None:
         """From the first message of the control process to the end."""
-        first, _ = await self.channel.receive()
+        first, fds = await self.channel.receive()
         if not isinstance(first, ipc.Configure):
             raise CannotBoot(f"expected Configure, got {type(first).__name__}")
         try:
-            self.configure(first)
-        except (OSError, ValueError) as error:
+            self.adopt(candidate(first, fds))
+        except ValueError as error:
             raise CannotBoot(str(error)) from error
         if self.host.no_ring:
             asked = self.config.settings.event_backend == EventBackend.IO_URING
@@ -122,6 +127,8 @@ class Worker:
         self.clock.start()
         await self.ended.wait()
         self.close_all()
+        if self.failed:
+            raise Failed
 
     def close_all(self) -> None:
         """Tell everybody goodbye, without waiting."""
@@ -140,7 +147,8 @@ class Worker:
     async def listen_to_control(self) -> None:
         """Do what the control process says; without it, stop. Whatever ends this, ends the worker."""
         handlers: dict[type[Any], Any] = {
-            ipc.Configure: self.on_configure,
+            ipc.Commit: self.on_commit,
+            ipc.Abort: lambda m: self.drop_candidate(),
             ipc.Grant: self.on_grant,
             ipc.Recall: self.on_recall,
             ipc.CancelHere: self.cancels.request_elsewhere,
@@ -157,9 +165,11 @@ class Worker:
                 try:
                     if isinstance(message, ipc.Cover):
                         self.cover(message.worker, fds)
-                        continue
-                    close_all(fds)
-                    handlers[type(message)](message)
+                    elif isinstance(message, ipc.Prepare):
+                        self.on_prepare(message, fds)
+                    else:
+                        close_all(fds)
+                        handlers[type(message)](message)
                 except Exception:
                     log.exception("bug: %s from the control process failed", type(message).__name__)
         except (ChannelClosed, ChannelBroken) as error:
@@ -169,41 +179,50 @@ class Worker:
 
     # Configuration.
 
-    def on_configure(self, message: ipc.Configure) -> None:
-        """A reload; what can't be used leaves everything as it was."""
+    def on_prepare(self, message: ipc.Prepare, fds: Sequence[int]) -> None:
+        """The first phase of a reload: make what is needed, change nothing."""
+        self.drop_candidate()
+        problem = ""
         try:
-            self.configure(message)
-        except (OSError, ValueError) as error:
-            log.error("reload failed, the old configuration stays: %s", error)
+            self.candidate = message.number, candidate(message.to, fds)
+        except ValueError as error:
+            problem = str(error)
+        except Exception as error:
+            log.exception("bug: a configuration was not prepared")
+            problem = f"bug: {error!r}"
+        self.channel.post(ipc.Prepared(message.number, problem))
 
-    def configure(self, message: ipc.Configure) -> None:
-        """Take a configuration. Raises OSError for TLS files that can't be used."""
-        settings = message.config.settings
-        logs.setup(
-            f"worker {self.index}",
-            level=settings.effective_log_level,
-            form=settings.log_format,
-            file=settings.logfile,
-            syslog=settings.syslog,
-            ident=settings.syslog_ident,
-            facility=settings.syslog_facility,
-        )
-        files = TlsFiles(
-            mode=settings.client_tls_sslmode.value,
-            cert=settings.client_tls_cert_file,
-            key=settings.client_tls_key_file,
-            ca=settings.client_tls_ca_file,
-            protocols=settings.client_tls_protocols,
-            ciphers=settings.client_tls_ciphers,
-            curve=settings.client_tls_ecdhcurve,
-        )
+    def on_commit(self, message: ipc.Commit) -> None:
+        """The second phase: what was prepared is in force. Without it this worker would be on its own: it ends."""
+        number, prepared = self.candidate or (0, None)
+        self.candidate = None
+        if prepared is None or number != message.number:
+            log.error("a new configuration is in force that could not be prepared here: this worker ends")
+            self.fail()
+            return
         try:
-            context = accepting(files)
-            binding = end_point(certificate_of(files.cert)) if context else None
-        except (OSError, ValueError) as error:
-            used = ", ".join(name for name in (files.cert, files.key, files.ca) if name)
-            raise OSError(f"client_tls_* can't be used ({used}): {error}") from error
-        doors = {False: Door(False, context, binding), True: Door(True, None, None)}
+            self.adopt(prepared)
+        except Exception:
+            log.exception("bug: a configuration was put in force by halves: this worker ends")
+            self.fail()
+
+    def fail(self) -> None:
+        """End, so that a successor begins with what is in force."""
+        self.failed = True
+        self.ended.set()
+
+    def drop_candidate(self) -> None:
+        """What was prepared does not come into force."""
+        if self.candidate is not None:
+            self.candidate[1].outputs.close()
+            self.candidate = None
+
+    def adopt(self, prepared: Candidate) -> None:
+        """Put a configuration in force; all that could fail was done when it was prepared."""
+        message, doors = prepared.message, prepared.doors
+        settings = message.config.settings
+        logs.follow(f"worker {self.index}", settings, prepared.outputs)
+        self.server_tls = prepared.server_tls
         for guest in self.host.guests.values():
             # What was good enough when it came may be no more.
             guest.door = doors[guest.door.unix]
@@ -244,7 +263,8 @@ class Worker:
             live.policy.closed = False
             if live.hub is not None:
                 live.hub.closed = False
-            if live.adopt(settings, self.minimum(settings), self.config.settings.max_packet_size):
+            tls = self.server_tls.of(settings)
+            if live.adopt(settings, self.minimum(settings), self.config.settings.max_packet_size, tls):
                 for plan in live.policy.retire():
                     self.host.do(live, plan)
                 if live.hub is not None:
@@ -262,7 +282,8 @@ class Worker:
         live = self.host.pools.get(settings.key)
         if live is None:
             pool = self.config.pool(*settings.key) or settings
-            live = new_live(pool, self.minimum(pool), self.config.settings.max_packet_size, self.names)
+            limit, tls = self.config.settings.max_packet_size, self.server_tls.of(pool)
+            live = new_live(pool, self.minimum(pool), limit, self.names, tls)
             live.secrets = self.people.texts
             self.host.pools[settings.key] = live
         return live
@@ -425,11 +446,3 @@ def _nothing() -> None:
 
 def _login_failed(error: BaseException) -> None:
     log.error("bug: a login failed", exc_info=error)
-
-
-def certificate_of(path: str) -> bytes:
-    """The first certificate of a PEM file, in DER."""
-    with open(path, encoding="latin-1") as file:
-        text = file.read()
-    end = "-----END CERTIFICATE-----"
-    return ssl.PEM_cert_to_DER_cert(text[text.index("-----BEGIN CERTIFICATE-----") : text.index(end) + len(end)])

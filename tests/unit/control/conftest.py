@@ -110,7 +110,7 @@ async def running(
     loaded = read(str(path))
     listeners = Listeners.open(loaded.config.settings, workers)
     board = Board.create(workers)
-    pooler = Pooler(loaded, workers, listeners, board, FAKE)
+    pooler = Pooler(loaded, workers, listeners, board, command=FAKE)
     task = asyncio.create_task(pooler.run())
     it = Running(pooler, port, path)
     try:

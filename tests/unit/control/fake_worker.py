@@ -22,10 +22,12 @@ from pglido.ipc.channel import Channel, ChannelClosed
 from pglido.ipc.messages import (
     CANNOT_BOOT,
     TO_WORKER,
+    Abort,
     Answer,
     Ask,
     CancelAt,
     CancelHere,
+    Commit,
     Configure,
     Console,
     Drain,
@@ -33,6 +35,8 @@ from pglido.ipc.messages import (
     Grant,
     Kept,
     PoolKey,
+    Prepare,
+    Prepared,
     Ready,
     Recall,
     Return,
@@ -78,6 +82,17 @@ class FakeWorker:
                 self.channel.post(Ready(os.getpid()))
                 beating = asyncio.create_task(self.beat())
                 self.tasks.add(beating)
+            case Prepare(number, _):
+                if MODE == "dies" or (MODE == "one dies" and self.index == 0):
+                    os._exit(8)
+                if MODE == "frozen" and self.index == 0:
+                    time.sleep(600)
+                refuses = MODE == "refuses" and self.index == 1
+                self.channel.post(Prepared(number, "the moon is in the wrong phase" if refuses else ""))
+            case Commit(number):
+                self.told[-1] = f"Commit:{number}"
+            case Abort(number):
+                self.told[-1] = f"Abort:{number}"
             case Grant(pool):
                 self.held[pool] += 1
             case Recall(pool, idle):

@@ -2,16 +2,18 @@
 
 import asyncio
 import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from switchboard import Far, Switchboard
 
 from harness.tls import Certificates
 from parity.frontend import message, query
 from pglido.io.stream import Gone, Stream, Unsafe
-from pglido.io.tls import TlsFiles, accepting, check_address, describe, dialling
+from pglido.io.tls import TlsError, TlsFiles, accepting, check_address, describe, dialling, read_files
 
 READY = message("Z", b"I")
 MEGABYTE = 1 << 20
@@ -22,8 +24,10 @@ def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, 
     """TLS for the serving and for the dialling side."""
     certificates = Certificates.create(tmp_path_factory.mktemp("tls"))
     pair = certificates.server
-    serving = accepting(TlsFiles("require", str(pair.certificate), str(pair.key)))
-    asking = dialling(TlsFiles("verify-full", ca=str(certificates.authority)))
+    shown = TlsFiles("require", str(pair.certificate), str(pair.key))
+    trusted = TlsFiles("verify-full", ca=str(certificates.authority))
+    serving = accepting(shown, read_files(shown))
+    asking = dialling(trusted, read_files(trusted))
     assert serving is not None
     assert asking is not None
     return serving, asking.named
@@ -288,10 +292,76 @@ def test_the_first_byte_tells_direct_tls(board: Switchboard, runner: asyncio.Run
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No such file"):
-        accepting(TlsFiles("require", str(tmp_path / "none.crt"), str(tmp_path / "none.key")))
-    assert accepting(TlsFiles("disable")) is None
-    assert dialling(TlsFiles("disable")) is None
+    with pytest.raises(TlsError, match="No such file"):
+        read_files(TlsFiles("require", str(tmp_path / "none.crt"), str(tmp_path / "none.key")))
+    assert accepting(TlsFiles("disable"), {}) is None
+    assert dialling(TlsFiles("disable"), {}) is None
+    assert read_files(TlsFiles("disable", "none.crt", "none.key")) == {}
+
+
+def test_contexts_are_made_of_contents_alone(tmp_path: Path) -> None:
+    certificates = Certificates.create(tmp_path)
+    pair = certificates.server
+    files = TlsFiles("verify-full", str(pair.certificate), str(pair.key), str(certificates.authority))
+    contents = read_files(files)
+    for path in files.paths.values():
+        Path(path).unlink()
+    assert accepting(files, contents) is not None
+    assert dialling(files, contents) is not None
+
+
+@pytest.mark.parametrize(
+    ("cert", "key", "ca", "blamed", "said"),
+    [
+        ("good.crt", "other.key", "", "key_file", "does not fit"),
+        ("text", "good.key", "", "cert_file", "no certificate in PEM"),
+        ("good.crt", "text", "", "key_file", "no private key in PEM"),
+        ("torn.crt", "good.key", "", "cert_file", "can't be used"),
+        ("good.crt", "locked.key", "", "key_file", "has a password"),
+        ("good.crt", "good.key", "text", "ca_file", "can't be used"),
+    ],
+)
+def test_files_that_cannot_be_used_are_named(
+    tmp_path: Path, cert: str, key: str, ca: str, blamed: str, said: str
+) -> None:
+    made = Certificates.create(tmp_path)
+    good = made.server.certificate.read_bytes()
+    contents = {
+        "good.crt": good,
+        "good.key": made.server.key.read_bytes(),
+        "other.key": made.fresh.key.read_bytes(),
+        "locked.key": locked(made.server.key.read_bytes()),
+        "torn.crt": good[: len(good) // 2] + good[len(good) // 2 + 8 :],
+        "text": b"nothing of the kind\n",
+    }
+    with pytest.raises(TlsError, match=said) as told:
+        accepting(TlsFiles("require", cert, key, ca), contents)
+    assert told.value.key == blamed
+    if not ca:
+        with pytest.raises(TlsError, match=said):
+            dialling(TlsFiles("require", cert, key), contents)
+
+
+def locked(key: bytes) -> bytes:
+    """The same key, with a password."""
+    private = serialization.load_pem_private_key(key, None)
+    how = serialization.BestAvailableEncryption(b"secret")
+    return private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, how)
+
+
+@pytest.mark.parametrize(
+    ("files", "blamed"),
+    [
+        (TlsFiles("require", ciphers="NO-SUCH-CIPHER"), "ciphers"),
+        (TlsFiles("require", curve="no-such-curve"), "ecdhcurve"),
+    ],
+)
+def test_words_that_openssl_does_not_know_are_named(tmp_path: Path, files: TlsFiles, blamed: str) -> None:
+    pair = Certificates.create(tmp_path).server
+    files = replace(files, cert=str(pair.certificate), key=str(pair.key))
+    with pytest.raises(TlsError) as told:
+        accepting(files, read_files(files))
+    assert told.value.key == blamed
 
 
 @pytest.mark.parametrize(
@@ -303,7 +373,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     ],
 )
 def test_versions(protocols: tuple[str, ...], lowest: ssl.TLSVersion, highest: ssl.TLSVersion) -> None:
-    tls = dialling(TlsFiles("require", protocols=protocols))
+    tls = dialling(TlsFiles("require", protocols=protocols), {})
     assert tls is not None
     for context in (tls.named, tls.addressed):
         assert (context.minimum_version, context.maximum_version) == (lowest, highest)
@@ -318,7 +388,7 @@ def test_versions(protocols: tuple[str, ...], lowest: ssl.TLSVersion, highest: s
     ],
 )
 def test_what_is_verified(mode: str, verify: ssl.VerifyMode, name: bool) -> None:
-    tls = dialling(TlsFiles(mode))
+    tls = dialling(TlsFiles(mode), {})
     assert tls is not None
     assert (tls.named.verify_mode, tls.named.check_hostname) == (verify, name)
     assert (tls.addressed.verify_mode, tls.addressed.check_hostname) == (verify, False)

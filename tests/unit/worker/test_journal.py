@@ -32,7 +32,7 @@ def lines(path: Path) -> list[str]:
 
 
 def test_a_login_and_an_end(tmp_path: Path) -> None:
-    log.setup("worker 1", file=tmp_path / "log")
+    log.setup("worker 1", log.open_outputs(tmp_path / "log"))
     journal = Journal()
     journal.came(guest_of())
     journal.left(guest_of(), "client close request", 12)
@@ -48,7 +48,7 @@ def test_they_are_what_a_record_says(
     tmp_path_factory: pytest.TempPathFactory, user: str, database: str, why: str
 ) -> None:
     path = tmp_path_factory.mktemp("journal") / "log"
-    log.setup("worker 1", file=path)
+    log.setup("worker 1", log.open_outputs(path))
     guest = guest_of(user, database)
     Journal().left(guest, why, 3)
     logging.getLogger("pglido.worker").info("%s", f"closing because: {why} (age 3s)", extra=guest.extra())
@@ -57,7 +57,7 @@ def test_they_are_what_a_record_says(
 
 
 def test_what_is_not_wanted_is_not_written(tmp_path: Path) -> None:
-    log.setup("worker 1", file=tmp_path / "log")
+    log.setup("worker 1", log.open_outputs(tmp_path / "log"))
     journal = Journal()
     journal.comings = journal.goings = False
     journal.came(guest_of())
@@ -66,13 +66,13 @@ def test_what_is_not_wanted_is_not_written(tmp_path: Path) -> None:
     journal.left(guest_of(), "", 0)
     stranger = Guest(-1, 1, "10.0.0.1:6", 0.0)
     journal.left(stranger, "client unexpected eof", 0)
-    log.setup("worker 1", file=tmp_path / "log", level="warning")
+    log.setup("worker 1", log.open_outputs(tmp_path / "log"), level="warning")
     journal.left(guest_of(), "why", 0)
     assert lines(tmp_path / "log") == []
 
 
 def test_json_is_written_by_way_of_a_record(tmp_path: Path) -> None:
-    log.setup("worker 1", form="json", file=tmp_path / "log")
+    log.setup("worker 1", log.open_outputs(tmp_path / "log"), form="json")
     Journal().came(guest_of())
     (line,) = (tmp_path / "log").read_text().splitlines()
     assert json.loads(line)["message"] == "login: protocol 3.0"
@@ -80,19 +80,19 @@ def test_json_is_written_by_way_of_a_record(tmp_path: Path) -> None:
 
 
 def test_a_file_that_was_moved_is_written_to_no_more(tmp_path: Path) -> None:
-    log.setup("worker 1", file=tmp_path / "log")
+    log.setup("worker 1", log.open_outputs(tmp_path / "log"))
     journal = Journal()
     journal.came(guest_of())
     (tmp_path / "log").rename(tmp_path / "log.1")
-    log.reopen()
+    log.setup("worker 1", log.open_outputs(tmp_path / "log"))
     journal.came(guest_of())
     assert (len(lines(tmp_path / "log.1")), len(lines(tmp_path / "log"))) == (1, 1)
 
 
 def test_another_form_is_used_at_once(tmp_path: Path) -> None:
-    log.setup("worker 1", file=tmp_path / "log")
+    log.setup("worker 1", log.open_outputs(tmp_path / "log"))
     journal = Journal()
     journal.came(guest_of())
-    log.setup("worker 2", file=tmp_path / "log")
+    log.setup("worker 2", log.open_outputs(tmp_path / "log"))
     journal.came(guest_of())
     assert [line.split(":")[0] for line in lines(tmp_path / "log")] == ["info worker 1", "info worker 2"]
