@@ -86,6 +86,7 @@ class Worker:
     restarts: int = 0
     crashes: int = 0  # in a row
     was_ready: bool = False  # the process that runs, or ran last
+    began: bool = False  # some process here has been ready
     channel: Channel[ToControl] | None = None
     process: Process | None = field(default=None, repr=False)
     age: float = 0.0  # seconds since the process was started, as far as looks were taken
@@ -205,7 +206,8 @@ class Supervisor:
         """Have the workers that accept do so in place of those that do not."""
         if self._ending.is_set():
             return
-        left = {worker.index for worker in self.workers if worker.heartbeat.hangs}
+        # One that has yet to begin gets its clients when it does: they would all be on the first that is ready.
+        left = {worker.index for worker in self.workers if worker.began and worker.heartbeat.hangs}
         for worker in self.workers:
             if worker.channel is None or worker.state != "ready":
                 continue
@@ -331,7 +333,7 @@ class Supervisor:
                 if worker.state == "starting":
                     worker.state = "ready"
                     worker.heartbeat.silent = 0.0
-                worker.was_ready = True
+                worker.was_ready = worker.began = True
                 self._ever_ready = True
                 self._events.became_ready()
             elif isinstance(message, Failed):

@@ -65,9 +65,13 @@ class Line:
 
     async def until(self, text: str, wanted: Callable[[str], bool]) -> str:
         """Ask the same again until the answer is right."""
-        async with asyncio.timeout(20):
-            while not wanted(answer := await self.say(text)):
-                await asyncio.sleep(0.005)
+        answer = "nothing"
+        try:
+            async with asyncio.timeout(20):
+                while not wanted(answer := await self.say(text)):
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            raise AssertionError(f"{text}: the last answer was {answer!r}") from None
         return answer
 
 
