@@ -106,7 +106,7 @@ class EpollPump(Round):
             timeout = 0
         with cython.nogil:
             got = epoll_wait(self.epoll, cython.address(events[0]), 256, timeout)
-        self.now = monotonic()
+        self.now = self.mark = monotonic()
         self.receive_all(events, got)
         for i in range(got):
             thing = cython.cast(object, events[i].data.ptr)

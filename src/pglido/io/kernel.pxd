@@ -42,7 +42,7 @@ cdef extern from "time.h" nogil:
         long tv_nsec
 
     int clock_gettime(int clock, timespec* now)
-    int CLOCK_MONOTONIC, CLOCK_REALTIME
+    int CLOCK_MONOTONIC, CLOCK_MONOTONIC_COARSE, CLOCK_REALTIME
 
 cdef extern from "unistd.h" nogil:
     ssize_t write(int fd, const void* data, size_t size)

@@ -3,14 +3,21 @@ from pglido.io.links cimport Link, Watched
 cdef int CONNECTING
 
 cdef double monotonic() noexcept
+cdef double coarse() noexcept
 
 cdef class Poller:
     cdef public double now
+    cdef public double mark
+    cdef double worst
+    cdef double limit
+    cdef object slowest
+    cdef int slow_kind
     cdef bytearray buffer
     cdef char* data
     cdef list gone
 
     cdef int guard(self, Link link, unsigned int events) except -1
+    cdef object overlong(self, double seconds)
 
     cpdef int add(self, Link link) except -1
     cpdef int forget(self, Link link) except -1

@@ -17,6 +17,7 @@ from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING
 from cython.cimports.libc.errno import EAGAIN, EINTR, errno
 from cython.cimports.pglido.io.kernel import (
     CLOCK_MONOTONIC,
+    CLOCK_MONOTONIC_COARSE,
     EPOLLERR,
     EPOLLHUP,
     EPOLLIN,
@@ -33,6 +34,8 @@ from .links import CONNECTING, Link, Watched, wake
 
 # One receive takes at most this much: more than a page of rows.
 BUFFER = 65536
+# A round should be over before clients notice it, in seconds; of one that takes longer the log tells.
+OVERLONG = 0.1
 
 
 def monotonic() -> float:
@@ -43,11 +46,28 @@ def monotonic() -> float:
     return now
 
 
+def coarse() -> float:
+    """The same as of the kernel's last tick, some milliseconds ago at most: a quarter of the cost."""
+    time = cython.declare(timespec)
+    clock_gettime(CLOCK_MONOTONIC_COARSE, cython.address(time))
+    now: float = time.tv_sec + time.tv_nsec * 1e-9
+    return now
+
+
 class Poller:
-    """The sockets of a worker, asyncio's own included, and the buffer that is received into."""
+    """The sockets of a worker, asyncio's own included, and the buffer that is received into.
+
+    A round begins at `now`. Until `mark` it is known what its time went to; of single events `slowest` took longest,
+    `worst` seconds. Between two rounds `mark` is the end of the last.
+    """
 
     def __init__(self) -> None:
         self.buffer = bytearray(BUFFER)
+        self.limit = OVERLONG
+        self.mark = 0.0
+        self.worst = 0.0
+        self.slowest: Any = None
+        self.slow_kind = 0
         self.data = cython.NULL
         # Links that broke while something was sent; told of before the round is over.
         self.gone: list[Any] = []
@@ -57,6 +77,10 @@ class Poller:
 
     def guard(self, link: Link, events: cython.uint) -> None:
         """Deal with an event of a link (none: the connection broke)."""
+        raise NotImplementedError
+
+    def overlong(self, seconds: cython.double) -> None:
+        """The round took this long, or what asyncio did after it (then `slowest` is None)."""
         raise NotImplementedError
 
     # The backend's part.
@@ -158,10 +182,19 @@ class Poller:
 
         That is: events of its own descriptors, which are returned, or callbacks in `ready`, its own queue.
         """
-        end: cython.double = monotonic() + timeout
+        began: cython.double = monotonic()
+        end: cython.double = began + timeout
         wait: cython.double = timeout
+        if self.mark and began - self.mark > self.limit:
+            self.overlong(began - self.mark)
         while True:
             out = self.turn(-1 if timeout < 0 else int(wait * 1000 + 0.999))
+            self.mark = coarse()
+            if self.mark - self.now > self.limit:
+                self.overlong(self.mark - self.now)
+            if self.slowest is not None:
+                self.slowest = None
+                self.worst = 0
             if out or ready or (timeout >= 0 and self.now >= end):
                 return out
             wait = end - self.now

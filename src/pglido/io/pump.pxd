@@ -41,3 +41,5 @@ cdef class Pump(Carrier):
     cdef object on_event(self, Link link, unsigned int events)
     cdef object lost(self, Link link)
     cdef int guard(self, Link link, unsigned int events) except -1
+    cdef int spent(self, Link link, double now) except -1
+    cdef object overlong(self, double seconds)

@@ -13,6 +13,7 @@ import cython
 from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.pglido.io.kernel import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
+from cython.cimports.pglido.io.poller import coarse
 
 from ..session.client import Client
 from ..session.outbox import Outbox
@@ -336,6 +337,22 @@ class Pump(Carrier):
                 self.lost(link)
         except Exception:
             self.host.failed(link)
+        now: cython.double = coarse()
+        if now != self.mark:
+            # The kernel's tick has come, at most a thousand times a second.
+            self.spent(link, now)
+
+    def spent(self, link: Link, now: cython.double) -> None:
+        """So much of the round went to this event."""
+        took: cython.double = now - self.mark
+        self.mark = now
+        if took > self.worst:
+            self.worst = took
+            self.slowest = link
+            self.slow_kind = link.session.latest if link.mode == RELAY and isinstance(link, ClientLink) else 0
+
+    def overlong(self, seconds: cython.double) -> None:
+        self.host.overlong(seconds, self.slowest, self.worst, self.slow_kind)
 
     def on_event(self, link: Link, events: cython.uint) -> None:
         """Something happened on a link."""

@@ -68,7 +68,7 @@ class RingPump(Asking):
         link: Link
         out: list[Any] = []
         self.enter(timeout)
-        self.now = monotonic()
+        self.now = self.mark = monotonic()
         while self.aside:
             name, result, flags = self.aside.pop(0)
             self.done(name, result, flags, out)

@@ -15,6 +15,7 @@ cdef bytes SIZES
 
 cdef class Client(Rewriting):
     cdef public bytes begun
+    cdef readonly int latest
 
     @cython.locals(step=Py_ssize_t, whole=bytes)
     cdef Py_ssize_t take(self, const unsigned char* buf, Py_ssize_t pos, Py_ssize_t end, Outbox to_server, Outbox to_client) except -1

@@ -62,15 +62,19 @@ SIZES = bytes(_SIZES)
 
 
 class Client(Rewriting):
-    """The session of one client; `begun` is the BEGIN that was answered, but no server has seen yet."""
+    """The session of one client; `begun` is the BEGIN that was answered, but no server has seen yet.
 
-    __slots__ = ("begun",)
+    `latest` is the type of the message that was looked at last.
+    """
+
+    __slots__ = ("begun", "latest")
 
     def __init__(self, home: Settings, rules: Rules, budget: Budget) -> None:
         self.begin(home, rules, budget)
         self.begin_heeding()
         self.begin_holding()
         self.begun = b""
+        self.latest = 0
 
     def take(self, buf: bytes, pos: int, end: int, to_server: Outbox, to_client: Outbox) -> int:
         """Take `buf[pos:end]` from the client; returns where it stopped, `verdict` says why.
@@ -126,7 +130,7 @@ class Client(Rewriting):
 
     def _message(self, src: bytes, at: int, have: int, to_server: Outbox, to_client: Outbox, buf: bytes) -> int:
         """One message that starts at `src[at]`; returns how many bytes of it were used, 0 if more are needed."""
-        kind = src[at]
+        kind = self.latest = src[at]
         size = octets.length(src, at + 1)
         if SIZES[kind] == 0:
             return self.refuse("08P01", f"invalid frontend message type {kind}")

@@ -13,6 +13,7 @@ from ..pool.outage import last_error
 from ..wire import cache
 from ..wire.codes import IDLE
 from .links import Guest
+from .overlong import measured
 from .studies import Studies
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class Clock:
         pressed = self.worker.host.draining
         self.worker.board.add(BEATS, 1)
         try:
-            pressed = self._look() or pressed
+            with measured(self.worker.host.pump, "a look at the clock"):
+                pressed = self._look() or pressed
         except Exception:
             log.exception("bug: a look at the clock failed")
         if not self.worker.ended.is_set():

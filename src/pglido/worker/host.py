@@ -21,6 +21,7 @@ from ..wire import messages
 from ..wire.codes import ERROR_RESPONSE
 from ..wire.codes import IDLE as STATUS_IDLE
 from ..wire.sql import DEFINES
+from . import overlong
 from .exchange import Errand, Exchange
 from .links import Backend, Guest
 from .live import LivePool, birth_of
@@ -176,6 +177,11 @@ class Host(Exchange):
     def refuse_block(self, guest: Guest) -> None:
         """A transaction block in statement mode."""
         self.kill(guest, "08P01", "transaction blocks not allowed in statement pooling mode")
+
+    def overlong(self, seconds: float, link: Link | None, worst: float, kind: int) -> None:
+        """A round took so long that clients notice, or what came after it (`link` is None)."""
+        if self.outside.listening:  # not while the worker starts
+            overlong.tell(seconds, link, worst, kind)
 
     def failed(self, link: Link) -> None:
         """A bug, met while dealing with this link: it is closed, with all that depends on it."""

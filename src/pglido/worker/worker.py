@@ -36,6 +36,7 @@ from .links import Guest
 from .listening import hear, heard
 from .live import LivePool, new_live
 from .opening import open_server
+from .overlong import measured
 from .people import People
 from .place import AdminPlace
 from .porch import Porch
@@ -163,13 +164,14 @@ class Worker:
             while True:
                 message, fds = await self.channel.receive()
                 try:
-                    if isinstance(message, ipc.Cover):
-                        self.cover(message.worker, fds)
-                    elif isinstance(message, ipc.Prepare):
-                        self.on_prepare(message, fds)
-                    else:
-                        close_all(fds)
-                        handlers[type(message)](message)
+                    with measured(self.host.pump, f"{type(message).__name__} of the control process"):
+                        if isinstance(message, ipc.Cover):
+                            self.cover(message.worker, fds)
+                        elif isinstance(message, ipc.Prepare):
+                            self.on_prepare(message, fds)
+                        else:
+                            close_all(fds)
+                            handlers[type(message)](message)
                 except Exception:
                     log.exception("bug: %s from the control process failed", type(message).__name__)
         except (ChannelClosed, ChannelBroken) as error:
