@@ -42,7 +42,8 @@ from .heartbeat import Heartbeat, longest_silence
 
 log = logging.getLogger("pglido.control")
 
-COMMAND = (sys.executable, "-m", "pglido.worker")
+# -P: no module comes from the directory in which pglido was started.
+COMMAND = (sys.executable, "-P", "-m", "pglido.worker")
 GOOD_WHILE = 60.0  # seconds; a worker that lived this long starts anew with the first pause
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 10.0

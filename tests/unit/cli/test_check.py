@@ -56,6 +56,32 @@ def answering(reply: bytes) -> Iterator[int]:
             thread.join()
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "client_tls_sslmode = 'require'\nclient_tls_cert_file = 'server.crt'\nclient_tls_key_file = 'fresh.key'\n",
+            "client_tls_key_file: the key in",
+        ),
+        ("server_tls_sslmode = 'verify-ca'\nserver_tls_ca_file = 'server.key'\n", "server_tls_ca_file: the file"),
+        ("tcp_keepidle = 1000000\n", "tcp_keepidle: the kernel does not take 1000000"),
+    ],
+)
+def test_files_and_options_are_tried(file: Path, tmp_path: Path, text: str, said: str) -> None:
+    Certificates.create(tmp_path)
+    result = check(file, f"{TRUST}{text}[databases.app]\nhost = '127.0.0.1'\n")
+    assert result.exit_code == 1
+    assert said in result.output
+
+
+def test_a_database_with_files_of_its_own_is_named(file: Path, tmp_path: Path) -> None:
+    Certificates.create(tmp_path)
+    own = "server_tls_sslmode = 'require'\nserver_tls_cert_file = 'client.crt'\nserver_tls_key_file = 'server.key'\n"
+    result = check(file, f"{TRUST}[databases.app]\nhost = '127.0.0.1'\n{own}")
+    assert result.exit_code == 1
+    assert "databases.app.server_tls_key_file: the key in" in result.output
+
+
 def test_a_right_file_is_counted(file: Path) -> None:
     result = check(file, "[databases.app]\nhost = '127.0.0.1'\n[users.a]\npassword = 'x'\n")
     assert (result.exit_code, result.stdout) == (0, f"{file}: right (1 database, 1 user)\n")
