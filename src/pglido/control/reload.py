@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,16 @@ from ..config.draft import name_of
 from ..config.errors import ConfigError, Place, Problem
 from ..config.model import Config, Settings
 from ..config.reader import load
-from ..io.tls import TlsError, accepting, client_side, dialling, read_files, server_sides
+from ..io.tls import (
+    Contents,
+    TlsError,
+    TlsFiles,
+    accepting,
+    client_side,
+    dialling,
+    read_files,
+    server_sides,
+)
 from ..log import CannotLog, Outputs, open_outputs
 from .listen import CannotListen, tune
 
@@ -85,6 +94,7 @@ def _complete(config: Config, users: dict[str, str]) -> Loaded:
 
 def _tls(config: Config, files: dict[str, bytes]) -> Iterator[tuple[str, str]]:
     """Read the files of TLS into `files` and make every context once; gives keys and what is wrong with them."""
+    sides: list[tuple[str, TlsFiles, Callable[[TlsFiles, Contents], object]]]
     sides = [("", client_side(config.settings), accepting)]
     sides += [(name, side, dialling) for side, name in server_sides(config).items()]
     for name, side, make in sides:

@@ -12,7 +12,7 @@ from pglido.config.model import Config
 from pglido.config.reader import parse
 from pglido.io.tls import TlsError, client_side, read_files
 from pglido.ipc.messages import Configure
-from pglido.worker.configuration import ServerTls, candidate
+from pglido.worker.configuration import ServerContexts, candidate
 
 SERVER = """
 [pglido]
@@ -47,7 +47,7 @@ def with_tls(folder: Path) -> Config:
 
 def test_each_database_has_the_context_that_its_settings_ask_for(tmp_path: Path) -> None:
     config = configuration(SERVER.replace("[pglido]", '[pglido]\nauth_type = "trust"'), tmp_path)
-    made = ServerTls(config, {})
+    made = ServerContexts(config, {})
 
     def context(database: str) -> object:
         pool = config.pool(database, "app")
