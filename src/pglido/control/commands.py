@@ -41,6 +41,7 @@ class Result(NamedTuple):
     rows: Rows = ()
     notice: Notice | None = None
     status: str = ""
+    afterwards: Callable[[], None] | None = None  # done once the client has its answer
 
 
 class Command(NamedTuple):
@@ -244,8 +245,7 @@ def _shutdown(words: str, argument: str) -> Command:
         raise _unknown(words)
 
     async def run(pooler: Pooler) -> Result:
-        pooler.shutdown(mode)
-        return Result("SHUTDOWN")
+        return Result("SHUTDOWN", afterwards=lambda: pooler.shutdown(mode))
 
     return Command(None, run)
 

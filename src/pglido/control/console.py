@@ -39,11 +39,13 @@ async def serve(pooler: Pooler, client: Console, sock: socket.socket) -> None:
     reader, writer = await asyncio.open_connection(sock=sock)
     extra = {"uuid": client.uuid, "user": client.user, "database": client.database, "address": client.address}
     log.info("console: login%s", " as admin" if client.admin else "", extra=extra)
+    session = Session(pooler, client, reader, writer)
     try:
-        await Session(pooler, client, reader, writer).run()
+        await session.run()
     except (ConnectionError, asyncio.IncompleteReadError):
         pass
     finally:
+        session.settle()
         log.info("console: closed", extra=extra)
         writer.close()
         with suppress(ConnectionError):
@@ -82,6 +84,7 @@ class Session:
         self._failed = False  # an error in the extended protocol: everything up to Sync is skipped
         self._statements: dict[str, Prepared] = {}
         self._portals: dict[str, Portal] = {}
+        self._afterwards: list[Callable[[], None]] = []
 
     async def run(self) -> None:
         """From the welcome to the end of the stream."""
@@ -131,6 +134,12 @@ class Session:
                 self._failed = True
         if kind in (codes.QUERY, codes.SYNC, codes.FLUSH) or self._failed:
             await self._writer.drain()
+            self.settle()
+
+    def settle(self) -> None:
+        """Do what was ordered for the time after the answer; also when the client is gone."""
+        while self._afterwards:
+            self._afterwards.pop(0)()
 
     # ---- simple protocol
 
@@ -153,6 +162,8 @@ class Session:
             self._send(notice(result.notice.message, result.notice.detail))
         if result.status:
             self._status = result.status
+        if result.afterwards is not None:
+            self._afterwards.append(result.afterwards)
         return result
 
     # ---- extended protocol

@@ -12,10 +12,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..config.model import Database, rows
+from ..config.model import ADMIN_DATABASES, Database, rows
 from ..config.values import render
 from ..ipc.board import Column as Tally
-from .protocol import Column, Value
+from .protocol import TEXT, Column, Value
 from .show_stats import STATISTICS
 from .tabular import Answers, Rows, Show, int4, int8, text
 
@@ -144,16 +144,32 @@ DATABASES = (
 
 
 def _databases(pooler: Pooler, answers: Answers) -> Rows:
-    clients: dict[str, int] = dict.fromkeys(pooler.config.databases, 0)
+    clients: dict[str, int] = dict.fromkeys([*pooler.config.databases, *ADMIN_DATABASES], 0)
     for row in _flat(answers):
-        name = row["database"]
-        clients[name] = clients.get(name, 0) + row.get("cl_active", 0) + row.get("cl_waiting", 0)
+        clients[row["database"]] = clients.get(row["database"], 0) + row["clients"]
     found: list[list[Value]] = []
     for name in sorted(clients.keys() - {"*"}):
         database = pooler.config.database(name)
-        if database is not None:
+        if name in ADMIN_DATABASES:
+            found.append(_admin_database(pooler, name, clients[name]))
+        elif database is not None:
             found.append(_database(pooler, name, database, clients[name]))
     return found
+
+
+def _admin_database(pooler: Pooler, name: str, clients: int) -> list[Value]:
+    """The row of a console's database: it has clients, a limit on them, and no servers."""
+    settings = pooler.settings
+    shown: dict[str, Value] = {
+        "name": name,
+        "port": settings.listen_port,
+        "database": name,
+        "force_user": name,
+        "pool_mode": "statement",
+        "max_client_connections": settings.max_db_client_connections,
+        "current_client_connections": clients,
+    }
+    return [shown.get(column.name, None if column.type == TEXT else 0) for column in DATABASES]
 
 
 def _database(pooler: Pooler, name: str, database: Database, clients: int) -> list[Value]:
@@ -183,9 +199,7 @@ def _database(pooler: Pooler, name: str, database: Database, clients: int) -> li
 
 
 USERS = (
-    text("name")
-    + int4("pool_size", "reserve_pool_size")
-    + text("pool_mode")
+    text("name", "pool_size", "reserve_pool_size", "pool_mode")
     + int4(
         "max_user_connections",
         "current_connections",
@@ -259,9 +273,6 @@ def _lists(pooler: Pooler, answers: Answers) -> Rows:
     items |= {
         "databases": len(pooler.config.databases),
         "users": len(pooler.config.users.keys() | pooler.loaded.users.keys()),
-        "used_clients": pooler.board.total(Tally.CLIENTS),
-        "login_clients": pooler.board.total(Tally.LOGINS),
-        "used_servers": pooler.board.total(Tally.SERVERS),
         "pools": len({(row.database, row.user) for row in pooler.broker.rows()}),
     }
     return [[name, items[name]] for name in LISTS]
@@ -325,6 +336,10 @@ def _workers(pooler: Pooler, answers: Answers) -> Rows:
     leases: dict[int, int] = {}
     for row in pooler.broker.rows():
         leases[row.worker] = leases.get(row.worker, 0) + row.held
+    # NULL for a worker that does not answer.
+    counts = {
+        worker: {row["list"]: row["items"] for row in part} for worker, part in answers.items()
+    }
     board = pooler.board
     return [
         [
@@ -335,8 +350,8 @@ def _workers(pooler: Pooler, answers: Answers) -> Rows:
             worker.restarts,
             board.get(Tally.CRASHES, worker.index),
             board.get(Tally.CLIENTS, worker.index),
-            board.get(Tally.LOGINS, worker.index),
-            board.get(Tally.SERVERS, worker.index),
+            counts.get(worker.index, {}).get("login_clients"),
+            counts.get(worker.index, {}).get("servers"),
             leases.get(worker.index, 0),
             board.get(Tally.ACCEPTED, worker.index),
             int(worker.heartbeat.silent),
@@ -367,7 +382,7 @@ def _leases(pooler: Pooler, answers: Answers) -> Rows:
 SHOWS: dict[str, Show] = {
     "CLIENTS": Show(CONNECTIONS, _connections, "clients"),
     "CONFIG": Show(text("key", "value", "default", "changeable"), _config),
-    "DATABASES": Show(DATABASES, _databases, "pools"),
+    "DATABASES": Show(DATABASES, _databases, "databases"),
     "LEASES": Show(LEASES, _leases),
     "LISTEN": Show(LISTEN, _listen, "listen"),
     "LISTS": Show(text("list") + int4("items"), _lists, "lists"),
@@ -378,7 +393,7 @@ SHOWS: dict[str, Show] = {
     "STATE": Show(text("key", "value"), _state),
     "USERS": Show(USERS, _users, "clients"),
     "VERSION": Show(text("version"), _version),
-    "WORKERS": Show(WORKERS, _workers),
+    "WORKERS": Show(WORKERS, _workers, "lists"),
     **STATISTICS,
 }
 

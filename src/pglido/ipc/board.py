@@ -32,16 +32,14 @@ class Column(enum.IntEnum):
     """The counters that exist for every worker."""
 
     CLIENTS = 0  # client connections, from accept on: max_client_conn
-    LOGINS = 1  # of these, still logging in
-    SERVERS = 2  # server connections, open or being opened
-    ACCEPTED = 3  # connections accepted since the worker started
-    CRASHES = 4  # written by the supervisor: survives `clear`
-    FINDINGS = 5  # how often a worker found another function that matters (see `worker.studies`)
-    DOUBTS = 6  # how often a worker learnt that prepared statements may mean something else
-    DEFAULTS = 7  # how often a worker learnt that sessions begin with something else (see `session.defaults`)
-    BEATS = 8  # looks of the worker's clock: it serves as long as this changes (see `control.heartbeat`)
-    MEMORY = 9  # bytes of memory that the worker has for itself (see `control.memory_limit`)
-    SHORT = 10  # 1: the pooler uses more than max_memory; written by the control process
+    ACCEPTED = 1  # connections accepted since the worker started
+    CRASHES = 2  # written by the supervisor: survives `clear`
+    FINDINGS = 3  # how often a worker found another function that matters (see `worker.studies`)
+    DOUBTS = 4  # how often a worker learnt that prepared statements may mean something else
+    DEFAULTS = 5  # how often a worker learnt that sessions begin with something else (see `session.defaults`)
+    BEATS = 6  # looks of the worker's clock: it serves as long as this changes (see `control.heartbeat`)
+    MEMORY = 7  # bytes of memory that the worker has for itself (see `control.memory_limit`)
+    SHORT = 8  # 1: the pooler uses more than max_memory; written by the control process
     SECRETS = 9  # how often a worker learnt that a remembered secret was changed (see `worker.people`)
 
 

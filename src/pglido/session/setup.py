@@ -276,7 +276,7 @@ class Setup(Hearing):
 
     def suspicion(self, flags: int, names: tuple[str, ...], exact: bool, cause: bytes) -> None:
         """A statement with these flags was sent."""
-        if not self.suspect | self.pins:
+        if not (self.suspect | self.pins) & ~DEFINES:
             self.cause = cause[:CAUSE]
         if flags & SETS:
             self.names.update(names)
@@ -464,6 +464,7 @@ class Setup(Hearing):
         """All was discarded; what there is of functions is still to be asked."""
         self.suspect &= DEFINES
         self.pins = self._doubt = 0
+        self.cause = b""
         self.deaf()
         self._has_temp = False
         self.counter = 0

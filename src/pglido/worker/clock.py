@@ -135,11 +135,12 @@ class Clock:
         worker = self.worker
         if not worker.wait_for_clients:
             for guest in list(worker.host.guests.values()):
-                if resting(guest):
+                if resting(guest) and not guest.console:
                     worker.goodbye(guest)
         over = worker.leaving is not None and now > worker.leaving
         busy = any(backend.deadline for backend in worker.host.backends)
-        if over or (not worker.host.guests and not busy):
+        served = any(not guest.console for guest in worker.host.guests.values())
+        if over or not (served or busy):
             worker.ended.set()
 
 

@@ -156,7 +156,8 @@ async def _proved(host: Host, guest: Guest, stream: Stream, packet: bytes, start
     pool = host.outside.pool_of(start.database, start.user)
     if pool is None:
         raise Refused("3D000", f"no such database: {start.database}")
-    _claim(host, guest, pool)
+    database = (pool.database, pool.max_db_client_connections)
+    _claim(host, guest, database, (pool.user, pool.max_user_client_connections))
     host.outside.successions.look()
     live = host.outside.live(pool)
     lends = pool.server_user is None and host.outside.config.settings.auth_type != AuthType.TRUST
@@ -271,13 +272,11 @@ async def _converse(stream: Stream, exchange: Verification) -> Proof:
     return exchange.proof
 
 
-def _claim(host: Host, guest: Guest, pool: PoolSettings) -> None:
-    """Count the client where its database or user has a limit; raises Refused."""
-    wishes: list[tuple[Column | str, int]] = []
-    if pool.max_db_client_connections:
-        wishes.append((f"db:{pool.database}", pool.max_db_client_connections))
-    if pool.max_user_client_connections:
-        wishes.append((f"user:{pool.user}", pool.max_user_client_connections))
+def _claim(host: Host, guest: Guest, database: tuple[str, int], user: tuple[str, int]) -> None:
+    """Count the client where its database or user (name and limit) has a limit; raises Refused."""
+    wishes: list[tuple[Column | str, int]] = [
+        (f"{kind}:{name}", limit) for kind, (name, limit) in (("db", database), ("user", user)) if limit
+    ]
     if not wishes:
         return
     try:
@@ -289,12 +288,18 @@ def _claim(host: Host, guest: Guest, pool: PoolSettings) -> None:
 
 async def _console(host: Host, guest: Guest, stream: Stream, start: Startup) -> None:
     _, proof = await _prove(host, guest, stream, start, None)
-    settings = host.outside.config.settings
+    config = host.outside.config
+    settings = config.settings
     admin = start.user in settings.admin_users
     if not admin and start.user not in settings.stats_users:
         raise Refused("08P01", "not allowed")
-    if not admin and guest.serial == host.outside.porch.spare:
-        raise Refused(*FULL)
+    if not admin:
+        if guest.serial == host.outside.porch.spare:
+            raise Refused(*FULL)
+        user = config.users.get(start.user)
+        own = user.max_user_client_connections if user is not None else None
+        limit = settings.max_user_client_connections if own is None else own
+        _claim(host, guest, (start.database, settings.max_db_client_connections), (start.user, limit))
     stream.send(proof.last)
     stream.settle()
     host.outside.open_console(guest, start, admin)

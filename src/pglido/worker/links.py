@@ -2,6 +2,7 @@
 
 import os
 import socket
+import struct
 import time
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from cython.cimports.pglido.io.figures import append
 from cython.cimports.pglido.wire.octets import big_endian
 
 from ..io.dial import Address
-from ..io.links import UNSET, ClientLink, ServerLink
+from ..io.links import UNSET, ClientLink, Link, ServerLink
 from ..io.visit import Visit
 from ..log import who
 from ..pool.line import Ticket
@@ -71,6 +72,8 @@ def uuid_of(serial: int) -> str:
     return uuid
 
 
+PEER_CREDENTIALS = struct.Struct("iII")  # struct ucred: process, user, group
+
 # The keys that were made last: of which block, of what size.
 _block = -1
 _size = 0
@@ -101,6 +104,14 @@ def key_size(minor: int) -> int:
 def cancel_pid(worker: int, serial: int) -> int:
     """The process id in a client's BackendKeyData."""
     return ((worker + 1) << _BITS) | (serial & _MASK)
+
+
+class ConsoleLink(Link):
+    """The near end of an admin client's relay to the control process; `database` is the admin database it named."""
+
+    def __init__(self, fd: int, database: str) -> None:
+        super().__init__(fd)
+        self.database = database
 
 
 class Guest(ClientLink):
@@ -144,7 +155,19 @@ class Guest(ClientLink):
     @property
     def database(self) -> str:
         """The database as the client named it, empty before login."""
-        return self.live.settings.database if self.live else ""
+        if self.live is not None:
+            return self.live.settings.database
+        return self.peer.database if isinstance(self.peer, ConsoleLink) else ""
+
+    @property
+    def console(self) -> bool:
+        """Whether it is an admin client, relayed to the control process."""
+        return isinstance(self.peer, ConsoleLink)
+
+    @property
+    def logging_in(self) -> bool:
+        """Whether it has no pool yet, and is no admin client."""
+        return self.live is None and not self.console
 
     def extra(self) -> dict[str, str]:
         """What log lines about this connection carry."""
@@ -223,3 +246,13 @@ def peer_of(fd: int, local: bool = False) -> tuple[str, int]:
             return name[0], name[1]
     except OSError:
         return "", 0
+
+
+def peer_process(fd: int) -> int:
+    """The process id at the other end of a connected Unix socket; 0 where it is not known (SO_PEERCRED, unix(7))."""
+    try:
+        with socket.socket(fileno=os.dup(fd)) as sock:
+            found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER_CREDENTIALS.size)
+            return int(PEER_CREDENTIALS.unpack(found)[0])
+    except OSError:
+        return 0

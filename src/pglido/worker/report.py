@@ -1,13 +1,14 @@
 """What a worker tells of itself: the rows behind SHOW POOLS, CLIENTS, SERVERS, STATS and the others."""
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ..io.tls import describe
 from ..pool.states import BUSY, CHECKING, OPENING, STATES
 from ..session import statements
 from .hub import Hub
-from .links import Backend, Guest, epoch, peer_of
+from .links import Backend, Guest, epoch, peer_of, peer_process
 from .live import LivePool
 from .memory import held_by, memory
 
@@ -72,8 +73,8 @@ def pools(worker: "Worker") -> list[Row]:
 
 
 def clients(worker: "Worker") -> list[Row]:
-    """One row per client."""
-    return [_client(worker, guest) for guest in list(worker.host.guests.values()) if guest.live is not None]
+    """One row per client, admin clients included; those that are still logging in are left out."""
+    return [_client(worker, guest) for guest in list(worker.host.guests.values()) if not guest.logging_in]
 
 
 def _client(worker: "Worker", guest: Guest) -> Row:
@@ -102,7 +103,7 @@ def _client(worker: "Worker", guest: Guest) -> Row:
         "close_needed": int(worker.host.draining),
         "ptr": guest.uuid,
         "link": link.uuid if isinstance(link, Backend) else "",
-        "remote_pid": 0,
+        "remote_pid": peer_process(guest.fd) if host == "unix" else 0,
         "tls": describe(guest.tls),
         "application_name": _application(guest),
         "prepared_statements": len(session.statements or ()) if session is not None else 0,
@@ -211,7 +212,7 @@ def lists(worker: "Worker") -> list[Row]:
     """Counts of things, name and number."""
     host = worker.host
     pools_ = host.pools.values()
-    logging_in = len([guest for guest in host.guests.values() if guest.live is None])
+    logging_in = len([guest for guest in host.guests.values() if guest.logging_in])
     idle = sum(live.policy.idle.size for live in pools_)
     counts = {
         "pools": len(host.pools),
@@ -219,21 +220,18 @@ def lists(worker: "Worker") -> list[Row]:
         "login_clients": logging_in,
         "free_servers": idle,
         "used_servers": len(host.backends) - idle,
+        "servers": len(host.backends),
         "prepared_statements": statements.count(),
     }
     return [{"list": name, "items": count} for name, count in counts.items()]
 
 
 def databases(worker: "Worker") -> list[Row]:
-    """Server and client connections of each database in use."""
-    sums: dict[str, Row] = {}
+    """How many clients each database has, those of the admin databases among them."""
+    counts = Counter(guest.database for guest in worker.host.guests.values() if guest.console)
     for live in worker.host.pools.values():
-        row = sums.setdefault(
-            live.key[0], {"name": live.key[0], "current_connections": 0, "current_client_connections": 0}
-        )
-        row["current_connections"] += len(live.policy.slots)
-        row["current_client_connections"] += live.policy.clients
-    return list(sums.values())
+        counts[live.key[0]] += live.policy.clients
+    return [{"database": name, "clients": count} for name, count in counts.items()]
 
 
 def listen(worker: "Worker") -> list[Row]:

@@ -15,7 +15,7 @@ from ..auth.secrets import Proof
 from ..config.choices import EventBackend
 from ..config.model import Config, PoolSettings
 from ..io.dial import Names
-from ..io.links import Link, Watched
+from ..io.links import Watched
 from ..io.stream import Stream
 from ..io.visit import Visit
 from ..ipc import messages as ipc
@@ -32,7 +32,7 @@ from .configuration import Candidate, ServerContexts, candidate
 from .departures import Departures
 from .entrance import enter, go_on, turn_away
 from .host import Host
-from .links import Guest
+from .links import ConsoleLink, Guest
 from .listening import hear, heard
 from .live import LivePool, new_live
 from .opening import open_server
@@ -358,7 +358,7 @@ class Worker:
             self.place.seat()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        end = Link(ours.detach())
+        end = ConsoleLink(ours.detach(), start.database)
         self.host.pump.add(end)
         tls = report.tls_of(guest)
         message = ipc.Console(
