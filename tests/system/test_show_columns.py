@@ -26,7 +26,8 @@ CONSTANT: dict[str, dict[str, str | None]] = {
     "POOLS": {"cl_waiting_cancel_req": "0"},  # a cancel request is passed on at once
     "DATABASES": {"paused": "0", "disabled": "0"},  # there is no PAUSE and no DISABLE
     "CLIENTS": {"type": "C"},
-    "SERVERS": {"type": "S", "wait": "0", "wait_us": "0"},  # who waits is a client
+    # Who waits is a client, and what is kept is kept for a client.
+    "SERVERS": {"type": "S", "wait": "0", "wait_us": "0", "held_bytes": "0"},
     "MEM": {"free": "0"},  # nothing is kept for later
 }
 # Rows of SHOW LISTS that are there for PgBouncer's sake: there are no peers, and no cache of free objects or names.
@@ -102,7 +103,9 @@ def test_clients_and_servers(
     replica = pool.wire("rep", "app", replication="database")
     seen.until("CLIENTS", lambda row: row["state"] == "waiting" and row["wait"] not in ("0", None))
     pool.wire("app", "sessions").run("SELECT 1")
-    seen.look("SERVERS")
+    for _ in range(20):  # clients of both workers
+        pool.wire("app2", "app")
+        seen.look("SERVERS")
     changed = {**databases, "app": {"dbname": "other"}}
     pool.reload(default_config(pool.port, cluster.port, databases=changed, **more))
     seen.until("SERVERS", lambda row: row["close_needed"] == "1")
@@ -284,7 +287,7 @@ def test_pins_and_memory(pooler: MakePooler) -> None:
     statements = [row["statement"] for row in seen.look("PINS")]
     assert statements == ["CREATE TEMP TABLE kept ()", "SELECT pg_advisory_lock(1)"]
     one.send(m.query("SELECT '" + "x" * 100_000)[:50_000])
-    seen.until("MEM", lambda row: row["name"] == "held_message_bytes" and row["used"] != "0")
+    seen.until("MEM", lambda row: row["name"] == "held" and row["used"] != "0")
     seen.check("PINS")
     seen.check("MEM")
     one.close()

@@ -141,7 +141,9 @@ class FakeWorker:
                 {"database": "app", "xact_count": 10, "query_count": 20, "query_time": 4000, "received": 5}
             ]
         if what == "lists":
-            return [{"list": "dns_names", "items": 2}]
+            return [{"list": name, "items": 2} for name in ("dns_names", "used_clients", "login_clients", "servers")]
+        if what == "databases":
+            return [{"database": "app", "clients": 3}, {"database": "pglido", "clients": 1}]
         if what == "mem":
             return [{"name": "client", "used": 2, "memtotal": 300}]
         return []

@@ -86,14 +86,16 @@ async def test_stats_are_totals_over_the_workers_and_averages(admin):
 
 
 async def test_databases_users_lists_and_config_tell_what_is_in_force(it: Running, admin):
-    (database,) = await rows(admin, "SHOW DATABASES")
+    database, pgbouncer, pglido = await rows(admin, "SHOW DATABASES")
     assert (database["name"], database["host"], database["port"]) == ("app", "127.0.0.1", 5432)
     assert (database["database"], database["force_user"], database["pool_size"]) == ("app", None, 4)
     assert database["current_client_connections"] == 6
+    assert (pglido["name"], pglido["port"], pglido["current_client_connections"]) == ("pglido", it.port, 2)
+    assert (pgbouncer["name"], pgbouncer["pool_mode"], pgbouncer["host"]) == ("pgbouncer", "statement", None)
     (user,) = await rows(admin, "SHOW USERS")
     assert (user["name"], user["current_client_connections"]) == ("alice", 2)
     lists = {row["list"]: row["items"] for row in await rows(admin, "SHOW LISTS")}
-    assert (lists["databases"], lists["users"], lists["used_clients"], lists["dns_names"]) == (1, 1, 1, 4)
+    assert (lists["databases"], lists["users"], lists["used_clients"], lists["dns_names"]) == (1, 1, 4, 4)
     config = {row["key"]: row for row in await rows(admin, "SHOW CONFIG")}
     assert config["listen_port"]["value"] == str(it.port)
     assert config["listen_port"]["changeable"] == "no"

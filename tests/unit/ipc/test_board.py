@@ -27,10 +27,10 @@ def test_total_is_the_sum_of_all_rows(board):
     first, second, third = rows(board)
     first.add(Column.CLIENTS, 5)
     second.add(Column.CLIENTS, 7)
-    third.add(Column.LOGINS, 1)
+    third.add(Column.ACCEPTED, 1)
     assert board.total(Column.CLIENTS) == 12
     assert [board.get(Column.CLIENTS, row) for row in range(3)] == [5, 7, 0]
-    assert board.total(Column.LOGINS) == 1
+    assert board.total(Column.ACCEPTED) == 1
     for one in (first, second, third):
         one.close()
 
