@@ -192,7 +192,7 @@ def test_workers_lists_and_leases(pooler: MakePooler, cluster: Cluster) -> None:
         wire.send(m.query("BEGIN"))
     seen.until("LISTS", lambda row: row["list"] == "login_clients" and row["items"] == "20")
     seen.until("LISTS", lambda row: row["list"] == "used_servers" and row["items"] == "2")
-    seen.until("WORKERS", lambda row: row["servers"] == "1")
+    seen.until("WORKERS", lambda row: row["servers"] not in ("0", None))
     counts = [int(row["logins"] or 0) for row in seen.look("WORKERS")]
     assert (sum(counts), min(counts) > 0) == (20, True)
     seen.until("LEASES", lambda row: row["wanted"] not in ("0", None))
