@@ -41,7 +41,7 @@ class Column(enum.IntEnum):
     BEATS = 6  # looks of the worker's clock: it serves as long as this changes (see `control.heartbeat`)
     MEMORY = 7  # bytes of memory that the worker has for itself (see `control.memory_limit`)
     SHORT = 8  # 1: the pooler uses more than max_memory; written by the control process
-    SECRETS = 11  # how often a worker learnt that a remembered secret was changed (see `worker.people`)
+    SECRETS = 9  # how often a worker learnt that a remembered secret was changed (see `worker.people`)
 
 
 KEPT = (Column.CRASHES, Column.DOUBTS, Column.DEFAULTS, Column.SECRETS)

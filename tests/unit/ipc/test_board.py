@@ -159,3 +159,7 @@ def test_named_columns_count_what_a_plain_count_would(steps):
     finally:
         for one in (*views, board):
             one.close()
+
+
+def test_fixed_columns_have_numbers_of_their_own_below_those_of_names():
+    assert sorted(Column.__members__.values()) == list(range(len(Column.__members__)))
