@@ -90,6 +90,7 @@ class World:
         self.build = build
         self.good = session.statements.Good()
         self.counts = session.state.Counts()
+        session.statements._kept = 0
         self.budget = session.state.Budget(max_held)
         self.rules = session.state.Rules(rewrite, max_statements, 1 << 20, True, False, self.good, self.counts)
         self.guests = [
@@ -251,7 +252,7 @@ class World:
         """What must hold when nothing happens any more."""
         for guest in self.guests:
             assert guest.gone, f"a client hangs: {guest}"
-        assert self.budget.used == 0
+        assert self.budget.total() == 0
         for seat in self.seats:
             session, backend = seat.session, seat.backend
             assert seat in self.idle, f"a server was lost: {seat} {session.replies}"

@@ -261,6 +261,17 @@ def test_max_client_held_bytes(pooler: MakePooler) -> None:
     assert 2_700_000 < rows["held_in_all"] < 3_800_000
 
 
+def test_who_closes_its_statements_keeps_no_room_from_others(pooler: MakePooler) -> None:
+    pool = pooler(max_held_bytes="10MB", workers=1)
+    wire, other = pool.wire(), pool.wire()
+    for number in range(8):
+        wire.send(m.parse("s", f"SELECT {number}" + " " * 3_000_000), m.close_statement("s"), m.SYNC)
+        assert kinds(wire.until()) == "13Z"
+    other.send(m.parse("s", "SELECT 1" + " " * 3_000_000), m.SYNC)
+    assert kinds(other.until()) == "1Z"
+    assert held(pool)[-2] < 1_000
+
+
 def test_zero_pool_size_means_no_limit(pooler: MakePooler, cluster: Cluster) -> None:
     pool = pooler(default_pool_size=0)
     wires = busy(pool, 30)

@@ -26,7 +26,7 @@ cdef class Holding(Heeding):
     cdef Py_ssize_t refuse(self, str sqlstate, str text) except -1
     cpdef Py_ssize_t held_bytes(self) except -1
     @cython.locals(wanted=Py_ssize_t, budget=Budget)
-    cdef tuple lack(self, Py_ssize_t size)
+    cdef tuple lack(self, Py_ssize_t size, Py_ssize_t in_all)
     cdef bint has_room(self, Py_ssize_t total) except -1
     cdef Py_ssize_t await_whole(self, Py_ssize_t total) except -1
     cdef Py_ssize_t pass_on(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1

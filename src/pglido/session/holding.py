@@ -81,12 +81,12 @@ class Holding(Heeding):
         return 0
 
     def held_bytes(self) -> int:
-        """All that is kept for this client: messages, statements with their texts, and what an error brings back."""
-        size = self.kept + self.shares
+        """All that is kept for this client: messages, statements, settings, and what an error brings back."""
+        size = self.kept + self.shares + self.settings.size
         return size if self.server is None else size + self.server.prepared.promises.size
 
-    def lack(self, size: int) -> Lack | None:
-        """What hinders that so many bytes more are kept for this client; None: nothing does."""
+    def lack(self, size: int, in_all: int) -> Lack | None:
+        """What hinders that so many bytes more are kept for this client, `in_all` new ones; None: nothing does."""
         wanted = self.held_bytes() + size
         budget = self.budget
         if wanted > budget.each:
@@ -95,11 +95,11 @@ class Holding(Heeding):
             return None
         if budget.tight:
             return OF_MEMORY
-        return OF_ALL if budget.total() + size > budget.limit else None
+        return OF_ALL if budget.total() + in_all > budget.limit else None
 
     def has_room(self, total: int) -> bool:
         """May a message of this size be held?"""
-        return self.reserved > 0 or self.lack(total) is None
+        return self.reserved > 0 or self.lack(total, total) is None
 
     def await_whole(self, total: int) -> int:
         """The message must be held till `total` bytes are there, for which there is room."""

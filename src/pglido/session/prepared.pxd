@@ -7,12 +7,13 @@ from pglido.session.state cimport ClientState
 cdef int CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
 
 cdef long long _parses
-cdef Py_ssize_t DESCRIBE
+cdef Py_ssize_t DESCRIBE, KNOWN
 
 cdef class Prepared:
     cdef public Replies replies
     cdef readonly Promises promises
     cdef public dict known
+    cdef readonly Py_ssize_t size
     cdef public long long unnamed
     cdef public dict borrowed
     cdef public list dropping
@@ -43,7 +44,10 @@ cdef class Prepared:
     @cython.locals(head=bytes)
     cdef bytes bind_head(self, object statement, Py_ssize_t size)
 
+    @cython.locals(size=Py_ssize_t)
     cdef bytes learn(self, bytes name, object statement, Py_ssize_t limit, int entry, bint fresh)
+    cdef int _has(self, object statement) except -1
+    cdef int _lacks(self, object statement) except -1
     cdef bytes check(self, object statement, bytes name)
     cdef int describes(self, object statement, bytes name) except -1
     cdef tuple _told(self)

@@ -25,13 +25,17 @@ _parses = 0
 NOBODYS = -1
 # Bytes that are kept of an owed Describe.
 DESCRIBE = 160
+# Of more bytes of statements on one server the least used are closed, however few they are; of half of that those used
+# last are told.
+KNOWN = 16 << 20
 
 
 class Prepared:
     """The prepared statements of one server connection; `replies` is the queue of what that server owes.
 
-    `known` has the shared ones, the least recently used first, with the beginning of the last Bind. `unnamed` is the
-    number of the Parse that made the unnamed statement: the client's state has its text. 0: there is none.
+    `known` has the shared ones, the least recently used first, with the beginning of the last Bind; their texts have
+    `size` bytes. `unnamed` is the number of the Parse that made the unnamed statement: the client's state has its text.
+    0: there is none.
     `borrowed` has the client's own names for what PostgreSQL itself shall find, None where it may be gone; `dropping`
     those that SQL under way drops, with what they stood for. While a DEALLOCATE ALL may be under way, `purging` has
     what was parsed since. After it, `former` has the client's names of what is gone, till the turn ends. `bound` is the
@@ -55,6 +59,7 @@ class Prepared:
         "purge_next",
         "purging",
         "replies",
+        "size",
         "unchecked",
         "unnamed",
     )
@@ -63,6 +68,7 @@ class Prepared:
         self.replies = replies
         self.promises = Promises()
         self.known: dict[Statement, bytes] = {}
+        self.size = 0
         self.unnamed = 0
         self.borrowed: dict[bytes, Statement | None] = {}
         self.dropping: list[tuple[bytes, Statement | None]] | None = None
@@ -135,7 +141,7 @@ class Prepared:
         """Is `statement` prepared here, as clients were told? Then it counts as used last (at `limit` that decides)."""
         if statement not in self.known or (statement in self.unchecked and statement.described is not None):
             return False
-        if len(self.known) >= limit:
+        if len(self.known) >= limit or 2 * self.size > KNOWN:
             self.known[statement] = self.known.pop(statement)
         return True
 
@@ -170,9 +176,10 @@ class Prepared:
         `fresh`: from its text alone, whatever clients were told of it.
         """
         sent = self.unlearn(statement)
-        while len(self.known) >= limit > 0:
+        size = len(statement.rest)
+        while self.known and (len(self.known) >= limit > 0 or self.size + size > KNOWN):
             sent += self.unlearn(next(iter(self.known)))
-        self.known[statement] = b""
+        self._has(statement)
         if self.purging is not None:
             self.purging.add(statement)
         self.owe(entry, name, statement)
@@ -181,6 +188,17 @@ class Prepared:
             self.unchecked.add(statement)
             return sent
         return sent + self.check(statement, name)
+
+    def _has(self, statement: Statement) -> None:
+        """The server has this one from now on."""
+        if statement not in self.known:
+            self.size += len(statement.rest)
+        self.known[statement] = b""
+
+    def _lacks(self, statement: Statement) -> None:
+        """The server does not have it any more, if it had."""
+        if self.known.pop(statement, None) is not None:
+            self.size -= len(statement.rest)
 
     def check(self, statement: Statement, name: bytes | None) -> bytes:
         """The message that asks whether this server's `statement` is what clients were told; its answer ends here."""
@@ -203,7 +221,7 @@ class Prepared:
         self.unchecked.discard(statement)
         if statement not in self.known:
             return b""
-        del self.known[statement]
+        self._lacks(statement)
         self.owe(CLOSING | SWALLOW, None, statement)
         return messages.close_statement(statement.name)
 
@@ -318,7 +336,7 @@ class Prepared:
         """The server has prepared statements of these names: code may have deallocated the others."""
         for statement in list(self.known):
             if statement.name.decode() not in there:
-                del self.known[statement]
+                self._lacks(statement)
                 self.unchecked.discard(statement)
 
     def drop(self) -> None:
@@ -413,7 +431,7 @@ class Prepared:
         elif promised is None:
             return
         elif entry & KIND == PARSING:
-            self.known.pop(promised, None)
+            self._lacks(promised)
             self.unchecked.discard(promised)
             if client is not None and name is not None and client.statements is not None:
                 if entry & SWALLOW:
@@ -421,7 +439,7 @@ class Prepared:
                 elif client.take_statement(name) is None:
                     self._undrop(name)
         elif entry & SWALLOW:
-            self.known[promised] = b""
+            self._has(promised)
             # It may have been another already.
             self.unchecked.add(promised)
         elif client is not None and name is not None:
@@ -436,12 +454,13 @@ class Prepared:
             if promise.statement is not None and entry & KIND == PARSING
         ]
         self.known.clear()
+        self.size = 0
         self.unchecked.clear()
         self.borrowed = dict.fromkeys(self.borrowed)
         if self.dropping is not None:
             self.dropping = [(name, None) for name, _ in self.dropping]
         for _, statement in later:
-            self.known[statement] = b""
+            self._has(statement)
         if client is not None:
             self.former = client.take_statements()
             for name, statement in later:

@@ -33,7 +33,8 @@ cdef class Rewriting(Holding):
     @cython.locals(server=Server, prepared=Prepared, rest=bytes, have=Py_ssize_t, flags=int)
     cdef Py_ssize_t _parse(self, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t rest_at, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 
-    cdef tuple _lack_of_room(self, bytes name, bytes rest, Py_ssize_t named)
+    @cython.locals(more=Py_ssize_t)
+    cdef tuple _lack_of_room(self, bytes name, object statement, Py_ssize_t size, Py_ssize_t named)
     cdef Py_ssize_t _refuse_statement(self, tuple lack, bint unnamed, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 
     cdef tuple _dialect(self, Server server)

@@ -62,9 +62,9 @@ class Rewriting(Holding):
         taken = name in self.settings.prepared_names or (self.statements is not None and name in self.statements)
         if kind == PARSE and not taken:
             statement = _statements.find(src[end + 1 : stop], self._dialect(None))
-            if self._lack_of_room(name, statement.rest if statement is not None else b"", NAMED) is not None:
-                return None
             if statement is not None and statement in self.rules.good:
+                if self._lack_of_room(name, statement, len(statement.rest), NAMED) is not None:
+                    return None
                 if self.rules.heeded and self.mark(statement.rest) & PREPARES:
                     # What it is depends on what goes by the name in it.
                     return None
@@ -97,7 +97,7 @@ class Rewriting(Holding):
         server = self.server
         assert server is not None
         if have < total and (kind != BIND or total <= SMALL):
-            lack = self.lack(total) if kind == PARSE and not self.reserved else None
+            lack = self.lack(total, total) if kind == PARSE and not self.reserved else None
             if lack is not None:
                 return self._refuse_statement(lack, have > 5 and src[at + 5] == 0, have, total, out, buf)
             return self.await_whole(total)
@@ -138,7 +138,7 @@ class Rewriting(Holding):
         stop = at + have
         if kind == PARSE:
             rest = src[rest_at:stop]
-            lack = self._lack_of_room(name, rest, 0)
+            lack = self._lack_of_room(name, None, len(rest), 0)
             if lack is not None:
                 return self._refuse_statement(lack, not name, have, total, out, buf)
             flags = self.mark_named(rest) if name else self.flags_of(rest)
@@ -162,7 +162,7 @@ class Rewriting(Holding):
         if statement is not None and prepared.undecided(name, statement):
             self.verdict = WAIT
             return 0
-        lack = self._lack_of_room(name, rest, NAMED)
+        lack = self._lack_of_room(name, statement, len(rest), NAMED)
         if lack is not None:
             return self._refuse_statement(lack, not name, have, have, out, buf)
         flags = 0
@@ -191,13 +191,17 @@ class Rewriting(Holding):
         out.put(buf, prepared.learn(name, statement, self.rules.max_statements, PARSING, True))
         return have
 
-    def _lack_of_room(self, name: bytes, rest: bytes, named: int) -> Lack | None:
-        """What hinders that a statement is kept; one that has a name takes `named` bytes besides that and its text."""
+    def _lack_of_room(self, name: bytes, statement: Statement | None, size: int, named: int) -> Lack | None:
+        """What hinders that a text of this size is kept; if it has a name, that takes `named` bytes and its own.
+
+        A shared `statement` that anybody has a name for is nothing new in all.
+        """
         if self.reserved:
             return None
         if name and self.budget.tight:
             return OF_MEMORY
-        return self.lack(len(rest) + (named + len(name) if name else 0))
+        more = named + len(name) if name else 0
+        return self.lack(size + more, more if statement is not None and statement.holders else size + more)
 
     def _refuse_statement(self, lack: Lack, unnamed: bool, have: int, total: int, out: Outbox, buf: bytes) -> int:
         """Drop a Parse. In its place PostgreSQL gets something to refuse, and skips what follows up to a Sync.

@@ -40,7 +40,6 @@ cdef class Budget:
     cdef public bint tight
 
     cpdef Py_ssize_t total(self) except -1
-    cpdef bint nearly_used(self) except -1
 
 cdef class ClientState:
     cdef public Rules rules

@@ -195,10 +195,6 @@ class Budget:
         """All that is kept: shared texts once."""
         return self.used + _statements.kept()
 
-    def nearly_used(self) -> bool:
-        """Is it time to let go of what can be found out again?"""
-        return self.total() > self.limit - self.limit // 8
-
 
 NO_BUDGET = Budget(0)
 
@@ -280,8 +276,10 @@ class ClientState:
             self.names += NAMED + len(name)
         else:
             self.shares -= len(former.rest)
+            former.let_go()
         self.statements[name] = statement
         self.shares += len(statement.rest)
+        statement.hold()
 
     def take_statement(self, name: bytes) -> Statement | None:
         """What `name` stands for, which from now on it does not."""
@@ -291,6 +289,7 @@ class ClientState:
         self.keep(-NAMED - len(name))
         self.names -= NAMED + len(name)
         self.shares -= len(statement.rest)
+        statement.let_go()
         return statement
 
     def take_statements(self) -> dict[bytes, Statement] | None:
@@ -298,6 +297,8 @@ class ClientState:
         statements, self.statements = self.statements, None
         self.keep(-self.names)
         self.names = self.shares = 0
+        for statement in (statements or {}).values():
+            statement.let_go()
         return statements
 
     def owe_parse(self, name: bytes) -> None:

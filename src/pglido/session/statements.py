@@ -36,8 +36,8 @@ _PASSING = re.compile(rb"\s*(?:fetch|execute|call)\b", re.IGNORECASE)
 Description = tuple[bytes, bytes]
 
 
-# Bytes of all statements that there are (the one item), and of one besides its text and its description.
-_kept = [0]
+# Bytes of all statements that clients have a name for; and of one besides its text and its description.
+_kept = 0
 _BARE = 400
 
 
@@ -46,10 +46,11 @@ class Statement:
 
     `dialect` has what else decides what the text means, settings above all: '1 May 2024'::timestamptz is read when it
     is parsed. `described` is what clients were told that it is (None: nothing yet); it is that on every server. Unless
-    it `lasts` not: the columns of a FETCH are those of its cursor, whatever that is when it is executed.
+    it `lasts` not: the columns of a FETCH are those of its cursor, whatever that is when it is executed. `holders` is
+    how many names of clients stand for it.
     """
 
-    __slots__ = ("__weakref__", "described", "dialect", "lasts", "name", "rest")
+    __slots__ = ("__weakref__", "described", "dialect", "holders", "lasts", "name", "rest")
 
     def __init__(self, rest: bytes, dialect: Dialect) -> None:
         self.rest = rest
@@ -58,10 +59,21 @@ class Statement:
         self.lasts = _PASSING.match(rest) is None
         digest = hashlib.blake2b(repr((_generation, dialect)).encode() + b"\0" + rest, digest_size=12)
         self.name = PREFIX + digest.hexdigest().encode()
-        _kept[0] += self.size()
+        self.holders = 0
 
-    def __del__(self, kept: list[int] = _kept) -> None:
-        kept[0] -= self.size()
+    def hold(self) -> None:
+        """One more of a client's names stands for it."""
+        global _kept
+        self.holders += 1
+        if self.holders == 1:
+            _kept += self.size()
+
+    def let_go(self) -> None:
+        """One of a client's names stands for it no more."""
+        global _kept
+        self.holders -= 1
+        if self.holders == 0:
+            _kept -= self.size()
 
     def size(self) -> int:
         """Bytes of it in memory, about."""
@@ -70,9 +82,11 @@ class Statement:
 
     def tell(self, told: Description | None) -> None:
         """From now on clients have been told that it is this."""
-        _kept[0] -= self.size()
+        global _kept
+        before = self.size()
         self.described = told
-        _kept[0] += self.size()
+        if self.holders:
+            _kept += self.size() - before
 
     def typed(self) -> bytes:
         """`rest` with the types of parameters that clients were told: those are not open any more."""
@@ -135,8 +149,8 @@ def stale(body: bytes) -> bool:
 
 
 def kept() -> int:
-    """Bytes of all statements that a client or a server holds."""
-    return _kept[0]
+    """Bytes of all statements that clients have a name for: what only servers have still is bounded there."""
+    return _kept
 
 
 def alive() -> list[Statement]:

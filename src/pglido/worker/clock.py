@@ -107,7 +107,7 @@ class Clock:
         board, budget = self.worker.board, self.worker.host.budget
         board.put(Column.MEMORY, board.row, process_memory.private())
         budget.tight = board.get(Column.SHORT, board.row) > 0
-        if now >= self._trim_at and (budget.tight or budget.nearly_used()):
+        if budget.tight and now >= self._trim_at:
             self._trim_at = now + TRIM_PAUSE
             cache.clear_all()
             self.worker.porch.forget()

@@ -119,6 +119,8 @@ class Talk:
         session = build.session
         # What another pool's statements were described as is nothing to this one.
         session.statements._known.clear()
+        # Nor what is kept for clients of other tests, of whom nobody told that they are gone.
+        session.statements._kept = 0
         self.good = session.statements.Good()
         self.counts = session.state.Counts()
         self.budget = session.state.Budget(max_held, max_client_held)

@@ -1,7 +1,5 @@
 """What is kept for a client is counted, and given back; who would exceed a limit is refused, and nobody else."""
 
-import gc
-
 import pytest
 
 from parity.builds import Build
@@ -129,7 +127,6 @@ def test_owed_describes_are_counted(talk: Talk) -> None:
 
 
 def test_a_statement_counts_for_each_of_its_clients_and_once_in_all(talk: Talk) -> None:
-    gc.collect()
     before = talk.budget.total()
     clients = [talk.client, *[talk.newcomer() for _ in range(9)]]
     for client in clients:
@@ -139,6 +136,42 @@ def test_a_statement_counts_for_each_of_its_clients_and_once_in_all(talk: Talk) 
         client.got.clear()
         assert 50_000 < client.session.held_bytes() < 51_000
     assert 50_000 < talk.budget.total() - before < 55_000
+
+
+def test_what_only_servers_still_have_counts_for_no_client(talk: Talk) -> None:
+    before = talk.budget.total()
+    for number in range(5):
+        talk.client >> parse("s", text(50_000, number)) + SYNC
+        talk.server >> CLOSED * bytes(talk.server.got).startswith(b"C") + PARSED + ready()
+        talk.server.got.clear()
+        assert 50_000 < talk.client.session.held_bytes() < 51_000
+        assert 50_000 < talk.budget.total() - before < 55_000
+        talk.client >> close("s") + SYNC
+        talk.client << PARSED + ready() + CLOSED + ready()
+        assert talk.client.session.held_bytes() == 0
+        assert talk.budget.total() == before
+    assert len(talk.server.session.prepared.known) == 5
+
+
+def test_few_large_statements_stay_on_a_server(build: Build) -> None:
+    talk = Talk(build, max_held=1 << 30)
+    for number in range(8):
+        talk.client >> parse(f"s{number}", text(4_000_000, number)) + SYNC
+        closed = bytes(talk.server.got).startswith(b"C")
+        assert closed == (number >= 4)
+        talk.server >> CLOSED * closed + PARSED + ready()
+        talk.server.got.clear()
+        talk.client << PARSED + ready()
+    prepared = talk.server.session.prepared
+    assert [one.rest[:8] for one in prepared.known] == [f"select {number}".encode() for number in range(4, 8)]
+    assert prepared.size == sum(len(one.rest) for one in prepared.known) <= 16 << 20
+    talk.client >> parse("large", text(20_000_000)) + SYNC
+    assert len(prepared.known) == 1
+
+
+def test_settings_count(talk: Talk) -> None:
+    client = talk.newcomer({"search_path": "x" * 5000})
+    assert 5000 < client.session.held_bytes() < 5500
 
 
 def test_closing_a_statement_gives_back_what_it_took(talk: Talk) -> None:
@@ -179,7 +212,6 @@ def test_a_statement_without_room_is_not_even_held(build: Build) -> None:
 
 
 def test_who_has_little_is_not_refused_for_what_all_others_have(build: Build) -> None:
-    gc.collect()
     talk = Talk(build, max_held=60_000 + build.session.statements.kept())
     other = talk.newcomer()
     keep(talk, talk.client, "", text(55_000))
