@@ -84,6 +84,8 @@ def test_stats_count(pooler: MakePooler) -> None:
         wire.run("COMMIT")
     eventually(lambda: total("total_query_count") == 6 * 8)
     assert total("total_xact_count") == 6 * 6
+    # A server that was needed to let somebody in was given to nobody.
+    assert total("total_server_assignment_count") == 6 * 6
     assert total("total_received") > 6 * 8 * 10
     assert total("total_sent") > total("total_received")
 

@@ -352,3 +352,46 @@ def test_many_wait_while_one_server_lives_and_are_told_by_notice(pooler: MakePoo
             holder.run("COMMIT")
             assert [kinds(wire.until()) for wire in others] == ["TDCZ"] * 5
             assert login.result() == "fake"
+
+
+def test_login_whose_server_is_lost_meanwhile_gets_another(pooler: MakePooler) -> None:
+    def script(peer: Peer) -> None:
+        if not peer.welcome():
+            return
+        if peer.number > 2:
+            peer.serve()
+        else:
+            peer.until("Q")  # the client's startup parameters are tried, and this server dies of it
+
+    with FakeServer(script) as fake:
+        pool = pooler(fake, workers=1, default_pool_size=1)
+        assert pool.wire(timezone="Etc/GMT+1").one("SELECT 1") == "fake"
+
+
+def test_login_whose_servers_are_all_lost_is_told(pooler: MakePooler) -> None:
+    def script(peer: Peer) -> None:
+        if peer.welcome():
+            peer.until("Q")
+
+    with FakeServer(script) as fake:
+        pool = pooler(fake, workers=1, default_pool_size=1)
+        with pytest.raises(ServerError, match="08006: server conn crashed"):
+            pool.wire(timezone="Etc/GMT+1")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [m.message("D", body) for body in (b"", b"\0\5\0\0", b"\0\1\0\0\0\x09x")] + [b"D\xff\xff\xff\xff", bytes(5)],
+)
+def test_malformed_answer_during_a_login_is_the_servers_fault(pooler: MakePooler, answer: bytes) -> None:
+    def script(peer: Peer) -> None:
+        if peer.welcome():
+            while peer.until("Q"):
+                peer.send(answer, complete("SELECT 1"), m.message("Z", b"I"))
+
+    with FakeServer(script) as fake:
+        pool = pooler(fake, workers=1)
+        with pytest.raises(ServerError, match="08P01: server sent a malformed message"):
+            pool.wire(timezone="Etc/GMT+1")
+        pool.logs("warning.*server sent a malformed message")
+        assert "bug:" not in pool.log

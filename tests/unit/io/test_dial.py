@@ -115,3 +115,37 @@ def test_unix_directories_and_abstract_names(runner: asyncio.Runner) -> None:
     assert directory.sockaddr == "/run/postgresql/.s.PGSQL.5433"
     (abstract,) = runner.run(names.find("@pg", 5433))
     assert abstract.sockaddr == "\0pg/.s.PGSQL.5433"
+
+
+def test_a_name_server_that_does_not_answer_is_asked_again_and_known_addresses_are_used(
+    runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers: list[Any] = [
+        socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+        [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 5432))],
+        socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"),
+        socket.gaierror(socket.EAI_NONAME, "Name or service not known"),
+    ]
+
+    def getaddrinfo(*_: Any, **__: Any) -> Any:
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    names = Names(0.0, 60.0)
+
+    async def find() -> list[Address]:
+        return await names.find("db.example", 5432)
+
+    with pytest.raises(DialError, match="Temporary failure"):
+        runner.run(within(find()))
+    known = runner.run(within(find()))
+    assert [address.sockaddr for address in known] == [("192.0.2.1", 5432)]
+    assert runner.run(within(find())) == known
+    # That there is no such host is remembered for its time.
+    for _ in range(2):
+        with pytest.raises(DialError, match="not known"):
+            runner.run(within(find()))
+    assert answers == []
