@@ -159,7 +159,7 @@ class World:
             self._rested(seat)
             return
         guest.seen += told
-        if guest.waiting:
+        if guest.waiting and guest.session.may_go_on():
             self._resume(guest)
         elif guest.leaving and not session.answering():
             self._bye(guest)

@@ -102,7 +102,10 @@ class EpollPump(Round):
         out: list[Any] = []
         if self.front is not None:
             self.flush()
-        if self.gone or self.ripe:
+        paused = self.paused
+        if paused:
+            self.paused = []
+        if self.gone or self.ripe or paused:
             timeout = 0
         with cython.nogil:
             got = epoll_wait(self.epoll, cython.address(events[0]), 256, timeout)
@@ -120,6 +123,8 @@ class EpollPump(Round):
             self.ripe = []
             for link in ripe:
                 self.ripen(link)
+        if paused:
+            self.resume_paused(paused)
         while self.gone:
             self.guard(self.gone.pop(), 0)
         if self.front is not None:

@@ -46,6 +46,7 @@ cdef class ClientLink(Link):
     cdef public ServerLink server
     cdef public Stats stats
     cdef public bint waiting
+    cdef public bint paused
     cdef public bint leaving
     cdef bint said_all
     cdef public bint holds

@@ -63,7 +63,9 @@ class Link:
 
 
 class ClientLink(Link):
-    """A client; `waiting` while it stands in line for a server, `said_all` when it has hung up behind a Terminate.
+    """A client; `waiting` while it stands in line for a server, or for its next round: then it is `paused`.
+
+    It has `said_all` when it has hung up behind a Terminate.
 
     `notes` are messages that it did not ask for, and gets between two transactions; not while `holds`, for it is still
     to be told which of them are its own. While it `listens`, the ReadyForQuery that ends a transaction is kept back
@@ -78,6 +80,7 @@ class ClientLink(Link):
         stats: Stats
         server: "ServerLink | None"
         waiting: bool
+        paused: bool
         leaving: bool
         said_all: bool
         holds: bool

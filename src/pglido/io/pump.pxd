@@ -7,7 +7,7 @@ from pglido.session.server cimport Server
 from pglido.session.setup cimport Setup
 from pglido.session.state cimport Rules
 
-cdef int ATTACH, GO_ON, GOODBYE, IDLE, WAIT, WISH
+cdef int ATTACH, GO_ON, GOODBYE, IDLE, PAUSE, WAIT, WISH
 cdef int COLLECT, CONNECTING, RAW, RELAY
 cdef bytes READY_IDLE
 
@@ -16,6 +16,7 @@ cdef class Pump(Carrier):
     cdef Keeper keeper
     cdef Outbox to_client
     cdef Outbox to_server
+    cdef list paused
 
     cdef int take_inbox(self, ServerLink server) except -1
     cpdef int meet(self, Link link) except -1
@@ -23,6 +24,7 @@ cdef class Pump(Carrier):
     cpdef int pair(self, ClientLink client, ServerLink server) except -1
     cpdef int part(self, ClientLink client, ServerLink server) except -1
     cpdef int resume(self, ClientLink client) except -1
+    cdef int resume_paused(self, list paused) except -1
     cdef int deliver(self, Link link, Outbox outbox, char* buf) except -1
     cdef int push(self, ClientLink client, char* buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cdef int goodbye(self, ClientLink client) except -1

@@ -19,7 +19,7 @@ from ..session.client import Client
 from ..session.outbox import Outbox
 from ..session.server import Server
 from ..session.setup import Setup
-from ..session.verdicts import ATTACH, GO_ON, GOODBYE, WAIT, WISH
+from ..session.verdicts import ATTACH, GO_ON, GOODBYE, PAUSE, WAIT, WISH
 from ..wire.codes import IDLE
 from ..wire.messages import READY_IDLE
 from .carrier import INBOX_LIMIT, Carrier
@@ -36,6 +36,8 @@ class Pump(Carrier):
         self.keeper = host
         self.to_client = Outbox()
         self.to_server = Outbox()
+        # Clients that have had their share of this round, and go on in the next, whether or not anything comes.
+        self.paused: list[Any] = []
 
     # Links.
 
@@ -97,12 +99,27 @@ class Pump(Carrier):
         """Go on with what a client sent while it waited."""
         data = client.inbox
         client.inbox = None
+        client.paused = False
         server: ServerLink | None = client.server
         if not client.mask & EPOLLIN or client.out is not None or (server is not None and server.out is not None):
             self.watch(client)
         if data is None:
             data = b""
         self.push(client, PyBytes_AS_STRING(data), 0, len(data))
+
+    def resume_paused(self, paused: list[Any]) -> None:
+        """These had their share of the last round."""
+        client: ClientLink
+        for client in paused:
+            if client.paused:
+                client.paused = False
+                # What is kept back for a listening client comes before what it says next.
+                if not client.closed and not client.after_close and not client.late:
+                    client.waiting = False
+                    try:
+                        self.resume(client)
+                    except Exception:
+                        self.host.failed(client)
 
     # Moving bytes.
 
@@ -135,9 +152,12 @@ class Pump(Carrier):
                 client.asked = self.now
             self.deliver(client.server, self.to_server, buf)
         self.deliver(client, self.to_client, buf)
-        if verdict in (ATTACH, WAIT, WISH):
+        if verdict in (ATTACH, PAUSE, WAIT, WISH):
             if not client.closed:
                 client.waiting = True
+                if verdict == PAUSE:
+                    client.paused = True
+                    self.paused.append(client)
                 client.inbox = buf[pos:end]
                 if len(client.inbox) >= INBOX_LIMIT:
                     self.watch(client)
@@ -220,7 +240,7 @@ class Pump(Carrier):
             session.unsent = b""
         if session.turns:
             self.count(client, session)
-        if client.waiting and not client.late:
+        if client.waiting and not client.late and not client.paused and client.session.may_go_on():
             # What it sent meanwhile depended on an answer: maybe this one.
             client.waiting = False
             self.now_hears(client, session.setup)

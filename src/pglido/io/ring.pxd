@@ -5,7 +5,7 @@ from pglido.io.links cimport Link, Watched
 from pglido.io.round cimport Round
 
 cdef class RingPump(Asking):
-    cdef list aside
+    cdef object aside
 
     cdef object enter(self, int timeout)
     cdef object land(self)

@@ -15,6 +15,7 @@ Rules:
 5. What comes after the pump wanted no more is bounded by what one round can bring, for then the receive is cancelled.
 """
 
+from collections import deque
 from typing import Any
 
 import cython
@@ -46,7 +47,7 @@ class RingPump(Asking):
     def __init__(self, host: Keeper) -> None:
         super().__init__(host)
         # Results that wait for the next round.
-        self.aside: list[Any] = []
+        self.aside: deque[Any] = deque()
 
     def buffers(self) -> list[int]:
         return [*Round.buffers(self), self.ring.lent_bytes()]
@@ -56,7 +57,7 @@ class RingPump(Asking):
     def enter(self, timeout: cython.int) -> None:
         """Say all that is new, then wait up to `timeout` ms (-1: for ever) for a result."""
         self.say_all()
-        if self.ripe or self.gone or self.aside:
+        if self.ripe or self.gone or self.aside or self.paused:
             timeout = 0
         try:
             self.ring.wait(timeout)
@@ -69,8 +70,11 @@ class RingPump(Asking):
         out: list[Any] = []
         self.enter(timeout)
         self.now = self.mark = monotonic()
+        paused = self.paused
+        if paused:
+            self.paused = []
         while self.aside:
-            name, result, flags = self.aside.pop(0)
+            name, result, flags = self.aside.popleft()
             self.done(name, result, flags, out)
         self.reap(out)
         if self.ripe:
@@ -78,6 +82,8 @@ class RingPump(Asking):
             self.ripe = []
             for link in ripe:
                 self.ripen(link)
+        if paused:
+            self.resume_paused(paused)
         while self.gone:
             self.guard(self.gone.pop(), 0)
         return out

@@ -23,5 +23,7 @@ cdef class Line:
 
     cpdef object leave(self, Member member)
 
-    @cython.locals(member=Member)
     cpdef list all(self)
+
+    @cython.locals(member=Member)
+    cpdef list first(self, Py_ssize_t count)

@@ -69,9 +69,13 @@ class Line:
 
     def all(self) -> list[Any]:
         """Everybody, from the front."""
-        found = []
+        return self.first(self.size)
+
+    def first(self, count: int) -> list[Any]:
+        """So many from the front, or as many as there are."""
+        found: list[Any] = []
         member = self.front
-        while member is not None:
+        while member is not None and len(found) < count:
             found.append(member)
             member = member.behind
         return found

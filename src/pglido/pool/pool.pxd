@@ -37,6 +37,7 @@ cdef class Pool:
     cdef public double asked_at
     cdef public object outage
     cdef public bint closed
+    cdef public Ticket notified
     cdef public double check_delay
     cdef public bint round_robin
     cdef public Py_ssize_t minimum

@@ -122,6 +122,8 @@ class Pool:
         self.asked_at = -WANT_INTERVAL
         self.outage = Outage()
         self.closed = False
+        # Up to here those in line have been told that they wait.
+        self.notified: Ticket | None = None
 
     def __repr__(self) -> str:
         counts = [(name, self.count(state)) for state, name in STATES.items()]
@@ -249,9 +251,11 @@ class Pool:
     def refused(self, slot: Slot, sqlstate: str, text: str) -> list[Plan]:
         """The server of `slot` did not like what it was opened with: that concerns the client who asked for it."""
         self.closed_slot(slot)
-        for ticket in self.line.all():
+        ticket = self.line.front
+        while ticket is not None:
             if ticket.birth is slot.birth:
                 return [self._reject(ticket, (sqlstate, text))]
+            ticket = ticket.behind
         return []
 
     def closed_slot(self, slot: Slot) -> None:
@@ -323,20 +327,19 @@ class Pool:
         if self.closed:
             return [self._reject(ticket, ("3D000", "database is no longer configured")) for ticket in self.line.all()]
         plans = self._failures(now) if not self.slots else []
+        # Who stands behind came later: so what is not due for one is not for those behind.
         ticket: Ticket | None = self.line.front
-        while ticket is not None:
-            waited = now - ticket.since
-            behind: Ticket | None = ticket.behind
-            if limits.wait_timeout and waited > limits.wait_timeout:
-                plans.append(self._too_late(ticket))
-            elif not limits.wait_notify or waited <= limits.wait_notify:
-                # Those behind came later.
-                break
-            elif not ticket.notified:
+        while ticket is not None and limits.wait_timeout and now - ticket.since > limits.wait_timeout:
+            late, ticket = ticket, ticket.behind
+            plans.append(self._too_late(late))
+        if self.notified is not None and self.notified.stands:
+            ticket = self.notified.behind
+        while ticket is not None and limits.wait_notify and now - ticket.since > limits.wait_notify:
+            if not ticket.notified:
                 ticket.notified = True
                 detail = last_error(self.outage.met_since(ticket.since))
                 plans.append(Plan(Verb.NOTIFY, ticket=ticket, detail=detail))
-            ticket = behind
+            self.notified, ticket = ticket, ticket.behind
         return plans
 
     def _failures(self, now: float) -> list[Plan]:
@@ -367,7 +370,11 @@ class Pool:
             plans.append(self._close(slot))
         within = self.leases > len(self.slots)
         needed = self.line.size - self.opening
-        ahead = self.line.all()[max(0, self.opening) :] if needed > 0 and (self.idle.size or within) else []
+        room = limits.parallel_connects - self.opening
+        ahead: list[Ticket] = []
+        if needed > 0 and (self.idle.size or within):
+            # No more of them than something could be done for now.
+            ahead = self.line.first(self.opening + self.idle.size + max(0, room))[max(0, self.opening) :]
         births = []
         for ticket in ahead:
             plan = self._check_or_make_room(ticket) if self.idle.size else None
@@ -377,9 +384,9 @@ class Pool:
                 births.append(ticket.birth)
         wanted = self._needed(now)
         room = limits.parallel_connects - self.opening
+        asked = iter(births)
         while wanted > 0 and room > 0 and self.leases > len(self.slots) and now >= self.outage.retry_at:
-            birth = births.pop(0) if births else limits.birth
-            slot = Slot(self, birth, now)
+            slot = Slot(self, next(asked, limits.birth), now)
             self.slots[slot] = None
             self.opening += 1
             plans.append(Plan(Verb.CONNECT, slot))
@@ -389,10 +396,11 @@ class Pool:
 
     def _check_or_make_room(self, ticket: Ticket) -> Plan:
         """An idle server was not taken: see whether one that fits is alive, or close one to open one that fits."""
-        fitting: list[Slot] = [slot for slot in self.idle.all() if slot.birth is ticket.birth]
-        if not fitting:
+        slot: Slot | None = self.idle.back
+        while slot is not None and slot.birth is not ticket.birth:
+            slot = slot.ahead
+        if slot is None:
             return self._close(self.idle.front)
-        slot = fitting[len(fitting) - 1]
         self.idle.leave(slot)
         slot.state = CHECKING
         self.opening += 1

@@ -37,14 +37,14 @@ from .entries import (
     QUERYING,
     SYNCING,
 )
-from .heeding import TOO_LARGE
+from .heeding import SHARE, TOO_LARGE
 from .holding import LONGEST_HELD, SMALL
 from .outbox import Outbox
 from .rewriting import Rewriting
 from .server import Server
 from .settings import Settings
 from .state import Budget, Rules
-from .verdicts import ATTACH, GO_ON, GOODBYE, WAIT
+from .verdicts import ATTACH, GO_ON, GOODBYE, PAUSE
 
 # The server takes no longer message of these kinds (PQ_SMALL_MESSAGE_LIMIT in PostgreSQL).
 SHORT_LIMIT = 10000
@@ -79,11 +79,16 @@ class Client(Rewriting):
     def take(self, buf: bytes, pos: int, end: int, to_server: Outbox, to_client: Outbox) -> int:
         """Take `buf[pos:end]` from the client; returns where it stopped, `verdict` says why.
 
-        After ATTACH call again with what is left once `server` is set; nothing of the message was lost.
+        After ATTACH call again with what is left once `server` is set; nothing of the message was lost. After PAUSE
+        call again when others have had their turn.
         """
         self.verdict = GO_ON
+        self.until = 0
+        self.spent = 0
         while self.verdict == GO_ON:
-            if self.need:
+            if self.spent > SHARE and pos < end:
+                self.verdict = PAUSE
+            elif self.need:
                 if pos == end:
                     break
                 step = min(self.need, end - pos)
@@ -132,6 +137,7 @@ class Client(Rewriting):
         """One message that starts at `src[at]`; returns how many bytes of it were used, 0 if more are needed."""
         kind = self.latest = src[at]
         size = octets.length(src, at + 1)
+        self.spent += 1
         if SIZES[kind] == 0:
             return self.refuse("08P01", f"invalid frontend message type {kind}")
         if size < 4 or size > self.rules.max_packet or (SIZES[kind] == 2 and size > SHORT_LIMIT):
@@ -145,7 +151,6 @@ class Client(Rewriting):
         if server is None:
             return self._detached(kind, src, at, have, total, to_client, buf)
         if self._comes_early(server, kind, to_server, buf):
-            self.verdict = WAIT
             return 0
         if kind == TERMINATE:
             self.verdict = GOODBYE
@@ -202,7 +207,7 @@ class Client(Rewriting):
         return used
 
     def _comes_early(self, server: Server, kind: int, out: Outbox, buf: bytes) -> bool:
-        """Must an answer come before this message is sent? If not, the server has what it needs before it."""
+        """Must an answer come before this message is sent (WAIT)? If not, the server has what it needs before it."""
         if (
             server.replies.turns
             and self.listens()
@@ -210,7 +215,7 @@ class Client(Rewriting):
             and server.ending()
         ):
             # The client hears what was sent to it where each transaction ends.
-            return True
+            return self.wait(server.replies.last_own + 1)
         if not server.replies.count and not server.skipping:
             self._first(server, out, buf)
         # A DEALLOCATE or DISCARD is under way, or a first temporary table: what names, settings and plans mean is known
@@ -218,7 +223,9 @@ class Client(Rewriting):
         # over before it has its data, and another Sync.
         if server.copying:
             return False
-        return (server.decisive and server.replies.turns > 0) or server.setup.deciding or server.retry.due
+        if (server.decisive and server.replies.turns > 0) or server.setup.deciding or server.retry.due:
+            return self.wait(server.replies.last_turn + 1)
+        return False
 
     def _query(self, server: Server, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
         """A Query, or its beginning."""

@@ -2,6 +2,7 @@ cimport cython
 
 from pglido.session.outbox cimport Outbox
 from pglido.session.prepared cimport Prepared
+from pglido.session.replies cimport Replies
 from pglido.session.server cimport Server
 from pglido.session.setup cimport Setup
 from pglido.session.state cimport ClientState, Functions, Rules
@@ -23,6 +24,9 @@ cdef class Heeding(ClientState):
     cdef public long long counted
     cdef public long long number
     cdef public long long studied
+    cdef public Py_ssize_t until
+    cdef public Py_ssize_t spent
+    cdef public set fresh
     cdef public tuple vacates
     cdef public tuple wish
     cdef public frozenset granted
@@ -58,11 +62,17 @@ cdef class Heeding(ClientState):
 
     cdef int closes(self, bytes name) except -1
 
+    cdef bint wait(self, Py_ssize_t until) except -1
+
+    @cython.locals(server=Server, replies=Replies)
+    cpdef bint may_go_on(self) except -1
+
     cdef bint listens(self) except -1
 
     cpdef int grant(self) except -1
 
     cdef int _study(self) except -1
+    cdef object _read(self, bytes text)
     cdef int _keep(self, int flags, said) except -1
     cdef int _vague(self, int flags, bytes text, said) except -1
 

@@ -44,6 +44,12 @@ MARKED = 65536
 # Settings that SQL-level prepared statements name: of more it is not asked, each time one of these is executed.
 MANY_NAMES = 100
 
+# What is done for one client in one round, in steps of about a tenth of a microsecond: what its messages cost besides
+# comes to as much again at most. One step a message is one that has 64 bytes to be scanned; and what reading a text by
+# name costs besides its length.
+SHARE = 16384
+READ = 100
+
 # The functions by which libraries reach large objects (be-fsstubs.c): these set nothing.
 LARGE_OBJECTS = frozenset({715, 764, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172})
 
@@ -56,7 +62,9 @@ class Heeding(ClientState):
     `sql_flags` is what its SQL-level prepared statements may do, `sql_names` the settings that they name; `counts`: it
     has asked for the values of sequences once, which is why it keeps the server where it advanced them last, `counted`.
     `marked` are the bytes of all texts in `marks`. `studied` is the version of what is known of functions with which
-    statements were marked.
+    statements were marked, `fresh` are those of which that is true (None: all). `spent` is what was done since the pump
+    asked last, in steps (see `SHARE`). With verdict WAIT `until` says for how many replies of the server in all: before
+    these nothing is new (see `may_go_on`).
     `wish` are the channels that it is about to listen to, `granted` those that are listened to for it until its
     transaction has ended (None: it has not asked).
     """
@@ -64,13 +72,16 @@ class Heeding(ClientState):
     __slots__ = (
         "counted",
         "counts",
+        "fresh",
         "granted",
         "marked",
         "number",
         "server",
+        "spent",
         "sql_flags",
         "sql_names",
         "studied",
+        "until",
         "vacates",
         "verdict",
         "wish",
@@ -81,6 +92,9 @@ class Heeding(ClientState):
         self.server: Server | None = None
         self.verdict = GO_ON
         self.marked = 0
+        self.until = 0
+        self.spent = 0
+        self.fresh: set[bytes] | None = None
         self.sql_flags = 0
         self.sql_names = NO_NAMES
         self.counts = False
@@ -114,6 +128,10 @@ class Heeding(ClientState):
             self.marked += len(text)
         elif self.marks is not None:
             self.marks.pop(text, None)
+        if self.fresh is not None:
+            if len(self.fresh) > 2 * len(self.statements or ()) + MARKS:
+                self.fresh = set()
+            self.fresh.add(text)
         return flags
 
     def _forget_marks(self, marks: dict[bytes, int]) -> None:
@@ -136,7 +154,7 @@ class Heeding(ClientState):
         """This text is parsed under a name that nobody follows: as if SQL had prepared it. Returns its flags."""
         flags = self._flags(text, 0, len(text))
         if flags:
-            said = _reading.read(text)
+            said = self._read(text)
             self._keep(flags | self._vague(flags, text, said), said)
         return flags
 
@@ -168,13 +186,15 @@ class Heeding(ClientState):
         """The flags of the statement of this name, whose Parse said this."""
         if not name:
             return self.unnamed_flags
+        if self.fresh is not None and text not in self.fresh:
+            self.mark(text)
         return self.marks[text] if self.marks is not None and text in self.marks else 0
 
     def heed_described(self, name: bytes, text: bytes, out: Outbox, buf: bytes) -> bool:
         """A statement of this text is described: what it executes must be there for that, too; must it wait?"""
         assert self.server is not None
         flags = self._marked(name, text)
-        return flags & PREPARES != 0 and self._lend(self.server, _reading.read(text), self.server.open, out, buf)
+        return flags & PREPARES != 0 and self._lend(self.server, self._read(text), self.server.open, out, buf)
 
     def heed_unknown(self, flags: int, text: bytes) -> None:
         """Something is sent of which no more is known than that it may do this; `text` is where it begins."""
@@ -193,7 +213,7 @@ class Heeding(ClientState):
         if not flags & (LISTENS | PREPARES | ENDS | SEQUENCES):
             return False
         assert self.server is not None
-        return self._must_wait(flags, text, _reading.read(text), self.server.open, out, buf)
+        return self._must_wait(flags, text, self._read(text), self.server.open, out, buf)
 
     def closes(self, name: bytes) -> None:
         """A statement that SQL has prepared is closed by the protocol; whether that message was read will be asked."""
@@ -201,6 +221,20 @@ class Heeding(ClientState):
         self.server.setup.suspicion(PREPARES, (), True, b"Close")
         self.server.setup.closed(name)
         self.settings = self.settings.without(name)
+
+    def wait(self, until: int) -> bool:
+        """Say WAIT, until the server has given so many replies; always True."""
+        self.verdict = WAIT
+        self.until = until
+        return True
+
+    def may_go_on(self) -> bool:
+        """Can it be that what the client waits for has come? When a COPY has begun nothing more comes by itself."""
+        server = self.server
+        if server is None:
+            return True
+        replies = server.replies
+        return replies.taken >= self.until or server.copying or not replies.count
 
     def listens(self) -> bool:
         """Does this client listen, or is it about to?"""
@@ -211,14 +245,18 @@ class Heeding(ClientState):
         self.granted = (self.granted or frozenset()) | frozenset(self.wish)
 
     def _study(self) -> None:
-        """Functions may do what they didn't: so may the statements that were parsed before."""
+        """Functions may do what they didn't: so may the statements that were parsed before, which are marked anew."""
         self.studied = self.rules.functions.version
         if self.sql_flags:
             self.sql_flags |= UNREAD & self.rules.heeded
-        for statement in list((self.statements or {}).values()):
-            self.mark(statement.rest)
+        self.fresh = set()
         if self.unnamed is not None:
             self.unnamed_flags = self.flags_of(self.unnamed)
+
+    def _read(self, text: bytes) -> Look:
+        """What a text says by name."""
+        self.spent += READ + min(len(text), _reading.LONGEST_READ)
+        return _reading.read(text)
 
     def _keep(self, flags: int, said: Look) -> None:
         """A text with these flags was prepared by SQL, or as if."""
@@ -237,6 +275,7 @@ class Heeding(ClientState):
     def _flags(self, src: bytes, first: int, stop: int) -> int:
         """What the text `src[first:stop]`, which may end before in a zero, may do to the session."""
         functions = self.rules.functions
+        self.spent += (stop - first) >> 6
         flags = sql.scan(src, first, stop, self.settings.odd, functions.touchy)
         if self.settings.own_temp:
             # SELECT INTO makes tables, too.
@@ -271,7 +310,7 @@ class Heeding(ClientState):
 
         Returns whether it must wait.
         """
-        said = _reading.read(text)
+        said = self._read(text)
         if self._must_wait(flags, text, said, in_batch, out, buf):
             return True
         if flags & WRITES:
@@ -298,8 +337,7 @@ class Heeding(ClientState):
             return True
         if flags & PREPARES and flags & ENDS and server.ending() and _reading.deallocated(said):
             # What is dropped is known when its turn is over, and only of one turn at a time.
-            self.verdict = WAIT
-            return True
+            return self.wait(server.replies.last_own + 1)
         if flags & PREPARES and self._lend(server, said, in_batch, out, buf):
             return True
         if flags & PREPARES and self.sql_flags & SEQUENCES and _reading.executes(text):
@@ -332,8 +370,8 @@ class Heeding(ClientState):
         pending = [name for name in names if prepared.pending(name, None)]
         if pending or (gone and server.ending()):
             # Whether it is that, and there, is known when what it was made by, or taken away, is answered.
-            self.verdict = WAIT
-            return True
+            known = [prepared.known_at(name, None) for name in pending]
+            return self.wait(max(known, default=server.replies.last_own + 1))
         server.lent_error = b""
         # A query may come in the middle of a batch: what was executed in that must not be committed before.
         may = in_batch or not server.executed
@@ -420,8 +458,7 @@ class Heeding(ClientState):
     def _wishes(self, server: Server, wish: tuple[bytes, ...]) -> bool:
         """A text that may LISTEN: is its transaction to begin later, or is anything to be done for it before?"""
         if server.ending():
-            self.verdict = WAIT
-            return True
+            return self.wait(server.replies.last_own + 1)
         if (wish or self.channels) and (self.granted is None or not self.granted.issuperset(wish)):
             self.wish = wish
             self.verdict = WISH

@@ -1,10 +1,14 @@
 cimport cython
 
-from pglido.session.promises cimport Promise, Promises
+from pglido.session.promises cimport Promise, Promises, Span
 from pglido.session.replies cimport Replies
 from pglido.session.state cimport ClientState
 
-cdef int CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
+cdef int CLOSING, DESCRIBING, KIND, PARSING, STATEMENT, SWALLOW, SYNCING
+
+cdef class Drop:
+    cdef public bytes name
+    cdef public object statement
 
 cdef long long _parses
 cdef Py_ssize_t DESCRIBE, KNOWN
@@ -16,7 +20,11 @@ cdef class Prepared:
     cdef readonly Py_ssize_t size
     cdef public long long unnamed
     cdef public dict borrowed
-    cdef public list dropping
+    cdef public object dropping
+    cdef public Py_ssize_t errors
+    cdef dict _drops
+    cdef list _dropping
+    cdef list _settled
     cdef public tuple bound
     cdef public bint purge_next
     cdef public set purging
@@ -33,8 +41,8 @@ cdef class Prepared:
     cdef bytes renew_unnamed(self, ClientState client)
     cdef bytes close_unnamed(self, ClientState client)
 
-    @cython.locals(kind=int, entry=int, owed=bint, undecided=bint)
-    cdef bint unnamed_undecided(self) except -1
+    cdef bint unnamed_undecided(self) noexcept
+    cdef Py_ssize_t unnamed_known_at(self) noexcept
 
     cdef bint has(self, object statement, Py_ssize_t limit) except -1
 
@@ -70,20 +78,31 @@ cdef class Prepared:
 
     cdef bint undecided(self, bytes name, object statement) except -1
 
-    @cython.locals(kind=int, entry=int, owed=bint, promise=Promise)
     cdef bint pending(self, bytes name, object statement) except -1
 
     cpdef int drop(self) except -1
+
+    @cython.locals(span=Span)
+    cdef bint _pending(self, object what) except -1
+
+    cdef Py_ssize_t known_at(self, bytes name, object statement) except -1
+
+    @cython.locals(span=Span)
+    cdef Py_ssize_t _known_at(self, object what) except -1
+
     cdef int keep(self, dict there) except -1
     @cython.locals(promise=Promise)
     cdef object answered(self, int entry)
+    cdef int _settle(self, object what) except -1
     cdef int described(self, int entry, tuple told, ClientState client) except -1
 
     @cython.locals(failed=int, entry=int, replies=Replies, promise=Promise)
     cdef bint skipped(self, ClientState client) except -1
 
-    @cython.locals(entry=int, promise=Promise)
+    @cython.locals(promise=Promise)
     cdef object _unnamed_was(self, Promise was, long long its, ClientState client)
 
     cdef object _undo(self, int entry, Promise promise, ClientState client)
     cdef int purged(self, ClientState client) except -1
+    cdef int _purge(self, ClientState client) except -1
+    cdef int _purge_again(self, ClientState client, list settled) except -1

@@ -14,8 +14,8 @@ from collections import deque
 
 from ..wire import messages
 from . import statements as _statements
-from .entries import CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
-from .promises import Promise, Promises
+from .entries import CLOSING, DESCRIBING, KIND, PARSING, STATEMENT, SWALLOW, SYNCING
+from .promises import Promise, Promises, Span
 from .replies import Replies
 from .state import ClientState
 from .statements import Description, Statement
@@ -30,28 +30,42 @@ DESCRIBE = 160
 KNOWN = 16 << 20
 
 
+class Drop:
+    """SQL drops what goes by this `name`; with the client that was `statement`, None where there is nothing of it."""
+
+    __slots__ = ("name", "statement")
+
+    def __init__(self, name: bytes, statement: Statement | None) -> None:
+        self.name = name
+        self.statement = statement
+
+
 class Prepared:
     """The prepared statements of one server connection; `replies` is the queue of what that server owes.
 
     `known` has the shared ones, the least recently used first, with the beginning of the last Bind; their texts have
     `size` bytes. `unnamed` is the number of the Parse that made the unnamed statement: the client's state has its text.
-    0: there is none.
-    `borrowed` has the client's own names for what PostgreSQL itself shall find, None where it may be gone; `dropping`
-    those that SQL under way drops, with what they stood for. While a DEALLOCATE ALL may be under way, `purging` has
-    what was parsed since. After it, `former` has the client's names of what is gone, till the turn ends. `bound` is the
-    last portal of a statement of which nobody was told what it is, until something else than a Describe of it follows.
-    `describing` are the statements of owed Describes, with the client's name where it has just parsed or described it;
-    `awaited` is the one whose answer is awaited before it is used, `misfit` the one of which it then said that it is
-    another. Of those that are known, `unchecked` are not sure to be what clients were told: nobody has asked, or they
-    have become other ones.
+    0: there is none. `borrowed` has the client's own names for what PostgreSQL itself shall find, with how many
+    `errors` there had been before: after another it may be gone, as where it is None. `dropping` are the names that SQL
+    under way drops, with what they stood for. While a DEALLOCATE ALL may be under way, `purging` has what was parsed
+    since. After it, `former` has the client's names of what is gone, till the turn ends, by what servers call it (see
+    `own_names`). `bound` is the last portal of a statement of which nobody was told what it is, until something else
+    than a Describe of it follows. `describing` are the statements of owed Describes, with the client's name where it
+    has just parsed or described it; `awaited` is the one whose answer is awaited before it is used, `misfit` the one of
+    which it then said that it is another. Of those that are known, `unchecked` are not sure to be what clients were
+    told: nobody has asked, or they have become other ones.
     """
 
     __slots__ = (
+        "_dropping",
+        "_drops",
+        "_settled",
         "awaited",
         "borrowed",
         "bound",
         "describing",
         "dropping",
+        "errors",
         "former",
         "known",
         "misfit",
@@ -70,12 +84,18 @@ class Prepared:
         self.known: dict[Statement, bytes] = {}
         self.size = 0
         self.unnamed = 0
-        self.borrowed: dict[bytes, Statement | None] = {}
-        self.dropping: list[tuple[bytes, Statement | None]] | None = None
+        self.borrowed: dict[bytes, tuple[Statement | None, int] | None] = {}
+        self.errors = 0
+        self.dropping: deque[Drop] | None = None
+        # The last of these by name, and those since all was deallocated last.
+        self._drops: dict[bytes, Drop] = {}
+        self._dropping: list[Drop] = []
+        # Once all was deallocated in this pipeline: names and statements that were said to be there since.
+        self._settled: list[object] | None = None
         self.bound: tuple[bytes, Statement] | None = None
         self.purge_next = False
         self.purging: set[Statement] | None = None
-        self.former: dict[bytes, Statement] | None = None
+        self.former: dict[bytes, dict[bytes, None]] | None = None
         self.describing: deque[tuple[Statement, bytes | None]] = deque()
         self.awaited: Statement | None = None
         self.misfit: Statement | None = None
@@ -86,12 +106,13 @@ class Prepared:
     def owe(self, entry: int, name: bytes | None, statement: Statement | None) -> None:
         """A Parse or Close was sent, which promises this (see `Promise`)."""
         self.replies.push(entry)
-        self.promises.add(name, statement, entry & KIND == CLOSING)
+        self.promises.add(name, statement, entry & KIND == CLOSING, self.replies.next() - 1)
 
     def owe_unnamed(self, entry: int, client: ClientState) -> None:
         """A Parse or Close of the unnamed statement was sent, which was the client's, and the server's, till now."""
         self.replies.push(entry)
-        self.promises.add_unnamed(client, self.unnamed)
+        replies = self.replies
+        self.promises.add_unnamed(client, self.unnamed, replies.next() - 1, replies.queries + replies.queried)
 
     def name_unnamed(self, client: ClientState, rest: bytes | None, flags: int) -> None:
         """The client parses (or closes: None) the unnamed statement itself; `flags` as of `wire.sql`."""
@@ -124,18 +145,13 @@ class Prepared:
 
         It does when a Parse or Close of it is owed from before a Sync, and none from behind it (see `undecided`).
         """
-        if not self.replies.turns:
-            return False
-        promises = iter(self.promises.left())
-        owed = undecided = False
-        for entry in self.replies.entries():
-            kind = entry & KIND
-            if kind in (PARSING, CLOSING):
-                if next(promises).unnamed:
-                    owed, undecided = True, False
-            elif owed and kind >= SYNCING:
-                undecided = True
-        return undecided
+        last = self.promises.back
+        return last is not None and self.replies.turns_behind(last.at)
+
+    def unnamed_known_at(self) -> int:
+        """How many replies must have come for that."""
+        last = self.promises.back
+        return 0 if last is None else last.at + 1
 
     def has(self, statement: Statement, limit: int) -> bool:
         """Is `statement` prepared here, as clients were told? Then it counts as used last (at `limit` that decides)."""
@@ -239,12 +255,12 @@ class Prepared:
 
     def lends(self, name: bytes, statement: Statement) -> bool:
         """Is it sure that `statement` goes by that name already?"""
-        return self.borrowed.get(name) is statement and not self.replies.turns
+        return not self.replies.turns and self.borrowed.get(name) == (statement, self.errors)
 
     def _borrow(self, name: bytes, statement: Statement | None, rest: bytes) -> bytes:
         self.owe(CLOSING | SWALLOW, None, None)
         self.owe(PARSING | SWALLOW, None, None)
-        self.borrowed[name] = statement
+        self.borrowed[name] = statement, self.errors
         return messages.close_statement(name) + messages.parse(name, rest)
 
     def _up_to_sync(self, sent: bytes, in_batch: bool) -> bytes:
@@ -259,33 +275,37 @@ class Prepared:
         if name in self.borrowed:
             self.borrowed[name] = None
         if self.dropping is None:
-            self.dropping = []
-        self.dropping.append((name, statement))
+            self.dropping = deque()
+            self._drops = {}
+        drop = self._drops[name] = Drop(name, statement)
+        self.dropping.append(drop)
+        self._dropping.append(drop)
 
     def texts_to_undo(self) -> list[bytes]:
         """What named statements said that an error, or the end of a turn, can bring back."""
         found = [promise.statement for promise in self.promises.left()]
-        found += [statement for _, statement in self.dropping or ()]
+        found += [drop.statement for drop in self.dropping or ()]
         return [statement.rest for statement in found if statement is not None]
 
     def _undrop(self, name: bytes) -> None:
         """What SQL was to drop last by this name was never there."""
-        for at in range(len(self.dropping or ()) - 1, -1, -1):
-            if self.dropping is not None and self.dropping[at][0] == name:
-                self.dropping[at] = name, None
-                return
+        if name in self._drops:
+            self._drops[name].statement = None
 
     def dropped(self) -> None:
         """The server says that the next of those is dropped."""
         if self.dropping:
-            del self.dropping[0]
+            self.dropping.popleft()
 
     def not_dropped(self, client: ClientState | None) -> None:
         """The turn is over: what was not dropped till now is still there."""
         dropping, self.dropping = self.dropping, None
-        for name, statement in dropping or ():
-            if client is not None and statement is not None and name not in (client.statements or {}):
-                client.put_statement(name, statement)
+        self._drops = {}
+        self._dropping = []
+        for drop in dropping or ():
+            if client is not None and drop.statement is not None and drop.name not in (client.statements or {}):
+                client.put_statement(drop.name, drop.statement)
+                self._settle(drop.name)
 
     def give_back(self, in_batch: bool) -> bytes:
         """The messages that close what `collide` and `lend` left behind."""
@@ -308,6 +328,7 @@ class Prepared:
         """The server owes nothing: a DEALLOCATE ALL is over, or was not executed."""
         self.purge_next = False
         self.purging = self.former = None
+        self._settled = None
 
     def undecided(self, name: bytes, statement: Statement | None) -> bool:
         """Does it depend on an answer to come what the client's `name` stands for, or whether `statement` is here?
@@ -321,16 +342,21 @@ class Prepared:
         """Is a Parse or Close of that name, or statement, owed from before a Sync?"""
         if not self.replies.turns:
             return False
-        promises = iter(self.promises.left())
-        owed = False
-        for entry in self.replies.entries():
-            kind = entry & KIND
-            if kind in (PARSING, CLOSING):
-                promise = next(promises)
-                owed = owed or promise.name == name or (statement is not None and promise.statement is statement)
-            elif owed and kind >= SYNCING:
-                return True
-        return False
+        return self._pending(name) or (statement is not None and self._pending(statement))
+
+    def _pending(self, what: object) -> bool:
+        span: Span | None = self.promises.spans.get(what)
+        return span is not None and self.replies.turns_behind(span.first)
+
+    def known_at(self, name: bytes, statement: Statement | None) -> int:
+        """How many replies must have come so that neither is undecided any more."""
+        if name in self.borrowed:
+            return self.replies.last_turn + 1
+        return max(self._known_at(name), 0 if statement is None else self._known_at(statement))
+
+    def _known_at(self, what: object) -> int:
+        span: Span | None = self.promises.spans.get(what)
+        return 0 if span is None else span.last + 1
 
     def keep(self, there: dict[str, str | None]) -> None:
         """The server has prepared statements of these names: code may have deallocated the others."""
@@ -349,7 +375,17 @@ class Prepared:
     def answered(self, entry: int) -> Statement | None:
         """A Parse or Close was answered; returns the statement that a server has taken with it, if one has."""
         promise = self.promises.take()
-        return promise.statement if entry & KIND == PARSING else None
+        if entry & KIND != PARSING:
+            return None
+        if self._settled is not None:
+            self._settle(promise.name)
+            self._settle(promise.statement)
+        return promise.statement
+
+    def _settle(self, what: object) -> None:
+        """This is there, until all is deallocated again."""
+        if self._settled is not None and what is not None:
+            self._settled.append(what)
 
     def described(self, entry: int, told: Description, client: ClientState | None) -> None:
         """What a statement is, by the answer to a Describe.
@@ -372,6 +408,7 @@ class Prepared:
                 now = _statements.intern(statement.rest, statement.dialect)
                 now.tell(told)
                 client.put_statement(name, now)
+                self._settle(name)
         if entry & SWALLOW and statement is self.awaited:
             self.awaited = None
 
@@ -381,7 +418,7 @@ class Prepared:
         Returns whether that Sync is still to come.
         """
         replies = self.replies
-        self.borrowed = dict.fromkeys(self.borrowed)
+        self.errors += 1
         failed = 0
         undone = []
         while replies.count:
@@ -408,20 +445,16 @@ class Prepared:
 
         A Query of the client's has ended it, whatever it was.
         """
-        promises = iter(self.promises.left())
-        for entry in self.replies.entries():
-            if entry == QUERYING:
-                return
-            if entry & KIND in (PARSING, CLOSING):
-                promise = next(promises)
-                if promise.unnamed:
-                    self.promises.follow(promise, was, its)
-                    return
-        self.unnamed = its
-        if client is not None and was is not None:
-            client.put_unnamed(was.mine, was.number, was.flags)
-        elif client is not None:
-            client.put_unnamed(None, 0, 0)
+        promise = self.promises.front
+        if promise is not None:
+            if promise.behind <= self.replies.queried:
+                self.promises.follow(promise, was, its)
+        elif not self.replies.queries:
+            self.unnamed = its
+            if client is not None and was is not None:
+                client.put_unnamed(was.mine, was.number, was.flags)
+            elif client is not None:
+                client.put_unnamed(None, 0, 0)
 
     def _undo(self, entry: int, promise: Promise, client: ClientState | None) -> None:
         """An entry's message was not executed."""
@@ -440,13 +473,27 @@ class Prepared:
                     self._undrop(name)
         elif entry & SWALLOW:
             self._has(promised)
+            self._settle(promised)
             # It may have been another already.
             self.unchecked.add(promised)
         elif client is not None and name is not None:
             client.put_statement(name, promised)
+            self._settle(name)
 
     def purged(self, client: ClientState | None) -> None:
         """All prepared statements are gone. What was parsed after that, in the same pipeline, stays."""
+        self.errors += 1
+        for drop in self._dropping:
+            drop.statement = None
+        self._dropping = []
+        if self._settled is None:
+            self._purge(client)
+        else:
+            self._purge_again(client, self._settled)
+        self._settled = []
+
+    def _purge(self, client: ClientState | None) -> None:
+        """For the first time in this pipeline."""
         parsed = [entry for entry in self.replies.entries() if entry & KIND in (PARSING, CLOSING)]
         later = [
             (None if entry & SWALLOW else promise.name, promise.statement)
@@ -456,13 +503,24 @@ class Prepared:
         self.known.clear()
         self.size = 0
         self.unchecked.clear()
-        self.borrowed = dict.fromkeys(self.borrowed)
-        if self.dropping is not None:
-            self.dropping = [(name, None) for name, _ in self.dropping]
         for _, statement in later:
             self._has(statement)
         if client is not None:
-            self.former = client.take_statements()
+            self.former = client.own_names()
+            client.take_statements()
             for name, statement in later:
                 if name and statement is not None:
                     client.put_statement(name, statement)
+
+    def _purge_again(self, client: ClientState | None, settled: list[object]) -> None:
+        """What was there since the last time is gone, unless it is parsed again."""
+        for what in settled:
+            if what in self.promises.spans:
+                continue
+            if isinstance(what, Statement):
+                self._lacks(what)
+                self.unchecked.discard(what)
+            elif client is not None and isinstance(what, bytes):
+                statement = client.take_statement(what)
+                if statement is not None and self.former is not None:
+                    self.former.setdefault(statement.name, {})[what] = None

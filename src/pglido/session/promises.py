@@ -13,11 +13,24 @@ class Promise:
     """What one of them promised: the client's `name` for the `statement` (None: pglido's own doing).
 
     With neither it is of one that isn't followed. If it is `unnamed`, it is about the unnamed statement, which was
-    `mine` for the client, with this number and these flags, and `its` (a number) for the server before. It keeps `size`
-    bytes. Made by `Promises`.
+    `mine` for the client, with this number and these flags, and `its` (a number) for the server before, `behind` so
+    many Queries that the client had sent; `later` is the next one of that kind. Its entry among the replies has the
+    number `at`. It keeps `size` bytes. Made by `Promises`.
     """
 
-    __slots__ = ("flags", "its", "mine", "name", "number", "size", "statement", "unnamed")
+    __slots__ = (
+        "at",
+        "behind",
+        "flags",
+        "its",
+        "later",
+        "mine",
+        "name",
+        "number",
+        "size",
+        "statement",
+        "unnamed",
+    )
 
     name: bytes | None
     statement: Statement | None
@@ -27,23 +40,39 @@ class Promise:
     flags: int
     its: int
     size: int
+    at: int
+    behind: int
+    later: "Promise | None"
+
+
+class Span:
+    """Where among the replies promises about one name or statement are: from `first` or behind it to `last`."""
+
+    __slots__ = ("first", "last")
+
+    def __init__(self, at: int) -> None:
+        self.first = self.last = at
 
 
 class Promises:
     """A queue of them, one for each owed answer to a Parse or Close; the first `_past` in `_all` were taken.
 
-    They keep `size` bytes, which count in the `budget`.
+    `spans` has names and statements of those that are left, `front` and `back` are the first and the last that are
+    unnamed. They keep `size` bytes, which count in the `budget`.
     """
 
-    __slots__ = ("_all", "_past", "budget", "size")
+    __slots__ = ("_all", "_past", "back", "budget", "front", "size", "spans")
 
     def __init__(self) -> None:
         self._all: list[Promise | None] = []
         self._past = 0
+        self.spans: dict[object, Span] = {}
+        self.front: Promise | None = None
+        self.back: Promise | None = None
         self.budget = NO_BUDGET
         self.size = 0
 
-    def add(self, name: bytes | None, statement: Statement | None, closes: bool) -> None:
+    def add(self, name: bytes | None, statement: Statement | None, closes: bool, at: int) -> None:
         """Promise that the client's `name` will stand for `statement`, or (`closes`) not any more."""
         promise: Promise = Promise.__new__(Promise)
         promise.name = name
@@ -54,10 +83,17 @@ class Promises:
         promise.size = BARE
         if closes and name is not None and statement is not None:
             promise.size += len(statement.rest)
+        promise.at = at
+        promise.behind = 0
+        promise.later = None
         self._all.append(promise)
         self.keep(promise.size)
+        if name is not None:
+            self._lengthen(name, at)
+        if statement is not None:
+            self._lengthen(statement, at)
 
-    def add_unnamed(self, client: ClientState, its: int) -> None:
+    def add_unnamed(self, client: ClientState, its: int, at: int, behind: int) -> None:
         """Promise that the unnamed statement will be another than the client's is now, and the server's."""
         promise: Promise = Promise.__new__(Promise)
         promise.name = promise.statement = None
@@ -67,8 +103,16 @@ class Promises:
         promise.flags = client.unnamed_flags
         promise.its = its
         promise.size = BARE + (0 if client.unnamed is None else len(client.unnamed))
+        promise.at = at
+        promise.behind = behind
+        promise.later = None
         self._all.append(promise)
         self.keep(promise.size)
+        if self.back is None:
+            self.front = promise
+        else:
+            self.back.later = promise
+        self.back = promise
 
     def follow(self, promise: Promise, was: Promise | None, its: int) -> None:
         """What came before a promise about the unnamed statement is undone: what it was then (None: there was none)."""
@@ -95,7 +139,29 @@ class Promises:
             self._past = 0
         assert promise is not None
         self.keep(-promise.size)
+        if promise.unnamed:
+            self.front, promise.later = promise.later, None
+            if self.front is None:
+                self.back = None
+        if promise.name is not None:
+            self._shorten(promise.name, promise.at)
+        if promise.statement is not None:
+            self._shorten(promise.statement, promise.at)
         return promise
+
+    def _lengthen(self, what: object, at: int) -> None:
+        span = self.spans.get(what)
+        if span is None:
+            self.spans[what] = Span(at)
+        else:
+            span.last = at
+
+    def _shorten(self, what: object, at: int) -> None:
+        span = self.spans[what]
+        if span.last == at:
+            del self.spans[what]
+        else:
+            span.first = at + 1
 
     def count(self) -> int:
         """How many were not taken."""
@@ -109,4 +175,6 @@ class Promises:
         """The server is gone, and will answer nothing any more."""
         self._all = []
         self._past = 0
+        self.spans = {}
+        self.front = self.back = None
         self.keep(-self.size)

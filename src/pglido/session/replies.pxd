@@ -2,13 +2,19 @@ cimport cython
 
 from libc.stdint cimport uint64_t
 
-cdef int COPY_END, FAKE, KIND, MAX_OWED, NEAR, SWALLOW, SYNCING
+cdef int COPY_END, FAKE, KIND, MAX_OWED, NEAR, QUERYING, SWALLOW, SYNCING
 
 @cython.final
 cdef class Replies:
     cdef public Py_ssize_t count
     cdef readonly int head
     cdef public Py_ssize_t turns
+    cdef readonly Py_ssize_t own
+    cdef readonly Py_ssize_t queries
+    cdef readonly Py_ssize_t queried
+    cdef readonly Py_ssize_t taken
+    cdef readonly Py_ssize_t last_turn
+    cdef readonly Py_ssize_t last_own
     cdef uint64_t _near
     cdef bytearray _far
 
@@ -22,7 +28,14 @@ cdef class Replies:
     cdef int _take(self) except -1
 
     cpdef bytes entries(self)
-    cdef bint awaited(self) except -1
+    cdef bint awaited(self) noexcept
+    cdef bint turns_behind(self, Py_ssize_t number) noexcept
+    cdef Py_ssize_t next(self) noexcept
 
-    @cython.locals(entry=int, ended=bint)
+    @cython.locals(ended=int)
     cpdef bint copy_begins(self) except -1
+
+    cdef int _second(self) noexcept
+
+    @cython.locals(both=uint64_t)
+    cdef int _drop_second(self) except -1

@@ -1,4 +1,5 @@
 from pglido.session.prepared cimport Prepared
+from pglido.session.replies cimport Replies
 from pglido.session.state cimport ClientState
 
 cdef int DESCRIBE, EXECUTE, SYNC, PARSING, SWALLOW
@@ -15,6 +16,7 @@ cdef class Retry:
 
     cdef int begin(self, bytes head, bytes tail, object statement) except -1
     cdef int goes_on(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t total) except -1
+    @cython.locals(replies=Replies)
     cdef bint refused(self, Prepared prepared) except -1
     cdef bint _holds(self) except -1
     cdef bytes again(self, Prepared prepared, ClientState client)

@@ -64,8 +64,8 @@ class Retry:
 
     def refused(self, prepared: Prepared) -> bool:
         """The server's catalogs have changed; returns whether the batch will be said again, and the error ends here."""
-        own = [entry for entry in prepared.replies.entries() if not entry & SWALLOW]
-        self.due = self.step == SYNCED and bytes(own) == AWAITED and self._holds()
+        replies = prepared.replies
+        self.due = self.step == SYNCED and replies.own == 1 and _own(replies.entries()) == AWAITED and self._holds()
         self.step = NONE
         return self.due
 
@@ -93,9 +93,8 @@ class Retry:
         if client is None or old is None:
             return b""
         new = intern(old.rest, old.dialect)
-        for name, statement in (client.statements or {}).items():
-            if statement is old:
-                client.put_statement(name, new)
+        for name in list(client.own_names().get(old.name, ())):
+            client.put_statement(name, new)
         sent = prepared.learn(None, new, client.rules.max_statements, PARSING | SWALLOW, True)
         if new.described is None and new.lasts:
             # The client is told the columns by what follows.
@@ -103,6 +102,11 @@ class Retry:
         for entry in AWAITED:
             prepared.replies.push(entry)
         return sent + self._head.replace(old.name, new.name) + self._tail + AFTER_BIND
+
+
+def _own(entries: bytes) -> bytes:
+    """Those of the client's own."""
+    return bytes([entry for entry in entries if not entry & SWALLOW])
 
 
 def _declared(rest: bytes) -> int:

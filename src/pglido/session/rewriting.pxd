@@ -11,8 +11,8 @@ cdef int BINDING, CLOSING, DESCRIBING, FAKE, PARSING, STATEMENT, SWALLOW
 cdef bytes MISFIT, NOT_KEPT
 cdef tuple OF_MEMORY
 cdef int PORTAL_KIND, NO_NAME
-cdef Py_ssize_t NAMED
-cdef int PREPARES, TEMP, WAIT
+cdef Py_ssize_t NAMED, PARSED
+cdef int PREPARES, TEMP
 cdef Py_ssize_t LONGEST, NAME_SIZE, SMALL, NAMES_FIRST, LONGEST_NAME
 
 cdef bint _begins_with_d(const unsigned char* src, Py_ssize_t at, Py_ssize_t stop) noexcept

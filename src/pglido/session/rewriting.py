@@ -17,7 +17,6 @@ from .retry import LONGEST
 from .server import Server
 from .state import NAMED
 from .statements import MISFIT, NO_ROOM, Dialect, Statement
-from .verdicts import WAIT
 
 # Bind and Describe: how much is awaited of a message too large to hold, for the names in front.
 NAMES_FIRST = 1024
@@ -25,6 +24,8 @@ NAMES_FIRST = 1024
 NAME_SIZE = _statements.NAME_SIZE
 # A Bind of what there is not.
 NOT_KEPT = messages.message(BIND, b"\0" + NO_ROOM + b"\0\0\0\0\0\0\0")
+# What a Parse costs besides its text, in steps (see `heeding.SHARE`).
+PARSED = 30
 # In a Describe: of a portal. One of so many bytes has no name, not even an empty one.
 PORTAL_KIND = ord("P")
 NO_NAME = 6
@@ -101,6 +102,8 @@ class Rewriting(Holding):
             if lack is not None:
                 return self._refuse_statement(lack, have > 5 and src[at + 5] == 0, have, total, out, buf)
             return self.await_whole(total)
+        if kind == PARSE:
+            self.spent += PARSED + (have >> 4)
         stop = at + have
         first = at + 5
         if kind in (DESCRIBE, CLOSE):
@@ -160,7 +163,7 @@ class Rewriting(Holding):
         have = stop - at
         statement = _statements.intern(rest, self._dialect(server)) if name else None
         if statement is not None and prepared.undecided(name, statement):
-            self.verdict = WAIT
+            self.wait(prepared.known_at(name, statement))
             return 0
         lack = self._lack_of_room(name, statement, len(rest), NAMED)
         if lack is not None:
@@ -237,7 +240,7 @@ class Rewriting(Holding):
         server = self.server
         assert server is not None
         if name and server.prepared.undecided(name, None):
-            self.verdict = WAIT
+            self.wait(server.prepared.known_at(name, None))
             return 0
         server.open = True
         if name and self.statements is not None and name in self.statements:
@@ -275,7 +278,7 @@ class Rewriting(Holding):
             return self._use_unnamed(server, kind, src, at, end, have, total, out, buf)
         statement = None if self.statements is None else self.statements.get(name)
         if prepared.undecided(name, statement):
-            self.verdict = WAIT
+            self.wait(prepared.known_at(name, statement))
             return 0
         if statement is None:
             if kind == BIND and self.heed_bound(name, None, src, end + 1, at + have, out, buf):
@@ -299,7 +302,8 @@ class Rewriting(Holding):
             return 0
         self._bring(server, kind, name, statement, out, buf)
         if prepared.awaited is not None:
-            self.verdict = WAIT
+            # Asked last of all.
+            self.wait(server.replies.next())
             return 0
         if kind == BIND:
             self.rules.counts.binds += 1
@@ -323,7 +327,7 @@ class Rewriting(Holding):
     ) -> int:
         """Bind or Describe of the unnamed statement: see that the server's is this client's."""
         if server.prepared.unnamed_undecided():
-            self.verdict = WAIT
+            self.wait(server.prepared.unnamed_known_at())
             return 0
         rest = self.unnamed
         if kind == BIND and self.heed_bound(b"", rest, src, end + 1, at + have, out, buf):

@@ -6,6 +6,8 @@ Rules:
 2. What the session learns from a message it learns when the message is whole; all else passes by uncopied.
 """
 
+import re
+
 from ..wire import messages, octets
 from ..wire.codes import (
     COMMAND_COMPLETE,
@@ -42,7 +44,7 @@ from .entries import (
 )
 from .outbox import Outbox
 from .owing import Owing
-from .statements import MISFIT, NO_ROOM, PREFIX
+from .statements import MISFIT, NO_ROOM, PREFIX, SHARED
 
 # The entry that each backend message answers: 0 none, 255 a message that no server sends in a session.
 _ANSWERS = bytearray(b"\xff" * 256)
@@ -441,15 +443,18 @@ class Server(Owing):
         """Is it an error of SQL that did not find a statement, or of the block that had failed for it?"""
         if b"\0C25P02\0" in body:
             return True
-        names = [b'"' + name + b'"' for name in self.prepared.borrowed]
-        return b"\0C26000\0" in body and len([name for name in names if name in body]) > 0
+        said = body[body.find(b"\0M") + 2 :].split(b"\0", 1)[0]
+        return b"\0C26000\0" in body and said[said.find(b'"') + 1 : said.rfind(b'"')] in self.prepared.borrowed
 
     def _own_names(self, body: bytes) -> bytes:
         """An error that speaks of statements by the names that the client gave them."""
-        for names in (self.prepared.former, self.client.statements if self.client is not None else None):
-            for name, statement in (names or {}).items():
-                body = body.replace(statement.name, name)
-        return body
+        return SHARED.sub(self.own_name, body)
+
+    def own_name(self, found: re.Match[bytes]) -> bytes:
+        """The first name that the client gave to the statement of this name, or had given before; or else that."""
+        former = self.prepared.former or {}
+        names = former.get(found[0]) or (self.client.own_names().get(found[0]) if self.client is not None else None)
+        return next(iter(names)) if names else found[0]
 
     def _failed(self, head: int) -> None:
         """An error: in the extended protocol the server reads on to the next Sync."""

@@ -47,6 +47,8 @@ NO_NAMES: tuple[str, ...] = ()
 SQL_ASCII = "SQL_ASCII"
 # A value that was reported in an encoding other than the database's: the server is asked for it.
 UNTOLD = "\0"
+# With more settings than this, most of them custom ones then, a client stays on its server.
+MOST_SETTINGS = 256
 
 # How much is kept of the statement for which a client is pinned, in bytes.
 CAUSE = 200
@@ -377,6 +379,10 @@ class Setup(Hearing):
             again = _statements.replayable({name: text for name, text in self.there.items() if text is not None})
             pins |= 0 if again is not None else PREPARES
             prepared = again or {}
+        if len(values) > MOST_SETTINGS:
+            # Each SET of one more would cost as much as there are, here and on each server that the client comes to.
+            values = {name: value for name, value in values.items() if "." not in name}
+            pins |= UNNAMED
         if flags & (SETS | PREPARES):
             self.settings = _settings.intern(values, prepared)
             if client is not None:

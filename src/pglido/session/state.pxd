@@ -1,3 +1,5 @@
+cimport cython
+
 from pglido.session.settings cimport Settings
 
 cdef class Counts:
@@ -47,6 +49,7 @@ cdef class ClientState:
     cdef public Settings settings
     cdef public Settings defaults
     cdef public dict statements
+    cdef dict _names
     cdef public bytes unnamed
     cdef public long long unnamed_id
     cdef public int unnamed_flags
@@ -65,5 +68,6 @@ cdef class ClientState:
     cpdef int put_statement(self, bytes name, object statement) except -1
     cpdef object take_statement(self, bytes name)
     cdef dict take_statements(self)
+    cpdef dict own_names(self)
     cdef int owe_parse(self, bytes name) except -1
     cdef int parsed(self, bytes name) except -1

@@ -215,6 +215,7 @@ class ClientState:
     """
 
     __slots__ = (
+        "_names",
         "budget",
         "channels",
         "defaults",
@@ -246,6 +247,7 @@ class ClientState:
         self.settings = home
         self.defaults = EMPTY
         self.statements: dict[bytes, Statement] | None = None
+        self._names: dict[bytes, dict[bytes, None]] | None = None
         self.unparsed: set[bytes] | None = None
         self.unnamed: bytes | None = None
         self.unnamed_id = 0
@@ -277,6 +279,10 @@ class ClientState:
         else:
             self.shares -= len(former.rest)
             former.let_go()
+        if self._names is not None:
+            if former is not None:
+                _drop_name(self._names, name, former)
+            _add_name(self._names, name, statement)
         self.statements[name] = statement
         self.shares += len(statement.rest)
         statement.hold()
@@ -289,27 +295,49 @@ class ClientState:
         self.keep(-NAMED - len(name))
         self.names -= NAMED + len(name)
         self.shares -= len(statement.rest)
+        if self._names is not None:
+            _drop_name(self._names, name, statement)
         statement.let_go()
         return statement
 
     def take_statements(self) -> dict[bytes, Statement] | None:
         """What all names stand for, which from now on they do not."""
         statements, self.statements = self.statements, None
+        self._names = None
         self.keep(-self.names)
         self.names = self.shares = 0
         for statement in (statements or {}).values():
             statement.let_go()
         return statements
 
+    def own_names(self) -> dict[bytes, dict[bytes, None]]:
+        """The client's names of statements, by those that these have on servers: kept from when it is first asked."""
+        if self._names is None:
+            self._names = {}
+            for name, statement in (self.statements or {}).items():
+                _add_name(self._names, name, statement)
+        return self._names
+
     def owe_parse(self, name: bytes) -> None:
         """The Parse of this name was answered, but no server has read it."""
         if self.unparsed is None:
             self.unparsed = set()
         self.unparsed.add(name)
-        if self.statements is not None and len(self.unparsed) > len(self.statements):
+        if self.statements is not None and len(self.unparsed) > 2 * len(self.statements) + 64:
             self.unparsed.intersection_update(self.statements)
 
     def parsed(self, name: bytes) -> None:
         """A server has read the Parse of this name, or will, or there is none any more."""
         if self.unparsed is not None:
             self.unparsed.discard(name)
+
+
+def _add_name(names: dict[bytes, dict[bytes, None]], name: bytes, statement: Statement) -> None:
+    names.setdefault(statement.name, {})[name] = None
+
+
+def _drop_name(names: dict[bytes, dict[bytes, None]], name: bytes, statement: Statement) -> None:
+    others = names[statement.name]
+    del others[name]
+    if not others:
+        del names[statement.name]

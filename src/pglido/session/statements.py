@@ -22,7 +22,8 @@ MISFIT = b"_pglido-misfit"
 # The same for one that can't be kept for its client.
 NO_ROOM = b"_pglido-no-room"
 
-# Bytes in a statement's name: the prefix, and a digest of 12 bytes in hex.
+# A statement's name: the prefix, and a digest of 12 bytes in hex; and its bytes.
+SHARED = re.compile(PREFIX + b"[0-9a-f]{24}")
 NAME_SIZE = len(PREFIX) + 24
 
 # More than this, of what SQL has prepared, is not prepared anew on every server: its client is pinned for it.

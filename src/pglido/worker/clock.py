@@ -148,7 +148,7 @@ def resting(guest: Guest) -> bool:
     """Is the client outside of any transaction and query, with nothing on its way? One that only listens is."""
     if guest.session is None:
         return True
-    if guest.ticket is not None or guest.out is not None or guest.session.waits_for_more():
+    if guest.ticket is not None or guest.paused or guest.out is not None or guest.session.waits_for_more():
         return False
     if guest.server is None:
         return not guest.session.begun

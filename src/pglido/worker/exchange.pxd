@@ -23,7 +23,7 @@ cdef class Exchange(Keeper):
     cdef public Pump pump
     cdef public str no_ring
     cdef public object outside
-    cdef public list freed
+    cdef public object freed
     cdef bint giving
     cdef public Journal journal
     cdef public Cells board

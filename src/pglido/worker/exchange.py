@@ -4,6 +4,7 @@ The pump calls `attach` and `released`; what is rare is left to the `Host`, whic
 """
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from ..io.backends import new_pump
@@ -60,7 +61,7 @@ class Exchange(Keeper):
         self.journal = Journal()
         self.board: Cells = UNSET
         self.most = 0
-        self.freed: list[Backend] = []
+        self.freed: deque[Backend] = deque()
         self.giving = False
         self.budget = Budget(0)
 
@@ -133,7 +134,7 @@ class Exchange(Keeper):
             try:
                 self._give(backend)
                 while self.freed:
-                    self._give(self.freed.pop(0))
+                    self._give(self.freed.popleft())
             finally:
                 self.giving = False
 

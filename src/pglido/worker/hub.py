@@ -15,7 +15,7 @@ Rules:
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from ..config.model import OnLoss, PoolMode
@@ -88,7 +88,7 @@ class Hub:
             topic.hold(guest)
             held[topic] = None
             if not topic.heard_by(guest):
-                topic.wait(waiter)
+                topic.wait(guest, waiter)
             self._touch(topic)
         if not waiter.missing:
             return True
@@ -155,11 +155,10 @@ class Hub:
         guest.holds = False
         for topic in self.held.pop(guest, ()):
             topic.let_go(guest)
-            for waiter in topic.waiters or ():
-                if waiter.guest is guest:
-                    waiter.guest = None
-                    self.waiting.pop(waiter, None)
-                    guest.hears = False
+            for waiter in topic.wait_no_more(guest):
+                waiter.guest = None
+                self.waiting.pop(waiter, None)
+                guest.hears = False
             self._touch(topic)
 
     def wanted(self) -> bool:
@@ -258,7 +257,7 @@ class Hub:
             elif not rising:
                 self.tally.unlistens += 1
             if rising:
-                waiters += topic.waiters or ()
+                waiters += chain.from_iterable((topic.waiters or {}).values())
                 topic.waiters = None
                 self._back(topic)
             if not error or not topic.wanted:

@@ -21,23 +21,24 @@ class Laggards:
     __slots__ = ("_asking", "_waiting", "joined")
 
     def __init__(self) -> None:
-        self.joined: set[Guest] = set()
-        self._asking: set[Guest] = set()
+        # In the order in which they came.
+        self.joined: dict[Guest, None] = {}
+        self._asking: dict[Guest, None] = {}
         self._waiting: dict[Guest, tuple[Ready, float]] = {}
 
     def join(self, guest: Guest, ready: Ready, now: float) -> None:
         """One more waits."""
         self._waiting[guest] = ready, now
-        self.joined.add(guest)
+        self.joined[guest] = None
 
     def asked(self) -> None:
         """The server is asked now: what it says before the answer was sent before."""
-        self._asking, self.joined = self.joined, set()
+        self._asking, self.joined = self.joined, {}
 
     def answered(self) -> list[tuple[Guest, Ready]]:
         """The server has answered; returns who waits no more."""
-        asking, self._asking = self._asking, set()
-        return self.done([guest for guest in self._waiting if guest in asking and not guest.holds])
+        asking, self._asking = self._asking, {}
+        return self.done([guest for guest in asking if not guest.holds])
 
     def settled(self, guest: Guest) -> bool:
         """It is known what `guest` listens to; was that all that it waited for?"""
@@ -55,8 +56,8 @@ class Laggards:
         """These wait no more."""
         found = []
         for guest in guests:
-            self.joined.discard(guest)
-            self._asking.discard(guest)
+            self.joined.pop(guest, None)
+            self._asking.pop(guest, None)
             waits = self._waiting.pop(guest, None)
             if waits is not None:
                 found.append((guest, waits[0]))

@@ -39,19 +39,20 @@ def pools(worker: "Worker") -> list[Row]:
     """One row per pool with the counts of this worker."""
     now = time.monotonic()
     rows = []
+    waiting = Counter([guest.live for guest in worker.host.guests.values() if guest.ticket is not None])
+    clients_of = Counter([guest.live for guest in worker.host.guests.values()])
+    cancelled_of = Counter([backend.live for backend in worker.host.backends if backend.cancels])
     for live in worker.host.pools.values():
         policy, settings = live.policy, live.settings
         oldest = policy.oldest_wait()
         fresh = [slot for slot in policy.idle.all() if now - slot.since < settings.server_check_delay]
-        backends = [backend for backend in worker.host.backends if backend.live is live]
-        guests = [guest for guest in worker.host.guests.values() if guest.live is live]
-        cancelled = len([backend for backend in backends if backend.cancels])
+        cancelled = cancelled_of[live]
         rows.append(
             {
                 "database": live.key[0],
                 "user": live.key[1],
-                "cl_active": len(guests) - len([guest for guest in guests if guest.ticket is not None]),
-                "cl_waiting": len([guest for guest in guests if guest.ticket is not None]),
+                "cl_active": clients_of[live] - waiting[live],
+                "cl_waiting": waiting[live],
                 "cl_active_cancel_req": cancelled,
                 "cl_waiting_cancel_req": 0,
                 "sv_active": policy.count(BUSY),

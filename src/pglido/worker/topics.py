@@ -26,7 +26,7 @@ class Topic:
         self.guests: dict[Guest, None] = {}
         # Mostly there is nobody of these, and there may be many channels.
         self.holders: dict[Guest, bool] | None = None
-        self.waiters: list[Waiter] | None = None
+        self.waiters: dict[Guest, list[Waiter]] | None = None
         self.alone: frozenset[bytes] | None = None
 
     @property
@@ -67,12 +67,16 @@ class Topic:
             self.holders.pop(guest, None)
             self.holders = self.holders or None
 
-    def wait(self, waiter: "Waiter") -> None:
+    def wait(self, guest: Guest, waiter: "Waiter") -> None:
         """The server's word is waited for."""
         if self.waiters is None:
-            self.waiters = []
-        self.waiters.append(waiter)
+            self.waiters = {}
+        self.waiters.setdefault(guest, []).append(waiter)
         waiter.missing += 1
+
+    def wait_no_more(self, guest: Guest) -> "list[Waiter]":
+        """Who was waited for is gone, or has what it wanted; returns what waited for it."""
+        return [] if self.waiters is None else self.waiters.pop(guest, [])
 
     def next(self) -> int:
         """The state in which `statement` is under way."""

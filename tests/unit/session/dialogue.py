@@ -180,7 +180,7 @@ class Talk:
             assert not told
             return
         client.got += told
-        if client.verdict == WAIT:
+        if client.verdict == WAIT and client.session.may_go_on():
             self.take(client, client.rest)
         elif server.result == 0:
             self.let_go(client)

@@ -1,0 +1,222 @@
+"""What a client sends ahead costs in proportion to how much it is, however much is owed to it already."""
+
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given, settings
+
+from harness.steps import assert_linear, steps
+from parity.builds import SOURCE
+from parity.frontend import COPY_DONE, SYNC, bind, call, close, copy_fail, describe, execute, parse, query
+
+from .conversation import ERROR, READY, WAIT, Conversation, message, talk
+
+PURGE = parse("", "deallocate all") + bind("") + execute()
+# Each is a message or a few, with a number in it or not.
+PIECES: list[Callable[[int], bytes]] = [
+    lambda _: SYNC,
+    lambda _: parse("", "select 1"),
+    lambda _: bind(""),
+    lambda _: describe(""),
+    lambda _: execute(),
+    lambda _: close("", "S"),
+    lambda _: close("", "P"),
+    lambda _: COPY_DONE,
+    lambda _: copy_fail("no"),
+    lambda _: call(1598),
+    lambda n: parse(f"s{n}", f"select {n}"),
+    lambda n: parse(f"t{n}", "select 1"),
+    lambda n: bind(f"s{n}"),
+    lambda n: bind(f"s{n // 2}"),
+    lambda n: describe(f"s{n}"),
+    lambda n: close(f"s{n}"),
+    lambda n: close(f"s{n // 2}"),
+    lambda _: query("select 1"),
+    lambda _: query("begin"),
+    lambda _: query("listen here"),
+    lambda n: query(f"listen c{n}"),
+    lambda _: query("deallocate all"),
+    lambda _: PURGE,
+    lambda n: query(f"prepare p{n} as select {n}"),
+    lambda n: query(f"execute s{n}"),
+    lambda n: query(f"deallocate s{n}"),
+    lambda n: query(f"set a.b = '{n}'"),
+    lambda _: query("copy t from stdin"),
+]
+
+
+def said(pieces: list[Callable[[int], bytes]], size: int) -> bytes:
+    """These, so many times."""
+    return b"".join([piece(number) for number in range(size) for piece in pieces])
+
+
+def of_messages(front: str, again: str, size: int) -> bytes:
+    """The dialogues below: names of pieces, those of `front` repeated first, then those of `again`."""
+    table = {
+        "sync": lambda _: SYNC,
+        "parse": lambda n: parse(f"s{n}", f"select {n}"),
+        "bind": lambda n: bind(f"s{n}"),
+        "close": lambda n: close(f"s{n}"),
+        "execute": lambda _: execute(),
+        "unnamed": lambda _: parse("", "select 1"),
+        "bind unnamed": lambda _: bind(""),
+        "query": lambda _: query("select 1"),
+        "purge": lambda _: PURGE,
+        "copy": lambda _: query("copy t from stdin") + copy_fail("no"),
+    }
+    parts = [[table[name] for name in names.split(", ") if name] for names in (front, again)]
+    return said(parts[0], size) + said(parts[1], size)
+
+
+@pytest.mark.parametrize("how", [{}, {"fails": True}, {"listens": True}, {"tag": b"DEALLOCATE ALL"}], ids=str)
+@pytest.mark.parametrize(
+    ("front", "again"),
+    [
+        ("", "parse, sync"),
+        ("sync", "bind unnamed"),
+        ("sync", "bind"),
+        ("parse, sync", "bind, execute, sync"),
+        ("parse", "close"),
+        ("unnamed", "sync"),
+        ("unnamed, sync", "bind unnamed, execute, sync"),
+        ("purge", "parse"),
+        ("parse, purge", "sync"),
+        ("query", "parse, sync"),
+        ("", "unnamed, query"),
+    ],
+)
+def test_messages_sent_ahead_cost_no_more_for_being_many(front: str, again: str, how: dict[str, Any]) -> None:
+    """Each of them asked all replies that were owed, or what had been promised, one by one."""
+
+    def of_size(size: int) -> Callable[[], object]:
+        data = of_messages(front, again, size)
+        return lambda: talk(data, **how)
+
+    assert_linear(of_size, 100, 3000)
+
+
+def test_copies_sent_ahead_cost_no_more_for_being_many() -> None:
+    """Each that began looked at all that was sent behind it."""
+
+    def of_size(size: int) -> Callable[[], object]:
+        one = Conversation()
+        one.say(of_messages("", "copy", size))
+
+        def answers() -> None:
+            for _ in range(size):
+                one.hear(message("G", b"\0\0\0"))
+                one.hear(ERROR + READY)
+            assert not one.server.replies.count
+
+        return answers
+
+    assert_linear(of_size, 200, 300)
+
+
+def test_errors_that_speak_of_our_names_cost_no_more_for_many_statements() -> None:
+    """The client has prepared n, and makes the server say such a name n times."""
+
+    def of_size(size: int) -> Callable[[], object]:
+        one = Conversation()
+        for number in range(size):
+            one.say(parse(f"s{number}", f"select {number}") + SYNC)
+            while one.server.replies.count:
+                one.answer()
+        name = one.client.statements[b"s7"].name
+        refusal = message("E", b"SERROR\0VERROR\0C22P02\0Mwhat is " + name + b"?\0\0")
+
+        def errors() -> None:
+            for _ in range(size):
+                one.say(query("select 'x'::int"))
+                one.hear(refusal + READY)
+            assert one.seen.count(b"Mwhat is s7?\0") == size
+
+        return errors
+
+    assert_linear(of_size, 100, 700)
+
+
+@pytest.mark.parametrize("data", [b"", b"D\0\0\0\x0b\0\1\0\0\0\1x"])
+def test_what_waits_is_not_looked_at_before_what_it_waits_for(data: bytes) -> None:
+    """Rows go by, also of other queries; only the answer to the Parse of this name tells what the Bind is of."""
+    one = Conversation()
+    one.say(query("select 1"))
+    one.say(query("select 2"))
+    one.say(parse("a", "select 3") + SYNC)
+    one._take(bind("a"), 0)
+    assert one.client.verdict == WAIT
+    for part in (data, message("C", b"SELECT 1\0"), READY, data, message("C", b"SELECT 1\0"), READY):
+        one.hear(part)
+        assert not one.client.may_go_on()
+    one.hear(message("1"))
+    assert one.client.may_go_on()
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "answers"),
+    [
+        (query("deallocate all"), query("select 1"), message("C", b"DEALLOCATE ALL\0") + READY),
+        (parse("", "select 1") + SYNC, bind(""), message("1")),
+        (parse("a", "select 1") + SYNC, close("a"), message("1")),
+        (parse("a", "select 1") + SYNC, describe("a"), message("1")),
+        (parse("a", "select 1") + SYNC, parse("a", "select 2"), message("1")),
+        (parse("a", "select 1") + SYNC, query("execute a"), message("1")),
+        (parse("a", "select 1") + SYNC, bind("a"), ERROR),
+    ],
+)
+def test_what_waits_goes_on_when_that_is_answered(first: bytes, then: bytes, answers: bytes) -> None:
+    """Whatever it waits for: nobody would tell it again."""
+    one = Conversation()
+    one.say(first)
+    one._take(then, 0)
+    assert one.client.verdict == WAIT
+    assert not one.client.may_go_on()
+    one.hear(answers)
+    assert one.client.may_go_on()
+    one._take(then, 0)
+    assert one.client.verdict != WAIT
+
+
+@given(
+    st.lists(st.sampled_from(PIECES), min_size=1, max_size=3),
+    st.lists(st.sampled_from(PIECES), max_size=2),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([b"SELECT 1", b"DEALLOCATE ALL", b"DISCARD ALL", b"DEALLOCATE", b"CREATE TABLE"]),
+    st.sampled_from([5, 1 << 20]),
+)
+@settings(max_examples=50, deadline=None)
+def test_no_messages_cost_more_for_each_than_others(
+    again: list[Callable[[int], bytes]],
+    front: list[Callable[[int], bytes]],
+    fails: bool,
+    listens: bool,
+    tag: bytes,
+    statements: int,
+) -> None:
+    """What may be repeated is searched for messages that cost more the more of them there are."""
+
+    def of_size(size: int) -> Callable[[], object]:
+        data = said(front, size) + said(again, size)
+        SOURCE.wire.look._remembered.clear()
+        return lambda: talk(data, fails=fails, tag=tag, statements=statements, listens=listens)
+
+    # Most cost between 50 and 600 steps; reading a text by name costs some for each of its letters.
+    assert_linear(of_size, 40, most=4000 * len(again + front))
+
+
+def test_share_of_one_round_is_bounded() -> None:
+    """Of 64 kB that cost much the client's session takes a part, and says PAUSE; and all of it, part by part."""
+    one = Conversation()
+    data = b"".join([query(f"set a.b = '{number}'") for number in range(2500)])
+    pos = rounds = 0
+    while pos < len(data):
+        taken: list[int] = []
+        cost = steps(lambda: taken.append(one._take(data, pos)))  # noqa: B023
+        pos = taken[0]
+        rounds += 1
+        assert cost < 400_000
+    assert rounds > 10
+    assert one.server.replies.turns == 2500
