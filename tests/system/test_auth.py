@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from scramp import ScramClient
 
 import harness.messages as m
 from conftest import MakePooler
@@ -16,6 +17,8 @@ from harness.cluster import PASSWORD_ROLES, Cluster
 from harness.pooler import Pooler, new_port
 from harness.tls import Certificates
 from harness.wire import ServerError, Wire, kinds
+from pglido.auth import scram
+from pglido.auth.secrets import Verifier
 from pglido.cli.child import own_user
 
 SECRET = "the secret"
@@ -366,3 +369,48 @@ def test_same_password_for_two_users(pooler: MakePooler) -> None:
     pool = pooler(auth_type="scram-sha-256", users=users)
     wires: list[Wire] = [pool.wire(name, password=SECRET) for name in users]
     assert [wire.one("SELECT current_user") for wire in wires] == list(users)
+
+
+def test_passwords_are_checked_beside_those_who_work(pooler: MakePooler) -> None:
+    """Ten checks of a million iterations each, some seconds in all, in which a client of the one worker is served."""
+    derived = scram.derive(SECRET.encode(), b"sixteen bytes...", 1_000_000)
+    costly = Verifier(1_000_000, b"sixteen bytes...", derived.stored_key, derived.server_key)
+    users = {"app": {"password": SECRET}, "app2": {"password": costly.encoded()}}
+    pool = pooler(auth_type="password", users=users, workers=1)
+    working = pool.wire(password=SECRET)
+    trying = [pool.dial() for _ in range(10)]
+    for number, wire in enumerate(trying):
+        wire.hello("app2", "app")
+        assert wire.message().kind == "R"
+        wire.send(m.password(f"wrong {number}"))
+    assert working.one("SELECT 1") == "1"
+    # One goes after the other: so the last was not answered yet.
+    trying[-1].sock.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        trying[-1].sock.recv(1)
+    for wire in trying:
+        wire.sock.settimeout(60)
+        assert [one.fields["C"] for one in wire.messages()] == ["28P01"]
+    with pytest.raises(ServerError, match="28P01"):
+        pool.wire("app2", password="wrong")
+    assert pool.wire("app2", password=SECRET).one("SELECT current_user") == "app2"
+
+
+def test_derived_keys_of_scram_are_had_beside_those_who_work(pooler: MakePooler) -> None:
+    """A verifier made on the fly from a password in clear: at the first login, and for each proof that fails."""
+    pool = pooler(auth_type="scram-sha-256", scram_iterations=100_000, users={"app": {"password": SECRET}}, workers=1)
+    for _ in range(2):
+        assert pool.wire(password=SECRET).one("SELECT 1") == "1"
+    for user in ("app", "nobody"):
+        with pytest.raises(ServerError, match="28P01"):
+            pool.wire(user, password="wrong")
+    gone = pool.dial()
+    gone.hello("app", "app")
+    gone.message()
+    client = ScramClient(["SCRAM-SHA-256"], "app", "wrong")
+    gone.send(m.sasl_initial("SCRAM-SHA-256", client.get_client_first()))
+    client.set_server_first(gone.message().body[4:].decode())
+    gone.send(m.message("p", client.get_client_final().encode()))
+    # Nobody waits for the answer any more.
+    gone.close()
+    assert pool.wire(password=SECRET).one("SELECT 1") == "1"

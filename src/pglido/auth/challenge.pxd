@@ -42,6 +42,7 @@ cdef class Challenge:
     cdef bytes _salt
     cdef bytes _first
     cdef public object credentials
+    cdef public bint swift
     cdef public bytes last
 
     cpdef bytes offer(self)

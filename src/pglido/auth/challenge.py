@@ -11,7 +11,7 @@ from ..wire import octets
 from ..wire.codes import AUTH_SASL, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL, AUTHENTICATION
 from . import refusal as _refusal
 from .crowd import PLAIN_FACE, Crowd, draw, mock_salt
-from .errors import AuthError, refused, violation
+from .errors import AuthError, MustDerive, refused, violation
 from .scram import (
     END_POINT,
     MAX_MESSAGE,
@@ -105,7 +105,8 @@ class Challenge:
 
     `binding` is the tls-server-end-point hash of our certificate where the client is on TLS. Send `offer`, then what
     `take` makes of the body of each 'p' message, until there are `credentials`: these are the best that can be used
-    towards a server, and `last` goes to the client in front of AuthenticationOk.
+    towards a server, and `last` goes to the client in front of AuthenticationOk. Where it may not take long (`swift`),
+    MustDerive is raised, and nothing has changed.
     """
 
     __slots__ = (
@@ -122,6 +123,7 @@ class Challenge:
         "credentials",
         "last",
         "secret",
+        "swift",
         "terms",
     )
 
@@ -132,6 +134,7 @@ class Challenge:
         self.terms = terms
         self._iterations = terms.iterations
         self._state = OFFERED
+        self.swift = False
         self._plus = False
         self._gs2 = b""
         self._bare = b""
@@ -255,6 +258,8 @@ class Challenge:
         elif isinstance(secret, Plain):
             kept: Derivations = _refusal.DERIVATIONS
             keys = kept.find(secret.password, self._salt, self._iterations)
+            if keys is None and self.swift:
+                raise MustDerive
             derived_now = keys is None
             keys = keys or kept.get(secret.password, self._salt, self._iterations)
             stored_key, server_key = keys.stored_key, keys.server_key
@@ -263,6 +268,8 @@ class Challenge:
         holds = compare_digest(digest(client_key), stored_key)
         if not holds or stored_key is NO_KEY:
             if self.terms.crowd.plain and not derived_now:
+                if self.swift:
+                    raise MustDerive
                 _refusal.waste_derivation(self.terms.iterations)
             raise refused(self._user, _refusal.reason(secret, "SCRAM-SHA-256"))
         self.last = sasl(AUTH_SASL_FINAL, b"v=" + base64(signature))

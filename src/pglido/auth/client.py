@@ -90,7 +90,7 @@ def _cleartext(attempt: _Attempt) -> Exchange:
         return Proof(Plain(password))
     if attempt.terms.crowd.faces and not isinstance(attempt.secret, Verifier):
         face = attempt.terms.crowd.face_in_scram(draw(attempt.terms.seed, attempt.user))
-        refusal.waste_derivation(face.iterations or attempt.terms.iterations)
+        refusal.waste_derivation(face.iterations or attempt.terms.iterations, saslprep(password))
     raise refused(attempt.user, refusal.reason(attempt.secret))
 
 

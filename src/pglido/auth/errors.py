@@ -24,6 +24,10 @@ class OtherVerifier(AuthError):
 WRONG_PROOF = "28P01"
 
 
+class MustDerive(Exception):
+    """A key must be derived first, which takes long: what raised it is to be called again where it may."""
+
+
 def refused(user: str, log_text: str) -> AuthError:
     """A proof that does not hold: always PostgreSQL's own words, whatever the reason."""
     return AuthError(WRONG_PROOF, f'password authentication failed for user "{user}"', log_text)

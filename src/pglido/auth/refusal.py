@@ -20,6 +20,6 @@ def reason(secret: Secret | None, method: str = "") -> str:
     return "wrong password"
 
 
-def waste_derivation(iterations: int) -> None:
+def waste_derivation(iterations: int, password: bytes = b"nobody") -> None:
     """Work as long as somebody else's refusal takes."""
-    scram.derive(b"nobody", bytes(SALT_SIZE), min(iterations, scram.MAX_ITERATIONS))
+    scram.derive(password, bytes(SALT_SIZE), min(iterations, scram.MAX_ITERATIONS))

@@ -17,7 +17,7 @@ NONCE_SIZE = 18  # PostgreSQL's SCRAM_RAW_NONCE_LEN: 24 characters in Base64.
 # PostgreSQL's PG_MAX_SASL_MESSAGE_LENGTH; real messages have about 100 to 250 bytes.
 MAX_MESSAGE = 1024
 
-# A peer chooses the iterations that we then calculate, about 0.3 us each, and everybody waits meanwhile.
+# A peer chooses the iterations that we then calculate, about 0.3 us each.
 # OWASP recommends 600,000 for stored passwords; PostgreSQL's default is 4096.
 MAX_ITERATIONS = 1_000_000
 
@@ -96,7 +96,8 @@ class Derivations:
         """Keep these keys, and forget the least recently used where there is no room."""
         self._keys[password, salt, iterations] = derived
         if len(self._keys) > self._size:
-            del self._keys[next(iter(self._keys))]
+            # Another thread may have had it in its hand.
+            self._keys.pop(next(iter(self._keys)), None)
 
     def get(self, password: str, salt: bytes, iterations: int) -> Derived:
         """The keys, calculated now if they were not kept."""

@@ -11,11 +11,13 @@ from .challenge import Terms
 from .client import verify
 from .errors import AuthError
 from .scram import Random
-from .secrets import Proof, Secret
+from .secrets import Plain, Proof, Secret
 
 
 class Verification:
     """Send what `begin` and `take` return until there is a `proof`. Both raise AuthError.
+
+    `take` and `proves` may take long where one `may_derive` keys.
 
     For the arguments see `client.verify`.
     """
@@ -28,6 +30,8 @@ class Verification:
         self._drawn: list[bytes] = []
         self._sent: list[bytes] = []
         self._said: list[bytes] = []
+        # Where one user costs a key derivation, those do that cost none, or there are none of that name.
+        self.may_derive = method == AuthType.PASSWORD or terms.crowd.plain or isinstance(secret, Plain)
         self._dialogue = self._verify(secret, self._draw)
         self.proof: Proof | None = None
 

@@ -5,6 +5,7 @@ import logging
 import ssl
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
+from functools import partial
 
 from ..auth import client as auth
 from ..auth.errors import WRONG_PROOF, AuthError, refused
@@ -22,7 +23,7 @@ from .links import Guest
 from .listening import listen
 from .live import LivePool
 from .place import FULL
-from .porch import COUNTED, MINOR, SHUTTING_DOWN, Regular, greet, is_strange
+from .porch import COUNTED, MINOR, SHUTTING_DOWN, Proving, Regular, greet, is_strange
 from .profiles import profile_of
 
 log = logging.getLogger("pglido.worker")
@@ -64,6 +65,20 @@ async def enter(host: Host, guest: Guest) -> None:
 async def go_on(host: Host, guest: Guest, packet: bytes, start: Startup, proof: Proof) -> None:
     """The same for one that was met at the porch, and has proved there who it is."""
     await _guarded(host, guest, _proved(host, guest, Stream(host.pump, guest, visit=True), packet, start, proof))
+
+
+async def weigh(host: Host, guest: Guest, proving: Proving) -> None:
+    """A proof that was met at the porch takes a key derivation to be judged."""
+    porch = host.outside.porch
+    try:
+        answer = await host.outside.hashing.run(guest.address, partial(porch.weigh_at_length, proving))
+    except Exception as error:
+        if guest.serial in host.guests:
+            turn_away(host, guest, error)
+        return
+    if guest.serial in host.guests:
+        guest.login = None
+        porch.weighed(guest, proving, answer)
 
 
 async def _guarded(host: Host, guest: Guest, visit: Coroutine[None, None, None]) -> None:
@@ -241,12 +256,14 @@ async def _prove(
     binding = guest.door.binding if guest.tls is not None else None
     exchange = Verification(config.settings.auth_type, start.user, known.secret, binding, people.terms)
     try:
-        proof = await _converse(stream, exchange)
+        proof = await _converse(host, guest, stream, exchange)
     except AuthError as error:
         if error.sqlstate != WRONG_PROOF:
             raise
         fresh = await people.look_again(start.user, pool, known)
-        proved = exchange.proves(fresh.secret) if fresh.secret != known.secret else None
+        proved = None
+        if fresh.secret != known.secret:
+            proved = await host.outside.hashing.run(guest.address, partial(exchange.proves, fresh.secret))
         if proved is None:
             raise
         known, proof = fresh, proved
@@ -260,7 +277,7 @@ async def _prove(
     return known.name, proof
 
 
-async def _converse(stream: Stream, exchange: Verification) -> Proof:
+async def _converse(host: Host, guest: Guest, stream: Stream, exchange: Verification) -> Proof:
     """Ask for a proof, and take it."""
     reply = exchange.begin()
     while exchange.proof is None:
@@ -268,7 +285,10 @@ async def _converse(stream: Stream, exchange: Verification) -> Proof:
         kind, body = await stream.message(PASSWORD_LIMIT)
         if kind != codes.PASSWORD:
             raise Refused("08P01", f"expected password response, got message type {kind}")
-        reply = exchange.take(body)
+        if exchange.may_derive:
+            reply = await host.outside.hashing.run(guest.address, partial(exchange.take, body))
+        else:
+            reply = exchange.take(body)
     return exchange.proof
 
 

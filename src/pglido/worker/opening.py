@@ -7,11 +7,12 @@ import math
 import os
 import re
 import ssl
+from functools import partial
 
 from ..auth import server as auth
 from ..auth.binding import end_point
 from ..auth.errors import AuthError, OtherVerifier
-from ..auth.secrets import Credentials, parse
+from ..auth.secrets import Credentials, Plain, parse
 from ..config.model import LoadBalance, SslMode
 from ..io.dial import Address, DialError, Keepalive, connect, secure
 from ..io.stream import Gone, Stream, Unsafe
@@ -171,7 +172,7 @@ async def _knock(host: Host, live: LivePool, slot: Slot, address: Address, tls: 
     stream, backend = await reach(host, live, slot, address, tls)
     try:
         host.backends[backend] = None
-        await _start(stream, backend, live, slot)
+        await _start(host, stream, backend, live, slot)
         slot.server = backend
         stream.settle()
         log.info("server connection opened: pid %s", backend.pid, extra=backend.extra())
@@ -221,7 +222,7 @@ def credentials_of(live: LivePool) -> Credentials:
     return parse(live.secrets.get(settings.pool_user))
 
 
-async def _start(stream: Stream, backend: Backend, live: LivePool, slot: Slot) -> None:
+async def _start(host: Host, stream: Stream, backend: Backend, live: LivePool, slot: Slot) -> None:
     """Startup packet, authentication, and what follows up to ReadyForQuery."""
     settings = live.settings
     birth = slot.birth if isinstance(slot.birth, Settings) else _settings.EMPTY
@@ -231,7 +232,8 @@ async def _start(stream: Stream, backend: Backend, live: LivePool, slot: Slot) -
     if backend.tls is not None:
         certificate = backend.tls.session.getpeercert(binary_form=True)
         binding = end_point(certificate) if certificate else None
-    dialogue = auth.answer(settings.pool_user, credentials_of(live), binding=binding, rng=os.urandom)
+    credentials = credentials_of(live)
+    dialogue = auth.answer(settings.pool_user, credentials, binding=binding, rng=os.urandom)
     next(dialogue)
     authenticated = False
     while True:
@@ -239,9 +241,7 @@ async def _start(stream: Stream, backend: Backend, live: LivePool, slot: Slot) -
         if kind == codes.AUTHENTICATION and not authenticated:
             if len(body) < 4:
                 raise ValueError("authentication request")
-            reply = None
-            with contextlib.suppress(StopIteration):
-                reply = dialogue.send((int.from_bytes(body[:4], "big"), body[4:]))
+            reply = await _answered(host, dialogue, credentials, int.from_bytes(body[:4], "big"), body[4:])
             authenticated = body == b"\0\0\0\0"
             if reply:
                 stream.send(reply)
@@ -342,3 +342,19 @@ async def send_cancel(host: Host, backend: Backend) -> None:
         backend.cancels -= 1
         if backend.client is None and backend in host.backends:
             host.rested(backend)
+
+
+async def _answered(
+    host: Host, dialogue: auth.Dialogue, credentials: Credentials, code: int, body: bytes
+) -> bytes | None:
+    """What is said to an authentication request; keys are derived from a password beside the loop. Raises AuthError."""
+    if code != codes.AUTH_SASL_CONTINUE or not isinstance(credentials, Plain):
+        return _said(dialogue, code, body)
+    said: bytes | None = await host.outside.hashing.run("", partial(_said, dialogue, code, body))
+    return said
+
+
+def _said(dialogue: auth.Dialogue, code: int, body: bytes) -> bytes | None:
+    with contextlib.suppress(StopIteration):
+        return dialogue.send((code, body))
+    return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..auth.challenge import Challenge, Terms
 from ..auth.client import MAX_PASSWORD
-from ..auth.errors import AuthError, refused, violation
+from ..auth.errors import AuthError, MustDerive, refused, violation
 from ..auth.secrets import Proof, Secret
 from ..config.choices import AuthType, SslMode
 from ..config.model import ADMIN_DATABASES
@@ -316,6 +316,7 @@ class Porch:
         secret = self.secrets.get(start.user)
         binding = guest.door.binding if guest.tls is not None else None
         challenge = Challenge(start.user, secret, binding, self.terms)
+        challenge.swift = True
         guest.inbox = None
         guest.user = start.user
         guest.minor = start.minor
@@ -337,9 +338,21 @@ class Porch:
             return
         try:
             answer = self._weigh(proving)
+        except MustDerive:
+            self.host.outside.weigh(guest, proving)
+            return
         except Exception as error:
             self.host.outside.turn_away(guest, error)
             return
+        self.weighed(guest, proving, answer)
+
+    def weigh_at_length(self, proving: Proving) -> bytes:
+        """What is to be said to a message that takes a key derivation, in a thread of its own. Raises AuthError."""
+        proving.challenge.swift = False
+        return self._weigh(proving)
+
+    def weighed(self, guest: Guest, proving: Proving, answer: bytes) -> None:
+        """A message of a client that was asked for a proof was judged."""
         if proving.challenge.credentials is not None:
             guest.proving = None
             self._proved(guest, proving)

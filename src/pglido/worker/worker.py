@@ -30,7 +30,8 @@ from .cancels import Cancels
 from .clock import Clock
 from .configuration import Candidate, ServerContexts, candidate
 from .departures import Departures
-from .entrance import enter, go_on, turn_away
+from .entrance import enter, go_on, turn_away, weigh
+from .hashing import Hashing
 from .host import Host
 from .links import ConsoleLink, Guest
 from .listening import hear, heard
@@ -39,7 +40,7 @@ from .opening import open_server
 from .overlong import measured
 from .people import People
 from .place import AdminPlace
-from .porch import Porch
+from .porch import Porch, Proving
 from .replication import replicate
 from .successions import Successions
 from .tally import SharedTally
@@ -101,6 +102,7 @@ class Worker:
         self.clock = Clock(self)
         self.porch = Porch(host)
         self.place = AdminPlace(host, self.porch, self.listen)
+        self.hashing = Hashing()
         self.leaving: float | None = None
         self.wait_for_clients = False
         self.ended = asyncio.Event()
@@ -346,6 +348,11 @@ class Worker:
     def go_on(self, guest: Guest, packet: bytes, start: Startup, proof: Proof) -> None:
         """A connection that has proved who it is comes in the long way."""
         guest.login = Visit(go_on(self.host, guest, packet, start, proof), _login_failed)
+        guest.login.step()
+
+    def weigh(self, guest: Guest, proving: Proving) -> None:
+        """What a connection has proved takes long to judge."""
+        guest.login = Visit(weigh(self.host, guest, proving), _login_failed)
         guest.login.step()
 
     def turn_away(self, guest: Guest, error: Exception) -> None:
