@@ -15,7 +15,7 @@ from .builds import Build
 from .frontend import split
 from .postgres import DEFAULTS, Postgres
 
-ATTACH, GOODBYE, CLOSE_IT, WAIT = 1, 2, 3, 4
+ATTACH, GOODBYE, CLOSE_IT, WAIT, PAUSE = 1, 2, 3, 4, 6
 
 
 class Say(NamedTuple):
@@ -176,9 +176,11 @@ class World:
             else:
                 assert not to_server
             guest.seen += to_client
-            if verdict != ATTACH:
+            if verdict not in (ATTACH, PAUSE):
                 break
             data = data[used:]
+            if verdict == PAUSE:
+                continue
             if self.line or not self.idle:
                 guest.waiting = True
                 guest.rest = data

@@ -16,6 +16,7 @@ from parity.builds import Build
 from parity.frontend import message, split
 
 GO_ON, ATTACH, GOODBYE, CLOSE_IT, WAIT = range(5)
+PAUSE = 6
 
 PARSED = message("1")
 BOUND = message("2")
@@ -155,6 +156,8 @@ class Talk:
                 assert not to_server
             if client.verdict == GO_ON:
                 self.let_go(client)
+            if client.verdict == PAUSE:
+                continue
             if client.verdict != ATTACH or self.full:
                 return
             self.pair(client)
