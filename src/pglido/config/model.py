@@ -98,6 +98,7 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
     on_session_state: Annotated[SessionState | None, Override()] = None
     max_pinned_share: Annotated[float | None, Override()] = None
     pin_timeout: Annotated[float | None, Override()] = None
+    pin_functions: Annotated[tuple[str, ...] | None, Override()] = None
 
     listen_on_loss: Annotated[OnLoss | None, Override()] = None
     listen_buffer_size: Annotated[int | None, Override()] = None
@@ -210,6 +211,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     on_session_state: SessionState
     max_pinned_share: float
     pin_timeout: float
+    pin_functions: tuple[str, ...]
     load_balance_hosts: LoadBalance
     connect_query: str
 

@@ -209,6 +209,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         Row("A client that keeps its server pinned and is idle for longer is disconnected.", zero="never", own=True),
     ] = 0.0
+    pin_functions: Annotated[
+        tuple[str, ...],
+        Row(
+            "Names of functions of your own, without their schemas, that leave something in the server process, such as"
+            " those of an extension in C. A client that calls one keeps its server, which is closed when the client"
+            " has left.",
+            own=True,
+        ),
+    ] = ()
     ignore_startup_parameters: Annotated[
         tuple[str, ...],
         Row("Startup parameters of clients that are dropped instead of being set on the server."),

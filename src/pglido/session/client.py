@@ -251,6 +251,8 @@ class Client(Rewriting):
 
     def _waits(self, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> bool:
         """What this query may do to the session is noted; must it wait?"""
+        if self.rules.keep:
+            self.heed_kept(src[at + 5 : at + have])
         if not self.rules.heeded:
             return False
         if have < total:
@@ -261,7 +263,7 @@ class Client(Rewriting):
     def _must_be_whole(self, src: bytes, at: int, have: int, total: int) -> bool:
         """Must this query be seen to its end before it is sent, as it may change what comes after it?"""
         if total <= SMALL:
-            return self.rules.heeded != 0 or have == 5 or (src[at + 5] | 0x20) == 0x64
+            return self.rules.heeded != 0 or self.rules.keep or have == 5 or (src[at + 5] | 0x20) == 0x64
         return self.rules.heeded != 0 and total <= LONGEST_HELD and self.has_room(total)
 
     def _first(self, server: Server, out: Outbox, buf: bytes) -> None:

@@ -57,6 +57,7 @@ cdef class Heeding(ClientState):
     cdef int heed_unknown(self, int flags, bytes text) except -1
 
     cdef int heed_call(self, bytes call) except -1
+    cdef int heed_kept(self, bytes text) except -1
 
     cdef bint heed_parsed(self, int flags, bytes text, Outbox out, const unsigned char* buf) except -1
 
@@ -96,6 +97,7 @@ cdef class Heeding(ClientState):
     @cython.locals(setup=Setup, functions=Functions, named=tuple)
     cdef int _suspect(self, int flags, bytes text, said, tuple names) except -1
 
+    cdef int _undying(self, int flags, bytes text) except -1
     cdef bint _has_state(self) except -1
 
     @cython.locals(setup=Setup, flags=int)

@@ -155,7 +155,7 @@ class Heeding(ClientState):
         flags = self._flags(text, 0, len(text))
         if flags:
             said = self._read(text)
-            self._keep(flags | self._vague(flags, text, said), said)
+            self._keep(self._undying(flags, text) | self._vague(flags, text, said), said)
         return flags
 
     def heed_bound(
@@ -207,6 +207,14 @@ class Heeding(ClientState):
         """A function is called, by the message whose body is `call`: what its arguments say is not read."""
         flags = UNKNOWN if int.from_bytes(call[:4], "big") in LARGE_OBJECTS else UNKNOWN | UNNAMED
         self.heed_unknown(flags, b"function call")
+
+    def heed_kept(self, text: bytes) -> None:
+        """A client that keeps its server says this, which may leave there what no reset takes away."""
+        assert self.server is not None
+        pinning = self.rules.functions.pinning
+        flags = sql.scan(text, 0, len(text), self.settings.odd, pinning or None)
+        if flags and (_reading.undying(text) or _reading.calls(text, pinning)):
+            self.server.worn = True
 
     def heed_parsed(self, flags: int, text: bytes, out: Outbox, buf: bytes) -> bool:
         """A text with these flags is about to be parsed, likely to be executed in the same batch; must it wait?"""
@@ -397,6 +405,7 @@ class Heeding(ClientState):
         named = names or NO_NAMES
         if not setup.stained() and not self._has_state() and _reading.only_cleans(text, said):
             flags = 0
+        flags = self._undying(flags, text)
         if flags & PREPARES:
             if self.studied != functions.version:
                 self._study()
@@ -413,8 +422,6 @@ class Heeding(ClientState):
             flags &= ~PREPARES
         if flags & ENDS:
             flags |= self._ended(text)
-        if flags & UNDYING and not _reading.lasts(text):
-            flags &= ~UNDYING
         if flags & CREATES and self.settings.own_temp:
             flags |= TEMP
         flags |= UNNAMED & self.rules.heeded if flags & SETS and names is None else self._vague(flags, text, said)
@@ -432,6 +439,14 @@ class Heeding(ClientState):
                 named += _reading.names_anywhere(text)
             exact = said.exact and _reading.whole(text) and not (named or flags & TEMP or self.settings.odd)
             setup.suspicion(flags, said.names + named, exact, text)
+
+    def _undying(self, flags: int, text: bytes) -> int:
+        """The flags of a text; of what nothing takes away again only where its words say so."""
+        if flags & UNDYING:
+            flags &= _reading.undying(text) | ~UNDYING
+        if flags and _reading.calls(text, self.rules.functions.keeping):
+            flags |= sql.KEEPS & self.rules.heeded
+        return flags
 
     def _has_state(self) -> bool:
         """Is there anything that can be taken away, and of which the server would not tell by itself?"""

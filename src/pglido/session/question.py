@@ -21,6 +21,7 @@ from ..wire.sql import (
     DEFINES,
     ENDS,
     HOLD,
+    KEEPS,
     LISTENS,
     LOADS,
     LOCKS,
@@ -39,9 +40,9 @@ from .study import EQUALS
 # What a session keeps and no other server can be given; of some no server can say that they are gone, and some no
 # DISCARD takes away. UNNAMED are settings of which nobody can tell the names: beyond the flags of a text.
 UNNAMED = 1 << 16
-PINNING = TEMP | HOLD | LOCKS | LOADS | SEEDS | SEQUENCES | UNNAMED
-LASTING = LOADS | SEEDS | SEQUENCES | UNNAMED
-UNDYING = LOADS | SEEDS
+PINNING = TEMP | HOLD | LOCKS | LOADS | SEEDS | KEEPS | SEQUENCES | UNNAMED
+LASTING = LOADS | SEEDS | KEEPS | SEQUENCES | UNNAMED
+UNDYING = LOADS | SEEDS | KEEPS
 # Flags that lead to a question, themselves or together with what is known.
 HEEDED = PINNING | WRITES | SETS | PREPARES | LISTENS | ENDS | CREATES | DEFINES
 

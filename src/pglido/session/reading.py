@@ -7,8 +7,10 @@ import re
 from functools import lru_cache
 
 from ..wire import messages
+from ..wire.lasting import KEEPING
 from ..wire.lexis import cut
 from ..wire.look import CUSTOM, LONGEST_SETTING, Look, look
+from ..wire.sql import KEEPS, LOADS, SEEDS
 from . import statements as _statements
 
 # A text is read by name up to here: it takes some 0.1 us a byte, and everybody waits.
@@ -52,7 +54,13 @@ ESCAPED, ESCAPE = re.compile(rb"(?<=\\)[\w$\x80-\xff]+"), 9
 DOTTED = re.compile(CUSTOM.pattern[:-1] + b"*")
 FORGETS = re.compile(rb"\bdiscard\s+all\b", re.IGNORECASE)
 # Of code only its words tell whether it does what lasts for ever.
-LASTS = re.compile(rb"\bload\b|\bset\s+seed\b|\bsetseed\b", re.IGNORECASE)
+UNDYING = {
+    LOADS: re.compile(rb"\bload\b", re.IGNORECASE),
+    SEEDS: re.compile(rb"\bset\s+seed\b|\bsetseed\b", re.IGNORECASE),
+    KEEPS: re.compile(rb"\b(?:" + b"|".join([name.encode() for name in KEEPING]) + rb")\b", re.IGNORECASE),
+}
+# A replication slot that is made to stay.
+PERMANENT = re.compile(rb"\bpg_create_\w+_replication_slot\s*\(\s*[^(),]*(?:,[^(),]*)?\)", re.IGNORECASE)
 
 
 def read(text: bytes) -> Look:
@@ -86,9 +94,21 @@ def unlistens(text: bytes) -> bool:
     return UNLISTENS.search(text) is not None
 
 
-def lasts(text: bytes) -> bool:
-    """May this text, or code in it, do what can't be taken back?"""
-    return LASTS.search(text) is not None
+def undying(text: bytes) -> int:
+    """Flags of what this text, or code in it, may do that can't be taken back."""
+    said = PERMANENT.sub(b"", text)
+    return sum([flag for flag, words in UNDYING.items() if words.search(said) is not None])
+
+
+def calls(text: bytes, functions: frozenset[bytes]) -> bool:
+    """Does this text call one of these functions, as far as that can be told?"""
+    return bool(functions) and _call_of(functions).search(text) is not None
+
+
+@lru_cache(256)
+def _call_of(functions: frozenset[bytes]) -> "re.Pattern[bytes]":
+    names = b"|".join([re.escape(name) for name in sorted(functions)])
+    return re.compile(rb"(?<![\w$])(?:" + names + rb")\"?\s*\(", re.IGNORECASE)
 
 
 def unnamed(text: bytes, vague: frozenset[bytes]) -> bool:

@@ -79,8 +79,13 @@ class Rewriting(Holding):
         """The message goes through as it is: only the replies are counted."""
         server = self.server
         assert server is not None
+        if kind == PARSE and have < total <= SMALL and self.rules.keep:
+            return self.await_whole(total)
         server.open = True
         if kind == PARSE:
+            if self.rules.keep:
+                # Behind its name.
+                self.heed_kept(src[at + 5 : at + have].partition(b"\0")[2])
             server.prepared.owe(PARSING, None, None)
         elif kind == CLOSE:
             server.prepared.bound = None

@@ -10,7 +10,7 @@ Rules:
 """
 
 from ..wire import messages
-from ..wire.sql import DEFINES, HOLD, LISTENS, LOADS, LOCKS, PREPARES, SEEDS, SEQUENCES, SETS, TEMP
+from ..wire.sql import DEFINES, HOLD, KEEPS, LISTENS, LOADS, LOCKS, PREPARES, SEEDS, SEQUENCES, SETS, TEMP
 from . import question as _question
 from . import settings as _settings
 from . import statements as _statements
@@ -34,6 +34,7 @@ REASONS = {
     LOCKS: "session advisory lock",
     LOADS: "loaded library",
     SEEDS: "random seed",
+    KEEPS: "state of the server process",
     SEQUENCES: "values of sequences",
     UNNAMED: "setting of unknown name",
     PREPARES: "SQL-level prepared statement",

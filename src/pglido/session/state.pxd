@@ -14,11 +14,14 @@ cdef class Functions:
     cdef public tuple settings
     cdef public frozenset vague
     cdef public frozenset counting
+    cdef public frozenset keeping
+    cdef public frozenset pinning
     cdef public long long version
     cdef public long long findings
     cdef public object since
     cdef public tuple defaults
 
+    cpdef void pin(self, frozenset names) except *
     cpdef void learn(self, object found) except *
     cdef tuple _matter(self)
 

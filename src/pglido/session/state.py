@@ -42,7 +42,8 @@ class Functions:
 
     `triggers`: may one of them be called where rows are written? `settings` are the custom settings that they name;
     `vague` are the names of functions that put names of settings together, `counting` of those that ask for the values
-    of sequences. `version` is another whenever calling a function may do what it didn't, `findings` how often it was
+    of sequences, `keeping` of those after which nobody else may have the server; among these are the operator's own,
+    `pinning`. `version` is another whenever calling a function may do what it didn't, `findings` how often it was
     found that what is known is not what there is;
     `since` is what news are to be asked for with, None where all must be asked for: at first, now and then, and as long
     as there are triggers or very many functions that matter. `defaults` is told together with them: a place, and
@@ -53,7 +54,9 @@ class Functions:
         "counting",
         "defaults",
         "findings",
+        "keeping",
         "known",
+        "pinning",
         "settings",
         "since",
         "touchy",
@@ -69,10 +72,22 @@ class Functions:
         self.settings: tuple[str, ...] = ()
         self.vague: frozenset[bytes] = frozenset()
         self.counting: frozenset[bytes] = frozenset()
+        self.keeping: frozenset[bytes] = frozenset()
+        self.pinning: frozenset[bytes] = frozenset()
         self.version = 0
         self.findings = 0
         self.since: Since | None = None
         self.defaults: tuple[str, str] | None = None
+
+    def pin(self, names: frozenset[bytes]) -> None:
+        """Clients that call one of these keep their servers."""
+        if names != self.pinning:
+            self.touchy = ((self.touchy or frozenset()) - self.pinning | names) or None
+            self.keeping = self.keeping - self.pinning | names
+            self.pinning = names
+            # What was left out for it is said anew.
+            self.since = None
+            self.version += 1
 
     def learn(self, found: Any) -> None:
         """Take in what a server said (see `study`). Raises ValueError where that is nothing of the kind."""
@@ -88,7 +103,7 @@ class Functions:
         if not isinstance(found, dict) or not SAID.issubset(found):
             raise ValueError("not what there is about functions")
         before = self._matter()
-        touchy = _names(found["names"]) or None
+        touchy = (_names(found["names"]) | self.pinning) or None
         if touchy != self.touchy or found["triggers"] != self.triggers:
             self.version += 1
         self.touchy = touchy
@@ -96,6 +111,7 @@ class Functions:
         self.settings = tuple(found["settings"] or ())
         self.vague = _names(found["vague"])
         self.counting = _names(found["counts"])
+        self.keeping = _names(found.get("keeps")) | self.pinning
         if self.known and self._matter() != before:
             self.findings += 1
         self.known = True
@@ -107,7 +123,7 @@ class Functions:
         self.since = _since(place, found, names, bearers) if tellable else None
 
     def _matter(self) -> tuple[object, ...]:
-        return self.touchy, self.triggers, self.settings, self.vague, self.counting
+        return self.touchy, self.triggers, self.settings, self.vague, self.counting, self.keeping
 
 
 def _names(found: list[str] | None) -> frozenset[bytes]:

@@ -9,6 +9,7 @@ which takes two: a restore makes thousands of functions, each in a transaction o
 import re
 from typing import NamedTuple
 
+from ..wire.lasting import GLOBALS, KEEPING
 from .reading import HIDDEN
 from .settings import literal
 
@@ -32,8 +33,12 @@ COMPUTED = (
 )
 # Asks for the values of sequences that it has not advanced itself.
 COUNTS = r"^(?!.*(nextval|\minsert\M)).*\m(currval|lastval)\M"
+# Leaves something in the server process.
+KEEPS = r"\m(" + "|".join(["setseed", *KEEPING]) + r")\M|\mload\s+''"
 # As they stand in a constant, whatever standard_conforming_strings says.
-ESCAPED, NAMED, VAGUE, COUNTING = (words.replace("\\", "\\\\") for words in (WORDS, SETTING, COMPUTED, COUNTS))
+ESCAPED, NAMED, VAGUE, COUNTING, KEPT, SHARED = (
+    words.replace("\\", "\\\\") for words in (f"{WORDS}|{KEEPS}", SETTING, COMPUTED, COUNTS, KEEPS, GLOBALS)
+)
 # The functions that somebody has made; the first object of a user has this oid. Of an aggregate the text is its row in
 # the catalog.
 MADE = f"p.oid OPERATOR(pg_catalog.>=) 16384::pg_catalog.oid AND NOT p.prolang {EQUALS} 13::pg_catalog.oid"
@@ -41,7 +46,9 @@ TEXT = f"""CASE
     WHEN p.prokind {EQUALS} 'a' THEN (SELECT a::pg_catalog.text FROM pg_catalog.pg_aggregate a
       WHERE a.aggfnoid::pg_catalog.oid {EQUALS} p.oid)
     WHEN pg_catalog.length(p.prosrc) {EQUALS} 0 THEN pg_catalog.pg_get_functiondef(p.oid) ELSE p.prosrc END"""
-MATTERS = f"said OPERATOR(pg_catalog.~*) E'{ESCAPED}|currval|lastval'"
+MATTERS = (
+    f"(said OPERATOR(pg_catalog.~*) E'{ESCAPED}|currval|lastval' OR said OPERATOR(pg_catalog.~) E'{SHARED}')"
+)
 # No older transaction has made what is not seen here.
 HORIZON = """(pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot())
     OPERATOR(pg_catalog.%) 4294967296::pg_catalog.int8)::pg_catalog.text"""
@@ -62,10 +69,11 @@ TOUCHY = f"""
   SELECT made.*, pg_catalog.lower(said) AS read
   FROM (SELECT p.oid, p.proname::pg_catalog.text AS name, {TEXT} AS said FROM pg_catalog.pg_proc p WHERE {MADE}) AS made
 ), touchy AS (
-  SELECT oid, name, said OPERATOR(pg_catalog.~*) E'{ESCAPED}' AS sets, said OPERATOR(pg_catalog.~*) E'{VAGUE}' AS vague,
-    said OPERATOR(pg_catalog.~*) E'{COUNTING}' AS counts
+  SELECT oid, name, said OPERATOR(pg_catalog.~*) E'{ESCAPED}' OR said OPERATOR(pg_catalog.~) E'{SHARED}' AS sets,
+    said OPERATOR(pg_catalog.~*) E'{VAGUE}' AS vague, said OPERATOR(pg_catalog.~*) E'{COUNTING}' AS counts,
+    said OPERATOR(pg_catalog.~*) E'{KEPT}' OR said OPERATOR(pg_catalog.~) E'{SHARED}' AS keeps
   FROM own WHERE {MATTERS}
-  UNION SELECT o.oid, o.name, t.sets, t.vague OR t.sets AND o.said OPERATOR(pg_catalog.~*) E'{VAGUE}', t.counts
+  UNION SELECT o.oid, o.name, t.sets, t.vague OR t.sets AND o.said OPERATOR(pg_catalog.~*) E'{VAGUE}', t.counts, t.keeps
     FROM touchy t JOIN own o
     ON pg_catalog.strpos(o.read, pg_catalog.lower(t.name)) OPERATOR(pg_catalog.>) 0
     WHERE t.sets OR t.counts
@@ -80,6 +88,7 @@ TOUCHY = f"""
     WHERE p.proname::pg_catalog.text {EQUALS} ANY (SELECT name FROM touchy WHERE sets OR counts)),
   'vague', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE vague),
   'counts', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE counts),
+  'keeps', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE keeps),
   'settings', (SELECT pg_catalog.json_agg(
       DISTINCT pg_catalog.rtrim(pg_catalog.replace(pg_catalog.lower(found[1]), '"', ''), '$'))
     FROM code, pg_catalog.regexp_matches(said, E'{NAMED}', 'gi') AS found),

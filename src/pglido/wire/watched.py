@@ -1,5 +1,7 @@
 """The words that are watched for in a query, and the flags by which it is said what they may do."""
 
+from .lasting import LASTING
+
 # What a text may do, as `sql.scan` says it.
 SETS = 1  # changes a setting beyond the transaction
 TEMP = 2  # makes or names something temporary
@@ -16,11 +18,12 @@ WRITES = 2048  # writes rows
 DEFINES = 4096  # what functions do may be different afterwards
 TAILS = 8192  # has more than one statement
 ENTERS = 16384  # the first statement begins or ends a transaction or a part of it
+KEEPS = 32768  # leaves in the server process what nothing takes away, or nobody can be asked for
 # What can't be known: all that a text may do, without the two flags that tell of its shape.
 ANYTHING = SETS | TEMP | HOLD | LOCKS | PREPARES | LISTENS | LOADS | ENDS | SEEDS | SEQUENCES
-ANYTHING |= CREATES | WRITES | DEFINES
+ANYTHING |= CREATES | WRITES | DEFINES | KEEPS
 # The same of a function that is called: whether it does what lasts for ever isn't said by the text that calls it.
-CALLED = ANYTHING & ~(LOADS | SEEDS)
+CALLED = ANYTHING & ~(LOADS | SEEDS | KEEPS)
 # Nor can be told how many statements there are.
 UNREADABLE = ANYTHING | TAILS
 
@@ -88,6 +91,17 @@ KEYWORDS: dict[str, tuple[int, int, int]] = {
     # It follows an identifier that is spelled in an escape of its own.
     "uescape": (UNREADABLE, 0, 0),
 }
+# What functions leave (see `lasting`).
+LEFT = {
+    "SEEDS": SEEDS,
+    "SETS": SETS,
+    "SEQUENCES": SEQUENCES,
+    "WRITES": WRITES,
+    "LISTENS": LISTENS,
+    "LOCKS": LOCKS,
+    "KEEPS": KEEPS,
+    "ANYTHING": ANYTHING,
+}
 # The same for names, which may be quoted.
 NAMES: dict[str, tuple[int, int, int]] = {
     "set_config": (0, 0, CONFIG),
@@ -95,36 +109,6 @@ NAMES: dict[str, tuple[int, int, int]] = {
     "pg_settings": (0, 0, SETTINGS),
     # What a string constant is, is different afterwards.
     "standard_conforming_strings": (ANYTHING, 0, 0),
-    # pg_trgm: sets pg_trgm.similarity_threshold.
-    "set_limit": (SETS, 0, 0),
-    "setseed": (SEEDS, 0, 0),
     "pg_temp": (TEMP, 0, 0),
-    "currval": (SEQUENCES, 0, 0),
-    "lastval": (SEQUENCES, 0, 0),
-    "nextval": (WRITES, 0, 0),
-    "setval": (WRITES, 0, 0),
-    "pg_listening_channels": (LISTENS, 0, 0),
-    "pg_advisory_lock": (LOCKS, 0, 0),
-    "pg_advisory_lock_shared": (LOCKS, 0, 0),
-    "pg_try_advisory_lock": (LOCKS, 0, 0),
-    "pg_try_advisory_lock_shared": (LOCKS, 0, 0),
-    "pg_advisory_unlock": (LOCKS, 0, 0),
-    "pg_advisory_unlock_shared": (LOCKS, 0, 0),
-    "pg_advisory_unlock_all": (LOCKS, 0, 0),
-    # Run a query that is given as a value.
-    "query_to_xml": (ANYTHING, 0, 0),
-    "query_to_xmlschema": (ANYTHING, 0, 0),
-    "query_to_xml_and_xmlschema": (ANYTHING, 0, 0),
-    "ts_stat": (ANYTHING, 0, 0),
-    "ts_rewrite": (ANYTHING, 0, 0),
-    "crosstab": (ANYTHING, 0, 0),
-    # Are bound to their session, each in a way of its own.
-    "pg_replication_origin_session_setup": (ANYTHING, 0, 0),
-    "pg_replication_origin_session_reset": (ANYTHING, 0, 0),
-    "pg_create_physical_replication_slot": (ANYTHING, 0, 0),
-    "pg_create_logical_replication_slot": (ANYTHING, 0, 0),
-    "pg_copy_physical_replication_slot": (ANYTHING, 0, 0),
-    "pg_copy_logical_replication_slot": (ANYTHING, 0, 0),
-    "pg_backup_start": (ANYTHING, 0, 0),
-    "pg_start_backup": (ANYTHING, 0, 0),
+    **{name: (LEFT[row.leaves], 0, 0) for row in LASTING for name in row.names},
 }

@@ -19,6 +19,7 @@ from ..session.settings import Settings
 from ..session.state import Counts, Functions, Rules
 from ..session.statements import Good
 from ..wire.cache import Cache
+from ..wire.lexis import cut
 
 if TYPE_CHECKING:
     from .hub import Hub
@@ -45,6 +46,7 @@ def rules_of(settings: PoolSettings, max_packet: int, good: Good, counts: Counts
     mode = settings.pool_mode
     keep = mode == PoolMode.SESSION
     limit = settings.max_prepared_statements
+    functions.pin(frozenset([cut(name.rpartition(".")[2].lower().encode()) for name in settings.pin_functions]))
     return Rules(
         rewrite=not keep and limit > 0,
         max_statements=limit,

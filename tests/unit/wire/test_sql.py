@@ -18,6 +18,7 @@ from pglido.wire.sql import (
     ENDS,
     ENTERS,
     HOLD,
+    KEEPS,
     LISTENS,
     LOADS,
     LOCKS,
@@ -32,7 +33,7 @@ from pglido.wire.sql import (
 from pglido.wire.watched import CALLED
 
 NAMES = ["SETS", "TEMP", "HOLD", "LOCKS", "PREPARES", "LISTENS", "LOADS", "ENDS", "SEEDS", "SEQUENCES", "CREATES"]
-NAMES += ["WRITES", "DEFINES", "TAILS", "ENTERS"]
+NAMES += ["WRITES", "DEFINES", "KEEPS", "TAILS", "ENTERS"]
 
 
 def told(flags: int) -> str:
@@ -279,7 +280,7 @@ TABLE: list[tuple[int, list[str]]] = [
     (ANYTHING, ["set standard_conforming_strings = off", 'set "standard_conforming_strings" = off']),
     (ANYTHING, ["select set_config('standard_conforming_strings', 'off', true)", "show standard_conforming_strings"]),
     (ANYTHING, ["select query_to_xml('select 1', true, true, '')", "select * from ts_stat('select a')"]),
-    (ANYTHING, ["select pg_create_logical_replication_slot('a', 'b', true)", "select pg_backup_start('a')"]),
+    (KEEPS, ["select pg_create_logical_replication_slot('a', 'b', true)", "select pg_backup_start('a')"]),
     # Names that are spelled with escapes, and texts that end too early.
     (ANYTHING | TAILS, ["select u&\"set_con\\0066ig\"('a', 'b', false)", "select u&\"a!0062\" uescape '!'"]),
     (

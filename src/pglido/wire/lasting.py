@@ -1,0 +1,103 @@
+"""The functions that leave something in a session, or in its server process, by the sections of PostgreSQL's manual.
+
+To be read beside the manual of PostgreSQL 16 to 18: chapters "Functions and Operators", "PL/Perl", "PL/Tcl", and
+"PL/Python", and appendix "Additional Supplied Modules". What is in none of these sections leaves nothing. Statements
+(SET, LOAD, LISTEN, DECLARE, PREPARE, CREATE TEMP) are in `watched`.
+"""
+
+from typing import NamedTuple
+
+# The flags of `watched`, which are made there: the name of what a function leaves.
+SEEDS = "SEEDS"
+SETS = "SETS"
+SEQUENCES = "SEQUENCES"
+WRITES = "WRITES"
+LISTENS = "LISTENS"
+LOCKS = "LOCKS"
+KEEPS = "KEEPS"
+ANYTHING = "ANYTHING"
+
+
+class Lasting(NamedTuple):
+    """Functions of one section of the manual, what they leave, and how that ends when the client has left."""
+
+    section: str
+    names: tuple[str, ...]
+    leaves: str
+    end: str
+
+
+CLOSED = "the server is closed"
+DISCARDED = "DISCARD ALL"
+FOLLOWS = "follows the client; set back for the next one"
+
+LASTING = (
+    # Functions and Operators
+    Lasting("Mathematical Functions and Operators", ("setseed",), SEEDS, CLOSED),
+    Lasting(
+        "Sequence Manipulation Functions", ("currval", "lastval"), SEQUENCES, "DISCARD SEQUENCES, and before that"
+    ),
+    Lasting("Sequence Manipulation Functions", ("nextval", "setval"), WRITES, "DISCARD SEQUENCES"),
+    Lasting("System Information Functions and Operators", ("pg_listening_channels",), LISTENS, "UNLISTEN"),
+    Lasting(
+        "Advisory Lock Functions",
+        (
+            "pg_advisory_lock",
+            "pg_advisory_lock_shared",
+            "pg_try_advisory_lock",
+            "pg_try_advisory_lock_shared",
+            "pg_advisory_unlock",
+            "pg_advisory_unlock_shared",
+            "pg_advisory_unlock_all",
+        ),
+        LOCKS,
+        DISCARDED,
+    ),
+    # A backup runs in the process that began it, until that ends it or ends.
+    Lasting("Backup Control Functions", ("pg_backup_start", "pg_start_backup"), KEEPS, CLOSED),
+    # Temporary slots, and the origin of what is replayed.
+    Lasting(
+        "Replication Management Functions",
+        (
+            "pg_create_physical_replication_slot",
+            "pg_create_logical_replication_slot",
+            "pg_copy_physical_replication_slot",
+            "pg_copy_logical_replication_slot",
+            "pg_replication_origin_session_setup",
+            "pg_replication_origin_session_reset",
+        ),
+        KEEPS,
+        CLOSED,
+    ),
+    # These run a query that is given as a value.
+    Lasting(
+        "XML Functions",
+        ("query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema"),
+        ANYTHING,
+        "as of the query",
+    ),
+    Lasting("Text Search Functions and Operators", ("ts_stat", "ts_rewrite"), ANYTHING, "as of the query"),
+    # Additional Supplied Modules
+    Lasting("dblink", ("dblink_connect", "dblink_connect_u"), KEEPS, CLOSED),
+    Lasting(
+        "postgres_fdw",
+        ("postgres_fdw_get_connections", "postgres_fdw_disconnect", "postgres_fdw_disconnect_all"),
+        KEEPS,
+        CLOSED,
+    ),
+    Lasting("pg_trgm", ("set_limit",), SETS, FOLLOWS),
+    Lasting("sepgsql", ("sepgsql_setcon",), KEEPS, CLOSED),
+    Lasting(
+        "tablefunc",
+        ("crosstab", "crosstab2", "crosstab3", "crosstab4", "connectby"),
+        ANYTHING,
+        "as of the query",
+    ),
+    Lasting("xml2", ("xpath_table",), ANYTHING, "as of the query"),
+)
+
+# The names of functions after which nobody but the client may have the server process.
+KEEPING = tuple([name for row in LASTING if row.leaves == KEEPS for name in row.names])
+# What the code of a function has that keeps something in its language's interpreter from call to call.
+# Manual: "Global Values in PL/Perl", "Global Data in PL/Tcl", "Sharing Data" (PL/Python).
+GLOBALS = r"_SHARED|\mGD\M|\mSD\M"
