@@ -95,7 +95,7 @@ def _run(asked: argparse.Namespace, results: Results, progress: Progress) -> Non
     size = Size(asked.seconds, COPIED_QUICK if asked.quick else COPIED)
     with ExitStack() as stack:
         with progress.step(f"starting PostgreSQL {database.VERSION} and filling its tables"):
-            connections = (len(asked.peer) + len(asked.pgbouncer) + 5) * DOORS * scenarios.POOL
+            connections = (len(asked.peer) + 2 * len(asked.pgbouncer) + 6) * DOORS * scenarios.POOL
             served = database.start(connections, asked.postgres_port)
             stack.enter_context(served.server)
         taking_part = _contestants(asked, contestants.prepare(served, embedded.scratch() / "bench"), results)
@@ -119,7 +119,8 @@ def _contestants(
         wanted.insert(0, partial(contestants.pgbouncer, install=not asked.no_install))
     for pgbouncer in wanted:
         try:
-            found.append(pgbouncer(ground))
+            one = pgbouncer(ground)
+            found += [one, contestants.two_of(one)]
         except contestants.ContestantError as error:
             results.notes.append(f"Without PgBouncer: {error}")
             print(f"  without PgBouncer: {error}")

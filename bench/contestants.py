@@ -15,8 +15,9 @@ import ssl
 import struct
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +31,7 @@ from pglido import __version__, build, embedded
 from pglido.cli.child import Child, ChildError, free_port, own_user
 from pglido.config.row import fields
 from pglido.config.settings import Settings
+from pglido.ipc.messages import share
 
 from .crowd import startup
 from .database import NAME, Database
@@ -94,8 +96,8 @@ class Instance(Protocol):
     def port(self) -> int: ...
 
     @property
-    def pid(self) -> int:
-        """The process that all of its others descend from."""
+    def pids(self) -> tuple[int, ...]:
+        """The processes that all of its others descend from."""
 
     def stop(self) -> None:
         """End it, if it was started here."""
@@ -154,12 +156,15 @@ def prepare(database: Database, folder: Path) -> Ground:
 
 @dataclass(frozen=True)
 class Pglido:
-    """pglido with so many workers; `backend` is a value of the setting event_backend, empty for its default."""
+    """pglido with so many workers; `backend` is a value of the setting event_backend, empty for its default. `to` is
+    another one of pglido's that it is compared to, empty for none.
+    """
 
     name: str
     ground: Ground
     workers: str = "1"
     backend: str = ""
+    to: str = ""
 
     @property
     def entry(self) -> Entry:
@@ -167,7 +172,7 @@ class Pglido:
         backend = f", {self.backend}" if self.backend else ""
         python = platform.python_version()
         version = f"pglido {__version__}, {build.describe()} build, Python {python}, {workers}{backend}"
-        return Entry(self.name, version, ours=True)
+        return Entry(self.name, version, ours=True, to=self.to)
 
     def refuses(self, scenario: Scenario) -> str:
         return ""
@@ -197,7 +202,7 @@ class Pglido:
             running = RunningPglido(Child(configuration, self.ground.room(self.name, door), port).__enter__())
         except ChildError as error:
             raise ContestantError(str(error)) from error
-        if self.backend == "io_uring" and not holds_io_uring(family(running.pid)):
+        if self.backend == "io_uring" and not holds_io_uring(family(*running.pids)):
             running.stop()
             raise ContestantError("io_uring is not allowed here, or not built in; it would run on epoll")
         return running
@@ -214,19 +219,21 @@ class RunningPglido:
         return self.child.port
 
     @property
-    def pid(self) -> int:
-        return self.child.process.pid
+    def pids(self) -> tuple[int, ...]:
+        return (self.child.process.pid,)
 
     def stop(self) -> None:
         self.child.stop()
 
 
 def pglidos(ground: Ground) -> list[Pglido]:
-    """One worker with each backend that this build knows, and a worker for each processor."""
+    """One worker with each backend that this build knows, and a worker for each processor, to be compared to the one
+    with the same backend (`auto` is io_uring where the kernel has it).
+    """
     setting = fields(Settings).get("event_backend")
     backends = [choice for choice in (setting.choices if setting else ()) if choice != "auto"]
     ones = [Pglido(f"pglido-{backend}", ground, backend=backend) for backend in backends] or [Pglido("pglido", ground)]
-    return [*ones, Pglido("pglido-all", ground, workers='"auto"')]
+    return [*ones, Pglido("pglido-all", ground, workers='"auto"', to=ones[-1].name)]
 
 
 # PgBouncer
@@ -234,12 +241,13 @@ def pglidos(ground: Ground) -> list[Pglido]:
 
 @dataclass(frozen=True)
 class PgBouncer:
-    """PgBouncer: the system's, or a program of somebody's own."""
+    """PgBouncer: the system's, or a program of somebody's own; several `processes` share a port and the pool."""
 
     name: str
     program: str
     ground: Ground
     version: tuple[int, ...]
+    processes: int = 1
 
     @property
     def prepares(self) -> bool:
@@ -248,6 +256,7 @@ class PgBouncer:
     @property
     def entry(self) -> Entry:
         more = ", max_prepared_statements = 200" if self.prepares else ""
+        more += f", {self.processes} processes on one port" if self.processes > 1 else ""
         return Entry(self.name, f"PgBouncer {'.'.join(map(str, self.version))}{more}", ours=False)
 
     def refuses(self, scenario: Scenario) -> str:
@@ -264,13 +273,26 @@ class PgBouncer:
                 f"client_tls_cert_file = {self.ground.certificate}",
                 f"client_tls_key_file = {self.ground.key}",
             ]
+        if self.processes > 1:
+            more.append("so_reuseport = 1")
         port = free_port(0)
+        running = RunningPrograms([])
+        try:
+            for number in range(self.processes):
+                running.processes.append(self._start(door, port, more, share(POOL, number, self.processes)))
+                running.processes[-1].await_answer()
+        except BaseException:
+            running.stop()
+            raise
+        return running
+
+    def _start(self, door: Door, port: int, more: Sequence[str], pool: int) -> RunningProgram:
         folder = self.ground.room(self.name, door)
         file = folder / "pgbouncer.ini"
         file.write_text(
             PGBOUNCER.format(
                 port=port,
-                pool=POOL,
+                pool=pool,
                 clients=CLIENTS_MAX,
                 auth=AUTH_TYPE[door.auth],
                 users=self.ground.users,
@@ -279,13 +301,7 @@ class PgBouncer:
                 server_port=self.ground.database.server.port,
             )
         )
-        running = RunningProgram([self.program, str(file)], folder, port)
-        try:
-            running.await_answer()
-        except BaseException:
-            running.stop()
-            raise
-        return running
+        return RunningProgram([self.program, str(file)], folder, port)
 
 
 @dataclass
@@ -313,8 +329,8 @@ class RunningProgram:
             )
 
     @property
-    def pid(self) -> int:
-        return self.process.pid
+    def pids(self) -> tuple[int, ...]:
+        return (self.process.pid,)
 
     def await_answer(self) -> None:
         """Return once it listens. Raises ContestantError with the end of its log if it does not."""
@@ -337,6 +353,25 @@ class RunningProgram:
                 continue
 
 
+@dataclass(frozen=True)
+class RunningPrograms:
+    """Processes that share one port."""
+
+    processes: list[RunningProgram]
+
+    @property
+    def port(self) -> int:
+        return self.processes[0].port
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        return tuple(process.process.pid for process in self.processes)
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.stop()
+
+
 def pgbouncer(ground: Ground, *, install: bool) -> PgBouncer:
     """The system's PgBouncer; on Debian it is installed if we may. Raises ContestantError where there is none."""
     program = _find("pgbouncer")
@@ -346,6 +381,11 @@ def pgbouncer(ground: Ground, *, install: bool) -> PgBouncer:
     if program is None:
         raise ContestantError("there is no pgbouncer on this machine: apt install pgbouncer")
     return PgBouncer("pgbouncer", program, ground, _version(program))
+
+
+def two_of(one: PgBouncer) -> PgBouncer:
+    """Two processes of it, which share a port and the pool: what PgBouncer's documentation has for more processors."""
+    return replace(one, name=f"{one.name}-2", processes=2)
 
 
 def other_pgbouncer(program: str, ground: Ground) -> PgBouncer:
@@ -394,6 +434,10 @@ class Peer:
     name: str
     port: int
     pid: int
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        return (self.pid,)
 
     @property
     def entry(self) -> Entry:

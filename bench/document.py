@@ -63,13 +63,12 @@ def section(results: Results, picture: str = "") -> str:
 def _behind(results: Results) -> str:
     """Where pglido loses, a line for each figure of each pair."""
     lines = []
-    for ours in results.ours:
-        for peer in results.peers:
-            for metric in report.COMPARED:
-                found = [(each.name, results.ratio(each, ours.name, peer.name, metric)) for each in results.scenarios]
-                lost = [f"{name} {one.median:.2f}{one.mark}" for name, one in found if one and one.mark]
-                if lost:
-                    lines.append(f"- {ours.name} to {peer.name}, {metric.title}: {', '.join(lost)}")
+    for ours, peer in results.pairs:
+        for metric in report.COMPARED:
+            found = [(each.name, results.ratio(each, ours, peer, metric)) for each in results.scenarios]
+            lost = [f"{name} {one.median:.2f}{one.mark}" for name, one in found if one and one.mark]
+            if lost:
+                lines.append(f"- {ours} to {peer}, {metric.title}: {', '.join(lost)}")
     return "\n".join(["Where pglido is behind:", "", *lines]) if lines else "pglido is behind nowhere in this run."
 
 

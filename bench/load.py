@@ -111,7 +111,7 @@ def measure(scenario: Scenario, instance: Instance, database: Database, size: Si
         return _logins(scenario.load, instance, size)
     if not scenario.load.idle:
         return _transactions(scenario, scenario.load, instance, database, size)
-    pids = family(instance.pid)
+    pids = family(*instance.pids)
     before = pss(pids)
     with crowd(instance.port, count := idle_clients(scenario.load.idle)):
         per_idle = (pss(pids) - before) / count
@@ -127,7 +127,7 @@ def warm(instance: Instance, database: Database, scenario: Scenario) -> None:
 def _transactions(
     scenario: Scenario, load: Transactions, instance: Instance, database: Database, size: Size
 ) -> Measurement:
-    pids = family(instance.pid)
+    pids = family(*instance.pids)
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         logged = ["--log", f"--log-prefix={name}/log"]
         if load.sampled < 1:
@@ -191,7 +191,7 @@ def _pgbench(
 
 def _logins(load: Logins, instance: Instance, size: Size) -> Measurement:
     """Waves of logins; what is measured is one of them, with its query."""
-    pids = family(instance.pid)
+    pids = family(*instance.pids)
     command = [sys.executable, "-m", "bench.storm", str(instance.port), str(load.clients), str(size.seconds), NAME]
     before = cpu_ns(pids)
     with _running(command, dict(os.environ), size.seconds + GRACE_SECONDS) as process:
@@ -212,7 +212,7 @@ def _copy(copy: Copy, instance: Instance, database: Database, size: Size) -> Mea
     into = "COPY copied FROM STDIN WHERE length(line) = 0"
     sql = f"COPY ({rows}) TO STDOUT" if copy.direction == "out" else into
     command = [str(database.server.psql), "-Xq", "-v", "ON_ERROR_STOP=1", "-c", sql]
-    pids = family(instance.pid)
+    pids = family(*instance.pids)
     before, begin = cpu_ns(pids), time.monotonic()
     with _running(command, database.env(instance.port), COPY_SECONDS, out=subprocess.DEVNULL) as process:
         if copy.direction == "in":

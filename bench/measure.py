@@ -23,8 +23,8 @@ class Sample(NamedTuple):
     cpu: int
 
 
-def family(root: int) -> tuple[int, ...]:
-    """`root` and all processes that descend from it; empty when it is not there."""
+def family(*roots: int) -> tuple[int, ...]:
+    """Those of `roots` that are there, and all processes that descend from them."""
     parents: dict[int, int] = {}
     for entry in PROC.iterdir():
         if entry.name.isdigit():
@@ -32,7 +32,7 @@ def family(root: int) -> tuple[int, ...]:
             if stat:
                 # the name in parentheses may itself hold spaces and parentheses; the parent is the 2nd word after it
                 parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
-    found = [root] if root in parents else []
+    found = [root for root in roots if root in parents]
     for pid in found:  # grows while it is walked
         found += [child for child, parent in parents.items() if parent == pid]
     return tuple(found)

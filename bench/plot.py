@@ -169,8 +169,7 @@ def width(kind: str, words: str) -> float:
 
 def draw(results: Results) -> str:
     """The whole picture as SVG."""
-    pairs = [(ours.name, peer.name) for ours in results.ours for peer in results.peers]
-    series = [Series(number, *pair) for number, pair in enumerate(pairs)]
+    series = [Series(number, *pair) for number, pair in enumerate(results.pairs)]
     title = f"pglido compared to {' and '.join(peer.name for peer in results.peers) or 'nobody'}"
     canvas = Canvas()
     tall = LINE * max(1, len(series)) + 2 * PADDING

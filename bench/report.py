@@ -61,12 +61,11 @@ def ratios(results: Results) -> list[list[str]]:
     """The table of ratios, its head first; a row for each pglido and peer in each scenario."""
     rows = [list(RATIOS)]
     for scenario in results.scenarios:
-        for ours in results.ours:
-            for peer in results.peers:
-                found = [results.ratio(scenario, ours.name, peer.name, metric) for metric in COMPARED]
-                if any(found):
-                    star = "*" if any(one and one.stand_in for one in found) else ""
-                    rows.append([scenario.name, ours.name, peer.name + star, *map(ratio, found)])
+        for ours, peer in results.pairs:
+            found = [results.ratio(scenario, ours, peer, metric) for metric in COMPARED]
+            if any(found):
+                star = "*" if any(one and one.stand_in for one in found) else ""
+                rows.append([scenario.name, ours, peer + star, *map(ratio, found)])
     return rows
 
 
@@ -153,8 +152,8 @@ def _scenario(results: Results, scenario: Scenario) -> dict[str, Any]:
         "failed": results.failures.get(scenario.name, {}),
         "ratios": [
             {
-                "of": ours.name,
-                "to": peer.name,
+                "of": ours,
+                "to": peer,
                 "metric": metric.name,
                 "better": metric.better,
                 "rounds": found.rounds,
@@ -162,10 +161,9 @@ def _scenario(results: Results, scenario: Scenario) -> dict[str, Any]:
                 "spread": found.spread,
                 "to_scenario": found.stand_in or scenario.name,
             }
-            for ours in results.ours
-            for peer in results.peers
+            for ours, peer in results.pairs
             for metric in METRICS
-            if (found := results.ratio(scenario, ours.name, peer.name, metric))
+            if (found := results.ratio(scenario, ours, peer, metric))
         ],
     }
 

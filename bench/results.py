@@ -33,11 +33,12 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Entry:
-    """A contestant; `ours` is pglido in one of its forms."""
+    """A contestant; `ours` is pglido in one of its forms, `to` the name of another form that it is compared to."""
 
     name: str
     version: str
     ours: bool
+    to: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,12 @@ class Results:
     @property
     def peers(self) -> list[Entry]:
         return [entry for entry in self.entries if not entry.ours]
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Names of who is compared to whom: each of ours to all peers, and some to another of ours."""
+        peers = [peer.name for peer in self.peers]
+        return [(one.name, other) for one in self.ours for other in (*peers, *((one.to,) if one.to else ()))]
 
     def add(self, scenario: str, contestant: str, number: int, one: Measurement) -> None:
         """Keep a measurement."""

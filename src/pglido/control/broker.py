@@ -9,12 +9,13 @@ Rules:
 1. Leases are counted per pool (`pool_size`, plus `reserve` once the oldest has waited `reserve_timeout`), per database
    and per user. Nothing is granted above a limit; a pool size that was lowered is approached by recalls.
 2. What is free goes to who has waited longest, one at a time: the next to the next.
-3. When nothing is free, a lease is moved. First an idle one: workers without waiting clients are asked. Then, of the
-   workers whose clients wait too, one that holds more than its share by over one gives up the next that it releases.
-   The share is in proportion to what each could use. A worker that has waited much longer than another that holds more,
-   or longer and holds none at all, gets one from it whatever the shares. So counts that differ by one at most never
-   change hands, unless one of the two is zero. What clients keep (pins) does not count here: nobody else can use it.
-4. A lease that was recalled for somebody goes to them, if they still want it.
+3. When nothing is free, a lease is moved, at the cost of a login. At once: from workers without waiting clients what
+   is idle, and from any to one that has none at all. Else only what lasts counts: what clients of each worker go
+   through is measured twice a second, and a lease moves when for a second its giver would, with one less, have
+   waited less than its taker does, and what the taker's clients save outweighs the login (see `balance`). What clients
+   keep (pins) does not count here: nobody else can use it.
+4. A move that undoes an earlier one shows that a forecast was wrong: the next in this pool must promise more. So no
+   steady load keeps leases moving. A lease that was recalled for somebody goes to them, if they still want it.
 5. The leases of a dead worker are free at once: the kernel has closed its connections.
 """
 
@@ -22,16 +23,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from ..ipc.messages import PoolKey
-from .leases import Account, Donor, LeaseRow, Limits, Plan, Pool, Seat, Verb
+from ..ipc.messages import Load, PoolKey
+from .balance import LOGIN, MARGIN, worth_moving
+from .leases import Account, LeaseRow, Limits, Plan, Pool, Seat, Verb
 
 PATIENCE = 0.01  # seconds; most transactions are over sooner than a new connection would be there
-PAUSE = (
-    0.05  # seconds between two rounds of moving leases in one pool, so that the effect of one is seen first
-)
+LOOK = 0.05  # seconds until it is looked again at a pool in which clients wait
 QUIET = 0.1  # seconds in which a worker that had nothing idle is not asked again
-UNFAIR = 0.25  # seconds that somebody may wait longer than others before shares are overruled
-STARVED = 0.1  # the same where it has nothing at all
+MEASURE = 0.5  # seconds between two measurements
+LASTING = 1.0  # seconds that a difference must last
+TURN = 0.5  # seconds for which a worker has its only lease before another without any gets it
+MEMORY = 300.0  # seconds in which a move is undone by one in the other direction
+FORGET = 600.0  # seconds without such, after which one of them is forgotten
+MOST = 4  # reversals that are counted
+REVERSED = 1.5  # by this much more a move must promise for each
 
 
 class Broker:
@@ -81,7 +86,7 @@ class Broker:
             self._count(state, account, -1)
             heir = self._heir(account)
             if heir is not None:
-                plans += self._bequeath(heir, now)
+                plans += self._bequeath(account, heir, now)
         self._tidy(worker, state)
         return plans + self._serve(self._related(pool), now)
 
@@ -94,6 +99,15 @@ class Broker:
         self._unpromise(account.asked)
         account.asked = None
         account.quiet_until = now + QUIET
+        return self._serve(self._related(pool), now)
+
+    def measured(self, worker: int, pool: PoolKey, load: Load, now: float) -> list[Plan]:
+        """A worker's `Load`."""
+        state = self._pools.get(pool)
+        account = state.accounts.get(worker) if state else None
+        if state is None or account is None:
+            return []
+        account.load.learn(load.wait, load.assignments, load.busy, load.clients, now)
         return self._serve(self._related(pool), now)
 
     def died(self, worker: int, now: float) -> list[Plan]:
@@ -118,9 +132,7 @@ class Broker:
 
     def tick(self, now: float) -> list[Plan]:
         """The time that `due` named has come."""
-        ripe = [
-            state for state in self._hungry.values() if state.look_at is not None and state.look_at <= now
-        ]
+        ripe = [state for state in self._hungry.values() if state.look_at is not None and state.look_at <= now]
         return self._serve(ripe, now)
 
     def due(self) -> float | None:
@@ -213,8 +225,9 @@ class Broker:
 
     # ---- giving
 
-    def _grant(self, state: Pool, worker: int) -> Plan:
+    def _grant(self, state: Pool, worker: int, now: float) -> Plan:
         account = state.accounts[worker]
+        account.granted_at = now
         self._count(state, account, +1)
         account.wanted -= 1
         account.granted += 1
@@ -237,7 +250,7 @@ class Broker:
                 for since, worker, key in queue:
                     state = self._pools[key]
                     if self._blocked(state, urgent, now) is None:
-                        plans.append(self._grant(state, worker))
+                        plans.append(self._grant(state, worker, now))
                         if state.accounts[worker].wanted:
                             left.append((since, worker, key))
                 queue = left
@@ -272,40 +285,47 @@ class Broker:
         if account is not None:
             account.promised = max(0, account.promised - 1)
 
-    def _bequeath(self, heir: Seat, now: float) -> list[Plan]:
+    def _bequeath(self, giver: Account, heir: Seat, now: float) -> list[Plan]:
         """A lease came back for somebody: it is theirs, if they still wait."""
         self._unpromise(heir)
         state = self._pools.get(heir.pool)
         account = state.accounts.get(heir.worker) if state else None
         if state is None or account is None or not account.waits or self._blocked(state, True, now):
             return []
-        return [self._grant(state, heir.worker)]
+        if now - account.gave_at < MEMORY:
+            account.gave_at = float("-inf")
+            state.reversals = min(MOST, self._reversals(state, now) + 1)
+            state.reversed_at = now
+        giver.gave_at = now
+        giver.load.restart()
+        account.load.restart()
+        return [self._grant(state, heir.worker, now)]
+
+    @staticmethod
+    def _reversals(state: Pool, now: float) -> int:
+        return max(0, state.reversals - int((now - state.reversed_at) / FORGET))
 
     # ---- moving
 
     def _feed(self, state: Pool, now: float) -> list[Plan]:
-        """Somebody waits in this pool and nothing is free: ask for idle leases, recall by share; note when to
-        look again.
-        """
+        """Somebody waits in this pool and nothing is free: have leases moved; note when to look again."""
         state.look_at = None
         reason = self._blocked(state, True, now)
         waiting = sorted((a.since, worker) for worker, a in state.accounts.items() if a.waits)
         if reason is None or not waiting:
             return []
-        plans: list[Plan] = []
         group = list(self._group(state.key, reason))
+        plans: list[Plan] = self._rescue(state, waiting, group, now)
+        patience = LOGIN * 2 ** self._reversals(state, now)
         for since, worker in waiting:
-            if now - since < PATIENCE:
-                self._look(state, since + PATIENCE)
-                break
+            if now - since < (patience if state.accounts[worker].held else PATIENCE):
+                self._look(state, since + PATIENCE if now - since < PATIENCE else since + patience)
+                continue
             plans += self._ask_idle(Seat(worker, state.key), group, now)
         if len(group) > 1:
-            if now >= state.next_round:
-                moved = self._move(state, waiting, group, now)
-                plans += moved
-                if moved:
-                    state.next_round = now + PAUSE
-            self._look(state, now + PAUSE)
+            plans += self._measure(group, now)
+            plans += self._balance(state, waiting, group, now)
+            self._look(state, now + LOOK)
         limits = state.limits
         opens = waiting[0][0] + limits.reserve_timeout
         if limits.reserve and opens > now:
@@ -336,10 +356,8 @@ class Broker:
             for seat, donor in group
             if seat != heir
             and donor.stays > 0
-            and not donor.waits
-            and donor.asked is None
-            and not donor.recalls
             and donor.quiet_until <= now
+            and not (donor.waits or donor.asked or donor.recalls)
         ]
         for seat, donor in sorted(donors, key=lambda pair: -pair[1].stays):
             if account.promised >= account.wanted:
@@ -349,41 +367,66 @@ class Broker:
             plans.append(Plan(Verb.ASK, *seat))
         return plans
 
-    def _move(
+    def _rescue(
         self, state: Pool, waiting: list[tuple[float, int]], group: list[tuple[Seat, Account]], now: float
     ) -> list[Plan]:
-        """Recall from those who hold too much, for the longest waiting who hold too little."""
-        pins = {seat: min(account.stays, self._pins(seat.pool, seat.worker)) for seat, account in group}
-        demand = {seat: account.held - pins[seat] + account.wanted * account.urgent for seat, account in group}
-        total = sum(account.held - pins[seat] for seat, account in group)
-        part = total / max(1, sum(demand.values()))
+        """For each who has nothing, recall a lease from who has most; an only one when its turn is over."""
+        plans = []
         for since, worker in waiting:
-            heir = Seat(worker, state.key)
-            account = state.accounts[worker]
-            has = account.stays - pins[heir] + account.promised
-            if now - since < PATIENCE or account.promised >= account.wanted:
+            heir, account = Seat(worker, state.key), state.accounts[worker]
+            if now - since < PATIENCE or account.promised or self._usable(heir, account):
                 continue
-            donors = [
-                Donor(donor.stays - pins[seat], donor.stays - pins[seat] - part * demand[seat], seat, donor)
-                for seat, donor in group
-                if seat != heir and donor.stays > pins[seat]
+            givers = [
+                (number, seat, giver)
+                for seat, giver in group
+                if (number := self._usable(seat, giver)) > 1 or (number and now - giver.granted_at >= TURN)
             ]
-            if not donors:
-                continue
-            rich = max(donors, key=lambda donor: donor.surplus)
-            if rich.surplus > 1 and has < part * demand[heir]:
-                number = min(max(1, int(rich.surplus / 2)), account.wanted - account.promised, rich.gives)
-                return [self._recall(rich.seat, rich.account, heir) for _ in range(number)]
-            older = [
-                donor
-                for donor in donors
-                if (donor.gives > has + 1 or has == 0)
-                and (donor.account.since if donor.account.waits else now) - since >= (UNFAIR if has else STARVED)
-            ]
-            if older:
-                most = max(older, key=lambda donor: (donor.gives, donor.surplus))
-                return [self._recall(most.seat, most.account, heir)]
+            if givers:
+                _, seat, giver = max(givers, key=lambda found: found[0])
+                plans.append(self._recall(seat, giver, heir))
+        return plans
+
+    def _measure(self, group: list[tuple[Seat, Account]], now: float) -> list[Plan]:
+        """Ask all what their clients go through."""
+        plans = []
+        for seat, account in group:
+            if now >= account.measure_at:
+                account.measure_at = now + MEASURE
+                plans.append(Plan(Verb.MEASURE, *seat))
+        return plans
+
+    def _balance(
+        self, state: Pool, waiting: list[tuple[float, int]], group: list[tuple[Seat, Account]], now: float
+    ) -> list[Plan]:
+        """Move leases to where clients have waited longer for a while, if that pays."""
+        takers = [(a.load.delay, worker, a) for _, worker in waiting if (a := state.accounts[worker]).load.known]
+        if any(a.promised for *_, a in takers) or any(giver.recalls or giver.asked for _, giver in group):
+            # Something is under way.
+            return []
+        best: tuple[int, Seat, Account] | None = None
+        if takers:
+            _, worker, taker = max(takers, key=lambda found: found[0])
+            heir, margin = Seat(worker, state.key), MARGIN * REVERSED ** self._reversals(state, now)
+            for seat, giver in group:
+                if seat != heir and giver.load.known:
+                    gives, has = self._usable(seat, giver), self._usable(heir, taker)
+                    kept = giver.stays - gives, taker.stays - has
+                    number = min(taker.wanted, worth_moving(giver.load, gives, taker.load, has, kept, margin))
+                    if number > (best[0] if best else 0):
+                        best = number, seat, giver
+        if best is None:
+            state.uneven_since = None
+        elif state.uneven_since is None:
+            state.uneven_since = now
+        elif now - state.uneven_since >= LASTING:
+            state.uneven_since = None
+            number, seat, giver = best
+            return [self._recall(seat, giver, heir) for _ in range(number)]
         return []
+
+    def _usable(self, seat: Seat, account: Account) -> int:
+        """Leases that stay there, but for those of servers that clients keep."""
+        return account.stays - min(account.stays, self._pins(seat.pool, seat.worker))
 
     def _recall(self, seat: Seat, donor: Account, heir: Seat | None) -> Plan:
         if donor.asked is not None:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..ipc.messages import PoolKey
+from .balance import Load
 
 
 class Verb(enum.Enum):
     GRANT = "grant"
     ASK = "ask"  # Recall(idle=True)
     RECALL = "recall"  # Recall(idle=False)
+    MEASURE = "measure"
 
 
 class Plan(NamedTuple):
@@ -52,6 +54,10 @@ class Account:
     recalls: deque[Seat | None] = field(default_factory=deque)  # for whom it is to give up leases
     asked: Seat | None = None  # for whom it was asked for an idle one
     quiet_until: float = 0.0
+    granted_at: float = 0.0
+    gave_at: float = float("-inf")  # when a lease of its went to somebody else
+    load: Load = field(default_factory=Load)
+    measure_at: float = 0.0
 
     @property
     def waits(self) -> bool:
@@ -63,22 +69,15 @@ class Account:
         return self.held - len(self.recalls)
 
 
-class Donor(NamedTuple):
-    """Who may give up leases: how many, by how many that is more than its share, and whose account it is."""
-
-    gives: int
-    surplus: float
-    seat: Seat
-    account: Account
-
-
 @dataclass(slots=True)
 class Pool:
     key: PoolKey
     limits: Limits
     accounts: dict[int, Account] = field(default_factory=dict)
     total: int = 0
-    next_round: float = 0.0
+    uneven_since: float | None = None  # since when a lease would be better off elsewhere
+    reversals: int = 0  # how often a move was undone by another, lately
+    reversed_at: float = 0.0
     look_at: float | None = None  # when time alone may change what can be done
 
     def __repr__(self) -> str:

@@ -30,6 +30,8 @@ from ..ipc.messages import (
     Console,
     Grant,
     Kept,
+    Load,
+    Measure,
     Message,
     PoolKey,
     Prepared,
@@ -61,6 +63,7 @@ MESSAGES: dict[Verb, Callable[[PoolKey], Message]] = {
     Verb.GRANT: Grant,
     Verb.ASK: lambda pool: Recall(pool, idle=True),
     Verb.RECALL: lambda pool: Recall(pool, idle=False),
+    Verb.MEASURE: Measure,
 }
 
 
@@ -101,6 +104,7 @@ class Pooler:
             Want: self._want,
             Return: self._return,
             Kept: self._kept,
+            Load: self._load,
             CancelAt: self._cancel,
             CancelOver: self._cancel_over,
             Vacate: self._vacate,
@@ -267,6 +271,11 @@ class Pooler:
 
     def _kept(self, worker: int, message: Kept, fds: tuple[int, ...]) -> None:
         self._carry_out(self.broker.kept(worker, message.pool, time.monotonic()))
+
+    def _load(self, worker: int, message: Load, fds: tuple[int, ...]) -> None:
+        now = time.monotonic()
+        plans = self.broker.measured(worker, message.pool, message, now)
+        self._carry_out(plans)
 
     def _cancel(self, worker: int, message: CancelAt, fds: tuple[int, ...]) -> None:
         self.supervisor.tell(message.worker, CancelHere(message.pid, message.key, worker, message.number))

@@ -117,6 +117,21 @@ class Kept(Message, frozen=True):
     pool: PoolKey
 
 
+class Load(Message, frozen=True):
+    """Answer to `Measure`: what clients of this pool went through in this worker, sums since it knows the pool.
+
+    `wait` is the seconds that they waited for a server, of those who wait still what they have waited; `assignments`
+    how often one got one; `busy` the seconds for which they had one, of those who have one still what it has been.
+    `clients` is how many wanted one since the last `Load`.
+    """
+
+    pool: PoolKey
+    wait: float
+    assignments: int
+    busy: float
+    clients: int
+
+
 class CancelAt(Message, frozen=True):
     """A CancelRequest reached the wrong worker; `worker` is the index its pid names. Passed on as
     `CancelHere`. The `number` is for the answer, `CancelOver`.
@@ -228,6 +243,14 @@ class Recall(Message, frozen=True):
     idle: bool
 
 
+class Measure(Message, frozen=True):
+    """Clients wait in this pool, or in one that shares its limit: say what yours go through, with `Load`. Comes at most
+    twice a second for each pool.
+    """
+
+    pool: PoolKey
+
+
 class CancelHere(Message, frozen=True):
     """A CancelRequest for one of your clients, from another worker (`sender`). Wrong keys are ignored, as
     PostgreSQL does. To be answered with `CancelOver`.
@@ -279,7 +302,7 @@ class Stop(Message, frozen=True):
     """Exit 0 now: clients get 57P01 if that takes no waiting."""
 
 
-ToControl = Ready | Failed | Prepared | Want | Return | Kept | CancelAt | CancelOver | Vacate | Console | Answer
+ToControl = Ready | Failed | Prepared | Want | Return | Kept | Load | CancelAt | CancelOver | Vacate | Console | Answer
 ToWorker = (
     Configure
     | Prepare
@@ -287,6 +310,7 @@ ToWorker = (
     | Abort
     | Grant
     | Recall
+    | Measure
     | CancelHere
     | CancelOver
     | Vacate

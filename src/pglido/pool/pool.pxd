@@ -42,6 +42,12 @@ cdef class Pool:
     cdef public bint round_robin
     cdef public Py_ssize_t minimum
     cdef public object birth
+    cdef public double wait_time
+    cdef public Py_ssize_t assignments
+    cdef public double busy_time
+    cdef public Py_ssize_t period
+    cdef public Py_ssize_t comers
+    cdef public double loaded_at
 
     @cython.locals(_=Py_ssize_t, found=Slot, slot=Slot)
     cpdef Slot take(self, object birth, object settings, double now)

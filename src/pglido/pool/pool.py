@@ -102,7 +102,10 @@ class Slot(Member):
 
 
 class Pool:
-    """One worker's part of the pool `key` = (database, user towards the server); `clients` of it are logged in."""
+    """One worker's part of the pool `key` = (database, user towards the server); `clients` of it are logged in.
+
+    Of these `comers` came for a server in this `period`: who comes is counted unless it has this number already.
+    """
 
     def __init__(self, key: tuple[str, str], limits: Limits, chance: Callable[[], float]) -> None:
         self.key = key
@@ -124,6 +127,12 @@ class Pool:
         self.closed = False
         # Up to here those in line have been told that they wait.
         self.notified: Ticket | None = None
+        self.wait_time = 0.0
+        self.assignments = 0
+        self.busy_time = 0.0
+        self.period = 1
+        self.comers = 0
+        self.loaded_at = 0.0
 
     def __repr__(self) -> str:
         counts = [(name, self.count(state)) for state, name in STATES.items()]
@@ -166,6 +175,7 @@ class Pool:
         found.state = BUSY
         found.used = True
         found.since = now
+        self.assignments += 1
         return found
 
     def wait(self, client: Any, birth: object, settings: object, now: float) -> Ticket:
@@ -187,6 +197,8 @@ class Pool:
         """
         if slot.state == OPENING or slot.state == CHECKING:
             self.opening -= 1
+        elif slot.state == BUSY:
+            self.busy_time += now - slot.since
         slot.settings = settings
         if self.recalls:
             self.recalls -= 1
@@ -200,6 +212,8 @@ class Pool:
             self.line.leave(ticket)
             slot.state = BUSY
             slot.used = True
+            self.assignments += 1
+            self.wait_time += now - ticket.since
             return ticket
         slot.state = IDLE
         self.idle.join(slot)
@@ -286,9 +300,10 @@ class Pool:
         """The broker wants a lease back: at once if one is unused or idle, else (not `idle_only`) the next freed.
 
         With `idle_only` a server that rests only between two transactions is not idle: opening it elsewhere would
-        cost more than the wait.
+        cost more than the wait. Nor is a lease that has just come for somebody who waits.
         """
-        if self.leases > len(self.slots):
+        unused = self.leases - len(self.slots)
+        if unused > (max(0, self.line.size - self.opening) if idle_only else 0):
             self.leases -= 1
             return [Plan(Verb.RETURN, number=1)]
         if not self.leases:
@@ -450,6 +465,21 @@ class Pool:
         if wants and self.asked and 4 * abs(wants - self.asked) <= self.asked:
             return WANT_AGAIN
         return WANT_INTERVAL
+
+    def load(self, now: float) -> tuple[float, int, float, int]:
+        """What clients went through so far: seconds of waiting, how often one got a server, seconds of having one; and
+        how many wanted one since this was asked before.
+
+        Of those who wait or have one still, what it has been till now.
+        """
+        waited = [now - ticket.since for ticket in self.line.all()]
+        busy = [now - slot.since for slot in self.slots if slot.state == BUSY]
+        passed = now - self.loaded_at
+        clients = self.comers + len([time for time in waited + busy if time > passed])
+        self.loaded_at = now
+        self.comers = 0
+        self.period += 1
+        return self.wait_time + sum(waited), self.assignments, self.busy_time + sum(busy), clients
 
     def oldest_wait(self) -> float | None:
         """Since when the client in front waits, None without any."""

@@ -98,6 +98,9 @@ class Exchange(Keeper):
         session = guest.session
         birth = self.birth_for(guest) if session.rules.keep else pool.birth
         now = self.pump.now
+        if guest.period != pool.period:
+            guest.period = pool.period
+            pool.comers += 1
         slot = pool.take(birth, session.settings, now)
         if slot is not None:
             self.pump.pair(guest, slot.server)

@@ -45,6 +45,7 @@ cdef class Guest(ClientLink):
     cdef public Tls shaking
     cdef public tuple claims
     cdef public bint cancel_wanted
+    cdef public Py_ssize_t period
     cdef public bint hears
     cdef public int declined
     cdef public object listener

@@ -119,7 +119,7 @@ class Guest(ClientLink):
 
     `known_as` is what log lines say of it besides its number and address, once that is known; `door` is where it came
     in; `declined` is the kind of encryption that it was refused, 0 for none; `listens`: the pool's hub knows it;
-    `listener` is its session where the database is for LISTEN only.
+    `listener` is its session where the database is for LISTEN only; `period`: see `Pool`.
     """
 
     if TYPE_CHECKING:
@@ -133,6 +133,7 @@ class Guest(ClientLink):
         proving: Proving | None
         shaking: Tls | None
         cancel_wanted: bool
+        period: int
         hears: bool
         declined: int
         listener: Listener | None

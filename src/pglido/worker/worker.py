@@ -154,6 +154,7 @@ class Worker:
             ipc.Abort: lambda m: self.drop_candidate(),
             ipc.Grant: self.on_grant,
             ipc.Recall: self.on_recall,
+            ipc.Measure: self.on_measure,
             ipc.CancelHere: self.cancels.request_elsewhere,
             ipc.CancelOver: lambda m: self.cancels.held.let_go(m.number),
             ipc.Vacate: lambda m: self.departures.begin(m.hosts, m.databases),
@@ -436,6 +437,12 @@ class Worker:
             return
         for plan in live.policy.recall(message.idle, time.monotonic()):
             self.host.do(live, plan)
+
+    def on_measure(self, message: ipc.Measure) -> None:
+        """Is this worker's part of a pool the right one?"""
+        live = self.host.pools.get(message.pool)
+        if live is not None:
+            self.channel.post(ipc.Load(live.key, *live.policy.load(time.monotonic())))
 
     # The end.
 

@@ -1,6 +1,7 @@
 """Figures become ratios, round by round, and the tables and the document show them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,13 @@ def test_what_stands_in_for_a_scenario_exists_and_comes_before_it() -> None:
     for scenario in SCENARIOS:
         if scenario.stand_in:
             assert names.index(scenario.stand_in) < names.index(scenario.name)
+
+
+def test_one_of_ours_may_be_compared_to_another() -> None:
+    made = results()
+    made.entries = [replace(entry, to="pglido" if entry.name == "pglido-all" else "") for entry in made.entries]
+    assert made.pairs == [("pglido", "other"), ("pglido-all", "other"), ("pglido-all", "pglido")]
+    found = made.ratio(SCENARIOS[0], "pglido-all", "pglido", BY_METRIC["cpu"])
+    assert found is not None
+    assert found.median == pytest.approx(1.5)
+    assert any(row[1:3] == ["pglido-all", "pglido"] for row in report.ratios(made))

@@ -34,6 +34,8 @@ from pglido.ipc.messages import (
     Failed,
     Grant,
     Kept,
+    Load,
+    Measure,
     PoolKey,
     Prepare,
     Prepared,
@@ -101,6 +103,8 @@ class FakeWorker:
                     self.channel.post(Return(pool))
                 elif idle:
                     self.channel.post(Kept(pool))
+            case Measure(pool):
+                self.channel.post(Load(pool, 0.0, 0, 0.0, 0))
             case CancelHere(pid, key, _, _):
                 self.told[-1] = f"CancelHere:{pid}:{key.hex()}"
             case Ask(ask_id, what):

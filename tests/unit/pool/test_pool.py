@@ -702,6 +702,39 @@ def test_without_leases_nothing_can_be_recalled(bench: Make) -> None:
     assert it.pool.recalls == 0
 
 
+def test_a_lease_that_has_come_for_a_waiting_client_is_not_idle(bench: Make) -> None:
+    it = bench()
+    it.ticket()
+    it.granted(2)
+    assert [plan.verb.name for plan in it.pool.recall(True, it.now)] == ["RETURN"]
+    assert [plan.verb.name for plan in it.pool.recall(True, it.now)] == ["KEPT"]
+    assert [plan.verb.name for plan in it.pool.recall(False, it.now)] == ["RETURN"]
+
+
+# What clients go through.
+
+
+def test_load_is_what_clients_have_waited_and_had_till_now(bench: Make) -> None:
+    it = bench()
+    (slot,) = it.idle(1)
+    assert it.pool.load(it.now) == (0.0, 0, 0.0, 0)
+    it.take()
+    it.pool.comers += 1
+    it.now += 2
+    it.ticket()
+    it.ticket()
+    it.pool.comers += 2
+    it.now += 1
+    assert it.pool.load(it.now) == (2.0, 1, 3.0, 3)
+    it.now += 1
+    it.pool.freed(slot, SETTINGS, it.now)
+    it.now += 1
+    wait, assignments, busy, clients = it.pool.load(it.now)
+    assert (wait, assignments, busy) == (5.0, 2, 5.0)
+    # One that got a server without coming anew, and one that waits.
+    assert clients == 1
+
+
 # Ends.
 
 
