@@ -2,12 +2,13 @@
 # make check   lint, types, layers, build  make docs   write docs/settings.md anew
 # make bench   measure it against peers    make regress  replay PostgreSQL's own tests
 # make pythons test a part on every other supported Python of this machine
+# make fuzz    attack it for longer        make asan    the same where each memory access is checked
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo bench test part pythons regress check build docs clean
+.PHONY: help venv demo bench test part pythons fuzz asan regress check build docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,6 +24,8 @@ help:
 	@echo 'make bench   pglido side by side with other poolers, half an hour; ARGS="--quick" is shorter'
 	@echo 'make test    all tests; they bring their own PostgreSQL. ARGS="-k name" runs some'
 	@echo 'make pythons a part of the tests, and the demo, on each other supported Python that this machine has'
+	@echo 'make fuzz    the fuzzers for about ten minutes; TIMES=n makes them longer, SEED=n makes them different'
+	@echo 'make asan    the fuzzers on a build with AddressSanitizer'
 	@echo "make regress PostgreSQL's own SQL tests, directly and through pglido, compared; ARGS=--help lists options"
 	@echo 'make check   ruff, mypy, import-linter, the build with warnings as errors'
 	@echo 'make build   compile the core in place'
@@ -76,12 +79,30 @@ test: venv build
 
 part: venv build
 	@$(BIN)/pglido --version
-	@$(BIN)/pglido demo --seconds 2 --clients 20 --pool 4
+	@$(BIN)/pglido demo --seconds 5 --clients 20 --pool 4
 	@$(BIN)/python -m pytest -q tests/unit/io tests/unit/ipc
 	@$(BIN)/python -m pytest -q $(PART)
 
 pythons: venv
 	@tests/pythons.sh "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+
+TIMES := 50
+SEED := $(shell date +%s)
+
+fuzz: venv build
+	@echo 'Seed $(SEED)'
+	@PGLIDO_FUZZ_TIMES=$(TIMES) PGLIDO_FUZZ_SEED=$(SEED) $(BIN)/python -m pytest tests/fuzz $(ARGS)
+
+ASAN = LD_PRELOAD=$(shell $(or $(CC),cc) -print-file-name=libasan.so) PYTHONMALLOC=malloc \
+    ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8:malloc_context_size=10 PYTHONPATH=$(CURDIR)/build/asan/lib
+
+# PostgreSQL and the raw clients run without it: only pglido's processes, and what reads texts, are checked.
+asan: venv
+	@CFLAGS='-fsanitize=address -fno-omit-frame-pointer' LDFLAGS=-fsanitize=address \
+	    $(BIN)/python setup.py --quiet build --build-base build/asan --build-lib build/asan/lib
+	@$(ASAN) $(BIN)/python -m pytest tests/fuzz/test_texts.py
+	@PGLIDO_TEST_SERVE='env $(ASAN) $(CURDIR)/$(BIN)/python -m pglido.cli.main serve' \
+	    $(BIN)/python -m pytest tests/fuzz/test_clients.py tests/fuzz/test_servers.py $(ARGS)
 
 regress: venv build
 	@$(BIN)/python -m tests.regress $(ARGS)
