@@ -162,7 +162,7 @@ class World:
                 load = Load(key, *desk.pool.load(self.now))
                 self.tell(worker, lambda: self.broker.measured(worker, key, load, self.now))
             case _:
-                self.obey(worker, key, desk.pool.recall(plan.verb is Verb.ASK, self.now))
+                self.obey(worker, key, desk.pool.recall(plan.verb is Verb.ASK, self.now, plan.rest))
 
     def plan_soon(self, worker: int, key: PoolKey) -> None:
         desk = self.desk(worker, key)

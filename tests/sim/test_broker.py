@@ -187,7 +187,7 @@ def test_what_comes_back_for_a_recall_is_not_taken_for_what_was_asked_for_meanwh
     assert list(said) == [Plan(Verb.ASK, 1, P), Plan(Verb.RECALL, 1, P)]
     for now, spare in ((2.1, 2), (3.0, 2)):
         while said:
-            verb, worker, _ = said.popleft()
+            verb, worker, *_ = said.popleft()
             if worker == 1 and spare:
                 spare -= 1
                 said += recalls(broker.returned(1, P, 1, now))

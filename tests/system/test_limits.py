@@ -1,11 +1,13 @@
 """Limits hold over all workers, with PgBouncer's texts."""
 
+import threading
+
 import pytest
 
 import harness.messages as m
 from conftest import MakePooler
 from harness.cluster import Cluster
-from harness.crowd import together
+from harness.crowd import Meanwhile, together
 from harness.pooler import Pooler
 from harness.waiting import eventually, wait_until_read
 from harness.wire import ServerError, Wire, error_in, kinds
@@ -161,6 +163,28 @@ def test_max_db_connections_evicts_idle_servers_of_others(pooler: MakePooler, cl
     assert second.one("SELECT current_user") == "app2"
     assert [wire.one("SELECT current_user") for wire in first] == ["app", "app"]
     assert len(cluster.backends()) <= 2
+
+
+def test_max_db_connections_evicts_servers_that_are_used_now_and_then(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=5, workers=1, max_db_connections=3, databases={"app": {}})
+    over = threading.Event()
+
+    def now_and_then() -> None:
+        pair = [pool.wire("app") for _ in range(2)]
+        while not over.wait(0.3):
+            for wire in pair:
+                wire.send(m.query("SELECT pg_sleep(0.05)"))
+            for wire in pair:
+                wire.until()
+
+    with Meanwhile(now_and_then) as others:
+        cluster.settles(2, "usename = 'app' AND query LIKE '%sleep%'")
+        (holder,) = busy(pool, 1, "app2")
+        assert kinds(holder.until()) == "CZ"
+        assert pool.wire("app2").one("SELECT current_user") == "app2"
+        assert len(cluster.backends()) <= 3
+        over.set()
+        others.result()
 
 
 def test_max_user_connections(pooler: MakePooler, cluster: Cluster) -> None:

@@ -10,10 +10,11 @@ Rules:
    and per user. Nothing is granted above a limit; a pool size that was lowered is approached by recalls.
 2. What is free goes to who has waited longest, one at a time: the next to the next.
 3. When nothing is free, a lease is moved, at the cost of a login. At once: from workers without waiting clients what
-   is idle, and from any to one that has none at all. Else only what lasts counts: what clients of each worker go
-   through is measured twice a second, and a lease moves when for a second its giver would, with one less, have
-   waited less than its taker does, and what the taker's clients save outweighs the login (see `balance`). What clients
-   keep (pins) does not count here: nobody else can use it.
+   is idle, and from any to one that has none at all. Idle is what has rested for `LEND_AFTER`, and for who has waited
+   as long, what rests at all. Else only what lasts counts: what clients of each worker go through is measured twice a
+   second, and a lease moves when for a second its giver would, with one less, have waited less than its taker does,
+   and what the taker's clients save outweighs the login (see `balance`). What clients keep (pins) does not count here:
+   nobody else can use it.
 4. A move that undoes an earlier one shows that a forecast was wrong: the next in this pool must promise more. So no
    steady load keeps leases moving. A lease that was recalled for somebody goes to them, if they still want it.
 5. The leases of a dead worker are free at once: the kernel has closed its connections.
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from ..ipc.messages import Load, PoolKey
+from ..ipc.messages import LEND_AFTER, Load, PoolKey
 from .balance import LOGIN, MARGIN, worth_moving
 from .leases import Account, LeaseRow, Limits, Plan, Pool, Seat, Verb
 
@@ -321,7 +322,7 @@ class Broker:
             if now - since < (patience if state.accounts[worker].held else PATIENCE):
                 self._look(state, since + PATIENCE if now - since < PATIENCE else since + patience)
                 continue
-            plans += self._ask_idle(Seat(worker, state.key), group, now)
+            plans += self._ask_idle(Seat(worker, state.key), now - since, group, now)
         if len(group) > 1:
             plans += self._measure(group, now)
             plans += self._balance(state, waiting, group, now)
@@ -347,10 +348,16 @@ class Broker:
                 for worker, account in other.accounts.items():
                     yield Seat(worker, other.key), account
 
-    def _ask_idle(self, heir: Seat, group: list[tuple[Seat, Account]], now: float) -> list[Plan]:
-        """Ask those without waiting clients, most leases first, as far as `heir` has need."""
+    def _ask_idle(self, heir: Seat, waited: float, group: list[tuple[Seat, Account]], now: float) -> list[Plan]:
+        """Ask those without waiting clients, most leases first, as far as `heir` has need.
+
+        Who has waited as long as a server has to rest before it is lent gets one that rests but now and then, whatever
+        is promised: what is busy may stay so.
+        """
         plans = []
         account = self._pools[heir.pool].accounts[heir.worker]
+        late = waited >= LEND_AFTER
+        under_way = sum(donor.asked == heir for _, donor in group) if late else account.promised
         donors = [
             (seat, donor)
             for seat, donor in group
@@ -359,12 +366,11 @@ class Broker:
             and donor.quiet_until <= now
             and not (donor.waits or donor.asked or donor.recalls)
         ]
-        for seat, donor in sorted(donors, key=lambda pair: -pair[1].stays):
-            if account.promised >= account.wanted:
-                break
+        donors.sort(key=lambda pair: -pair[1].stays)
+        for seat, donor in donors[: max(0, account.wanted - under_way)]:
             donor.asked = heir
             account.promised += 1
-            plans.append(Plan(Verb.ASK, *seat))
+            plans.append(Plan(Verb.ASK, *seat, rest=0.0 if late else LEND_AFTER))
         return plans
 
     def _rescue(

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ..ipc.messages import PoolKey
+from ..ipc.messages import LEND_AFTER, PoolKey
 from .balance import Load
 
 
@@ -22,6 +22,7 @@ class Plan(NamedTuple):
     verb: Verb
     worker: int
     pool: PoolKey
+    rest: float = LEND_AFTER  # for ASK
 
 
 class Limits(NamedTuple):

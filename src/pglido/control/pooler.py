@@ -59,11 +59,11 @@ ANSWER_TIMEOUT = 5.0  # seconds that a worker may take to tell about itself, whi
 PATIENCE = 1.0  # seconds of silence after which its answer is not waited for
 SHUTDOWN_MODES = ("now", "servers", "clients")
 
-MESSAGES: dict[Verb, Callable[[PoolKey], Message]] = {
-    Verb.GRANT: Grant,
-    Verb.ASK: lambda pool: Recall(pool, idle=True),
-    Verb.RECALL: lambda pool: Recall(pool, idle=False),
-    Verb.MEASURE: Measure,
+MESSAGES: dict[Verb, Callable[[Plan], Message]] = {
+    Verb.GRANT: lambda plan: Grant(plan.pool),
+    Verb.ASK: lambda plan: Recall(plan.pool, idle=True, rest=plan.rest),
+    Verb.RECALL: lambda plan: Recall(plan.pool, idle=False),
+    Verb.MEASURE: lambda plan: Measure(plan.pool),
 }
 
 
@@ -318,7 +318,7 @@ class Pooler:
 
     def _carry_out(self, plans: Sequence[Plan]) -> None:
         for plan in plans:
-            self.supervisor.tell(plan.worker, MESSAGES[plan.verb](plan.pool))
+            self.supervisor.tell(plan.worker, MESSAGES[plan.verb](plan))
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None

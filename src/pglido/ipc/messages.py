@@ -46,6 +46,7 @@ from ..config.model import Config, Host
 
 MAX_WORKERS = 250  # index + 1 fits the 8 bits it has in a cancel key
 WANT_INTERVAL = 0.05  # seconds between two Wants for the same pool
+LEND_AFTER = 1.0  # seconds that a server has rested, or who wants it has waited, before it is lent to others
 CANNOT_BOOT = 3  # exit status of a worker that no restart can help
 
 PoolKey = tuple[str, str]
@@ -234,13 +235,14 @@ class Grant(Message, frozen=True):
 class Recall(Message, frozen=True):
     """Give one lease of `pool` up.
 
-    `idle` True: only if a connection is idle now: close it and `Return`; otherwise `Kept`, at once. `idle`
-    False: close an idle one, or the next that is released, also when own clients wait; then `Return`. With no
-    lease left, ignore.
+    `idle` True: only if a connection has been idle for more than `rest` seconds: close it and `Return`; otherwise
+    `Kept`, at once. `idle` False: close an idle one, or the next that is released, also when own clients wait; then
+    `Return`. With no lease left, ignore.
     """
 
     pool: PoolKey
     idle: bool
+    rest: float = LEND_AFTER
 
 
 class Measure(Message, frozen=True):

@@ -31,8 +31,6 @@ WANT_AGAIN = 0.15
 # Seconds for which a lease that came too late is kept, if no other worker needs it: at the next peak nobody is asked.
 # (Given back at once, peaks cost two messages each, a twentieth of the time of logins by SCRAM.)
 SPARE = 1.0
-# Seconds of rest after which a server may be lent to another worker.
-LEND_AFTER = 1.0
 
 
 class Verb(enum.Enum):
@@ -296,11 +294,11 @@ class Pool:
         self.granted += 1
         self.asked = max(0, self.asked - 1)
 
-    def recall(self, idle_only: bool, now: float) -> list[Plan]:
+    def recall(self, idle_only: bool, now: float, rest: float = 0.0) -> list[Plan]:
         """The broker wants a lease back: at once if one is unused or idle, else (not `idle_only`) the next freed.
 
-        With `idle_only` a server that rests only between two transactions is not idle: opening it elsewhere would
-        cost more than the wait. Nor is a lease that has just come for somebody who waits.
+        With `idle_only` a server that has not rested for `rest` seconds is not idle: where nobody has waited for long,
+        opening it elsewhere would cost more than the wait. Nor is a lease that has just come for somebody who waits.
         """
         unused = self.leases - len(self.slots)
         if unused > (max(0, self.line.size - self.opening) if idle_only else 0):
@@ -309,7 +307,7 @@ class Pool:
         if not self.leases:
             return []
         rested: Slot | None = self.idle.front
-        if rested is not None and (not idle_only or now - rested.since > LEND_AFTER):
+        if rested is not None and (not idle_only or now - rested.since >= rest):
             rested.recalled = True
             return [self._close(rested)]
         if idle_only:

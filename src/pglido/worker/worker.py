@@ -435,7 +435,7 @@ class Worker:
         live = self.host.pools.get(message.pool)
         if live is None:
             return
-        for plan in live.policy.recall(message.idle, time.monotonic()):
+        for plan in live.policy.recall(message.idle, time.monotonic(), message.rest):
             self.host.do(live, plan)
 
     def on_measure(self, message: ipc.Measure) -> None:

@@ -676,9 +676,18 @@ def test_a_server_between_two_transactions_is_kept(bench: Make) -> None:
     it = bench()
     it.idle(1)
     it.now += 0.5
-    assert [plan.verb.name for plan in it.pool.recall(True, it.now)] == ["KEPT"]
+    assert [plan.verb.name for plan in it.pool.recall(True, it.now, rest=1.0)] == ["KEPT"]
     it.now += 1
-    assert [plan.verb.name for plan in it.pool.recall(True, it.now)] == ["CLOSE"]
+    assert [plan.verb.name for plan in it.pool.recall(True, it.now, rest=1.0)] == ["CLOSE"]
+
+
+def test_a_server_between_two_transactions_is_given_up_for_who_has_waited_for_long(bench: Make) -> None:
+    it = bench()
+    it.idle(1)
+    it.take()
+    assert [plan.verb.name for plan in it.pool.recall(True, it.now, rest=0.0)] == ["KEPT"]
+    it.idle(1)
+    assert [plan.verb.name for plan in it.pool.recall(True, it.now, rest=0.0)] == ["CLOSE"]
 
 
 def test_the_next_server_freed_is_given_up_even_when_clients_wait(bench: Make) -> None:
