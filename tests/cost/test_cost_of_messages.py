@@ -44,6 +44,11 @@ PIECES: list[Callable[[int], bytes]] = [
     lambda n: query(f"deallocate s{n}"),
     lambda n: query(f"set a.b = '{n}'"),
     lambda _: query("copy t from stdin"),
+    lambda n: parse("", f"deallocate s{n}") + bind("") + execute(),
+    lambda n: parse("", f"deallocate s{n}") + bind("", portal=f"p{n}"),
+    lambda n: execute(f"p{n}"),
+    lambda n: bind(f"_pglido_{n:024x}"),
+    lambda n: parse(f"_pglido_{n:024x}", f"select {n}"),
 ]
 
 
@@ -65,6 +70,11 @@ def of_messages(front: str, again: str, size: int) -> bytes:
         "query": lambda _: query("select 1"),
         "purge": lambda _: PURGE,
         "copy": lambda _: query("copy t from stdin") + copy_fail("no"),
+        "begin": lambda _: query("begin"),
+        "doom": lambda n: parse("", f"deallocate s{n}") + bind("", portal=f"p{n}"),
+        "run": lambda n: execute(f"p{n}"),
+        "foreign": lambda n: bind(f"_pglido_{n:024x}"),
+        "sql": lambda n: query(f"prepare q{n} as select 1"),
     }
     parts = [[table[name] for name in names.split(", ") if name] for names in (front, again)]
     return said(parts[0], size) + said(parts[1], size)
@@ -85,6 +95,12 @@ def of_messages(front: str, again: str, size: int) -> bytes:
         ("parse, purge", "sync"),
         ("query", "parse, sync"),
         ("", "unnamed, query"),
+        ("parse, doom", "run"),
+        ("parse, doom", "execute"),
+        ("doom, run", "parse, bind"),
+        ("parse", "foreign"),
+        ("sql", "parse, close"),
+        ("parse, query", "parse, bind, query"),
     ],
 )
 def test_messages_sent_ahead_cost_no_more_for_being_many(front: str, again: str, how: dict[str, Any]) -> None:

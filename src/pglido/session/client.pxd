@@ -1,17 +1,18 @@
 cimport cython
 
 from pglido.session.outbox cimport Outbox
+from pglido.session.prepared cimport Prepared
 from pglido.session.rewriting cimport Rewriting
 from pglido.session.server cimport Server
 from pglido.session.setup cimport Setup
 from pglido.wire cimport octets
 
 cdef int BIND, CLOSE, COPY_DATA, COPY_DONE, COPY_FAIL, DESCRIBE, EXECUTE, FAILED_TRANSACTION, FLUSH, FUNCTION_CALL, IDLE, IN_TRANSACTION, PARSE, QUERY, SYNC, TERMINATE
-cdef int MAX_OWED, CALLING, COPY_END, EXECUTING, FAKE, QUERYING, SYNCING
+cdef int MAX_OWED, CALLING, COPY_END, EXECUTING, QUERYING, SYNCING
 cdef int ATTACH, GO_ON, GOODBYE, PAUSE
 cdef Py_ssize_t SHARE
 cdef int TOO_LARGE
-cdef Py_ssize_t CALLED_FIRST, LONGEST_HELD, SHORT_LIMIT, SMALL
+cdef Py_ssize_t CALLED_FIRST, LONGEST_HELD, LONGEST_NAME, SHORT_LIMIT, SMALL
 cdef bytes SIZES
 
 cdef class Client(Rewriting):
@@ -26,6 +27,9 @@ cdef class Client(Rewriting):
 
     @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, server=Server)
     cdef Py_ssize_t _message(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox to_server, Outbox to_client, const unsigned char* buf) except -1
+
+    @cython.locals(prepared=Prepared, end=Py_ssize_t)
+    cdef int _execute(self, Server server, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop) except -1
 
     @cython.locals(used=Py_ssize_t)
     cdef Py_ssize_t _breaks_copy(self, Server server, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1

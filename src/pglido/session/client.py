@@ -26,13 +26,13 @@ from ..wire.codes import (
     SYNC,
     TERMINATE,
 )
+from ..wire.letters import LONGEST_NAME
 from . import deferred as _deferred
 from . import statements as _statements
 from .entries import (
     CALLING,
     COPY_END,
     EXECUTING,
-    FAKE,
     MAX_OWED,
     QUERYING,
     SYNCING,
@@ -117,8 +117,6 @@ class Client(Rewriting):
                     self.held = bytearray(buf[pos:end])
                     step = end - pos
                 pos += step
-        if self.server is not None and self.server.replies.head & FAKE:
-            self.server.settle(buf, to_client)
         return pos
 
     def link(self, server: Server) -> None:
@@ -153,6 +151,9 @@ class Client(Rewriting):
         if self._comes_early(server, kind, to_server, buf):
             return 0
         if kind == TERMINATE:
+            if server.open and server.replies.head and not server.copying:
+                # It may have asked for these answers by a Flush.
+                to_server.put(buf, messages.FLUSH)
             self.verdict = GOODBYE
             return have
         if server.skipping and kind != SYNC:
@@ -167,8 +168,9 @@ class Client(Rewriting):
         if kind == QUERY:
             return self._query(server, src, at, have, total, to_server, buf)
         if kind == EXECUTE:
-            server.prepared.executed()
-            server.owe(EXECUTING)
+            if have < total and server.prepared.dooms:
+                return self.await_whole(total)
+            self._execute(server, src, at + 5, at + have)
         elif kind == SYNC:
             server.prepared.bound = None
             if server.decides():
@@ -191,6 +193,20 @@ class Client(Rewriting):
                 return self.plain(kind, src, at, have, total, to_server, buf)
             return self.rewrite(kind, src, at, have, total, to_server, buf)
         return self.pass_on(src, at, have, total, to_server, buf)
+
+    def _execute(self, server: Server, src: bytes, first: int, stop: int) -> None:
+        """An Execute, whose body is `src[first:stop]`: where it may take statements away, its answer is awaited."""
+        prepared = server.prepared
+        prepared.bound = None
+        if prepared.dooms:
+            end = first
+            while end < stop and src[end]:
+                end += 1
+            if prepared.executed(src[first : min(end, first + LONGEST_NAME)], self):
+                server.decisive = True
+        if prepared.purges:
+            server.decisive = True
+        server.owe(EXECUTING)
 
     def _breaks_copy(
         self, server: Server, kind: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes
@@ -223,28 +239,31 @@ class Client(Rewriting):
         # over before it has its data, and another Sync.
         if server.copying:
             return False
-        if (server.decisive and server.replies.turns > 0) or server.setup.deciding or server.retry.due:
+        if server.setup.deciding or server.retry.due:
             return self.wait(server.replies.last_turn + 1)
-        return False
+        if not server.decisive or kind == FLUSH or (kind == SYNC and server.open):
+            return False
+        return self.await_answers(server, out, buf)
 
     def _query(self, server: Server, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
         """A Query, or its beginning."""
         if have < total and self._must_be_whole(src, at, have, total):
             return self.await_whole(total)
-        if self._waits(src, at, have, total, out, buf):
+        if server.open and not server.copying and self.await_answers(server, out, buf):
+            # In the middle of a batch, where it may be skipped, and whatever it needs with it.
             return 0
         if server.copying:
             # Out of place, as above.
             server.copying = False
-        elif server.open and (self.unnamed_id or server.prepared.unnamed):
-            out.put(buf, server.prepared.close_unnamed(self))
+        elif self._waits(src, at, have, total, out, buf):
+            return 0
         server.prepared.unnamed = 0
         if self.unnamed is not None:
             self.put_unnamed(None, 0, 0)
         server.prepared.bound = None
         if have > 5 and (src[at + 5] | 0x20) == 0x64 and _statements.purges(src[at + 5 : at + have]):
-            server.prepared.purge_next = True
-        if server.decides() or server.prepared.purge_next:
+            server.decisive = True
+        if server.decides():
             server.decisive = True
         server.owe(QUERYING)
         return self.pass_on(src, at, have, total, out, buf)
@@ -269,11 +288,13 @@ class Client(Rewriting):
     def _first(self, server: Server, out: Outbox, buf: bytes) -> None:
         """The server owes nothing: what it must be sent before the client's next message."""
         setup = server.setup
-        server.decisive = False
-        if not server.open:
-            server.prepared.batch_begins()
-        if server.prepared.borrowed:
-            out.put(buf, server.prepared.give_back(server.open))
+        server.decisive = server.flushed = False
+        if server.prepared.dropping is not None:
+            server.prepared.not_dropped(self)
+        if not server.open and server.status == IDLE:
+            server.prepared.block_is_over()
+            if server.prepared.borrowed:
+                out.put(buf, server.prepared.give_back())
         if setup.settings is not self.settings and server.status == IDLE:
             out.put(buf, server.own(setup.adopt(self.settings)))
         if setup.pins:

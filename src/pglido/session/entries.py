@@ -1,8 +1,7 @@
-"""What an entry in the queue of owed replies says: one kind, at most one mark.
+"""What an entry in the queue of owed replies says: one kind, and whose the answer is.
 
     (no mark)  the server answers, and the answer is the client's
     SWALLOW    the server answers, but the client did not ask: the answer ends here
-    FAKE       the client asked (for a Close), but the server was not: the answer is made here, when its turn comes
 
 and besides STATEMENT: it is a shared statement that a Describe is about.
 
@@ -25,8 +24,7 @@ TRYING = 11
 
 KIND = 0x0F
 SWALLOW = 0x10
-FAKE = 0x20
-STATEMENT = 0x40
+STATEMENT = 0x20
 
 NAMES = "?", "parse", "bind", "describe", "execute", "close", "sync", "query", "call", "copy_end", "ask", "try"
 

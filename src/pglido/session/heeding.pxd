@@ -10,7 +10,7 @@ from pglido.wire cimport sql
 
 cdef int CREATES, UNKNOWN, ENDS, LASTING, LISTENS, PREPARES, SEQUENCES, SETS, TEMP, UNDYING, UNNAMED, UNREAD, WRITES
 cdef int FAILED, GO_ON, IDLE, WAIT, WISH
-cdef Py_ssize_t MARKS, MARKED
+cdef Py_ssize_t LONGEST_NAME, MARKS, MARKED
 cdef tuple NO_NAMES
 cdef frozenset LARGE_OBJECTS
 
@@ -48,8 +48,8 @@ cdef class Heeding(ClientState):
     @cython.locals(flags=int)
     cdef int mark_named(self, bytes text) except -1
 
-    @cython.locals(flags=int, names=tuple)
-    cdef bint heed_bound(self, bytes name, bytes text, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
+    @cython.locals(flags=int, names=tuple, end=Py_ssize_t)
+    cdef bint heed_bound(self, bytes name, bytes text, const unsigned char* src, Py_ssize_t at, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(flags=int)
     cdef bint heed_described(self, bytes name, bytes text, Outbox out, const unsigned char* buf) except -1
@@ -80,13 +80,16 @@ cdef class Heeding(ClientState):
     @cython.locals(functions=Functions, flags=int)
     cdef int _flags(self, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop) except -1
 
+    cdef bint await_answers(self, Server server, Outbox out, const unsigned char* buf) except -1
     cdef bint _only_writes(self, int flags) except -1
     cdef int _advances(self) except -1
     cdef bint _counts_here(self) except -1
-    cdef bint _meet(self, int flags, bytes text, tuple names, bint in_batch, Outbox out, const unsigned char* buf) except -1
+    cdef bint _meet(self, int flags, bytes text, tuple names, bint in_batch, bytes portal, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(server=Server, asks=bint, listens=bint)
     cdef bint _must_wait(self, int flags, bytes text, said, bint in_batch, Outbox out, const unsigned char* buf) except -1
+
+    cdef int _drops(self, Prepared prepared, list names, bytes portal) except -1
 
     @cython.locals(left=bint)
     cdef bint _vacates(self, tuple databases) except -1

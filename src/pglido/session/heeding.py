@@ -7,12 +7,14 @@ LISTEN goes to the server, the pool's own connection must listen (verdict WISH).
 
 from collections import Counter
 
-from ..wire import sql
+from ..wire import messages, sql
 from ..wire.codes import FAILED_TRANSACTION as FAILED
 from ..wire.codes import IDLE
+from ..wire.letters import LONGEST_NAME
 from ..wire.look import Look
 from . import reading as _reading
 from .outbox import Outbox
+from .prepared import Prepared
 from .question import LASTING, UNDYING, UNNAMED
 from .server import Server
 from .settings import ALWAYS_REPORTED
@@ -110,7 +112,8 @@ class Heeding(ClientState):
         flags = self._flags(src, first, stop)
         if not flags or self._only_writes(flags):
             return False
-        return self._meet(flags, src[first:stop], NO_NAMES, False, out, buf)
+        assert self.server is not None
+        return self._meet(flags, src[first:stop], NO_NAMES, self.server.executed, None, out, buf)
 
     def flags_of(self, text: bytes) -> int:
         """What executing this text may do to the session."""
@@ -159,9 +162,11 @@ class Heeding(ClientState):
         return flags
 
     def heed_bound(
-        self, name: bytes, text: bytes | None, src: bytes, first: int, stop: int, out: Outbox, buf: bytes
+        self, name: bytes, text: bytes | None, src: bytes, at: int, first: int, stop: int, out: Outbox, buf: bytes
     ) -> bool:
-        """A statement is bound, by the message whose body after the names is `src[first:stop]`; must it wait?
+        """A statement is bound, by the message at `src[at]` whose body after the names is `src[first:stop]`.
+
+        Must it wait?
 
         `text` is what its Parse said, None if that is not known.
         """
@@ -180,7 +185,10 @@ class Heeding(ClientState):
         if not flags or self._only_writes(flags):
             return False
         names = _reading.names_in(src[first:stop]) if flags & (SETS | PREPARES) else NO_NAMES
-        return self._meet(flags, text, names, self.server.open, out, buf)
+        end = at + 5
+        while src[end]:
+            end += 1
+        return self._meet(flags, text, names, self.server.open, src[at + 5 : end], out, buf)
 
     def _marked(self, name: bytes, text: bytes) -> int:
         """The flags of the statement of this name, whose Parse said this."""
@@ -252,6 +260,15 @@ class Heeding(ClientState):
         """The wish is fulfilled."""
         self.granted = (self.granted or frozenset()) | frozenset(self.wish)
 
+    def await_answers(self, server: Server, out: Outbox, buf: bytes) -> bool:
+        """Must what the client says next wait, for the server owes answers? It is asked to send what it has."""
+        if not server.replies.count:
+            return False
+        if server.open and not server.flushed:
+            server.flushed = True
+            out.put(buf, messages.FLUSH)
+        return self.wait(server.replies.next())
+
     def _study(self) -> None:
         """Functions may do what they didn't: so may the statements that were parsed before, which are marked anew."""
         self.studied = self.rules.functions.version
@@ -312,11 +329,18 @@ class Heeding(ClientState):
         return self.server.setup.counter == self.number and self.counted == self.server.setup.number
 
     def _meet(
-        self, flags: int, text: bytes, names: tuple[str, ...] | None, in_batch: bool, out: Outbox, buf: bytes
+        self,
+        flags: int,
+        text: bytes,
+        names: tuple[str, ...] | None,
+        in_batch: bool,
+        portal: bytes | None,
+        out: Outbox,
+        buf: bytes,
     ) -> bool:
         """A text with these flags is about to be executed, with `names` as parameters (None: not all are known).
 
-        Returns whether it must wait.
+        If it is bound to a `portal`, it is executed when that is. Returns whether it must wait.
         """
         said = self._read(text)
         if self._must_wait(flags, text, said, in_batch, out, buf):
@@ -327,7 +351,12 @@ class Heeding(ClientState):
         if said.defaults:
             self.server.redefining = True
         if flags & ENDS and _reading.purges(said):
-            self.server.prepared.purge_next = True
+            if portal is not None:
+                self.server.prepared.purges = True
+            else:
+                self.server.decisive = True
+        if flags & PREPARES and flags & ENDS:
+            self._drops(self.server.prepared, _reading.deallocated(said), portal)
         self._suspect(flags, text, said, names)
         return False
 
@@ -361,6 +390,16 @@ class Heeding(ClientState):
             self._bring_channels(server, text, out, buf)
         return False
 
+    def _drops(self, prepared: Prepared, names: list[bytes], portal: bytes | None) -> None:
+        """SQL takes away these prepared statements; where it is bound to a `portal`, when that is executed."""
+        if portal is not None:
+            for name in names[:1]:
+                # PostgreSQL parses no text with more than one statement.
+                prepared.dooms[portal[:LONGEST_NAME]] = name
+        elif self.statements is not None:
+            for name in names:
+                prepared.drops(name, self.take_statement(name))
+
     def _vacates(self, databases: tuple[bytes, ...]) -> bool:
         """What is about to be run fails while anybody is connected to these; returns whether it must wait."""
         left = self.vacates == databases
@@ -374,22 +413,17 @@ class Heeding(ClientState):
         statements = self.statements or {}
         prepared = server.prepared
         names = dict.fromkeys(said.executes + said.prepares)
-        gone = {name for name in names if name in statements and not prepared.stays(statements[name])}
         pending = [name for name in names if prepared.pending(name, None)]
-        if pending or (gone and server.ending()):
+        if pending:
             # Whether it is that, and there, is known when what it was made by, or taken away, is answered.
-            known = [prepared.known_at(name, None) for name in pending]
-            return self.wait(max(known, default=server.replies.last_own + 1))
+            return self.wait(max([prepared.known_at(name, None) for name in pending]))
         server.lent_error = b""
-        # A query may come in the middle of a batch: what was executed in that must not be committed before.
-        may = in_batch or not server.executed
         # With a turn to end, what the server said last is not what it will have said.
-        if server.status == FAILED and not server.ending():
-            may = False
+        failed = server.status == FAILED and not server.ending()
         executed = Counter(said.executes)
         executed.subtract(_reading.deallocated(said))
         for name in names:
-            if not may or name not in statements or name in gone:
+            if failed or name not in statements:
                 continue
             if not executed[name]:
                 out.put(buf, prepared.lend_name(name, in_batch))
@@ -425,9 +459,6 @@ class Heeding(ClientState):
         if flags & CREATES and self.settings.own_temp:
             flags |= TEMP
         flags |= UNNAMED & self.rules.heeded if flags & SETS and names is None else self._vague(flags, text, said)
-        if flags & PREPARES and flags & ENDS and self.statements is not None:
-            for name in _reading.deallocated(said):
-                self.server.prepared.drops(name, self.take_statement(name))
         flags &= ~(SEQUENCES | WRITES)
         if self.counts and not setup.pins & SEQUENCES and self._counts_here():
             flags |= SEQUENCES

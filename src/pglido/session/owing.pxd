@@ -27,6 +27,7 @@ cdef class Owing:
     cdef public bint keeps_ready
     cdef public bint ready_kept
     cdef public bint decisive
+    cdef public bint flushed
     cdef public bint changing
     cdef public bint redefining
     cdef public str fault

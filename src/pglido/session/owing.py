@@ -23,7 +23,8 @@ class Owing:
     what it must be sent next, which nobody asked for; `notes` are notifications that the client is to have ahead of the
     ReadyForQuery that ends a transaction, as from PostgreSQL: libraries look for them there, and may not look for what
     came right behind before more does. `lent_error` is why SQL won't find a statement that was to be there for it.
-    `decisive`: what was sent must be answered before what follows it is sent. `lack` is why a statement was not kept.
+    `decisive`: what was sent must be answered before what follows it is sent; `flushed`: the server was asked to.
+    `lack` is why a statement was not kept.
     """
 
     __slots__ = (
@@ -39,6 +40,7 @@ class Owing:
         "decisive",
         "executed",
         "fault",
+        "flushed",
         "good",
         "keeps_ready",
         "lack",
@@ -79,6 +81,7 @@ class Owing:
         self.turns = 0
         self.good: Good | None = None
         self.decisive = False
+        self.flushed = False
         self.changing = False
         self.redefining = False
         self.fault = ""
@@ -109,7 +112,7 @@ class Owing:
 
     def answering(self) -> bool:
         """Will the server answer what it was sent, without being sent more?"""
-        return not self.copying and not self.open and bool(self.replies.head)
+        return not self.copying and bool(self.replies.head)
 
     def ending(self) -> bool:
         """Is a turn that the client asked for to end yet, of which the server waits for nothing more?"""

@@ -4,7 +4,7 @@ from pglido.session.promises cimport Promise, Promises, Span
 from pglido.session.replies cimport Replies
 from pglido.session.state cimport ClientState
 
-cdef int CLOSING, DESCRIBING, KIND, PARSING, STATEMENT, SWALLOW, SYNCING
+cdef int CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
 
 cdef class Drop:
     cdef public bytes name
@@ -24,11 +24,10 @@ cdef class Prepared:
     cdef public Py_ssize_t errors
     cdef dict _drops
     cdef list _dropping
-    cdef list _settled
     cdef public tuple bound
-    cdef public bint purge_next
-    cdef public set purging
-    cdef public dict former
+    cdef public dict dooms
+    cdef public bint purges
+    cdef public bint turn_lost
     cdef public object describing
     cdef public object awaited
     cdef public object misfit
@@ -63,6 +62,7 @@ cdef class Prepared:
     cdef bytes collide(self, bytes name)
     cdef bytes _borrow(self, bytes name, object statement, bytes rest)
     cdef bytes _up_to_sync(self, bytes sent, bint in_batch)
+    cdef bytes probe(self, bytes name, object statement)
     cdef bytes lend(self, bytes name, object statement, bint in_batch)
     cdef bytes lend_name(self, bytes name, bint in_batch)
     cdef bint lends(self, bytes name, object statement) except -1
@@ -71,10 +71,10 @@ cdef class Prepared:
     cdef void _undrop(self, bytes name) except *
     cdef int dropped(self) except -1
     cdef int not_dropped(self, ClientState client) except -1
-    cdef bytes give_back(self, bint in_batch)
-    cdef int executed(self) except -1
-    cdef bint stays(self, object statement) except -1
-    cdef int batch_begins(self) except -1
+    cdef bytes give_back(self)
+    @cython.locals(name=bytes)
+    cdef bint executed(self, bytes portal, ClientState client) except -1
+    cdef int block_is_over(self) except -1
 
     cdef bint undecided(self, bytes name, object statement) except -1
 
@@ -93,7 +93,6 @@ cdef class Prepared:
     cdef int keep(self, dict there) except -1
     @cython.locals(promise=Promise)
     cdef object answered(self, int entry)
-    cdef int _settle(self, object what) except -1
     cdef int described(self, int entry, tuple told, ClientState client) except -1
 
     @cython.locals(failed=int, entry=int, replies=Replies, promise=Promise)
@@ -104,5 +103,3 @@ cdef class Prepared:
 
     cdef object _undo(self, int entry, Promise promise, ClientState client)
     cdef int purged(self, ClientState client) except -1
-    cdef int _purge(self, ClientState client) except -1
-    cdef int _purge_again(self, ClientState client, list settled) except -1

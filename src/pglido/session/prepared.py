@@ -14,7 +14,7 @@ from collections import deque
 
 from ..wire import messages
 from . import statements as _statements
-from .entries import CLOSING, DESCRIBING, KIND, PARSING, STATEMENT, SWALLOW, SYNCING
+from .entries import CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
 from .promises import Promise, Promises, Span
 from .replies import Replies
 from .state import ClientState
@@ -47,33 +47,32 @@ class Prepared:
     `size` bytes. `unnamed` is the number of the Parse that made the unnamed statement: the client's state has its text.
     0: there is none. `borrowed` has the client's own names for what PostgreSQL itself shall find, with how many
     `errors` there had been before: after another it may be gone, as where it is None. `dropping` are the names that SQL
-    under way drops, with what they stood for. While a DEALLOCATE ALL may be under way, `purging` has what was parsed
-    since. After it, `former` has the client's names of what is gone, till the turn ends, by what servers call it (see
-    `own_names`). `bound` is the last portal of a statement of which nobody was told what it is, until something else
-    than a Describe of it follows. `describing` are the statements of owed Describes, with the client's name where it
-    has just parsed or described it; `awaited` is the one whose answer is awaited before it is used, `misfit` the one of
-    which it then said that it is another. Of those that are known, `unchecked` are not sure to be what clients were
-    told: nobody has asked, or they have become other ones.
+    under way drops, with what they stood for. `dooms` are those that portals of this transaction drop when they are
+    executed, by portal; `purges`: one of them drops all. `turn_lost`: a Query was skipped. `bound` is the last portal
+    of a statement of which nobody was told what it is, until something else than a Describe of it follows. `describing`
+    are the statements of owed Describes, with the client's name where it has just parsed or described it; `awaited` is
+    the one whose answer is awaited before it is used, `misfit` the one of which it then said that it is another. Of
+    those that are known, `unchecked` are not sure to be what clients were told: nobody has asked, or they have become
+    other ones.
     """
 
     __slots__ = (
         "_dropping",
         "_drops",
-        "_settled",
         "awaited",
         "borrowed",
         "bound",
         "describing",
+        "dooms",
         "dropping",
         "errors",
-        "former",
         "known",
         "misfit",
         "promises",
-        "purge_next",
-        "purging",
+        "purges",
         "replies",
         "size",
+        "turn_lost",
         "unchecked",
         "unnamed",
     )
@@ -90,12 +89,10 @@ class Prepared:
         # The last of these by name, and those since all was deallocated last.
         self._drops: dict[bytes, Drop] = {}
         self._dropping: list[Drop] = []
-        # Once all was deallocated in this pipeline: names and statements that were said to be there since.
-        self._settled: list[object] | None = None
         self.bound: tuple[bytes, Statement] | None = None
-        self.purge_next = False
-        self.purging: set[Statement] | None = None
-        self.former: dict[bytes, dict[bytes, None]] | None = None
+        self.dooms: dict[bytes, bytes] = {}
+        self.purges = False
+        self.turn_lost = False
         self.describing: deque[tuple[Statement, bytes | None]] = deque()
         self.awaited: Statement | None = None
         self.misfit: Statement | None = None
@@ -133,10 +130,7 @@ class Prepared:
         return messages.close_statement(b"") if rest is None else messages.parse(b"", rest)
 
     def close_unnamed(self, client: ClientState) -> bytes:
-        """The message to put in front of a Query in the middle of a batch, which ends the unnamed statement.
-
-        It does so only if it is read: this one is skipped together with it, and tells so.
-        """
+        """The message that ends the unnamed statement, in front of one that is refused as its Parse."""
         self.owe_unnamed(CLOSING | SWALLOW, client)
         return messages.close_statement(b"")
 
@@ -196,8 +190,6 @@ class Prepared:
         while self.known and (len(self.known) >= limit > 0 or self.size + size > KNOWN):
             sent += self.unlearn(next(iter(self.known)))
         self._has(statement)
-        if self.purging is not None:
-            self.purging.add(statement)
         self.owe(entry, name, statement)
         sent += messages.parse(statement.name, statement.rest if fresh else statement.typed())
         if statement.described is None:
@@ -244,6 +236,16 @@ class Prepared:
     def collide(self, name: bytes) -> bytes:
         """Messages after which a Parse of `name` fails as it would where the client had this server for itself."""
         return self._borrow(name, None, messages.EMPTY_STATEMENT)
+
+    def probe(self, name: bytes, statement: Statement) -> bytes:
+        """Messages that fail as a Parse of `name` does where SQL has prepared that; else it goes by this name."""
+        sent = b""
+        if name in self.borrowed:
+            self.owe(CLOSING | SWALLOW, name, None)
+            sent = messages.close_statement(name)
+        self.owe(PARSING | SWALLOW, name, None)
+        self.borrowed[name] = statement, self.errors
+        return sent + messages.parse(name, statement.rest)
 
     def lend(self, name: bytes, statement: Statement, in_batch: bool) -> bytes:
         """Messages after which `statement` goes by the client's own name, for SQL that executes it."""
@@ -295,7 +297,7 @@ class Prepared:
     def dropped(self) -> None:
         """The server says that the next of those is dropped."""
         if self.dropping:
-            self.dropping.popleft()
+            self.borrowed.pop(self.dropping.popleft().name, None)
 
     def not_dropped(self, client: ClientState | None) -> None:
         """The turn is over: what was not dropped till now is still there."""
@@ -305,30 +307,26 @@ class Prepared:
         for drop in dropping or ():
             if client is not None and drop.statement is not None and drop.name not in (client.statements or {}):
                 client.put_statement(drop.name, drop.statement)
-                self._settle(drop.name)
 
-    def give_back(self, in_batch: bool) -> bytes:
+    def give_back(self) -> bytes:
         """The messages that close what `collide` and `lend` left behind."""
         names, self.borrowed = self.borrowed, {}
         for _ in names:
             self.owe(CLOSING | SWALLOW, None, None)
-        return self._up_to_sync(b"".join([messages.close_statement(name) for name in names]), in_batch)
+        return self._up_to_sync(b"".join([messages.close_statement(name) for name in names]), False)
 
-    def executed(self) -> None:
-        """An Execute was sent: maybe of the DEALLOCATE ALL bound before."""
-        self.bound = None
-        if self.purge_next and self.purging is None:
-            self.purging = set()
+    def executed(self, portal: bytes, client: ClientState) -> bool:
+        """`portal` is executed: is it a DEALLOCATE? Then its answer tells what is there."""
+        name = self.dooms.get(portal)
+        if name is not None:
+            self.drops(name, client.take_statement(name))
+        return name is not None
 
-    def stays(self, statement: Statement) -> bool:
-        """Is it sure that `statement`, if it was prepared, still will be when the server reads on?"""
-        return self.purging is None or statement in self.purging
-
-    def batch_begins(self) -> None:
-        """The server owes nothing: a DEALLOCATE ALL is over, or was not executed."""
-        self.purge_next = False
-        self.purging = self.former = None
-        self._settled = None
+    def block_is_over(self) -> None:
+        """No transaction is open, and so no portal."""
+        self.purges = False
+        if self.dooms:
+            self.dooms = {}
 
     def undecided(self, name: bytes, statement: Statement | None) -> bool:
         """Does it depend on an answer to come what the client's `name` stands for, or whether `statement` is here?
@@ -375,17 +373,11 @@ class Prepared:
     def answered(self, entry: int) -> Statement | None:
         """A Parse or Close was answered; returns the statement that a server has taken with it, if one has."""
         promise = self.promises.take()
-        if entry & KIND != PARSING:
-            return None
-        if self._settled is not None:
-            self._settle(promise.name)
-            self._settle(promise.statement)
-        return promise.statement
-
-    def _settle(self, what: object) -> None:
-        """This is there, until all is deallocated again."""
-        if self._settled is not None and what is not None:
-            self._settled.append(what)
+        if entry & KIND == PARSING:
+            return promise.statement
+        if promise.name is not None and self.borrowed.get(promise.name) is None:
+            self.borrowed.pop(promise.name, None)
+        return None
 
     def described(self, entry: int, told: Description, client: ClientState | None) -> None:
         """What a statement is, by the answer to a Describe.
@@ -408,7 +400,6 @@ class Prepared:
                 now = _statements.intern(statement.rest, statement.dialect)
                 now.tell(told)
                 client.put_statement(name, now)
-                self._settle(name)
         if entry & SWALLOW and statement is self.awaited:
             self.awaited = None
 
@@ -427,6 +418,7 @@ class Prepared:
                 break
             replies.pop()
             failed = failed or entry
+            self.turn_lost = self.turn_lost or (entry == QUERYING and failed == PARSING | SWALLOW)
             if entry & STATEMENT and self._told()[0] is self.awaited and entry & SWALLOW:
                 self.awaited = None
             if entry & KIND in (PARSING, CLOSING):
@@ -462,7 +454,11 @@ class Prepared:
         if promise.unnamed:
             self._unnamed_was(promise, promise.its, client)
         elif promised is None:
-            return
+            if name is not None and entry & KIND == PARSING:
+                # SQL has this name, or nobody.
+                self.borrowed.pop(name, None)
+            elif name is not None:
+                self.borrowed[name] = None
         elif entry & KIND == PARSING:
             self._lacks(promised)
             self.unchecked.discard(promised)
@@ -473,54 +469,20 @@ class Prepared:
                     self._undrop(name)
         elif entry & SWALLOW:
             self._has(promised)
-            self._settle(promised)
             # It may have been another already.
             self.unchecked.add(promised)
         elif client is not None and name is not None:
             client.put_statement(name, promised)
-            self._settle(name)
 
     def purged(self, client: ClientState | None) -> None:
-        """All prepared statements are gone. What was parsed after that, in the same pipeline, stays."""
+        """All prepared statements are gone; what would need one waits for this answer."""
+        # Names that were lent are closed in the end, whether or not they are there.
         self.errors += 1
-        for drop in self._dropping:
-            drop.statement = None
-        self._dropping = []
-        if self._settled is None:
-            self._purge(client)
-        else:
-            self._purge_again(client, self._settled)
-        self._settled = []
-
-    def _purge(self, client: ClientState | None) -> None:
-        """For the first time in this pipeline."""
-        parsed = [entry for entry in self.replies.entries() if entry & KIND in (PARSING, CLOSING)]
-        later = [
-            (None if entry & SWALLOW else promise.name, promise.statement)
-            for entry, promise in zip(parsed, self.promises.left(), strict=True)
-            if promise.statement is not None and entry & KIND == PARSING
-        ]
         self.known.clear()
         self.size = 0
         self.unchecked.clear()
-        for _, statement in later:
-            self._has(statement)
+        for drop in self._dropping:
+            drop.statement = None
+        self._dropping = []
         if client is not None:
-            self.former = client.own_names()
             client.take_statements()
-            for name, statement in later:
-                if name and statement is not None:
-                    client.put_statement(name, statement)
-
-    def _purge_again(self, client: ClientState | None, settled: list[object]) -> None:
-        """What was there since the last time is gone, unless it is parsed again."""
-        for what in settled:
-            if what in self.promises.spans:
-                continue
-            if isinstance(what, Statement):
-                self._lacks(what)
-                self.unchecked.discard(what)
-            elif client is not None and isinstance(what, bytes):
-                statement = client.take_statement(what)
-                if statement is not None and self.former is not None:
-                    self.former.setdefault(statement.name, {})[what] = None

@@ -1,6 +1,6 @@
 """The queue of replies that one server still owes: what was sent, in order, and whose each answer is."""
 
-from .entries import COPY_END, FAKE, KIND, MAX_OWED, NAMES, QUERYING, SWALLOW, SYNCING
+from .entries import COPY_END, KIND, MAX_OWED, NAMES, QUERYING, SWALLOW, SYNCING
 
 # So many entries, a byte each, fit into one number.
 NEAR = 8
@@ -134,5 +134,5 @@ class Replies:
         self._take()
 
     def __repr__(self) -> str:
-        words = [("~" if e & SWALLOW else "+" if e & FAKE else "") + NAMES[e & KIND] for e in self.entries()]
+        words = [("~" if e & SWALLOW else "") + NAMES[e & KIND] for e in self.entries()]
         return f"<Replies {' '.join(words)}>"

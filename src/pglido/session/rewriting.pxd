@@ -7,7 +7,7 @@ from pglido.session.retry cimport Retry
 from pglido.session.server cimport Server
 
 cdef int BIND, CLOSE, DESCRIBE, IDLE, PARSE
-cdef int BINDING, CLOSING, DESCRIBING, FAKE, PARSING, STATEMENT, SWALLOW
+cdef int BINDING, CLOSING, DESCRIBING, PARSING, STATEMENT, SWALLOW
 cdef bytes MISFIT, NOT_KEPT
 cdef tuple OF_MEMORY
 cdef int PORTAL_KIND, NO_NAME
@@ -38,7 +38,6 @@ cdef class Rewriting(Holding):
     cdef Py_ssize_t _refuse_statement(self, tuple lack, bint unnamed, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 
     cdef tuple _dialect(self, Server server)
-    cdef bint _taken(self, bytes name, Prepared prepared) except -1
 
     @cython.locals(server=Server)
     cdef Py_ssize_t _close_statement(self, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1

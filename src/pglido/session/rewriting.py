@@ -9,7 +9,7 @@ from ..wire.codes import BIND, CLOSE, DESCRIBE, IDLE, PARSE
 from ..wire.letters import LONGEST_NAME
 from ..wire.sql import PREPARES, TEMP
 from . import statements as _statements
-from .entries import BINDING, CLOSING, DESCRIBING, FAKE, PARSING, STATEMENT, SWALLOW
+from .entries import BINDING, CLOSING, DESCRIBING, PARSING, STATEMENT, SWALLOW
 from .holding import OF_MEMORY, SMALL, Holding, Lack
 from .outbox import Outbox
 from .prepared import Prepared
@@ -156,7 +156,7 @@ class Rewriting(Holding):
                 server.open = True
                 server.prepared.name_unnamed(self, rest, flags)
                 return self.pass_on(src, at, have, total, out, buf)
-        elif kind == BIND and self.heed_bound(name, None if name else self.unnamed, src, rest_at, stop, out, buf):
+        elif kind == BIND and self.heed_bound(name, None if name else self.unnamed, src, at, rest_at, stop, out, buf):
             return 0
         return self.plain(kind, src, at, have, total, out, buf)
 
@@ -184,14 +184,16 @@ class Rewriting(Holding):
         if statement is None:
             prepared.name_unnamed(self, rest, flags)
             return self.pass_on(src, at, have, have, out, buf)
-        if self._taken(name, prepared):
-            if self.statements is not None and name in self.statements:
+        taken = self.statements is not None and name in self.statements
+        unsure = server.setup.suspect & PREPARES != 0 and not taken
+        if taken or (name in self.settings.prepared_names and not unsure):
+            if taken:
                 out.put(buf, prepared.collide(name))
             prepared.owe(PARSING, None, None)
             return self.pass_on(src, at, have, have, out, buf)
-        if self.statements is not None and name in self.statements:
-            # It is still there if the DEALLOCATE ALL in front of this is not executed.
-            prepared.drops(name, self.statements[name])
+        if unsure:
+            # SQL may have prepared this name, or may when a portal is executed: the server can tell.
+            out.put(buf, prepared.probe(name, statement))
         self.put_statement(name, statement)
         self.parsed(name)
         # Whoever had it parsed here before: what the text means now, and here, only PostgreSQL can tell.
@@ -235,12 +237,6 @@ class Rewriting(Holding):
             dialect += (("pg_temp", str(server.setup.number)),)
         return dialect
 
-    def _taken(self, name: bytes, prepared: Prepared) -> bool:
-        """Would PostgreSQL say that there is such a statement already?"""
-        if self.statements is not None and name in self.statements:
-            return prepared.stays(self.statements[name])
-        return name in self.settings.prepared_names
-
     def _close_statement(self, name: bytes, src: bytes, at: int, have: int, out: Outbox, buf: bytes) -> int:
         server = self.server
         assert server is not None
@@ -249,10 +245,12 @@ class Rewriting(Holding):
             return 0
         server.open = True
         if name and self.statements is not None and name in self.statements:
-            server.prepared.owe(CLOSING | FAKE, name, self.take_statement(name))
+            # It goes by this name only where SQL was to find it; PostgreSQL answers in its turn, and minds no other.
+            server.prepared.owe(CLOSING, name, self.take_statement(name))
+            if name in server.prepared.borrowed:
+                server.prepared.borrowed[name] = None
             self.parsed(name)
-            return have
-        if name:
+        elif name:
             if name in self.settings.prepared_names:
                 self.closes(name)
             server.prepared.owe(CLOSING, None, None)
@@ -286,14 +284,14 @@ class Rewriting(Holding):
             self.wait(prepared.known_at(name, statement))
             return 0
         if statement is None:
-            if kind == BIND and self.heed_bound(name, None, src, end + 1, at + have, out, buf):
+            if kind == BIND and self.heed_bound(name, None, src, at, end + 1, at + have, out, buf):
                 return 0
             # Prepared by SQL; or unknown here, so unknown there, which PostgreSQL says itself: 26000.
             return self.plain(kind, src, at, have, total, out, buf)
         if statement not in prepared.known:
             statement = self._as_now(name, statement, server)
         rest = statement.rest
-        if kind == BIND and self.heed_bound(name, rest, src, end + 1, at + have, out, buf):
+        if kind == BIND and self.heed_bound(name, rest, src, at, end + 1, at + have, out, buf):
             return 0
         size = total - 1 + NAME_SIZE - (end - first)
         # May this be the beginning of a batch that can be said again?
@@ -335,7 +333,7 @@ class Rewriting(Holding):
             self.wait(server.prepared.unnamed_known_at())
             return 0
         rest = self.unnamed
-        if kind == BIND and self.heed_bound(b"", rest, src, end + 1, at + have, out, buf):
+        if kind == BIND and self.heed_bound(b"", rest, src, at, end + 1, at + have, out, buf):
             return 0
         if kind == DESCRIBE and rest is not None and self.heed_described(b"", rest, out, buf):
             return 0
@@ -364,7 +362,7 @@ class Rewriting(Holding):
     def _foresee(self, prepared: Prepared, rest: bytes) -> None:
         """A statement is bound: should it be executed, may all of them be gone?"""
         if _begins_with_d(rest, 0, len(rest)) and _statements.purges(rest):
-            prepared.purge_next = True
+            prepared.purges = True
 
     def _bring(self, server: Server, kind: int, name: bytes, statement: Statement, out: Outbox, buf: bytes) -> None:
         """See that the server has the client's statement; `awaited` where it is to say first whether it is the same."""

@@ -6,7 +6,7 @@ from pglido.session.state cimport ClientState
 from pglido.wire cimport octets
 
 cdef int COMMAND_COMPLETE, COPY_DATA, COPY_IN_RESPONSE, DATA_ROW, ERROR_RESPONSE, IDLE, IN_TRANSACTION, NO_DATA, NOTIFICATION_RESPONSE, PARAMETER_DESCRIPTION, PARAMETER_STATUS, READY_FOR_QUERY, ROW_DESCRIPTION
-cdef int ASKING, BINDING, CLOSING, DESCRIBING, EXECUTING, FAKE, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
+cdef int ASKING, BINDING, CLOSING, DESCRIBING, EXECUTING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
 cdef bytes ANSWERS, CHANGED, LONG_KINDS, MISFIT
 cdef Py_ssize_t SHORT
 cdef int A, C, D, L, R, S, U
@@ -33,12 +33,11 @@ cdef class Server(Owing):
     cdef bint _tag_matters(self, int size, int first, int second) except -1
 
     @cython.locals(answers=int, head=int)
-    cdef int _passed(self, const unsigned char* buf, Outbox out) except -1
+    cdef int _passed(self) except -1
 
     @cython.locals(kind=int, entry=int)
     cdef int _answered(self) except -1
 
-    cdef int settle(self, const unsigned char* buf, Outbox out) except -1
     cdef bint _look(self, int kind, bytes body, int head, bint drop, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(kind=int)

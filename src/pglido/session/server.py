@@ -34,7 +34,6 @@ from .entries import (
     CLOSING,
     DESCRIBING,
     EXECUTING,
-    FAKE,
     KIND,
     PARSING,
     QUERYING,
@@ -115,7 +114,7 @@ class Server(Owing):
                 self._need -= step
                 pos += step
                 if not self._need:
-                    self._passed(buf, out)
+                    self._passed()
             elif self._held is not None:
                 step = min(self._goal - len(self._held), end - pos)
                 self._held += buf[pos : pos + step]
@@ -236,7 +235,7 @@ class Server(Owing):
         self._dropping = drop
         self._need = total - have
         if not self._need:
-            self._passed(buf, out)
+            self._passed()
         return have
 
     def _tag_matters(self, size: int, first: int, second: int) -> bool:
@@ -249,8 +248,8 @@ class Server(Owing):
             return True
         return changes(first, second) or (first == S and self.setup.may_shadow())
 
-    def _passed(self, buf: bytes, out: Outbox) -> None:
-        """A message went by whole: take off the entry that it answers, then make the answers now due."""
+    def _passed(self) -> None:
+        """A message went by whole: take off the entry that it answers."""
         answers = ANSWERS[self._kind]
         if answers:
             head = self.replies.head
@@ -258,8 +257,6 @@ class Server(Owing):
                 self._answered()
             elif answers in (PARSING, BINDING, CLOSING):
                 self.fault = f"server sent message type {self._kind:#04x} out of turn"
-        if self.replies.head & FAKE and not self.fault:
-            self.settle(buf, out)
 
     def _answered(self) -> None:
         entry = self.replies.pop()
@@ -268,13 +265,6 @@ class Server(Owing):
             taken = self.prepared.answered(entry)
             if taken is not None and self.good is not None:
                 self.good.add(taken)
-
-    def settle(self, buf: bytes, out: Outbox) -> None:
-        """Make the answers that are due and that the server wasn't asked for."""
-        while not self._need and self._held is None and self.replies.head & FAKE:
-            self._answered()
-            if self.client is not None:
-                out.put(buf, messages.CLOSE_COMPLETE)
 
     # Learning.
 
@@ -379,9 +369,6 @@ class Server(Owing):
         if not drop:
             self.turns += 1
             self.lent_error = b""
-            if not self.replies.head:
-                # All errors have come that may have spoken of what is gone.
-                self.prepared.former = None
             if self.prepared.dropping is not None:
                 self.prepared.not_dropped(self.client)
             if self.notes is not None and status == IDLE:
@@ -425,7 +412,7 @@ class Server(Owing):
     def _error(self, body: bytes, head: int) -> None:
         if b"\0VFATAL\0" in body or b"\0VPANIC\0" in body or not self.replies.count:
             self.last_error = body
-        if PREFIX in body and (b"\0C26000\0" in body or b"\0C42P05\0" in body) and self.prepared.former is None:
+        if PREFIX in body and (b"\0C26000\0" in body or b"\0C42P05\0" in body):
             # What pglido had prepared is gone, unnoticed: this server's statements are not what they seem.
             self.worn = True
         stale = _statements.stale(body)
@@ -451,9 +438,8 @@ class Server(Owing):
         return SHARED.sub(self.own_name, body)
 
     def own_name(self, found: re.Match[bytes]) -> bytes:
-        """The first name that the client gave to the statement of this name, or had given before; or else that."""
-        former = self.prepared.former or {}
-        names = former.get(found[0]) or (self.client.own_names().get(found[0]) if self.client is not None else None)
+        """The first name that the client gave to the statement of this name, or else that."""
+        names = self.client.own_names().get(found[0]) if self.client is not None else None
         return next(iter(names)) if names else found[0]
 
     def _failed(self, head: int) -> None:
@@ -464,7 +450,13 @@ class Server(Owing):
             self.setup.refused()
         if not head or kind >= SYNCING:
             return
+        self.flushed = False
         self.skipping = self.prepared.skipped(self.client)
+        if self.prepared.turn_lost:
+            # What was to be prepared in front of a Query was refused, and so the Query is skipped: end its turn.
+            self.prepared.turn_lost = self.skipping = False
+            self.replies.push(SYNCING)
+            self.unsent += messages.SYNC
 
     def _command_done(self, tag: bytes, drop: bool) -> None:
         """A command that takes back what was set or prepared."""

@@ -448,11 +448,11 @@ def test_parse_after_an_unanswered_batch_is_left_to_postgresql(talk: Talk) -> No
 
 
 @pytest.mark.parametrize("size", range(1, 12))
-def test_an_answer_made_here_comes_in_its_place_however_the_server_is_cut(talk: Talk, size: int) -> None:
+def test_answers_come_in_their_places_however_the_server_is_cut(talk: Talk, size: int) -> None:
     known = prepare(talk)
     talk.client >> bind("s") + execute() + parse("t", "select 1") + bind("t") + close("s") + close("t") + SYNC
-    talk.server << bind(known) + execute() + anew(known) + bind(known) + SYNC
-    answer = BOUND + done("X") + CLOSED + PARSED + BOUND + ready()
+    talk.server << bind(known) + execute() + anew(known) + bind(known) + close("s") + close("t") + SYNC
+    answer = BOUND + done("X") + CLOSED + PARSED + BOUND + CLOSED * 2 + ready()
     for at in range(0, len(answer), size):
         talk.server >> answer[at : at + size]
     assert talk.server.result == 0, talk.server.session.fault
@@ -533,7 +533,8 @@ def test_what_an_error_skipped_did_not_happen(talk: Talk) -> None:
     known = prepare(talk)
     # The server discards all of this after the error, so Close and Parse did nothing.
     talk.client >> bind("nothing") + close("s") + parse("t", "select 2") + parse("u", "select 1") + SYNC
-    talk.server << bind("nothing") + parse(name(talk.build, "select 2"), "select 2") + anew(known) + SYNC
+    second = parse(name(talk.build, "select 2"), "select 2")
+    talk.server << bind("nothing") + close("s") + second + anew(known) + SYNC
     talk.server >> error("26000") + ready()
     talk.client << error("26000") + ready()
     assert talk.client.session.statements.keys() == {b"s"}
@@ -750,9 +751,13 @@ def test_discarding_everything_leaves_other_clients_their_statements(talk: Talk)
 def test_a_name_may_be_taken_anew_behind_a_prepared_deallocate_all(talk: Talk, sql: str) -> None:
     known = prepare(talk)
     talk.client >> parse("", sql) + bind("") + execute() + parse("s", "select 1") + bind("s") + SYNC
-    talk.server << parse("", sql) + bind("") + execute() + close(known) + parse(known, "select 1") + bind(known) + SYNC
-    talk.server >> PARSED + BOUND + done("DEALLOCATE ALL") + CLOSED + PARSED + BOUND + ready()
-    talk.client << PARSED + BOUND + done("DEALLOCATE ALL") + PARSED + BOUND + ready()
+    # What `s` is after that depends on its answer.
+    talk.server << parse("", sql) + bind("") + execute() + FLUSH
+    talk.server >> PARSED + BOUND + done("DEALLOCATE ALL")
+    talk.client << PARSED + BOUND + done("DEALLOCATE ALL")
+    talk.server << parse(known, "select 1") + bind(known) + SYNC
+    talk.server >> PARSED + BOUND + ready()
+    talk.client << PARSED + BOUND + ready()
     assert talk.client.session.statements.keys() == {b"s"}
     assert len(talk.server.session.prepared.known) == 1
 
@@ -778,15 +783,45 @@ def test_statements_are_counted(talk: Talk) -> None:
     assert (counts.client_parses, counts.server_parses, counts.binds) == (1, 2, 1)
 
 
-def test_an_error_after_deallocate_all_has_the_client_s_names(talk: Talk) -> None:
-    known = prepare(talk)
+def test_a_name_is_unknown_behind_a_prepared_deallocate_all(talk: Talk) -> None:
+    prepare(talk)
     talk.client >> parse("", "deallocate all") + bind("") + execute() + bind("s") + SYNC
-    talk.server << parse("", "deallocate all") + bind("") + execute() + bind(known) + SYNC
-    said = f'prepared statement "{known}" does not exist'
-    told = said.replace(known, "s")
-    talk.server >> PARSED + BOUND + done("DEALLOCATE ALL") + error("26000", said) + ready()
-    talk.client << PARSED + BOUND + done("DEALLOCATE ALL") + error("26000", told) + ready()
+    talk.server << parse("", "deallocate all") + bind("") + execute() + FLUSH
+    talk.server >> PARSED + BOUND + done("DEALLOCATE ALL")
+    talk.server << bind("s") + SYNC
+    talk.server >> error("26000") + ready()
+    talk.client << PARSED + BOUND + done("DEALLOCATE ALL") + error("26000") + ready()
     assert not talk.server.session.worn
+
+
+def test_a_deallocate_all_that_was_refused_took_nothing_away(talk: Talk) -> None:
+    known = prepare(talk)
+    talk.client >> parse("", "discard all") + bind("") + execute() + parse("s", "select 2") + SYNC + bind("s") + SYNC
+    talk.server << parse("", "discard all") + bind("") + execute() + FLUSH
+    talk.server >> PARSED + BOUND + error("25001")
+    talk.server << SYNC
+    talk.server >> ready()
+    talk.client << PARSED + BOUND + error("25001") + ready()
+    talk.server << bind(known) + SYNC
+
+
+def test_what_is_gone_is_what_the_executed_portal_deallocates(talk: Talk) -> None:
+    first = prepare(talk)
+    prepare(talk, "select 2", "t")
+    talk.rules.heeded = talk.build.session.question.HEEDED
+    for word, sync in ("s", SYNC), ("t", b""):
+        # SQL finds something of that name.
+        lent = close(word) + parse(word, "")
+        talk.client >> parse("", f"deallocate {word}") + bind("", portal=word)
+        talk.server << lent + sync + parse("", f"deallocate {word}") + lent + bind("", portal=word)
+        talk.server >> CLOSED + PARSED + (ready() if sync else b"") + PARSED + CLOSED + PARSED + BOUND
+    talk.client >> execute("t") + bind("s") + bind("t") + SYNC
+    talk.server << execute("t") + FLUSH
+    talk.server >> done("DEALLOCATE")
+    talk.server << bind(first) + bind("t") + SYNC
+    talk.server >> BOUND + error("26000") + ready()
+    talk.client << (PARSED + BOUND) * 2 + done("DEALLOCATE") + BOUND + error("26000") + ready()
+    assert talk.client.session.statements.keys() == {b"s"}
 
 
 def test_an_unnamed_close_that_was_skipped_closed_nothing(talk: Talk) -> None:
