@@ -11,7 +11,18 @@ from harness.crowd import together
 from harness.pooler import Pooler
 from harness.wire import Message, Wire, error_in, kinds, rows_in
 
-ON_SERVER = "SELECT count(*) FROM pg_prepared_statements WHERE NOT from_sql"
+# Through a view nobody sees that it is asked, and what the server has is shown as it is.
+ON_SERVER = "SELECT count FROM on_server"
+VIEW = "CREATE OR REPLACE VIEW on_server AS SELECT count(*) FROM pg_prepared_statements WHERE NOT from_sql"
+SHOWN = """SELECT name, statement, parameter_types, from_sql,
+        prepare_time BETWEEN now() - '1 h'::interval AND clock_timestamp()
+    FROM pg_prepared_statements ORDER BY name"""
+
+
+@pytest.fixture(autouse=True)
+def view(cluster: Cluster) -> None:
+    """Make the view that shows how many statements a server has."""
+    cluster.wire().run(VIEW)
 
 
 def run(wire: Wire, name: str, *values: str) -> bytes | None:
@@ -127,6 +138,78 @@ def test_code_that_deallocates_takes_nothing_from_others(code: str, pooler: Make
         f" EXECUTE format('{code}', found); END LOOP; END $$"
     )
     assert run(other, "s", "0") == b"42"
+
+
+@pytest.mark.parametrize("how", ["simple", "unnamed", "named", "in a block", "function"])
+def test_client_sees_just_its_own_statements(how: str, pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=2, workers=1)
+    other, holder = pool.wire(), pool.wire()
+    asked = SHOWN if how != "function" else SHOWN.replace("pg_prepared_statements", "pg_prepared_statement()")
+
+    def seen(wire: Wire) -> list[str]:
+        wire.send(m.parse("a", "SELECT $1::int + $2"), m.parse("b", "SELECT 'mine'"), m.parse("c", "VALUES ($1)", 20))
+        wire.send(m.parse("gone", "SELECT 0"), m.close_statement("gone"), m.SYNC, m.query("PREPARE d AS SELECT 'sql'"))
+        wire.until("Z", 2)
+        told = []
+        for turn in range(2):
+            if wire is not direct and not turn:
+                holder.run("BEGIN")
+            if how in ("unnamed", "named"):
+                name = "e" if how == "named" else ""
+                parse = b"" if turn and name else m.parse(name, asked)
+                wire.send(parse, m.bind("", name), m.describe_portal(), m.execute(), m.SYNC)
+                told += [repr(one) for one in wire.until() if one.kind != "T"]
+            else:
+                sent = ["BEGIN", asked, "COMMIT"] if how == "in a block" else [asked]
+                told += [repr(one) for sql in sent for one in wire.ask(sql) if one.kind != "T"]
+        return told
+
+    with cluster.wire() as direct:
+        wanted = seen(direct)
+    client = pool.wire()
+    prepare(other, "s", "SELECT 'another''s', $1::text")
+    assert run(other, "s", "x") == b"another's"
+    assert seen(client) == wanted
+    holder.run("COMMIT")
+    assert run(other, "s", "x") == b"another's"
+    assert run(client, "b") == b"mine"
+    assert len(client.run(SHOWN)) == 4 + (how == "named")
+
+
+def test_name_of_a_shared_statement_is_nobody_s(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    victim, rogue, direct = pool.wire(), pool.wire(), cluster.wire()
+    cluster.wire().run("CREATE OR REPLACE VIEW names AS SELECT name FROM pg_prepared_statements")
+    prepare(victim, "s", "SELECT 'still ' || $1")
+
+    def says(wire: Wire, data: bytes, turns: int = 1) -> list[str]:
+        wire.send(data)
+        read = wire.until("Z", turns)
+        return [f"{one.fields['C']} {one.fields['M']}" if one.kind == "E" else repr(one) for one in read]
+
+    def tries(name: str) -> list[bytes]:
+        return [
+            m.close_statement(name) + m.SYNC,
+            m.bind("", name, "x") + m.execute() + m.SYNC,
+            m.describe_statement(name) + m.SYNC,
+            m.query(f'DEALLOCATE "{name}"'),
+            m.query(f"DEALLOCATE {name.upper()}"),
+            m.query(f"EXECUTE {name}('x')"),
+            m.query(f"DO $$ BEGIN EXECUTE 'DEALLOCATE {name}'; END $$"),
+            m.parse("", f"DEALLOCATE {name}") + m.bind("", "") + m.execute() + m.SYNC,
+            m.parse(name, "SELECT 'own'") + m.bind("", name) + m.execute() + m.SYNC,
+            m.query(f"EXECUTE {name}"),
+            m.close_statement(name) + m.SYNC,
+        ]
+
+    assert run(victim, "s", "there") == b"still there"
+    (name,) = [name for (name,) in rogue.run("SELECT name FROM names") if name]
+    for data in tries(name):
+        assert says(rogue, data) == says(direct, data), data
+        assert run(victim, "s", "there") == b"still there"
+    # A name that is put together, in code that nobody reads.
+    rogue.ask(f"DO $$ BEGIN EXECUTE 'DEALLOCATE _pg' || '{name[3:]}'; END $$")
+    assert run(victim, "s", "there") == b"still there"
 
 
 def test_describe_works_on_another_server(pooler: MakePooler) -> None:

@@ -8,7 +8,7 @@ from pglido.session.setup cimport Setup
 from pglido.session.state cimport ClientState, Functions, Rules
 from pglido.wire cimport sql
 
-cdef int CREATES, UNKNOWN, ENDS, LASTING, LISTENS, PREPARES, SEQUENCES, SETS, TEMP, UNDYING, UNNAMED, UNREAD, WRITES
+cdef int CREATES, UNKNOWN, ENDS, LASTING, LISTENS, PREPARES, SEQUENCES, SETS, SHOWS, TEMP, UNDYING, UNNAMED, UNREAD, WRITES
 cdef int FAILED, GO_ON, IDLE, WAIT, WISH
 cdef Py_ssize_t LONGEST_NAME, MARKS, MARKED
 cdef tuple NO_NAMES
@@ -88,6 +88,9 @@ cdef class Heeding(ClientState):
 
     @cython.locals(server=Server, asks=bint, listens=bint)
     cdef bint _must_wait(self, int flags, bytes text, said, bint in_batch, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(server=Server, sent=bytes)
+    cdef bint _alone(self, bint in_batch, Outbox out, const unsigned char* buf) except -1
 
     cdef int _drops(self, Prepared prepared, list names, bytes portal) except -1
 

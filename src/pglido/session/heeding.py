@@ -27,6 +27,7 @@ LISTENS = sql.LISTENS
 PREPARES = sql.PREPARES
 SEQUENCES = sql.SEQUENCES
 SETS = sql.SETS
+SHOWS = sql.SHOWS
 TEMP = sql.TEMP
 CREATES = sql.CREATES
 WRITES = sql.WRITES
@@ -343,6 +344,8 @@ class Heeding(ClientState):
         If it is bound to a `portal`, it is executed when that is. Returns whether it must wait.
         """
         said = self._read(text)
+        if (flags & SHOWS or (flags & PREPARES and _reading.shows(text))) and self._alone(in_batch, out, buf):
+            return True
         if self._must_wait(flags, text, said, in_batch, out, buf):
             return True
         if flags & WRITES:
@@ -388,6 +391,19 @@ class Heeding(ClientState):
                 out.put(buf, server.own(server.setup.forget_sequences()))
         if listens:
             self._bring_channels(server, text, out, buf)
+        return False
+
+    def _alone(self, in_batch: bool, out: Outbox, buf: bytes) -> bool:
+        """The server shall have the prepared statements of this client only, by its names; must that wait?"""
+        server = self.server
+        assert server is not None
+        if not self.rules.rewrite or server.status == FAILED:
+            return False
+        if self.await_answers(server, out, buf):
+            return True
+        sent = server.prepared.only_of(self, in_batch)
+        self.spent += len(self.statements or ()) + (len(sent) >> 1)
+        out.put(buf, sent)
         return False
 
     def _drops(self, prepared: Prepared, names: list[bytes], portal: bytes | None) -> None:
@@ -459,7 +475,7 @@ class Heeding(ClientState):
         if flags & CREATES and self.settings.own_temp:
             flags |= TEMP
         flags |= UNNAMED & self.rules.heeded if flags & SETS and names is None else self._vague(flags, text, said)
-        flags &= ~(SEQUENCES | WRITES)
+        flags &= ~(SEQUENCES | SHOWS | WRITES)
         if self.counts and not setup.pins & SEQUENCES and self._counts_here():
             flags |= SEQUENCES
         if flags:

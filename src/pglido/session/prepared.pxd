@@ -4,6 +4,7 @@ from pglido.session.promises cimport Promise, Promises, Span
 from pglido.session.replies cimport Replies
 from pglido.session.state cimport ClientState
 
+cdef bytes PREFIX
 cdef int CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
 
 cdef class Drop:
@@ -17,6 +18,7 @@ cdef class Prepared:
     cdef public Replies replies
     cdef readonly Promises promises
     cdef public dict known
+    cdef dict _shared
     cdef readonly Py_ssize_t size
     cdef public long long unnamed
     cdef public dict borrowed
@@ -62,10 +64,13 @@ cdef class Prepared:
     cdef bytes collide(self, bytes name)
     cdef bytes _borrow(self, bytes name, object statement, bytes rest)
     cdef bytes _up_to_sync(self, bytes sent, bint in_batch)
+    cdef bytes evict(self, bytes name)
+    cdef bytes only_of(self, ClientState client, bint in_batch)
     cdef bytes probe(self, bytes name, object statement)
     cdef bytes lend(self, bytes name, object statement, bint in_batch)
     cdef bytes lend_name(self, bytes name, bint in_batch)
     cdef bint lends(self, bytes name, object statement) except -1
+    cdef bint goes_by(self, bytes name, object statement) except -1
     cdef int drops(self, bytes name, object statement) except -1
     cdef list texts_to_undo(self)
     cdef void _undrop(self, bytes name) except *

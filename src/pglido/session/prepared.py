@@ -18,7 +18,7 @@ from .entries import CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, SW
 from .promises import Promise, Promises, Span
 from .replies import Replies
 from .state import ClientState
-from .statements import Description, Statement
+from .statements import PREFIX, Description, Statement
 
 # Of the last Parse of an unnamed statement, of any client; and what stands for that of no client.
 _parses = 0
@@ -59,6 +59,7 @@ class Prepared:
     __slots__ = (
         "_dropping",
         "_drops",
+        "_shared",
         "awaited",
         "borrowed",
         "bound",
@@ -81,6 +82,8 @@ class Prepared:
         self.replies = replies
         self.promises = Promises()
         self.known: dict[Statement, bytes] = {}
+        # The same by the names that they have on servers: kept from when it is first asked.
+        self._shared: dict[bytes, Statement] | None = None
         self.size = 0
         self.unnamed = 0
         self.borrowed: dict[bytes, tuple[Statement | None, int] | None] = {}
@@ -201,12 +204,16 @@ class Prepared:
         """The server has this one from now on."""
         if statement not in self.known:
             self.size += len(statement.rest)
+            if self._shared is not None:
+                self._shared[statement.name] = statement
         self.known[statement] = b""
 
     def _lacks(self, statement: Statement) -> None:
         """The server does not have it any more, if it had."""
         if self.known.pop(statement, None) is not None:
             self.size -= len(statement.rest)
+            if self._shared is not None:
+                del self._shared[statement.name]
 
     def check(self, statement: Statement, name: bytes | None) -> bytes:
         """The message that asks whether this server's `statement` is what clients were told; its answer ends here."""
@@ -239,10 +246,10 @@ class Prepared:
 
     def probe(self, name: bytes, statement: Statement) -> bytes:
         """Messages that fail as a Parse of `name` does where SQL has prepared that; else it goes by this name."""
-        sent = b""
+        sent = self.evict(name)
         if name in self.borrowed:
             self.owe(CLOSING | SWALLOW, name, None)
-            sent = messages.close_statement(name)
+            sent += messages.close_statement(name)
         self.owe(PARSING | SWALLOW, name, None)
         self.borrowed[name] = statement, self.errors
         return sent + messages.parse(name, statement.rest)
@@ -257,13 +264,35 @@ class Prepared:
 
     def lends(self, name: bytes, statement: Statement) -> bool:
         """Is it sure that `statement` goes by that name already?"""
-        return not self.replies.turns and self.borrowed.get(name) == (statement, self.errors)
+        return not self.replies.turns and self.goes_by(name, statement)
+
+    def goes_by(self, name: bytes, statement: Statement) -> bool:
+        """Does `statement` go by that name, if all goes well that was sent?"""
+        return self.borrowed.get(name) == (statement, self.errors)
 
     def _borrow(self, name: bytes, statement: Statement | None, rest: bytes) -> bytes:
+        sent = self.evict(name)
         self.owe(CLOSING | SWALLOW, None, None)
         self.owe(PARSING | SWALLOW, None, None)
         self.borrowed[name] = statement, self.errors
-        return messages.close_statement(name) + messages.parse(name, rest)
+        return sent + messages.close_statement(name) + messages.parse(name, rest)
+
+    def evict(self, name: bytes) -> bytes:
+        """The message, if one is needed, after which no shared statement has this name, by which a client speaks."""
+        if not name.startswith(PREFIX):
+            return b""
+        if self._shared is None:
+            self._shared = {statement.name: statement for statement in self.known}
+        statement = self._shared.get(name)
+        return b"" if statement is None else self.unlearn(statement)
+
+    def only_of(self, client: ClientState, in_batch: bool) -> bytes:
+        """Messages after which there are just the client's statements, by its own names, for SQL that shows them."""
+        sent = [self.unlearn(statement) for statement in list(self.known)]
+        for name, statement in (client.statements or {}).items():
+            if not self.goes_by(name, statement):
+                sent.append(self._borrow(name, statement, statement.rest))
+        return self._up_to_sync(b"".join(sent), in_batch) if sent else b""
 
     def _up_to_sync(self, sent: bytes, in_batch: bool) -> bytes:
         """With a Sync of its own, where no batch goes on behind it."""
@@ -375,7 +404,8 @@ class Prepared:
         promise = self.promises.take()
         if entry & KIND == PARSING:
             return promise.statement
-        if promise.name is not None and self.borrowed.get(promise.name) is None:
+        if promise.name is not None and not self.replies.count and self.borrowed.get(promise.name) is None:
+            # Nothing that was sent since has made it anew.
             self.borrowed.pop(promise.name, None)
         return None
 
@@ -479,6 +509,7 @@ class Prepared:
         # Names that were lent are closed in the end, whether or not they are there.
         self.errors += 1
         self.known.clear()
+        self._shared = None
         self.size = 0
         self.unchecked.clear()
         for drop in self._dropping:

@@ -29,6 +29,7 @@ from ..wire.sql import (
     SEEDS,
     SEQUENCES,
     SETS,
+    SHOWS,
     TEMP,
     WRITES,
 )
@@ -39,12 +40,12 @@ from .study import EQUALS
 
 # What a session keeps and no other server can be given; of some no server can say that they are gone, and some no
 # DISCARD takes away. UNNAMED are settings of which nobody can tell the names: beyond the flags of a text.
-UNNAMED = 1 << 16
+UNNAMED = 1 << 17
 PINNING = TEMP | HOLD | LOCKS | LOADS | SEEDS | KEEPS | SEQUENCES | UNNAMED
 LASTING = LOADS | SEEDS | KEEPS | SEQUENCES | UNNAMED
 UNDYING = LOADS | SEEDS | KEEPS
 # Flags that lead to a question, themselves or together with what is known.
-HEEDED = PINNING | WRITES | SETS | PREPARES | LISTENS | ENDS | CREATES | DEFINES
+HEEDED = PINNING | WRITES | SETS | PREPARES | LISTENS | ENDS | CREATES | DEFINES | SHOWS
 
 # The first PostgreSQL that has GRANT ... ON PARAMETER.
 GRANTS_PARAMETERS = 15

@@ -45,6 +45,8 @@ CONFIGURES = re.compile(
 )
 COUNTS = re.compile(rb"\b(?:currval|lastval)\b", re.IGNORECASE)
 UNLISTENS = re.compile(rb"\bunlisten\s*\*", re.IGNORECASE)
+# Code that shows prepared statements, or knows the names of shared ones.
+SHOWN = re.compile(rb"pg_prepared_statement|" + _statements.PREFIX, re.IGNORECASE)
 EXECUTES = re.compile(rb"\bexecute\b", re.IGNORECASE)
 # Names as they stand in code, without quotes.
 WORD = re.compile(rb"[\w$\x80-\xff]+")
@@ -82,6 +84,11 @@ def only_cleans(text: bytes, said: Look) -> bool:
 def channels(said: Look) -> tuple[bytes, ...]:
     """The channels that executing a text may have the session listen to."""
     return tuple([name for verb, name in said.channels if verb == "LISTEN"])
+
+
+def shows(text: bytes) -> bool:
+    """May this text show or name the statements that servers have of others?"""
+    return SHOWN.search(text) is not None
 
 
 def forgets(text: bytes) -> bool:

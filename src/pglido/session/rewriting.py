@@ -244,6 +244,7 @@ class Rewriting(Holding):
             self.wait(server.prepared.known_at(name, None))
             return 0
         server.open = True
+        out.put(buf, server.prepared.evict(name))
         if name and self.statements is not None and name in self.statements:
             # It goes by this name only where SQL was to find it; PostgreSQL answers in its turn, and minds no other.
             server.prepared.owe(CLOSING, name, self.take_statement(name))
@@ -287,12 +288,17 @@ class Rewriting(Holding):
             if kind == BIND and self.heed_bound(name, None, src, at, end + 1, at + have, out, buf):
                 return 0
             # Prepared by SQL; or unknown here, so unknown there, which PostgreSQL says itself: 26000.
+            out.put(buf, prepared.evict(name))
             return self.plain(kind, src, at, have, total, out, buf)
         if statement not in prepared.known:
             statement = self._as_now(name, statement, server)
         rest = statement.rest
         if kind == BIND and self.heed_bound(name, rest, src, at, end + 1, at + have, out, buf):
             return 0
+        if kind == BIND and statement not in prepared.known and prepared.goes_by(name, statement):
+            # It goes by the client's own name only: for SQL that shows what there is.
+            self.parsed(name)
+            return self.plain(kind, src, at, have, total, out, buf)
         size = total - 1 + NAME_SIZE - (end - first)
         # May this be the beginning of a batch that can be said again?
         again = kind == BIND and have == total <= LONGEST and first == at + 6 and server.status == IDLE

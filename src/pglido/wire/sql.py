@@ -55,6 +55,7 @@ from .watched import (
     SET,
     SETS,
     SETTINGS,
+    SHOWS,
     TAILS,
     TEMP,
     UNREADABLE,
@@ -76,6 +77,7 @@ __all__ = [
     "SEEDS",
     "SEQUENCES",
     "SETS",
+    "SHOWS",
     "TAILS",
     "TEMP",
     "WRITES",
@@ -92,15 +94,15 @@ def _slot(first: int, last: int, size: int) -> int:
     return ((first & 31) << 5 ^ (last & 31) ^ size << 3) & 1023
 
 
-# A row of the table that is searched: size of the word, flags (two bytes each), what else it means, the next row of the
-# same slot, may it be quoted, and the word. Rows are numbered from 1; SLOTS has the first one by a hash of the word.
+# A row of the table that is searched: size of the word, flags (three bytes each), what else it means, the next row of
+# the same slot, may it be quoted, and the word. Rows are numbered from 1; SLOTS has the first by a hash of the word.
 ROW = 48
 ANY = 1
-FIRST = 3
-KIND = 5
-NEXT = 6
-QUOTED = 7
-WORD = 8
+FIRST = 4
+KIND = 7
+NEXT = 8
+QUOTED = 9
+WORD = 10
 
 _slots = bytearray(1024)
 _rows = bytearray(ROW)
@@ -108,7 +110,8 @@ for _quoted_too, _words in ((0, KEYWORDS), (1, NAMES)):
     for _text, (_any, _first, _kind) in _words.items():
         _word = _text.encode()
         _at = _slot(_word[0], _word[len(_word) - 1], len(_word))
-        _head = bytes((len(_word), _any >> 8, _any & 255, _first >> 8, _first & 255, _kind, _slots[_at], _quoted_too))
+        _head = bytes((len(_word), *_any.to_bytes(3, "big"), *_first.to_bytes(3, "big")))
+        _head += bytes((_kind, _slots[_at], _quoted_too))
         _slots[_at] = len(_rows) // ROW
         _rows += (_head + _word).ljust(ROW, b"\0")
 SLOTS = bytes(_slots)
@@ -260,7 +263,7 @@ class Reader:
         if quoted and row and not rows[row + QUOTED]:
             row = 0
         if row:
-            self.flags |= rows[row + ANY] << 8 | rows[row + ANY + 1]
+            self.flags |= rows[row + ANY] << 16 | rows[row + ANY + 1] << 8 | rows[row + ANY + 2]
         if end - first > 8 and text[first + 7] == UNDERSCORE and lexis.spells(text, first, first + 8, b"pg_temp_"):
             self.flags |= _TEMP
         if (
@@ -281,7 +284,7 @@ class Reader:
         if self.parted:
             self.flags |= _TAILS
         if row:
-            told = rows[row + FIRST] << 8 | rows[row + FIRST + 1]
+            told = rows[row + FIRST] << 16 | rows[row + FIRST + 1] << 8 | rows[row + FIRST + 2]
             if special == SET:
                 told = phrases.after_set(self.text, at, self.stop)
                 self.configured = self.configured or not told
@@ -366,7 +369,7 @@ def meaning(text: bytes, first: int, end: int, quoted: bool) -> int:
 def sets(text: bytes, first: int, end: int) -> bool:
     """Is this the name of a function, other than set_config, that changes settings?"""
     row = _watched(text, first, end)
-    return row > 0 and ROWS[row + QUOTED] > 0 and ROWS[row + ANY + 1] & _SETS > 0
+    return row > 0 and ROWS[row + QUOTED] > 0 and ROWS[row + ANY + 2] & _SETS > 0
 
 
 def _watched(text: bytes, first: int, end: int) -> int:

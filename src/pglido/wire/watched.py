@@ -19,6 +19,7 @@ DEFINES = 4096  # what functions do may be different afterwards
 TAILS = 8192  # has more than one statement
 ENTERS = 16384  # the first statement begins or ends a transaction or a part of it
 KEEPS = 32768  # leaves in the server process what nothing takes away, or nobody can be asked for
+SHOWS = 65536  # shows the prepared statements of the session
 # What can't be known: all that a text may do, without the two flags that tell of its shape.
 ANYTHING = SETS | TEMP | HOLD | LOCKS | PREPARES | LISTENS | LOADS | ENDS | SEEDS | SEQUENCES
 ANYTHING |= CREATES | WRITES | DEFINES | KEEPS
@@ -110,5 +111,7 @@ NAMES: dict[str, tuple[int, int, int]] = {
     # What a string constant is, is different afterwards.
     "standard_conforming_strings": (ANYTHING, 0, 0),
     "pg_temp": (TEMP, 0, 0),
+    "pg_prepared_statements": (SHOWS, 0, 0),
+    "pg_prepared_statement": (SHOWS, 0, 0),
     **{name: (LEFT[row.leaves], 0, 0) for row in LASTING for name in row.names},
 }

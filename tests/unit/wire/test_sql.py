@@ -33,7 +33,7 @@ from pglido.wire.sql import (
 from pglido.wire.watched import CALLED
 
 NAMES = ["SETS", "TEMP", "HOLD", "LOCKS", "PREPARES", "LISTENS", "LOADS", "ENDS", "SEEDS", "SEQUENCES", "CREATES"]
-NAMES += ["WRITES", "DEFINES", "KEEPS", "TAILS", "ENTERS"]
+NAMES += ["WRITES", "DEFINES", "KEEPS", "TAILS", "ENTERS", "SHOWS"]
 
 
 def told(flags: int) -> str:
