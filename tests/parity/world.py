@@ -90,7 +90,9 @@ class World:
         self.build = build
         self.good = session.statements.Good()
         self.counts = session.state.Counts()
-        session.statements._kept = 0
+        # Both builds begin alike, whatever was done with one of them before: names are made of the generation.
+        session.statements._kept = session.statements._generation = 0
+        session.statements._known.clear()
         self.budget = session.state.Budget(max_held)
         self.rules = session.state.Rules(rewrite, max_statements, 1 << 20, True, False, self.good, self.counts)
         self.guests = [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-from functools import cache
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 # Values from this size on have pages of their own, which go back to the kernel as soon as they are freed.
@@ -13,6 +12,8 @@ OWN_PAGES = 128 * 1024
 M_MMAP_THRESHOLD = -3
 
 _libc = ctypes.CDLL(None)
+# Opened when the process starts: out of descriptors, it is still to be read.
+_STATM = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def resident() -> int:
@@ -28,13 +29,7 @@ def private() -> int:
 
 def _statm() -> list[int]:
     """Pages: all, resident, and of these of files or shared (see proc(5))."""
-    return [int(word) for word in os.pread(_statm_file(), 256, 0).split()]
-
-
-@cache
-def _statm_file() -> int:
-    """Opened once: out of descriptors, it is still to be read."""
-    return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    return [int(word) for word in os.pread(_STATM, 256, 0).split()]
 
 
 def give_back_large() -> None:

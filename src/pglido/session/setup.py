@@ -49,7 +49,7 @@ SQL_ASCII = "SQL_ASCII"
 # A value that was reported in an encoding other than the database's: the server is asked for it.
 UNTOLD = "\0"
 # With more settings than this, most of them custom ones then, a client stays on its server.
-MOST_SETTINGS = 256
+MOST_SETTINGS = 2000
 
 # How much is kept of the statement for which a client is pinned, in bytes.
 CAUSE = 200
