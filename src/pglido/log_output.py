@@ -20,6 +20,10 @@ LIMIT = 256 * 1024
 FAREWELL = 1.0
 
 
+def _nothing() -> None:
+    """There is nothing to end any more."""
+
+
 class Output:
     """Lines on their way to `send`, which says how many bytes it took and raises BlockingIOError where it took none.
 
@@ -74,8 +78,9 @@ class Output:
             poll.poll(left * 1000)
 
     def close(self) -> int:
-        """Write no more; how many lines that were put were not written, and nobody was told."""
-        self.end()
+        """Write no more; how many lines that were put were not written, and nobody was told. Can be said twice."""
+        end, self.end = self.end, _nothing  # the descriptor's number may be another's by then
+        end()
         return self.dropped + len(self._held)
 
     def _hold(self, line: bytes) -> None:

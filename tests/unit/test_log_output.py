@@ -155,3 +155,12 @@ def test_syslog_may_stand_still_go_and_come_back() -> None:
                         break
         assert any(line.startswith(b"dropped") for line in got)
         one.close()
+
+
+def test_a_descriptor_is_closed_once_though_the_output_is_closed_twice(tmp_path: Path) -> None:
+    first = to_descriptor(os.open(tmp_path / "first", os.O_WRONLY | os.O_CREAT), confess)
+    first.close()
+    other = os.dup2(os.open(tmp_path / "other", os.O_WRONLY | os.O_CREAT), first.fd)  # the number that was freed
+    first.close()
+    assert os.write(other, b"still open") == 10
+    os.close(other)
