@@ -55,7 +55,6 @@ SINCE = {"transaction_timeout": 17, "enable_presorted_aggregate": 16, "recursive
 # What holds while settings are asked for: compiling a question takes a second, a parallel worker milliseconds.
 # Manual: "Statement Behavior", "Other Planner Options", "Asynchronous Behavior", "What to Log", "Memory".
 HINDERING = {
-    "client_min_messages": "error",
     "statement_timeout": "0",
     # Who has a lock on a catalog makes clients wait for so long at most.
     "lock_timeout": "10s",
@@ -165,8 +164,7 @@ TRUTHS = {b"t": True, b"f": False}
 class Question:
     """What is asked: by which flags; whether for the named settings alone; and of which settings SHOW tells first.
 
-    `detailed`: the last of so many `rows` has what is asked for by `COLUMNS`. `spoken`: those of `shown` that a text
-    spoke of, which count as set whatever they are.
+    `detailed`: the last of so many `rows` has what is asked for by `COLUMNS`.
     """
 
     flags: int
@@ -175,7 +173,6 @@ class Question:
     detailed: bool
     rows: int
     statements: tuple[str, ...]
-    spoken: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,13 +200,11 @@ def make(
     acted: bool,
     version: int,
     since: study.Since | None,
-    spoken: Iterable[str] = (),
 ) -> Question:
     """The question; with `exact` of settings only `names` are of interest, else all, and `names` and `own` besides.
 
     `names` are as a text has them, `own` as the server told them. `acted`: they may have been set in another role.
-    `version`: PostgreSQL's. `since` is when functions were asked for last, None to ask for all. `spoken` are settings
-    that a text spoke of, which may have been set to what is the default anyway.
+    `version`: PostgreSQL's. `since` is when functions were asked for last, None to ask for all.
     """
     statements = [ISOLATED]
     shown: list[str] = []
@@ -228,8 +223,7 @@ def make(
         # Whoever comes next must not get this client's notifications.
         statements.append("UNLISTEN *")
     rows = len(shown) + (flags & SETS != 0) + (detailed != 0)
-    said = frozenset(spoken).intersection(shown)
-    return Question(flags, exact, tuple(shown), detailed != 0, rows, tuple(statements), said)
+    return Question(flags, exact, tuple(shown), detailed != 0, rows, tuple(statements))
 
 
 def _local(settings: dict[str, str], version: int) -> list[str]:
@@ -284,9 +278,6 @@ def read(question: Question, rows: list[list[bytes | None]]) -> Answer:
         else:
             # Its value here is the one that the question has.
             settings.pop(name, None)
-            if name in question.spoken:
-                named[name] = plain(value)
-                continue
             shown[name] = plain(value), str((defaults or {}).get(name, ""))
     return Answer(named, settings, shown, barred or found[SETS] or [], found)
 

@@ -333,12 +333,11 @@ class Setup(Hearing):
         if self.pins & BARRED:
             self.exact = False
         own: list[str] = []
-        spoken = names
         if self.suspect & SETS and not self.exact:
             own = [name for name in self.settings.values if "." in name or name in _settings.UNLISTED]
             names = {name for name in names if "." in name} | {"role"}
         since = self.functions.since if self.functions is not None else None
-        asked = _question.make(self.suspect, names, own, self.exact, acted, self.version, since, spoken)
+        asked = _question.make(self.suspect, names, own, self.exact, acted, self.version, since)
         self._asked = asked
         self._came = []
         self.deciding = self.suspect != SETS or not self.exact
