@@ -3,12 +3,13 @@
 # make bench   measure it against peers    make regress  replay PostgreSQL's own tests
 # make pythons test a part on every other supported Python of this machine
 # make fuzz    attack it for longer        make asan    the same where each memory access is checked
+# make soak    mixed work for 20 minutes
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo bench test part pythons fuzz asan regress check build docs clean
+.PHONY: help venv demo bench test part pythons fuzz asan soak regress check build docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,6 +27,7 @@ help:
 	@echo 'make pythons a part of the tests, and the demo, on each other supported Python that this machine has'
 	@echo 'make fuzz    the fuzzers for about ten minutes; TIMES=n makes them longer, SEED=n makes them different'
 	@echo 'make asan    the fuzzers on a build with AddressSanitizer'
+	@echo 'make soak    fifty clients of mixed work for 20 minutes; MINUTES=n makes it longer, SEED=n different'
 	@echo "make regress PostgreSQL's own SQL tests, directly and through pglido, compared; ARGS=--help lists options"
 	@echo 'make check   ruff, mypy, import-linter, the build with warnings as errors'
 	@echo 'make build   compile the core in place'
@@ -103,6 +105,11 @@ asan: venv
 	@$(ASAN) $(BIN)/python -m pytest tests/fuzz/test_texts.py
 	@PGLIDO_TEST_SERVE='env $(ASAN) $(CURDIR)/$(BIN)/python -m pglido.cli.main serve' \
 	    $(BIN)/python -m pytest tests/fuzz/test_clients.py tests/fuzz/test_servers.py $(ARGS)
+
+MINUTES := 20
+
+soak: venv build
+	@PGLIDO_SOAK_SECONDS=$$(($(MINUTES) * 60)) PGLIDO_SOAK_SEED=$(SEED) $(BIN)/python -m pytest -s tests/soak $(ARGS)
 
 regress: venv build
 	@$(BIN)/python -m tests.regress $(ARGS)
