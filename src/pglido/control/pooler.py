@@ -97,6 +97,7 @@ class Pooler:
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._tick: asyncio.TimerHandle | None = None
         self._asked: dict[tuple[int, int], asyncio.Future[list[dict[str, Any]] | None]] = {}
+        self._told: dict[tuple[int, int], list[dict[str, Any]]] = {}
         self._ask_id = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._actions: dict[type[ToControl], Callable[[int, Any, tuple[int, ...]], None]] = {
@@ -168,6 +169,7 @@ class Pooler:
         answers: dict[int, list[dict[str, Any]]] = {}
         for worker, future in waiting.items():
             self._asked.pop((worker, ask_id), None)
+            self._told.pop((worker, ask_id), None)
             if not future.done():
                 log.warning("worker %d does not answer", worker)
             elif (rows := future.result()) is not None:
@@ -245,6 +247,7 @@ class Pooler:
         for (index, ask_id), future in list(self._asked.items()):
             if index == worker:
                 del self._asked[index, ask_id]
+                self._told.pop((index, ask_id), None)
                 _resolve(future, None)
         self._carry_out(self.broker.died(worker, time.monotonic()))
 
@@ -292,7 +295,12 @@ class Pooler:
                 self.supervisor.tell(other, message)
 
     def _answer(self, worker: int, message: Answer, fds: tuple[int, ...]) -> None:
-        _resolve(self._asked.pop((worker, message.ask_id), None), message.rows)
+        key = worker, message.ask_id
+        if key in self._asked:
+            told = self._told.setdefault(key, [])
+            told += message.rows
+            if not message.more:
+                _resolve(self._asked.pop(key), self._told.pop(key))
 
     def _console(self, worker: int, message: Console, fds: tuple[int, ...]) -> None:
         if len(fds) != 1:

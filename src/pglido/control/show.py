@@ -337,9 +337,8 @@ def _workers(pooler: Pooler, answers: Answers) -> Rows:
     for row in pooler.broker.rows():
         leases[row.worker] = leases.get(row.worker, 0) + row.held
     # NULL for a worker that does not answer.
-    counts = {
-        worker: {row["list"]: row["items"] for row in part} for worker, part in answers.items()
-    }
+    logins = {worker: _sum(part, "login_clients") for worker, part in answers.items()}
+    servers = {worker: _sum(part, "free_servers", "used_servers") for worker, part in answers.items()}
     board = pooler.board
     return [
         [
@@ -350,8 +349,8 @@ def _workers(pooler: Pooler, answers: Answers) -> Rows:
             worker.restarts,
             board.get(Tally.CRASHES, worker.index),
             board.get(Tally.CLIENTS, worker.index),
-            counts.get(worker.index, {}).get("login_clients"),
-            counts.get(worker.index, {}).get("servers"),
+            logins.get(worker.index),
+            servers.get(worker.index),
             leases.get(worker.index, 0),
             board.get(Tally.ACCEPTED, worker.index),
             int(worker.heartbeat.silent),
@@ -359,6 +358,11 @@ def _workers(pooler: Pooler, answers: Answers) -> Rows:
         ]
         for worker in pooler.supervisor.workers
     ]
+
+
+def _sum(part: Iterable[Mapping[str, Any]], *names: str) -> int:
+    """How many things a worker counts under these names of SHOW LISTS."""
+    return sum(row["items"] for row in part if row["list"] in names)
 
 
 LEASES = text("database", "user") + int4("worker", "held", "wanted") + int8("wait_us")

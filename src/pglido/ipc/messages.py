@@ -183,10 +183,11 @@ class Console(Message, frozen=True):
 
 
 class Answer(Message, frozen=True):
-    """The rows for the `Ask` with the same id."""
+    """Rows for the `Ask` with the same id; with `more` others follow, for what is told in one round is bounded."""
 
     ask_id: int
     rows: list[dict[str, Any]]
+    more: bool = False
 
 
 # ---- control -> worker

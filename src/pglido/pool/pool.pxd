@@ -27,6 +27,7 @@ cdef class Pool:
     cdef public dict slots
     cdef public Line idle
     cdef public Line line
+    cdef public dict logins
     cdef public Py_ssize_t clients
     cdef public Py_ssize_t opening
     cdef public Py_ssize_t leases
@@ -54,6 +55,8 @@ cdef class Pool:
 
     @cython.locals(ticket=Ticket)
     cpdef Ticket wait(self, object client, object birth, object settings, double now)
+
+    cpdef int leave(self, Ticket ticket) except -1
 
     @cython.locals(ticket=Ticket)
     cpdef Ticket freed(self, Slot slot, object settings, double now)

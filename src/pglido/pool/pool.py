@@ -113,6 +113,8 @@ class Pool:
         self.slots: dict[Slot, None] = {}
         self.idle = Line()
         self.line = Line()
+        # Of those in line: who is not let in yet.
+        self.logins: dict[Ticket, None] = {}
         self.clients = 0
         self.opening = 0
         self.leases = 0
@@ -188,6 +190,19 @@ class Pool:
         self.line.join(ticket)
         return ticket
 
+    def knock(self, client: Any, birth: object, settings: object, now: float) -> Ticket:
+        """A client that is not let in yet stands in line: it is told when the pool is known to fail."""
+        ticket = self.wait(client, birth, settings, now)
+        ticket.login = True
+        self.logins[ticket] = None
+        return ticket
+
+    def leave(self, ticket: Ticket) -> None:
+        """A client stands in line no more; who does not may leave again."""
+        self.line.leave(ticket)
+        if ticket.login:
+            self.logins.pop(ticket, None)
+
     def freed(self, slot: Slot, settings: object, now: float) -> Ticket | None:
         """The server of `slot` is clean and free: the next ticket to serve with it, or None.
 
@@ -207,7 +222,7 @@ class Pool:
         slot.since = now
         ticket: Ticket | None = self.line.front
         if ticket is not None and ticket.birth is slot.birth:
-            self.line.leave(ticket)
+            self.leave(ticket)
             slot.state = BUSY
             slot.used = True
             self.assignments += 1
@@ -361,8 +376,8 @@ class Pool:
         problem = outage.problem
         if problem is None or now >= outage.retry_at or not outage.known(now):
             return []
-        everybody = lasts(problem[0])
-        return [self._reject(ticket, problem) for ticket in self.line.all() if everybody or ticket.login]
+        told = self.line.all() if lasts(problem[0]) else list(self.logins)
+        return [self._reject(ticket, problem) for ticket in told]
 
     def _too_late(self, ticket: Ticket) -> Plan:
         """The end of query_wait_timeout; who is not let in yet is told why no server can be had, where that is so."""
@@ -372,7 +387,7 @@ class Pool:
         return self._reject(ticket, ("08P01", "query_wait_timeout"), last_error(met))
 
     def _reject(self, ticket: Ticket, problem: tuple[str, str], detail: str = "") -> Plan:
-        self.line.leave(ticket)
+        self.leave(ticket)
         return Plan(Verb.REJECT, ticket=ticket, problem=problem, detail=detail)
 
     def _connections(self, now: float) -> list[Plan]:

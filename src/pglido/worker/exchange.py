@@ -192,7 +192,7 @@ class Exchange(Keeper):
             last = READY_IDLE + last
         ticket = guest.ticket
         if ticket is not None:
-            guest.pool.line.leave(ticket)
+            guest.pool.leave(ticket)
             guest.ticket = None
         if guest.listens and guest.live is not None and guest.live.hub is not None:
             guest.live.hub.leave(guest)

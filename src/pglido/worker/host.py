@@ -338,8 +338,7 @@ class Host(Exchange):
         if refusal is not None:
             raise PoolRefused(*refusal)
         errand = Errand()
-        ticket = live.policy.wait(errand, birth, wanted, self.pump.now)
-        ticket.login = True
+        ticket = live.policy.knock(errand, birth, wanted, self.pump.now)
         if live.policy.hungry(self.pump.now):
             self.plan_soon(live)
         try:
@@ -349,7 +348,7 @@ class Host(Exchange):
                 self.bring_back(errand.backend.result())
             raise
         finally:
-            live.policy.line.leave(ticket)
+            live.policy.leave(ticket)
 
     def bring_back(self, backend: Backend) -> None:
         """A borrowed server, owing nothing, goes back into its pool."""

@@ -237,10 +237,10 @@ class Backend(ServerLink):
         return {"uuid": self.uuid, "user": user, "database": database, "address": self.address}
 
 
-def peer_of(fd: int, local: bool = False) -> tuple[str, int]:
+def socket_name(fd: int, local: bool = False) -> tuple[str, int]:
     """Address and port of a connected socket's peer (or own end); ("unix", 0) for a Unix socket."""
     try:
-        with socket.socket(fileno=os.dup(fd)) as sock:
+        with _opened(fd) as sock:
             if sock.family == socket.AF_UNIX:
                 return "unix", 0
             name = sock.getsockname() if local else sock.getpeername()
@@ -249,11 +249,15 @@ def peer_of(fd: int, local: bool = False) -> tuple[str, int]:
         return "", 0
 
 
-def peer_process(fd: int) -> int:
+def process_at(fd: int) -> int:
     """The process id at the other end of a connected Unix socket; 0 where it is not known (SO_PEERCRED, unix(7))."""
     try:
-        with socket.socket(fileno=os.dup(fd)) as sock:
+        with _opened(fd) as sock:
             found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER_CREDENTIALS.size)
             return int(PEER_CREDENTIALS.unpack(found)[0])
     except OSError:
         return 0
+
+
+def _opened(fd: int) -> socket.socket:
+    return socket.socket(fileno=os.dup(fd))

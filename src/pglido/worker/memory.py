@@ -1,6 +1,9 @@
-"""What things cost, for SHOW MEM: bytes of the objects that there are now, of each kind."""
+"""What things cost, for SHOW MEM: bytes of the objects that there are now, of each kind.
 
-from collections.abc import Iterable
+Rows have a name, `used` (how many) and `memtotal` (bytes); those of one name are added up.
+"""
+
+from collections.abc import Iterable, Sequence
 from sys import getsizeof
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +15,33 @@ from .links import Backend, Guest
 if TYPE_CHECKING:
     from .worker import Worker
 
+Row = dict[str, Any]
 
-def memory(worker: "Worker") -> list[dict[str, Any]]:
-    """Rows of name, `used` (how many) and `memtotal` (bytes). `process` is all that the worker has in memory."""
-    host = worker.host
+
+def clients(worker: "Worker", found: Sequence[Guest]) -> list[Row]:
+    """Of clients: what they are, and what is kept for them."""
     return [
-        _row("client", [client_size(guest) for guest in host.guests.values()]),
-        _row("server", [server_size(backend) for backend in host.backends]),
-        _row("prepared_statement", [statement_size(one) for one in statements.alive()]),
-        _row("held", [size for size in map(held_by, host.guests.values()) if size]),
-        {"name": "held_in_all", "used": 1, "memtotal": host.budget.total()},
+        _row("client", [client_size(guest) for guest in found]),
+        _row("held", [size for size in map(held_by, found) if size]),
+    ]
+
+
+def servers(worker: "Worker", found: Sequence[Backend]) -> list[Row]:
+    """Of server connections."""
+    return [_row("server", [server_size(backend) for backend in found])]
+
+
+def prepared(worker: "Worker", found: Sequence[statements.Statement]) -> list[Row]:
+    """Of prepared statements."""
+    return [_row("prepared_statement", [statement_size(one) for one in found])]
+
+
+def process(worker: "Worker", found: object) -> list[Row]:
+    """Of the worker as a whole: `process` is all that it has in memory."""
+    return [
+        {"name": "held_in_all", "used": 1, "memtotal": worker.host.budget.total()},
         {"name": "cache", "used": sum(map(len, caches())), "memtotal": sum(one.size() for one in caches())},
-        _row("buffer", host.pump.buffers()),
+        _row("buffer", worker.host.pump.buffers()),
         {"name": "process", "used": 1, "memtotal": resident()},
     ]
 

@@ -2,57 +2,68 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..io.tls import describe
 from ..pool.states import BUSY, CHECKING, OPENING, STATES
 from ..session import statements
+from . import memory
 from .hub import Hub
-from .links import Backend, Guest, epoch, peer_of, peer_process
+from .links import Backend, Guest, epoch, process_at, socket_name
 from .live import LivePool
-from .memory import held_by, memory
 
 if TYPE_CHECKING:
     from .worker import Worker
 
 Row = dict[str, Any]
 
-
-def answer(worker: "Worker", what: str) -> list[Row]:
-    """The rows about `what`; none for what is not known."""
-    table = {
-        "pools": pools,
-        "clients": clients,
-        "servers": servers,
-        "stats": stats,
-        "lists": lists,
-        "databases": databases,
-        "mem": memory,
-        "pins": pins,
-        "listen": listen,
-    }
-    rows = table.get(what)
-    return rows(worker) if rows else []
+# Of how many connections is told in one round: about a millisecond's work.
+PORTION = 32
 
 
-def pools(worker: "Worker") -> list[Row]:
+def answer(worker: "Worker", what: str) -> Iterator[list[Row]]:
+    """The rows about `what`, in portions: others have their turn in between. None for what is not known."""
+    for members, rows in PARTS.get(what, ()):
+        found = list(members(worker))
+        for at in range(0, len(found), PORTION):
+            yield rows(worker, found[at : at + PORTION])
+
+
+def _guests(worker: "Worker") -> Iterable[Guest]:
+    return worker.host.guests.values()
+
+
+def _backends(worker: "Worker") -> Iterable[Backend]:
+    return worker.host.backends
+
+
+def _pools(worker: "Worker") -> Iterable[LivePool]:
+    return worker.host.pools.values()
+
+
+def _once(worker: "Worker") -> Iterable["Worker"]:
+    return (worker,)
+
+
+def pools(worker: "Worker", found: Sequence[LivePool]) -> list[Row]:
     """One row per pool with the counts of this worker."""
     now = time.monotonic()
     rows = []
-    waiting = Counter([guest.live for guest in worker.host.guests.values() if guest.ticket is not None])
-    clients_of = Counter([guest.live for guest in worker.host.guests.values()])
     cancelled_of = Counter([backend.live for backend in worker.host.backends if backend.cancels])
-    for live in worker.host.pools.values():
+    for live in found:
         policy, settings = live.policy, live.settings
         oldest = policy.oldest_wait()
         fresh = [slot for slot in policy.idle.all() if now - slot.since < settings.server_check_delay]
         cancelled = cancelled_of[live]
+        # Who logs in is no client of the pool yet.
+        waiting = policy.line.size - len(policy.logins)
         rows.append(
             {
                 "database": live.key[0],
                 "user": live.key[1],
-                "cl_active": clients_of[live] - waiting[live],
-                "cl_waiting": waiting[live],
+                "cl_active": policy.clients - waiting,
+                "cl_waiting": waiting,
                 "cl_active_cancel_req": cancelled,
                 "cl_waiting_cancel_req": 0,
                 "sv_active": policy.count(BUSY),
@@ -73,17 +84,17 @@ def pools(worker: "Worker") -> list[Row]:
     return rows
 
 
-def clients(worker: "Worker") -> list[Row]:
+def clients(worker: "Worker", found: Sequence[Guest]) -> list[Row]:
     """One row per client, admin clients included; those that are still logging in are left out."""
-    return [_client(worker, guest) for guest in list(worker.host.guests.values()) if not guest.logging_in]
+    return [_client(worker, guest) for guest in found if not guest.logging_in and not guest.closed]
 
 
 def _client(worker: "Worker", guest: Guest) -> Row:
     now = time.monotonic()
     ticket, session = guest.ticket, guest.session
     waited = now - ticket.since if ticket is not None else 0.0
-    host, port = peer_of(guest.fd)
-    local, local_port = peer_of(guest.fd, local=True)
+    host, port = socket_name(guest.fd)
+    local, local_port = socket_name(guest.fd, local=True)
     link = guest.server if guest.server is not None else guest.peer
     state = "waiting" if ticket is not None else "active" if link is not None else "idle"
     raw = isinstance(guest.peer, Backend)
@@ -104,13 +115,13 @@ def _client(worker: "Worker", guest: Guest) -> Row:
         "close_needed": int(worker.host.draining),
         "ptr": guest.uuid,
         "link": link.uuid if isinstance(link, Backend) else "",
-        "remote_pid": peer_process(guest.fd) if host == "unix" else 0,
+        "remote_pid": process_at(guest.fd) if host == "unix" else 0,
         "tls": describe(guest.tls),
         "application_name": _application(guest),
         "prepared_statements": len(session.statements or ()) if session is not None else 0,
         "id": guest.serial,
         "pinned": guest.server.session.setup.why() if guest.server is not None else "",
-        "held_bytes": held_by(guest),
+        "held_bytes": memory.held_by(guest),
     }
 
 
@@ -120,15 +131,15 @@ def _application(guest: Guest) -> str:
     return guest.session.settings.values.get("application_name", "") if guest.session is not None else ""
 
 
-def servers(worker: "Worker") -> list[Row]:
+def servers(worker: "Worker", found: Sequence[Backend]) -> list[Row]:
     """One row per server connection."""
-    return [_server(backend) for backend in list(worker.host.backends)]
+    return [_server(backend) for backend in found if not backend.closed]
 
 
 def _server(backend: Backend) -> Row:
     session, guest = backend.session, backend.client
-    host, port = peer_of(backend.fd)
-    local, local_port = peer_of(backend.fd, local=True)
+    host, port = socket_name(backend.fd)
+    local, local_port = socket_name(backend.fd, local=True)
     linked = guest if isinstance(guest, Guest) else backend.peer
     state = "being_canceled" if backend.cancels else STATES[backend.slot.state]
     hub = backend.live.hub
@@ -160,10 +171,9 @@ def _server(backend: Backend) -> Row:
     }
 
 
-def pins(worker: "Worker") -> list[Row]:
+def pins(worker: "Worker", found: Sequence[Guest]) -> list[Row]:
     """One row per client that keeps its server between transactions."""
-    guests = list(worker.host.guests.values())
-    return [_pin(guest, guest.server) for guest in guests if guest.server is not None and guest.server.pinned]
+    return [_pin(guest, guest.server) for guest in found if guest.server is not None and guest.server.pinned]
 
 
 def _pin(guest: Guest, backend: Backend) -> Row:
@@ -181,7 +191,7 @@ def _pin(guest: Guest, backend: Backend) -> Row:
     }
 
 
-def stats(worker: "Worker") -> list[Row]:
+def stats(worker: "Worker", found: Sequence["Worker"]) -> list[Row]:
     """Cumulative counters, one row per database; times in microseconds."""
     sums: dict[str, Row] = {}
     for live in worker.host.pools.values():
@@ -209,35 +219,42 @@ def _counters(live: LivePool) -> dict[str, int]:
     }
 
 
-def lists(worker: "Worker") -> list[Row]:
-    """Counts of things, name and number."""
+def client_counts(worker: "Worker", found: Sequence[Guest]) -> list[Row]:
+    """How many of these clients are let in, and not yet."""
+    logging_in = len([guest for guest in found if guest.logging_in])
+    return [_count("used_clients", len(found) - logging_in), _count("login_clients", logging_in)]
+
+
+def lists(worker: "Worker", found: Sequence["Worker"]) -> list[Row]:
+    """Counts of all else: name and number."""
     host = worker.host
-    pools_ = host.pools.values()
-    logging_in = len([guest for guest in host.guests.values() if guest.logging_in])
-    idle = sum(live.policy.idle.size for live in pools_)
-    counts = {
-        "pools": len(host.pools),
-        "used_clients": len(host.guests) - logging_in,
-        "login_clients": logging_in,
-        "free_servers": idle,
-        "used_servers": len(host.backends) - idle,
-        "servers": len(host.backends),
-        "prepared_statements": statements.count(),
-    }
-    return [{"list": name, "items": count} for name, count in counts.items()]
+    idle = sum(live.policy.idle.size for live in host.pools.values())
+    return [
+        _count("pools", len(host.pools)),
+        _count("free_servers", idle),
+        _count("used_servers", len(host.backends) - idle),
+        _count("prepared_statements", statements.count()),
+    ]
 
 
-def databases(worker: "Worker") -> list[Row]:
-    """How many clients each database has, those of the admin databases among them."""
-    counts = Counter(guest.database for guest in worker.host.guests.values() if guest.console)
-    for live in worker.host.pools.values():
-        counts[live.key[0]] += live.policy.clients
+def _count(name: str, items: int) -> Row:
+    return {"list": name, "items": items}
+
+
+def consoles(worker: "Worker", found: Sequence[Guest]) -> list[Row]:
+    """How many of these clients each of the admin databases has."""
+    counts = Counter(guest.database for guest in found if guest.console)
     return [{"database": name, "clients": count} for name, count in counts.items()]
 
 
-def listen(worker: "Worker") -> list[Row]:
+def databases(worker: "Worker", found: Sequence[LivePool]) -> list[Row]:
+    """How many clients each database has, a row for each pool."""
+    return [{"database": live.key[0], "clients": live.policy.clients} for live in found]
+
+
+def listen(worker: "Worker", found: Sequence[LivePool]) -> list[Row]:
     """One row per pool in which clients of this worker have listened."""
-    return [_hub(live.hub) for live in worker.host.pools.values() if live.hub is not None]
+    return [_hub(live.hub) for live in found if live.hub is not None]
 
 
 def _hub(hub: Hub) -> Row:
@@ -261,3 +278,22 @@ def _hub(hub: Hub) -> Row:
 def tls_of(guest: Guest) -> str:
     """What SHOW CLIENTS says of a client's TLS."""
     return describe(guest.tls)
+
+
+# By what is asked: the things that are told about, and the rows of a portion of them. Counts of one name are added up.
+PARTS: dict[str, tuple[tuple[Callable[["Worker"], Iterable[Any]], Callable[["Worker", Any], list[Row]]], ...]] = {
+    "pools": ((_pools, pools),),
+    "clients": ((_guests, clients),),
+    "servers": ((_backends, servers),),
+    "stats": ((_once, stats),),
+    "lists": ((_guests, client_counts), (_once, lists)),
+    "databases": ((_guests, consoles), (_pools, databases)),
+    "mem": (
+        (_guests, memory.clients),
+        (_backends, memory.servers),
+        (lambda _: statements.alive(), memory.prepared),
+        (_once, memory.process),
+    ),
+    "pins": ((_guests, pins),),
+    "listen": ((_pools, listen),),
+}

@@ -159,7 +159,7 @@ class Worker:
             ipc.CancelOver: lambda m: self.cancels.held.let_go(m.number),
             ipc.Vacate: lambda m: self.departures.begin(m.hosts, m.databases),
             ipc.Uncover: lambda m: self.uncover(m.worker),
-            ipc.Ask: lambda m: self.channel.post(ipc.Answer(m.ask_id, report.answer(self, m.what))),
+            ipc.Ask: lambda m: self.host.spawn(self.tell(m)),
             ipc.Drain: self.on_drain,
             ipc.Stop: lambda m: self.ended.set(),
         }
@@ -181,6 +181,13 @@ class Worker:
             log.error("the control process is gone: %s", error)
         finally:
             self.ended.set()
+
+    async def tell(self, asked: ipc.Ask) -> None:
+        """Answer what the control process asks, a portion in each round."""
+        for rows in report.answer(self, asked.what):
+            self.channel.post(ipc.Answer(asked.ask_id, rows, more=True))
+            await asyncio.sleep(0)
+        self.channel.post(ipc.Answer(asked.ask_id, []))
 
     # Configuration.
 

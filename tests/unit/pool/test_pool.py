@@ -36,6 +36,10 @@ class Bench:
         """A client stands in line."""
         return self.pool.wait(object(), birth, SETTINGS, self.now)
 
+    def knock(self) -> Any:
+        """A client that logs in stands in line."""
+        return self.pool.knock(object(), BIRTH, SETTINGS, self.now)
+
     def granted(self, count: int) -> None:
         """The broker grants leases."""
         for _ in range(count):
@@ -444,8 +448,7 @@ def failing(it: Bench, problem: tuple[str, str], seconds: float = 0.0) -> list[t
 @pytest.mark.parametrize("sqlstate", ["08001", "08006", "53300", "57P01", "57P03", "58030", "F0000", "XX000"])
 def test_what_passes_is_waited_out(bench: Make, sqlstate: str) -> None:
     it = bench(wait_notify=0.0)
-    client, login = it.ticket(), it.ticket()
-    login.login = True
+    client, login = it.ticket(), it.knock()
     assert "REJECT" not in verbs(failing(it, (sqlstate, "gone"), 9.0))
     assert client.stands
     assert login.stands
@@ -473,8 +476,7 @@ def test_neighbours_of_what_lasts_pass(bench: Make, sqlstate: str) -> None:
 @pytest.mark.parametrize(("retry", "patience"), [(15.0, 15.0), (0.2, 10.0), (0.0, 10.0), (60.0, 60.0)])
 def test_logins_are_told_once_it_lasts_longer_than_a_restart(bench: Make, retry: float, patience: float) -> None:
     it = bench(login_retry=retry, wait_timeout=0.0, wait_notify=0.0)
-    client, login = it.ticket(), it.ticket()
-    login.login = True
+    client, login = it.ticket(), it.knock()
     assert "REJECT" not in verbs(failing(it, REFUSED, patience * 0.7))
     assert it.pool.refusal(it.now) is None
     assert it.pool.outage.retry_at > it.now
@@ -485,6 +487,23 @@ def test_logins_are_told_once_it_lasts_longer_than_a_restart(bench: Make, retry:
         "server login has been failing, cached error: could not connect to server: Connection refused"
         " (server_login_retry)",
     )
+
+
+def test_logins_that_wait_no_more_are_told_nothing(bench: Make) -> None:
+    """One has got a server, one has hung up; and one still waits."""
+    it = bench(wait_timeout=0.0, wait_notify=0.0)
+    served, gone, waits = it.knock(), it.knock(), it.knock()
+    it.granted(1)
+    (slot,) = it.connects()
+    it.pool.opened(slot, it.now)
+    assert it.pool.freed(slot, SETTINGS, it.now) is served
+    it.pool.closed_slot(slot)
+    it.pool.leave(gone)
+    it.pool.leave(gone)
+    assert list(it.pool.logins) == [waits]
+    said = failing(it, REFUSED, 20.0)
+    assert [plan[1] for plan in said if plan[0] == "REJECT"] == [waits]
+    assert not it.pool.logins
 
 
 def test_who_logs_in_when_the_next_attempt_is_due_waits_for_it(bench: Make) -> None:

@@ -1,0 +1,89 @@
+"""What a worker tells of itself it tells in portions, between which its clients have their turn."""
+
+import asyncio
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pglido.ipc.messages import Answer, Ask
+from pglido.worker import report
+from pglido.worker.links import Guest
+from pglido.worker.worker import Worker
+
+MANY = 1000
+
+
+def worker_with(guests: int) -> Any:
+    """So many clients that are logging in, and no server."""
+    host = SimpleNamespace(
+        guests={number: Guest(-1, number, "unix", 0.0) for number in range(1, guests + 1)},
+        backends={},
+        pools={},
+        draining=False,
+        budget=SimpleNamespace(total=lambda: 0),
+        pump=SimpleNamespace(buffers=list),
+    )
+    return SimpleNamespace(host=host)
+
+
+@pytest.mark.parametrize("what", ["clients", "pins", "mem", "lists", "databases"])
+def test_each_client_is_looked_at_once_and_few_in_one_portion(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = worker_with(MANY)
+    looked: list[Guest] = []
+    portions: list[int] = []
+    (members, rows), *others = report.PARTS[what]
+
+    def counted(worker: Any, found: list[Guest]) -> Any:
+        looked.extend(found)
+        portions.append(len(found))
+        return rows(worker, found)
+
+    monkeypatch.setitem(report.PARTS, what, ((members, counted), *others))
+    told = list(report.answer(worker, what))
+    assert looked == list(worker.host.guests.values())
+    assert max(portions) <= report.PORTION
+    assert len(told) >= MANY // report.PORTION
+
+
+def test_counts_of_one_name_add_up() -> None:
+    counts: Counter[str] = Counter()
+    for rows in report.answer(worker_with(MANY), "lists"):
+        counts.update({row["list"]: row["items"] for row in rows})
+    assert counts["login_clients"] == MANY
+    assert counts["used_clients"] == 0
+
+
+def test_nothing_is_told_of_what_is_not_known() -> None:
+    assert list(report.answer(worker_with(1), "nothing")) == []
+
+
+def test_others_have_their_turn_between_two_portions() -> None:
+    """The pump's round is what the loop waits with: there is one for each portion, and the last is told to be it."""
+    posts: list[tuple[int, bool]] = []
+    rounds = 0
+
+    async def run() -> None:
+        nonlocal rounds
+        worker = worker_with(MANY)
+        worker.channel = SimpleNamespace(post=lambda message: posts.append((rounds, message.more)))
+        loop = asyncio.get_running_loop()
+
+        def turn() -> None:
+            nonlocal rounds
+            rounds += 1
+            loop.call_soon(turn)
+
+        loop.call_soon(turn)
+        await Worker.tell(worker, Ask(7, "mem"))
+
+    asyncio.run(run())
+    assert len(posts) > MANY // report.PORTION
+    # The end follows what was told last at once, or a round later.
+    assert len({at for at, _ in posts}) >= len(posts) - 1
+    assert [more for _, more in posts] == [True] * (len(posts) - 1) + [False]
+
+
+def test_an_answer_is_the_last_unless_it_says_so() -> None:
+    assert Answer(1, []).more is False
