@@ -45,6 +45,7 @@ COMPILED = (
     "session.server",
     "session.settings",
     "session.setup",
+    "session.signing",
     "session.state",
     "wire.cache",
     "wire.lexis",

@@ -56,10 +56,11 @@ async def test_asyncpg_types_made_by_another_connection(pool: Pooler) -> None:
 async def test_asyncpg_listeners(pool: Pooler, test_id: str) -> None:
     async with AsyncExitStack() as stack:
         conns = [await stack.enter_async_context(connect_asyncpg(pool)) for _ in range(CLIENTS)]
-        heard: list[asyncio.Queue[tuple[str, str]]] = [asyncio.Queue() for _ in conns]
+        pids = [conn.get_server_pid() for conn in conns]
+        heard: list[asyncio.Queue[tuple[str, str, int]]] = [asyncio.Queue() for _ in conns]
 
         def listener(number: int) -> "asyncpg.connection.Listener":
-            return lambda _conn, _pid, channel, payload: heard[number].put_nowait((channel, payload))
+            return lambda _conn, pid, channel, payload: heard[number].put_nowait((channel, payload, pids.index(pid)))
 
         listeners = [listener(number) for number in range(CLIENTS)]
         for number, conn in enumerate(conns):
@@ -72,13 +73,14 @@ async def test_asyncpg_listeners(pool: Pooler, test_id: str) -> None:
                     await conn.execute(f"NOTIFY mine{(number + 1) % CLIENTS}, 'to you'")
             for number in range(CLIENTS):
                 told = [await heard[number].get() for _ in range(CLIENTS + 1)]
-                assert sorted(told, key=lambda one: one[0])[-1] == (f"mine{number}", "to you")
-                assert [payload for channel, payload in told if channel == "jobs"] == [str(n) for n in range(CLIENTS)]
+                assert sorted(told, key=lambda one: one[0])[-1] == (f"mine{number}", "to you", (number - 1) % CLIENTS)
+                jobs = [(payload, sender) for channel, payload, sender in told if channel == "jobs"]
+                assert jobs == [(str(n), n) for n in range(CLIENTS)]
             for number, conn in enumerate(conns):
                 await conn.remove_listener("jobs", listeners[number])
             for number, conn in enumerate(conns):
                 await conn.execute(f"NOTIFY jobs; NOTIFY mine{number}, 'last'")
-                assert await heard[number].get() == (f"mine{number}", "last")
+                assert await heard[number].get() == (f"mine{number}", "last", number)
 
 
 async def test_asyncpg_pool_forgets_listeners_and_settings(pool: Pooler) -> None:
@@ -156,7 +158,8 @@ def test_psycopg_notifies(pool: Pooler, test_id: str) -> None:
             for n in range(3):
                 other.execute("SELECT pg_notify(%s, %s)", (channel, str(n)))
                 other.commit()
-            assert [one.payload for one in conn.notifies(timeout=20, stop_after=3)] == ["0", "1", "2"]
+            told = list(conn.notifies(timeout=20, stop_after=3))
+            assert [(one.payload, one.pid) for one in told] == [(str(n), other.info.backend_pid) for n in range(3)]
             with conn.pipeline():
                 conn.execute(f"NOTIFY {channel}, 'own'")
                 asked = conn.execute("SELECT %s::int", (client,))
@@ -164,7 +167,7 @@ def test_psycopg_notifies(pool: Pooler, test_id: str) -> None:
             own: list[psycopg.Notify] = []
             # It may have come right behind the reply; the driver looks again when more does.
             eventually(lambda: (conn.execute("SELECT 1") and own.extend(conn.notifies(timeout=0))) or own)
-            assert [one.payload for one in own] == ["own"]
+            assert [(one.payload, one.pid) for one in own] == [("own", conn.info.backend_pid)]
             conn.execute("UNLISTEN *")
             other.execute(f"NOTIFY {channel}")
             other.commit()

@@ -37,6 +37,7 @@ from ..ipc.messages import (
     Prepared,
     Recall,
     Return,
+    SenderGone,
     ToControl,
     Vacate,
     Want,
@@ -108,7 +109,8 @@ class Pooler:
             Load: self._load,
             CancelAt: self._cancel,
             CancelOver: self._cancel_over,
-            Vacate: self._vacate,
+            Vacate: self._pass_on,
+            SenderGone: self._pass_on,
             Console: self._console,
             Answer: self._answer,
         }
@@ -289,7 +291,7 @@ class Pooler:
     def _pins(self, pool: PoolKey, worker: int) -> int:
         return self.board.part(pins_of(pool), worker)
 
-    def _vacate(self, worker: int, message: Vacate, fds: tuple[int, ...]) -> None:
+    def _pass_on(self, worker: int, message: Vacate | SenderGone, fds: tuple[int, ...]) -> None:
         for other in self.supervisor.alive():
             if other != worker:
                 self.supervisor.tell(other, message)

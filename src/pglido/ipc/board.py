@@ -5,7 +5,7 @@ which holds a lock that the kernel releases when its holder dies; elsewhere it m
 moment. The supervisor zeroes the row of a dead worker. Named columns (a database, a user) are found by a
 64-bit hash and taken over by other names once all rows are zero.
 
-Layout, in int64: header (magic, rows, names) · names (hash or 0) · one row of ``len(Column) + names``
+Layout, in int64: header (magic, rows, names, a secret) · names (hash or 0) · one row of ``len(Column) + names``
 counters per worker.
 """
 
@@ -25,6 +25,7 @@ from .cells import Cells
 MAGIC = 0x7067_6C69_646F_31
 HEADER = 8
 CELL = 8
+SECRET = (HEADER - 3) * CELL  # bytes behind magic, rows and names
 PROBES = 64  # bounds the cost of a claim; with half of the names in use, the chance to find no room is 2**-64
 
 
@@ -42,9 +43,10 @@ class Column(enum.IntEnum):
     MEMORY = 7  # bytes of memory that the worker has for itself (see `control.memory_limit`)
     SHORT = 8  # 1: the pooler uses more than max_memory; written by the control process
     SECRETS = 9  # how often a worker learnt that a remembered secret was changed (see `worker.people`)
+    EARS = 10  # how often a worker's listening connection began to hear signatures (see `session.signature`)
 
 
-KEPT = (Column.CRASHES, Column.DOUBTS, Column.DEFAULTS, Column.SECRETS)
+KEPT = (Column.CRASHES, Column.DOUBTS, Column.DEFAULTS, Column.SECRETS, Column.EARS)
 
 
 def pins_of(pool: tuple[str, str]) -> str:
@@ -83,7 +85,7 @@ class Board(Cells):
         """
         fd = os.memfd_create("pglido-board", os.MFD_CLOEXEC)
         os.ftruncate(fd, CELL * (HEADER + names + rows * (len(Column) + names)))
-        os.pwrite(fd, struct.pack("=3q", MAGIC, rows, names), 0)
+        os.pwrite(fd, struct.pack("=3q", MAGIC, rows, names) + os.urandom(SECRET), 0)
         return cls(fd, -1)
 
     @classmethod
@@ -94,6 +96,10 @@ class Board(Cells):
     def __repr__(self) -> str:
         totals = " ".join(f"{column.name.lower()}={self.total(column)}" for column in Column)
         return f"<Board row {self.row} of {self.rows} {totals}>"
+
+    def secret(self) -> bytes:
+        """Random bytes, the same for all who share the board."""
+        return os.pread(self.fd, SECRET, HEADER * CELL - SECRET)
 
     def count(self, name: str) -> int:
         """The sum over all workers for a named column; 0 when it has never been claimed."""

@@ -162,6 +162,16 @@ class Vacate(Message, frozen=True):
     databases: tuple[str, ...]
 
 
+class SenderGone(Message, frozen=True):
+    """A process of the servers `hosts` is gone that has said for which client it works (see `session.signature`).
+
+    Passed on to all other workers as it is: the next one with this number may be anybody's.
+    """
+
+    hosts: tuple[Host, ...]
+    process: int
+
+
 class Console(Message, frozen=True):
     """A client of the admin database, authenticated but not yet sent AuthenticationOk; comes with one
     descriptor.
@@ -305,7 +315,21 @@ class Stop(Message, frozen=True):
     """Exit 0 now: clients get 57P01 if that takes no waiting."""
 
 
-ToControl = Ready | Failed | Prepared | Want | Return | Kept | Load | CancelAt | CancelOver | Vacate | Console | Answer
+ToControl = (
+    Ready
+    | Failed
+    | Prepared
+    | Want
+    | Return
+    | Kept
+    | Load
+    | CancelAt
+    | CancelOver
+    | Vacate
+    | SenderGone
+    | Console
+    | Answer
+)
 ToWorker = (
     Configure
     | Prepare
@@ -317,6 +341,7 @@ ToWorker = (
     | CancelHere
     | CancelOver
     | Vacate
+    | SenderGone
     | Cover
     | Uncover
     | Ask

@@ -297,6 +297,9 @@ class Client(Rewriting):
                 out.put(buf, server.prepared.give_back())
         if setup.settings is not self.settings and server.status == IDLE:
             out.put(buf, server.own(setup.adopt(self.settings)))
+        if server.signing.named and server.signing.named != self.process and server.status == IDLE and not server.open:
+            # What others have done here does not make this client's notifications theirs.
+            out.put(buf, server.signing.alone(self.process if self.notifies else 0))
         if setup.pins:
             setup.reconsider()
         if setup.stale_plans and server.status != FAILED_TRANSACTION and not server.open:

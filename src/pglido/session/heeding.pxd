@@ -5,10 +5,11 @@ from pglido.session.prepared cimport Prepared
 from pglido.session.replies cimport Replies
 from pglido.session.server cimport Server
 from pglido.session.setup cimport Setup
+from pglido.session.signing cimport Signing
 from pglido.session.state cimport ClientState, Functions, Rules
 from pglido.wire cimport sql
 
-cdef int CREATES, UNKNOWN, ENDS, LASTING, LISTENS, PREPARES, SEQUENCES, SETS, SHOWS, TEMP, UNDYING, UNNAMED, UNREAD, WRITES
+cdef int CREATES, UNKNOWN, ENDS, LASTING, LISTENS, NOTIFIES, PREPARES, SEQUENCES, SETS, SHOWS, TEMP, UNDYING, UNNAMED, UNREAD, WRITES
 cdef int FAILED, GO_ON, IDLE, WAIT, WISH
 cdef Py_ssize_t LONGEST_NAME, MARKS, MARKED
 cdef tuple NO_NAMES
@@ -27,6 +28,7 @@ cdef class Heeding(ClientState):
     cdef public Py_ssize_t until
     cdef public Py_ssize_t spent
     cdef public set fresh
+    cdef public bint notifies
     cdef public tuple vacates
     cdef public tuple wish
     cdef public frozenset granted
@@ -71,6 +73,15 @@ cdef class Heeding(ClientState):
     cdef bint listens(self) except -1
 
     cpdef int grant(self) except -1
+
+    @cython.locals(says=bint)
+    cdef int _heed_notify(self, int flags, bytes text, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(server=Server)
+    cdef bint _at_rest(self) except -1
+
+    @cython.locals(server=Server, signing=Signing)
+    cdef int _sign(self, Outbox out, const unsigned char* buf) except -1
 
     cdef int _study(self) except -1
     cdef object _read(self, bytes text)

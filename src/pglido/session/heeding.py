@@ -24,6 +24,7 @@ from .verdicts import GO_ON, WAIT, WISH
 # Flags of `wire.sql`, where they are C ints.
 ENDS = sql.ENDS
 LISTENS = sql.LISTENS
+NOTIFIES = sql.NOTIFIES
 PREPARES = sql.PREPARES
 SEQUENCES = sql.SEQUENCES
 SETS = sql.SETS
@@ -68,6 +69,7 @@ class Heeding(ClientState):
     statements were marked, `fresh` are those of which that is true (None: all). `spent` is what was done since the pump
     asked last, in steps (see `SHARE`). With verdict WAIT `until` says for how many replies of the server in all: before
     these nothing is new (see `may_go_on`).
+    `notifies`: it has sent notifications.
     `wish` are the channels that it is about to listen to, `granted` those that are listened to for it until its
     transaction has ended (None: it has not asked).
     """
@@ -78,6 +80,7 @@ class Heeding(ClientState):
         "fresh",
         "granted",
         "marked",
+        "notifies",
         "number",
         "server",
         "spent",
@@ -95,6 +98,7 @@ class Heeding(ClientState):
         self.server: Server | None = None
         self.verdict = GO_ON
         self.marked = 0
+        self.notifies = False
         self.until = 0
         self.spent = 0
         self.fresh: set[bytes] | None = None
@@ -111,7 +115,9 @@ class Heeding(ClientState):
     def heed(self, src: bytes, first: int, stop: int, out: Outbox, buf: bytes) -> bool:
         """The query `src[first:stop]` is about to be sent; returns whether it must wait."""
         flags = self._flags(src, first, stop)
-        if not flags or self._only_writes(flags):
+        if flags & (NOTIFIES | PREPARES):
+            flags = self._heed_notify(flags, src[first:stop], out, buf)
+        if not flags & ~NOTIFIES or self._only_writes(flags & ~NOTIFIES):
             return False
         assert self.server is not None
         return self._meet(flags, src[first:stop], NO_NAMES, self.server.executed, None, out, buf)
@@ -183,7 +189,9 @@ class Heeding(ClientState):
             flags, text = (PREPARES | self.sql_flags & WRITES) & self.rules.heeded, b""
         else:
             return False
-        if not flags or self._only_writes(flags):
+        if flags & (NOTIFIES | PREPARES):
+            flags = self._heed_notify(flags, text, out, buf)
+        if not flags & ~NOTIFIES or self._only_writes(flags & ~NOTIFIES):
             return False
         names = _reading.names_in(src[first:stop]) if flags & (SETS | PREPARES) else NO_NAMES
         end = at + 5
@@ -227,6 +235,9 @@ class Heeding(ClientState):
 
     def heed_parsed(self, flags: int, text: bytes, out: Outbox, buf: bytes) -> bool:
         """A text with these flags is about to be parsed, likely to be executed in the same batch; must it wait?"""
+        if flags & NOTIFIES and self._at_rest():
+            # In front of the batch it lasts.
+            self._heed_notify(flags, text, out, buf)
         if not flags & (LISTENS | PREPARES | ENDS | SEQUENCES):
             return False
         assert self.server is not None
@@ -269,6 +280,32 @@ class Heeding(ClientState):
             server.flushed = True
             out.put(buf, messages.FLUSH)
         return self.wait(server.replies.next())
+
+    def _heed_notify(self, flags: int, text: bytes, out: Outbox, buf: bytes) -> int:
+        """A text with these flags is about to be executed; returns them, NOTIFIES only where it says so itself."""
+        says = flags & NOTIFIES != 0 and _reading.notifies(text)
+        if says or (flags & PREPARES and self.sql_flags & NOTIFIES and _reading.executes(text)):
+            self._sign(out, buf)
+        return flags if says else flags & ~NOTIFIES
+
+    def _at_rest(self) -> bool:
+        """Is no transaction of the client's open on its server, nor under way?"""
+        server = self.server
+        return server is not None and server.status == IDLE and not server.open and not server.replies.own
+
+    def _sign(self, out: Outbox, buf: bytes) -> None:
+        """Notifications are about to be sent: whose they are is said in front of them."""
+        server = self.server
+        assert server is not None
+        signing = server.signing
+        self.notifies = True
+        if signing.due(self.process) and server.status != FAILED:
+            if self._at_rest():
+                out.put(buf, signing.alone(self.process))
+            elif server.open:
+                out.put(buf, signing.in_batch(self.process))
+            else:
+                out.put(buf, signing.within(self.process))
 
     def _study(self) -> None:
         """Functions may do what they didn't: so may the statements that were parsed before, which are marked anew."""
@@ -475,7 +512,7 @@ class Heeding(ClientState):
         if flags & CREATES and self.settings.own_temp:
             flags |= TEMP
         flags |= UNNAMED & self.rules.heeded if flags & SETS and names is None else self._vague(flags, text, said)
-        flags &= ~(SEQUENCES | SHOWS | WRITES)
+        flags &= ~(NOTIFIES | SEQUENCES | SHOWS | WRITES)
         if self.counts and not setup.pins & SEQUENCES and self._counts_here():
             flags |= SEQUENCES
         if flags:

@@ -2,6 +2,7 @@ from pglido.session.prepared cimport Prepared
 from pglido.session.replies cimport Replies
 from pglido.session.retry cimport Retry
 from pglido.session.setup cimport Setup
+from pglido.session.signing cimport Signing
 from pglido.session.state cimport ClientState
 
 cdef long long NOBODYS
@@ -21,6 +22,7 @@ cdef class Owing:
     cdef public int turns
     cdef public object good
     cdef public Setup setup
+    cdef public Signing signing
     cdef public Retry retry
     cdef public bytes unsent
     cdef public bytearray notes
@@ -55,5 +57,7 @@ cdef class Owing:
     cpdef bytes begin(self, bytes query)
     cpdef bytes own(self, bytes sent)
 
+    cpdef bytes farewell(self)
+    cpdef bytes farewell(self)
     cpdef int drop(self) except -1
     cpdef bytes abandon(self)

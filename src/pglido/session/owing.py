@@ -12,12 +12,13 @@ from .prepared import NOBODYS, Prepared
 from .replies import Replies
 from .retry import Retry
 from .setup import Setup
+from .signing import Signing
 from .state import ClientState
 from .statements import Good
 
 
 class Owing:
-    """The session on one server connection: what is owed (`replies`), `prepared` and `setup` there.
+    """The session on one server connection: what is owed (`replies`), `prepared`, `setup` and `signing` there.
 
     `changing`: the transaction has changed the catalogs; `redefining`: maybe also what sessions begin with. `unsent` is
     what it must be sent next, which nobody asked for; `notes` are notifications that the client is to have ahead of the
@@ -54,6 +55,7 @@ class Owing:
         "replies",
         "retry",
         "setup",
+        "signing",
         "skipping",
         "status",
         "told",
@@ -67,6 +69,7 @@ class Owing:
         self.replies = Replies()
         self.prepared = Prepared(self.replies)
         self.setup = Setup(self.replies)
+        self.signing = Signing(self.prepared)
         self.retry = Retry()
         self.unsent = b""
         self.notes: bytearray | None = None
@@ -153,6 +156,11 @@ class Owing:
         """Queries of pglido's own, made by `setup`: they leave no unnamed statement behind."""
         self.prepared.unnamed = 0
         return sent
+
+    def farewell(self) -> bytes:
+        """What a server is sent that is to be closed: that it works for nobody, if it can be told, and a Terminate."""
+        told = self.signing.alone(0) if self.signing.named and self.free() else b""
+        return told + messages.TERMINATE
 
     def drop(self) -> None:
         """The connection is gone: nothing is kept for what it owed."""

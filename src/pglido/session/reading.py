@@ -47,6 +47,7 @@ COUNTS = re.compile(rb"\b(?:currval|lastval)\b", re.IGNORECASE)
 UNLISTENS = re.compile(rb"\bunlisten\s*\*", re.IGNORECASE)
 # Code that shows prepared statements, or knows the names of shared ones.
 SHOWN = re.compile(rb"pg_prepared_statement|" + _statements.PREFIX, re.IGNORECASE)
+NOTIFIES = re.compile(rb"\b(?:pg_)?notify\b", re.IGNORECASE)
 EXECUTES = re.compile(rb"\bexecute\b", re.IGNORECASE)
 # Names as they stand in code, without quotes.
 WORD = re.compile(rb"[\w$\x80-\xff]+")
@@ -131,6 +132,11 @@ def unnamed(text: bytes, vague: frozenset[bytes]) -> bool:
 def counts(text: bytes, counting: frozenset[bytes]) -> bool:
     """Does this text ask for the values that sequences have in its session, itself or by a function (`counting`)?"""
     return COUNTS.search(text) is not None or _mentions(text, counting)
+
+
+def notifies(text: bytes) -> bool:
+    """May this text, or code in it, send a notification itself?"""
+    return NOTIFIES.search(text) is not None
 
 
 def executes(text: bytes) -> bool:

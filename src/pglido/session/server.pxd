@@ -6,7 +6,7 @@ from pglido.session.state cimport ClientState
 from pglido.wire cimport octets
 
 cdef int COMMAND_COMPLETE, COPY_DATA, COPY_IN_RESPONSE, DATA_ROW, ERROR_RESPONSE, IDLE, IN_TRANSACTION, NO_DATA, NOTIFICATION_RESPONSE, PARAMETER_DESCRIPTION, PARAMETER_STATUS, READY_FOR_QUERY, ROW_DESCRIPTION
-cdef int ASKING, BINDING, CLOSING, DESCRIBING, EXECUTING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
+cdef int ASKING, BINDING, CLOSING, DESCRIBING, EXECUTING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING, TRYING
 cdef bytes ANSWERS, CHANGED, LONG_KINDS, MISFIT
 cdef Py_ssize_t SHORT
 cdef int A, C, D, L, R, S, U
@@ -24,6 +24,9 @@ cdef class Server(Owing):
 
     @cython.locals(client=ClientState)
     cdef bint _drops(self, int kind, int head) except -1
+
+    @cython.locals(sender=object)
+    cdef bint _notified(self, bytes body, Outbox out, const unsigned char* buf) except -1
 
     cdef int _hold(self, bytes data, Py_ssize_t goal) except -1
 

@@ -40,6 +40,7 @@ from .entries import (
     STATEMENT,
     SWALLOW,
     SYNCING,
+    TRYING,
 )
 from .outbox import Outbox
 from .owing import Owing
@@ -208,6 +209,8 @@ class Server(Owing):
                 looked = True
         elif kind == DATA_ROW:
             looked = head == ASKING | SWALLOW
+        elif kind == NOTIFICATION_RESPONSE:
+            looked = not drop
         elif head & STATEMENT:
             looked = kind in (PARAMETER_DESCRIPTION, ROW_DESCRIPTION, NO_DATA)
         if looked:
@@ -272,6 +275,8 @@ class Server(Owing):
         """Learn from a whole message; returns whether it ends here."""
         if kind == PARAMETER_STATUS:
             return self._parameter(body, drop, out, buf)
+        if kind == NOTIFICATION_RESPONSE:
+            return self._notified(body, out, buf)
         if kind == ERROR_RESPONSE:
             self._error(body, head)
             if head == PARSING | SWALLOW and self.replies.head == SYNCING | SWALLOW and body is not self.last_error:
@@ -332,6 +337,14 @@ class Server(Owing):
         else:
             self.setup.command_done(body, drop)
         return drop
+
+    def _notified(self, body: bytes, out: Outbox, buf: bytes) -> bool:
+        """A client that keeps its server is notified by that: its own notifications bear its own process id."""
+        sender = self.client.process if self.client is not None else 0
+        if not sender or int.from_bytes(body[:4], "big") != self.signing.process:
+            return False
+        out.put(buf, messages.message(NOTIFICATION_RESPONSE, sender.to_bytes(4, "big") + body[4:]))
+        return True
 
     def _described(self, columns: bytes, head: int) -> None:
         """A shared statement was described."""
@@ -420,6 +433,8 @@ class Server(Owing):
             _statements.renew()
         if self.status == IDLE and (stale or MISFIT in body):
             self.retry.refused(self.prepared)
+        if head == TRYING | SWALLOW:
+            self.signing.failed()
         if head == QUERYING | SWALLOW:
             fields = messages.report_fields(body)
             self.fault = f"server refused: {fields.get('M', 'no message')} (SQLSTATE {fields.get('C', '?')})"

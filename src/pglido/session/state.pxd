@@ -63,6 +63,7 @@ cdef class ClientState:
     cdef public set unparsed
     cdef public dict marks
     cdef public frozenset channels
+    cdef public long long process
     cdef public Py_ssize_t need
 
     cdef int begin(self, Settings home, Rules rules, Budget budget) except -1

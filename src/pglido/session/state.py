@@ -223,7 +223,8 @@ class ClientState:
     Parse, `unnamed_id` that Parse's number (0: there is no unnamed statement), `unnamed_flags` what it may do to the
     session's state; `marks` has such flags of the named ones, by what their Parse said, so that whatever becomes of a
     Parse or Close they are those of the statement that is there. `need` counts the bytes of a message of which the
-    beginning is already with the server. `channels` is what it listens to. `defaults` is what it was told of settings
+    beginning is already with the server. `channels` is what it listens to. `process` is the process id that it was
+    given at login. `defaults` is what it was told of settings
     that it has not set.
 
     Of the `budget` it has `kept`, `names` of it for names of statements. The texts of those are shared with other
@@ -240,6 +241,7 @@ class ClientState:
         "marks",
         "names",
         "need",
+        "process",
         "rules",
         "settings",
         "shares",
@@ -270,6 +272,7 @@ class ClientState:
         self.unnamed_flags = 0
         self.marks: dict[bytes, int] | None = None
         self.channels: frozenset[bytes] = NO_CHANNELS
+        self.process = 0
         self.need = 0
 
     def keep(self, size: int) -> None:

@@ -20,9 +20,10 @@ TAILS = 8192  # has more than one statement
 ENTERS = 16384  # the first statement begins or ends a transaction or a part of it
 KEEPS = 32768  # leaves in the server process what nothing takes away, or nobody can be asked for
 SHOWS = 65536  # shows the prepared statements of the session
+NOTIFIES = 262144  # sends a notification (131072 is no flag of a text: `session.question.UNNAMED`)
 # What can't be known: all that a text may do, without the two flags that tell of its shape.
 ANYTHING = SETS | TEMP | HOLD | LOCKS | PREPARES | LISTENS | LOADS | ENDS | SEEDS | SEQUENCES
-ANYTHING |= CREATES | WRITES | DEFINES | KEEPS
+ANYTHING |= CREATES | WRITES | DEFINES | KEEPS | NOTIFIES
 # The same of a function that is called: whether it does what lasts for ever isn't said by the text that calls it.
 CALLED = ANYTHING & ~(LOADS | SEEDS | KEEPS)
 # Nor can be told how many statements there are.
@@ -53,6 +54,7 @@ KEYWORDS: dict[str, tuple[int, int, int]] = {
     "execute": (PREPARES, 0, 0),
     "listen": (0, LISTENS, 0),
     "unlisten": (0, LISTENS, 0),
+    "notify": (0, NOTIFIES, 0),
     "load": (0, LOADS, 0),
     "close": (0, ENDS, 0),
     "create": (0, CREATES, DEFINE),
@@ -113,5 +115,6 @@ NAMES: dict[str, tuple[int, int, int]] = {
     "pg_temp": (TEMP, 0, 0),
     "pg_prepared_statements": (SHOWS, 0, 0),
     "pg_prepared_statement": (SHOWS, 0, 0),
+    "pg_notify": (NOTIFIES, 0, 0),
     **{name: (LEFT[row.leaves], 0, 0) for row in LASTING for name in row.names},
 }

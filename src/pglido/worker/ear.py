@@ -17,6 +17,7 @@ from ..pool.outage import Outage, last_error
 from ..pool.pool import Slot
 from ..pool.states import BUSY
 from ..session import settings as _settings
+from ..session.signature import CHANNEL as SIGNATURES
 from ..wire import codes, messages
 from .links import Backend
 from .live import LivePool, birth_of
@@ -52,6 +53,7 @@ class Ear:
         self._asked = 0.0
         self._heard = 0.0
         self._error = ""
+        self._greets = False
 
     @property
     def ready(self) -> bool:
@@ -108,6 +110,8 @@ class Ear:
         self._heard = self.host.pump.now
         self.host.pump.collect(backend)
         self.hub.opened()
+        self._greets = True
+        self.ask(b"LISTEN " + SIGNATURES)
         self._news()
 
     def close(self, why: str) -> None:
@@ -194,6 +198,10 @@ class Ear:
     def _message(self, kind: int, body: bytes) -> None:
         if kind == codes.READY_FOR_QUERY:
             self._asked = 0.0
+            if self._greets:
+                self._greets = False
+                if not self._error:
+                    self.hub.senders.listened()
             self.hub.answered(self._error)
         elif kind == codes.ERROR_RESPONSE:
             fields = messages.report_fields(body)

@@ -248,8 +248,11 @@ class Host(Exchange):
             self.pump.part(guest, backend)
         log.log(level, "server connection closed: %s", why, extra=backend.extra())
         if not backend.eof and backend.mode == RELAY:
-            self.pump.send(backend, messages.TERMINATE)
+            self.pump.send(backend, backend.session.farewell())
         self.pump.close(backend)
+        if backend.session.signing.named:
+            # Somebody else's server may get its process id.
+            self.outside.sender_gone(backend)
         backend.session.drop()
         backend.slot.pool.closed_slot(backend.slot)
         self.plan_soon(backend.live)

@@ -19,11 +19,13 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from ..config.model import OnLoss, PoolMode
+from ..session.signature import CHANNEL as SIGNATURES
 from ..wire import codes, messages
 from .ear import Ear
 from .host import PoolRefused
 from .laggards import PATIENCE, Laggards, Ready
 from .links import Guest
+from .senders import Senders
 from .topics import FALLING, OFF, ON, RENEWING, RISING, Tally, Topic, Waiter
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ class Hub:
         self.held: dict[Guest, dict[Topic, None]] = {}
         self.waiting: dict[Waiter, None] = {}
         self.laggards = Laggards()
+        self.senders = Senders(live.signer)
         self.closed = False
         self.told: dict[str, str] = {}
         self._dirty: dict[Topic, None] = {}
@@ -284,6 +287,7 @@ class Hub:
     def opened(self) -> None:
         """There is a connection; it listens to nothing yet."""
         assert self.ear.backend is not None
+        self.senders = Senders(self.live.signer)
         if self._met:
             self.tally.reconnects += 1
         self._met = True
@@ -380,13 +384,18 @@ class Hub:
 
     def heard(self, notifications: list[bytes]) -> None:
         """Tell who listens; what came together goes out together."""
-        self.tally.received += len(notifications)
         slow: list[Guest] = []
         parcels: dict[Guest, list[bytes]] = {}
-        for one in notifications:
-            topic = self.topics.get(channel_of(one))
+        for heard in notifications:
+            channel = channel_of(heard)
+            if channel == SIGNATURES:
+                self.senders.signed(heard)
+                continue
+            self.tally.received += 1
+            topic = self.topics.get(channel)
             if topic is None:
                 continue
+            one = self.senders.named(heard)
             if len(notifications) == 1:
                 self._spread(topic, one, slow)
                 break

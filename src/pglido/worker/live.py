@@ -16,6 +16,7 @@ from ..session import settings as _settings
 from ..session import statements as _statements
 from ..session.question import HEEDED, PINNING
 from ..session.settings import Settings
+from ..session.signature import Signer
 from ..session.state import Counts, Functions, Rules
 from ..session.statements import Good
 from ..wire.cache import Cache
@@ -116,6 +117,7 @@ class LivePool:
     by_user: dict[str, PoolSettings] = field(default_factory=dict)
     hub: "Hub | None" = None
     findings: int = 0
+    signer: Signer | None = None
 
     def settings_for(self, user: str) -> PoolSettings:
         """The settings that hold for clients of this name: where the pool's user is forced, they may differ."""

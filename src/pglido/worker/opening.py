@@ -255,6 +255,9 @@ async def _start(host: Host, stream: Stream, backend: Backend, live: LivePool, s
             break
     backend.session.setup.encoding = backend.reported.get("client_encoding", "UTF8")
     backend.session.setup.server_encoding = backend.reported.get("server_encoding", "UTF8")
+    # Who can't LISTEN there can't notify, and a block in which it was tried would have failed.
+    standby = backend.reported.get("in_hot_standby") == "on"
+    backend.session.signing.begin(None if standby or not live.rules.heeded else live.signer, backend.pid)
     backend.session.setup.keep_reported(backend.reported)
     backend.session.setup.version = _major(backend.reported)
     backend.session.setup.defaults = _settings.intern(backend.session.setup.last)

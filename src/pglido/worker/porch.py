@@ -24,7 +24,7 @@ from ..wire import messages, octets
 from ..wire.codes import PASSWORD, SSL_REQUEST
 from ..wire.startup import Startup, parse_startup
 from .exchange import Exchange
-from .links import Guest
+from .links import Guest, cancel_pid
 from .place import FULL
 
 if TYPE_CHECKING:
@@ -125,6 +125,7 @@ def greet(host: Exchange, guest: Guest, regular: Regular, last: bytes) -> None:
     guest.stats = regular.stats
     guest.session = Client(regular.settings, regular.rules, host.budget)
     guest.session.defaults = regular.defaults
+    guest.session.process = cancel_pid(host.index, guest.serial)
     guest.mode = RELAY
     guest.rested = host.pump.now
     host.pump.send(guest, b"".join((last, regular.welcome, guest.key_and_ready(host.index))))

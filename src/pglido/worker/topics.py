@@ -6,6 +6,7 @@
 
 from collections.abc import Callable, Iterable
 
+from ..session.signature import CHANNEL as SIGNATURES
 from ..wire.tokens import identifier
 from .links import Guest
 
@@ -85,7 +86,9 @@ class Topic:
         return RENEWING if self.state == ON else RISING
 
     def statement(self) -> bytes:
-        """What brings the server to where it should be."""
+        """What brings the server to where it should be; it never ends to listen to signatures."""
+        if self.name == SIGNATURES:
+            return b""
         return (b"LISTEN " if self.wanted else b"UNLISTEN ") + identifier(self.name)
 
 

@@ -14,6 +14,7 @@ from .. import log as logs
 from ..auth.secrets import Proof
 from ..config.choices import EventBackend
 from ..config.model import Config, PoolSettings
+from ..config.model import Host as Place
 from ..io.dial import Names
 from ..io.links import Watched
 from ..io.stream import Stream
@@ -24,6 +25,7 @@ from ..ipc.channel import Channel, ChannelBroken, ChannelClosed, close_all
 from ..pool.pool import Plan, Slot, Verb
 from ..session import defaults as _defaults
 from ..session import statements as _statements
+from ..session.signature import Signer
 from ..wire.startup import Startup
 from . import report
 from .cancels import Cancels
@@ -33,7 +35,7 @@ from .departures import Departures
 from .entrance import enter, go_on, turn_away, weigh
 from .hashing import Hashing
 from .host import Host
-from .links import ConsoleLink, Guest
+from .links import Backend, ConsoleLink, Guest
 from .listening import hear, heard
 from .live import LivePool, new_live
 from .opening import open_server
@@ -85,6 +87,7 @@ class Worker:
         host.board = board
         _statements.share(SharedTally(board, Column.DOUBTS))
         _defaults.share(SharedTally(board, Column.DEFAULTS))
+        self.signer = Signer(board.secret(), SharedTally(board, Column.EARS))
         self.config = Config()
         self._known_pool: Callable[[str, str], PoolSettings | None] = self.config.pool
         self.ignored: frozenset[str] = frozenset()
@@ -158,6 +161,7 @@ class Worker:
             ipc.CancelHere: self.cancels.request_elsewhere,
             ipc.CancelOver: lambda m: self.cancels.held.let_go(m.number),
             ipc.Vacate: lambda m: self.departures.begin(m.hosts, m.databases),
+            ipc.SenderGone: lambda m: self.forget_sender(m.hosts, m.process),
             ipc.Uncover: lambda m: self.uncover(m.worker),
             ipc.Ask: lambda m: self.host.spawn(self.tell(m)),
             ipc.Drain: self.on_drain,
@@ -297,6 +301,7 @@ class Worker:
             limit, tls = self.config.settings.max_packet_size, self.server_tls.of(pool)
             live = new_live(pool, self.minimum(pool), limit, self.names, tls)
             live.secrets = self.people.texts
+            live.signer = self.signer
             self.host.pools[settings.key] = live
         return live
 
@@ -409,6 +414,18 @@ class Worker:
     def heard(self, guest: Guest) -> None:
         """What a client of a pool with servers listens to is another now."""
         heard(self.host, guest)
+
+    def sender_gone(self, backend: Backend) -> None:
+        """A server is gone that notifications are known by, in all workers."""
+        hosts = backend.live.settings.hosts
+        self.forget_sender(hosts, backend.pid)
+        self.channel.post(ipc.SenderGone(hosts, backend.pid))
+
+    def forget_sender(self, hosts: tuple[Place, ...], process: int) -> None:
+        """Notifications of this server process, if there are any, are nobody's."""
+        for live in self.host.pools.values():
+            if live.hub is not None and live.settings.hosts == hosts:
+                live.hub.senders.forget(process)
 
     # Servers.
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from parity.frontend import message
 from pglido.config.model import Config, Database
 from pglido.worker.ear import PING, Ear
+from pglido.worker.senders import Senders
 
 
 def note(text: bytes) -> bytes:
@@ -42,8 +43,13 @@ class World:
         live: Any = type("Live", (), {"key": ("d", "u")})()
         live.settings = Config(databases={"d": Database(server_connect_timeout=5.0)}).pool("d", "u")
         self.pump = self.outside = self
+        self.senders = Senders(None)
         self.ear = Ear(self, live, self)  # type: ignore[arg-type]
         self.ear._begin(self.backend)  # type: ignore[arg-type]
+        assert self.sent == [message("Q", b"LISTEN _pglido_sender\0")]
+        self.say(READY)
+        assert self.told == [("answered", "")]
+        self.sent, self.told = [], []
 
     # As the host and its pump.
 

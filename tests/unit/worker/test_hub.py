@@ -113,7 +113,8 @@ class World:
         self.killed: list[tuple[Guest, str]] = []
         config = Config(settings=Settings(), databases={"d": Database(**database)})
         policy = type("Policy", (), {"clients": 0})()
-        live = type("Live", (), {"settings": config.pool("d", "u"), "key": ("d", "u"), "policy": policy})()
+        pool = {"settings": config.pool("d", "u"), "key": ("d", "u"), "policy": policy, "signer": None}
+        live = type("Live", (), pool)()
         self.guests: dict[int, Guest] = {}
         host: Any = type("Host", (), {"pump": self.pump, "kill": self.kill, "guests": self.guests})()
         self.hub = Hub(host, live)  # type: ignore[arg-type]
