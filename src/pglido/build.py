@@ -34,6 +34,7 @@ COMPILED = (
     "session.hearing",
     "session.heeding",
     "session.holding",
+    "session.meaning",
     "session.outbox",
     "session.owing",
     "session.prepared",

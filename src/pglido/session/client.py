@@ -300,10 +300,13 @@ class Client(Rewriting):
         if server.signing.named and server.signing.named != self.process and server.status == IDLE and not server.open:
             # What others have done here does not make this client's notifications theirs.
             out.put(buf, server.signing.alone(self.process if self.notifies else 0))
+        if self.settled is not None and not setup.had_temp and server.status == IDLE and not server.open:
+            out.put(buf, self.first_temp(server))
         if setup.pins:
             setup.reconsider()
         if setup.stale_plans and server.status != FAILED_TRANSACTION and not server.open:
             out.put(buf, server.own(setup.forget_plans()))
+            server.prepared.plans_are_stale()
         if setup.needs_mark and server.status == IN_TRANSACTION and not server.open:
             out.put(buf, server.own(setup.mark_again()))
         if self.begun:

@@ -1,12 +1,13 @@
 cimport cython
 
+from pglido.session.meaning cimport Meaning
 from pglido.session.outbox cimport Outbox
 from pglido.session.prepared cimport Prepared
 from pglido.session.replies cimport Replies
 from pglido.session.server cimport Server
 from pglido.session.setup cimport Setup
 from pglido.session.signing cimport Signing
-from pglido.session.state cimport ClientState, Functions, Rules
+from pglido.session.state cimport Functions, Rules
 from pglido.wire cimport sql
 
 cdef int CREATES, UNKNOWN, ENDS, LASTING, LISTENS, NOTIFIES, PREPARES, SEQUENCES, SETS, SHOWS, TEMP, UNDYING, UNNAMED, UNREAD, WRITES
@@ -15,7 +16,7 @@ cdef Py_ssize_t LONGEST_NAME, MARKS, MARKED
 cdef tuple NO_NAMES
 cdef frozenset LARGE_OBJECTS
 
-cdef class Heeding(ClientState):
+cdef class Heeding(Meaning):
     cdef public Server server
     cdef public int verdict
     cdef public Py_ssize_t marked
@@ -99,6 +100,9 @@ cdef class Heeding(ClientState):
 
     @cython.locals(server=Server, asks=bint, listens=bint)
     cdef bint _must_wait(self, int flags, bytes text, said, bint in_batch, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(sent=bytes)
+    cdef bint _keeps_meanings(self, Server server, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(server=Server, sent=bytes)
     cdef bint _alone(self, bint in_batch, Outbox out, const unsigned char* buf) except -1

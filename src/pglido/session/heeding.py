@@ -13,12 +13,13 @@ from ..wire.codes import IDLE
 from ..wire.letters import LONGEST_NAME
 from ..wire.look import Look
 from . import reading as _reading
+from .meaning import Meaning
 from .outbox import Outbox
 from .prepared import Prepared
 from .question import LASTING, UNDYING, UNNAMED
 from .server import Server
 from .settings import ALWAYS_REPORTED
-from .state import NUMBERS, ClientState
+from .state import NUMBERS
 from .verdicts import GO_ON, WAIT, WISH
 
 # Flags of `wire.sql`, where they are C ints.
@@ -60,7 +61,7 @@ LARGE_OBJECTS = frozenset({715, 764, 767, 952, 953, 954, 955, 956, 957, 958, 964
 NO_NAMES: tuple[str, ...] = ()
 
 
-class Heeding(ClientState):
+class Heeding(Meaning):
     """A client's session with its server, as far as that may be left with more than it had.
 
     `sql_flags` is what its SQL-level prepared statements may do, `sql_names` the settings that they name; `counts`: it
@@ -238,7 +239,7 @@ class Heeding(ClientState):
         if flags & NOTIFIES and self._at_rest():
             # In front of the batch it lasts.
             self._heed_notify(flags, text, out, buf)
-        if not flags & (LISTENS | PREPARES | ENDS | SEQUENCES):
+        if not flags & (LISTENS | PREPARES | ENDS | SEQUENCES | TEMP):
             return False
         assert self.server is not None
         return self._must_wait(flags, text, self._read(text), self.server.open, out, buf)
@@ -409,6 +410,8 @@ class Heeding(ClientState):
         assert server is not None
         if said.databases and self._vacates(said.databases):
             return True
+        if flags & TEMP and self.settled is not None and self._keeps_meanings(server, out, buf):
+            return True
         listens = flags & LISTENS != 0 or (flags & ENDS != 0 and len(self.channels) > 0 and _reading.forgets(text))
         if listens and self._wishes(server, _reading.channels(said)):
             return True
@@ -428,6 +431,18 @@ class Heeding(ClientState):
                 out.put(buf, server.own(server.setup.forget_sequences()))
         if listens:
             self._bring_channels(server, text, out, buf)
+        return False
+
+    def _keeps_meanings(self, server: Server, out: Outbox, buf: bytes) -> bool:
+        """A temporary object may come in front of what statements are about; must that wait?"""
+        if not self.rules.rewrite or server.open or server.status == FAILED:
+            return False
+        if self.await_answers(server, out, buf):
+            return True
+        self.spent += len(self.statements or ())
+        sent = self.keep_meanings(server)
+        self.spent += len(sent) >> 4
+        out.put(buf, sent)
         return False
 
     def _alone(self, in_batch: bool, out: Outbox, buf: bytes) -> bool:
@@ -478,6 +493,7 @@ class Heeding(ClientState):
         for name in names:
             if failed or name not in statements:
                 continue
+            self.settle(name)
             if not executed[name]:
                 out.put(buf, prepared.lend_name(name, in_batch))
             elif not prepared.lends(name, statements[name]):

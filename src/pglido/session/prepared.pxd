@@ -34,6 +34,7 @@ cdef class Prepared:
     cdef public object awaited
     cdef public object misfit
     cdef public set unchecked
+    cdef public set stale
 
     cdef int owe(self, int entry, bytes name, object statement) except -1
     cdef int owe_unnamed(self, int entry, ClientState client) except -1
@@ -61,6 +62,9 @@ cdef class Prepared:
     cdef int describes(self, object statement, bytes name) except -1
     cdef tuple _told(self)
     cdef bytes unlearn(self, object statement)
+    cdef int plans_are_stale(self) except -1
+    cdef bytes forget(self)
+    cdef bytes end_turn(self)
     cdef bytes collide(self, bytes name)
     cdef bytes _borrow(self, bytes name, object statement, bytes rest)
     cdef bytes _up_to_sync(self, bytes sent, bint in_batch)

@@ -53,7 +53,7 @@ class Prepared:
     are the statements of owed Describes, with the client's name where it has just parsed or described it; `awaited` is
     the one whose answer is awaited before it is used, `misfit` the one of which it then said that it is another. Of
     those that are known, `unchecked` are not sure to be what clients were told: nobody has asked, or they have become
-    other ones.
+    other ones; and `stale` are not sure to have been read since a temporary object may stand in front of others.
     """
 
     __slots__ = (
@@ -73,6 +73,7 @@ class Prepared:
         "purges",
         "replies",
         "size",
+        "stale",
         "turn_lost",
         "unchecked",
         "unnamed",
@@ -100,6 +101,7 @@ class Prepared:
         self.awaited: Statement | None = None
         self.misfit: Statement | None = None
         self.unchecked: set[Statement] = set()
+        self.stale: set[Statement] = set()
 
     # Asking.
 
@@ -211,6 +213,7 @@ class Prepared:
     def _lacks(self, statement: Statement) -> None:
         """The server does not have it any more, if it had."""
         if self.known.pop(statement, None) is not None:
+            self.stale.discard(statement)
             self.size -= len(statement.rest)
             if self._shared is not None:
                 del self._shared[statement.name]
@@ -239,6 +242,15 @@ class Prepared:
         self._lacks(statement)
         self.owe(CLOSING | SWALLOW, None, statement)
         return messages.close_statement(statement.name)
+
+    def plans_are_stale(self) -> None:
+        """All statements are read again when they are used next."""
+        self.stale = set(self.known)
+
+    def forget(self) -> bytes:
+        """The messages, if any are needed, after which no shared statement is prepared here, in a turn of their own."""
+        sent = [self.unlearn(statement) for statement in list(self.known)]
+        return b"".join(sent) + self.end_turn() if sent else b""
 
     def collide(self, name: bytes) -> bytes:
         """Messages after which a Parse of `name` fails as it would where the client had this server for itself."""
@@ -296,10 +308,12 @@ class Prepared:
 
     def _up_to_sync(self, sent: bytes, in_batch: bool) -> bytes:
         """With a Sync of its own, where no batch goes on behind it."""
-        if in_batch:
-            return sent
+        return sent if in_batch else sent + self.end_turn()
+
+    def end_turn(self) -> bytes:
+        """A Sync of pglido's own."""
         self.replies.push(SYNCING | SWALLOW)
-        return sent + messages.SYNC
+        return messages.SYNC
 
     def drops(self, name: bytes, statement: Statement | None) -> None:
         """SQL is sent that drops what goes by this name; with the client that was `statement`."""
@@ -512,6 +526,7 @@ class Prepared:
         self._shared = None
         self.size = 0
         self.unchecked.clear()
+        self.stale.clear()
         for drop in self._dropping:
             drop.statement = None
         self._dropping = []

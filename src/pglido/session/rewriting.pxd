@@ -12,7 +12,7 @@ cdef bytes MISFIT, NOT_KEPT
 cdef tuple OF_MEMORY
 cdef int PORTAL_KIND, NO_NAME
 cdef Py_ssize_t NAMED, PARSED
-cdef int PREPARES, TEMP
+cdef int PREPARES
 cdef Py_ssize_t LONGEST, NAME_SIZE, SMALL, NAMES_FIRST, LONGEST_NAME
 
 cdef bint _begins_with_d(const unsigned char* src, Py_ssize_t at, Py_ssize_t stop) noexcept
@@ -37,8 +37,6 @@ cdef class Rewriting(Holding):
     cdef tuple _lack_of_room(self, bytes name, object statement, Py_ssize_t size, Py_ssize_t named)
     cdef Py_ssize_t _refuse_statement(self, tuple lack, bint unnamed, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 
-    cdef tuple _dialect(self, Server server)
-
     @cython.locals(server=Server)
     cdef Py_ssize_t _close_statement(self, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1
 
@@ -47,7 +45,6 @@ cdef class Rewriting(Holding):
 
     @cython.locals(rest=bytes)
     cdef Py_ssize_t _use_unnamed(self, Server server, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t end, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
-    cdef object _as_now(self, bytes name, object statement, Server server)
     cdef int _foresee(self, Prepared prepared, bytes rest) except -1
 
     @cython.locals(prepared=Prepared, fresh=bint)

@@ -7,7 +7,7 @@ now; see `entries` for how the order of replies is kept, `prepared` for what a s
 from ..wire import messages
 from ..wire.codes import BIND, CLOSE, DESCRIBE, IDLE, PARSE
 from ..wire.letters import LONGEST_NAME
-from ..wire.sql import PREPARES, TEMP
+from ..wire.sql import PREPARES
 from . import statements as _statements
 from .entries import BINDING, CLOSING, DESCRIBING, PARSING, STATEMENT, SWALLOW
 from .holding import OF_MEMORY, SMALL, Holding, Lack
@@ -16,7 +16,7 @@ from .prepared import Prepared
 from .retry import LONGEST
 from .server import Server
 from .state import NAMED
-from .statements import MISFIT, NO_ROOM, Dialect, Statement
+from .statements import MISFIT, NO_ROOM, Statement
 
 # Bind and Describe: how much is awaited of a message too large to hold, for the names in front.
 NAMES_FIRST = 1024
@@ -62,7 +62,7 @@ class Rewriting(Holding):
             return messages.CLOSE_COMPLETE
         taken = name in self.settings.prepared_names or (self.statements is not None and name in self.statements)
         if kind == PARSE and not taken:
-            statement = _statements.find(src[end + 1 : stop], self._dialect(None))
+            statement = _statements.find(src[end + 1 : stop], self.dialect(None))
             if statement is not None and statement in self.rules.good:
                 if self._lack_of_room(name, statement, len(statement.rest), NAMED) is not None:
                     return None
@@ -70,6 +70,7 @@ class Rewriting(Holding):
                     # What it is depends on what goes by the name in it.
                     return None
                 self.put_statement(name, statement)
+                self.settle(name)
                 self.owe_parse(name)
                 self.rules.counts.client_parses += 1
                 return messages.PARSE_COMPLETE
@@ -166,7 +167,7 @@ class Rewriting(Holding):
         prepared = server.prepared
         rest = src[rest_at:stop]
         have = stop - at
-        statement = _statements.intern(rest, self._dialect(server)) if name else None
+        statement = _statements.intern(rest, self.dialect(server)) if name else None
         if statement is not None and prepared.undecided(name, statement):
             self.wait(prepared.known_at(name, statement))
             return 0
@@ -195,10 +196,11 @@ class Rewriting(Holding):
             # SQL may have prepared this name, or may when a portal is executed: the server can tell.
             out.put(buf, prepared.probe(name, statement))
         self.put_statement(name, statement)
+        self.settle(name)
         self.parsed(name)
         # Whoever had it parsed here before: what the text means now, and here, only PostgreSQL can tell.
         self.rules.counts.server_parses += 1
-        out.put(buf, prepared.learn(name, statement, self.rules.max_statements, PARSING, True))
+        out.put(buf, prepared.learn(name, statement, self.room(server), PARSING, True))
         return have
 
     def _lack_of_room(self, name: bytes, statement: Statement | None, size: int, named: int) -> Lack | None:
@@ -229,13 +231,6 @@ class Rewriting(Holding):
         server.owe(BINDING)
         out.put(buf, NOT_KEPT)
         return self.pass_on(buf, 0, have, total, None, buf)
-
-    def _dialect(self, server: Server | None) -> Dialect:
-        """What decides what a text means; a temporary object may stand in front of another, for this client alone."""
-        dialect = self.rules.realm + self.settings.dialect
-        if server is not None and (server.setup.suspect | server.setup.pins) & TEMP:
-            dialect += (("pg_temp", str(server.setup.number)),)
-        return dialect
 
     def _close_statement(self, name: bytes, src: bytes, at: int, have: int, out: Outbox, buf: bytes) -> int:
         server = self.server
@@ -290,8 +285,11 @@ class Rewriting(Holding):
             # Prepared by SQL; or unknown here, so unknown there, which PostgreSQL says itself: 26000.
             out.put(buf, prepared.evict(name))
             return self.plain(kind, src, at, have, total, out, buf)
+        if self.settled is not None:
+            self.settle(name)
+            prepared.stale.discard(statement)
         if statement not in prepared.known:
-            statement = self._as_now(name, statement, server)
+            statement = self.as_now(name, statement, server)
         rest = statement.rest
         if kind == BIND and self.heed_bound(name, rest, src, at, end + 1, at + have, out, buf):
             return 0
@@ -349,22 +347,6 @@ class Rewriting(Holding):
             self._foresee(server.prepared, rest)
         return self.plain(kind, src, at, have, total, out, buf)
 
-    def _as_now(self, name: bytes, statement: Statement, server: Server) -> Statement:
-        """What the server, which lacks this statement, is to parse: with other settings its text is another's.
-
-        What the client was told of it holds for that one, too.
-        """
-        dialect = self._dialect(server)
-        if dialect == statement.dialect:
-            return statement
-        now = _statements.intern(statement.rest, dialect)
-        if now.described is None:
-            now.tell(statement.described)
-        if statement.described is not None and now.described != statement.described:
-            return statement
-        self.put_statement(name, now)
-        return now
-
     def _foresee(self, prepared: Prepared, rest: bytes) -> None:
         """A statement is bound: should it be executed, may all of them be gone?"""
         if _begins_with_d(rest, 0, len(rest)) and _statements.purges(rest):
@@ -377,7 +359,7 @@ class Rewriting(Holding):
         if fresh or not prepared.has(statement, self.rules.max_statements):
             known_as = name if fresh else None
             self.rules.counts.server_parses += 1
-            out.put(buf, prepared.learn(known_as, statement, self.rules.max_statements, PARSING | SWALLOW, fresh))
+            out.put(buf, prepared.learn(known_as, statement, self.room(server), PARSING | SWALLOW, fresh))
             if fresh:
                 self.parsed(name)
             elif statement.described is not None:

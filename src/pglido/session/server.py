@@ -247,9 +247,9 @@ class Server(Owing):
             return True
         if self.setup.needs_mark and first in (C, R, U):
             return True
-        if first == R and self.setup.suspect & SETS:
+        if first == R and self.setup.suspect & (SETS | TEMP):
             return True
-        return changes(first, second) or (first == S and self.setup.may_shadow())
+        return changes(first, second) or (first in (C, S) and self.setup.makes_temp())
 
     def _passed(self) -> None:
         """A message went by whole: take off the entry that it answers."""
@@ -324,7 +324,7 @@ class Server(Owing):
         elif body in (RESET, DISCARD_ALL, DEALLOCATE_ALL):
             self._command_done(body, drop)
         elif body.startswith(SELECT):
-            self.setup.temp_appears()
+            self.setup.temp_made(self.client)
         elif body == DEALLOCATE:
             if not drop:
                 self.prepared.dropped()
@@ -333,9 +333,9 @@ class Server(Owing):
             self.changing = True
             _statements.renew()
             if self.setup.suspect & TEMP and body.startswith(b"CREATE "):
-                self.setup.temp_appears()
+                self.setup.temp_made(self.client)
         else:
-            self.setup.command_done(body, drop)
+            self.setup.command_done(body, self.client, drop)
         return drop
 
     def _notified(self, body: bytes, out: Outbox, buf: bytes) -> bool:
@@ -462,7 +462,7 @@ class Server(Owing):
         self.copying = False
         kind = head & KIND
         if not head & SWALLOW or kind < SYNCING:
-            self.setup.refused()
+            self.setup.refused(self.client, self.status != IDLE)
         if not head or kind >= SYNCING:
             return
         self.flushed = False

@@ -30,7 +30,9 @@ cdef class Setup(Hearing):
     cdef public long long counter
     cdef public long long number
     cdef bint _has_temp
-    cdef bint _had_temp
+    cdef public bint had_temp
+    cdef bint _first_temp
+    cdef bint _says_temp
     cdef int _doubt
     cdef int _queries
     cdef list _reports
@@ -54,11 +56,15 @@ cdef class Setup(Hearing):
     cdef int _renew_for(self, ClientState client) except -1
     cdef int _settle_reset(self, ClientState client, Outbox out, const unsigned char* buf) except -1
     cpdef int suspicion(self, int flags, tuple names, bint exact, bytes cause) except -1
-    cdef int command_done(self, bytes tag, bint own) except -1
-    cdef int refused(self) except -1
+    cdef int command_done(self, bytes tag, ClientState client, bint own) except -1
+    cdef int refused(self, ClientState client, bint in_block) except -1
     cdef bytes forget_sequences(self)
-    cdef int temp_appears(self) except -1
+    cdef int temp_appears(self, ClientState client) except -1
+    cdef int temp_made(self, ClientState client) except -1
+    cdef int _no_first_temp(self, ClientState client) except -1
     cdef bint may_shadow(self) except -1
+    cdef bint makes_temp(self) except -1
+    cdef bytes make_temp_schema(self)
     cdef bytes forget_plans(self)
     cpdef bytes question(self)
     cdef int answered(self, bytes row, ClientState client, Outbox out, const unsigned char* buf) except -1

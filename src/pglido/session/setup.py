@@ -9,13 +9,15 @@ Rules:
 3. A question that was not answered (a cancel, a timeout) pins too, and is asked again after the next statement.
 """
 
+import re
+
 from ..wire import messages
 from ..wire.sql import DEFINES, HOLD, KEEPS, LISTENS, LOADS, LOCKS, PREPARES, SEEDS, SEQUENCES, SETS, TEMP
 from . import question as _question
 from . import settings as _settings
 from . import statements as _statements
 from .entries import ASKING, QUERYING, SWALLOW, TRYING
-from .hearing import ROLLED_BACK, Hearing
+from .hearing import COMMITTED, ROLLED_BACK, Hearing
 from .outbox import Outbox
 from .question import LASTING, PINNING, UNNAMED
 from .replies import Replies
@@ -51,6 +53,9 @@ UNTOLD = "\0"
 # With more settings than this, most of them custom ones then, a client stays on its server.
 MOST_SETTINGS = 2000
 
+# How a text says that it makes temporary objects.
+MAKES_TEMP = re.compile(rb"\b(?:temp(?:orary)?|pg_temp)\b", re.IGNORECASE)
+
 # How much is kept of the statement for which a client is pinned, in bytes.
 CAUSE = 200
 
@@ -62,23 +67,24 @@ class Setup(Hearing):
     of interest (and with `exact`, only those). `pins` are flags of what is there and can't be had elsewhere, `cause`
     the statement that was suspected first. `defining`: functions may do other things than was known; `deciding`: the
     client must not go on before the question is answered. `coming` is where the queries under way lead. `counter` is
-    the number of the client that sequences were advanced for last. `stale_plans`: some were made before the client's
-    first temporary object here. `there` are all prepared statements, when that was just answered: of those by SQL with
-    their texts. `last` is what the server reported last, by its name in lower case, `defaults` what of it holds for
-    whoever has set nothing else; `renewed`: that has changed since the login. `version` is PostgreSQL's first number.
-    `encoding` is the client's, `server_encoding` the database's: all values are kept as the database has them, bytes
-    that are no UTF-8 as in `messages.ESCAPE`.
+    the number of the client that sequences were advanced for last. `had_temp`: the process has had temporary objects;
+    `stale_plans`: some were made before the client had any. `there` are all prepared statements, when that was just
+    answered: of those by SQL with their texts. `last` is what the server reported last, by its name in lower case,
+    `defaults` what of it holds for whoever has set nothing else; `renewed`: that has changed since the login.
+    `version` is PostgreSQL's first number. `encoding` is the client's, `server_encoding` the database's: all values
+    are kept as the database has them, bytes that are no UTF-8 as in `messages.ESCAPE`.
     """
 
     __slots__ = (
         "_asked",
         "_came",
         "_doubt",
-        "_had_temp",
+        "_first_temp",
         "_has_temp",
         "_passing",
         "_queries",
         "_reports",
+        "_says_temp",
         "_was_reset",
         "cause",
         "coming",
@@ -90,6 +96,7 @@ class Setup(Hearing):
         "encoding",
         "exact",
         "functions",
+        "had_temp",
         "home",
         "last",
         "names",
@@ -130,8 +137,11 @@ class Setup(Hearing):
         self.stale_plans = False
         self.counter = 0
         self.number = next(NUMBERS)
+        self.had_temp = False
         self._has_temp = False
-        self._had_temp = False
+        # The client's first temporary objects were made, and that may be rolled back; its text says that it makes some.
+        self._first_temp = False
+        self._says_temp = False
         self._doubt = 0
         self._queries = 0
         self._reports: list[tuple[str, bytes]] = []
@@ -284,21 +294,28 @@ class Setup(Hearing):
         if flags & SETS:
             self.names.update(names)
             self.exact = self.exact and exact
+        if flags & TEMP and not self._says_temp:
+            self._says_temp = MAKES_TEMP.search(cause) is not None
         self.suspect |= flags & (PINNING | ASKED)
         self.defining = self.defining or flags & DEFINES != 0
 
-    def command_done(self, tag: bytes, own: bool) -> None:
+    def command_done(self, tag: bytes, client: ClientState | None, own: bool) -> None:
         """A command is done, with this tag; `own`: it is of pglido's own."""
         if tag == ROLLED_BACK:
             # What was set may be back at its default.
             self.exact = False
+            self._no_first_temp(client)
+        elif tag == COMMITTED:
+            self._first_temp = False
         if not own:
             self.tagged(tag)
 
-    def refused(self) -> None:
+    def refused(self, client: ClientState | None, in_block: bool) -> None:
         """A statement was refused: a SET among what is suspected did not make its setting the session's."""
         if self.suspect:
             self.exact = False
+        if not in_block:
+            self._no_first_temp(client)
         self.failed()
 
     def forget_sequences(self) -> bytes:
@@ -306,20 +323,43 @@ class Setup(Hearing):
         self.counter = 0
         return self.attempt(b"DISCARD SEQUENCES")
 
-    def temp_appears(self) -> None:
+    def temp_appears(self, client: ClientState | None) -> None:
         """There is a temporary object, which may stand in front of what a plan made before is about.
 
         A session's first one makes PostgreSQL plan anew, for the search path is another then; not so where others had
-        temporary objects before.
+        temporary objects before, and not before a plan is used.
         """
         if not self._has_temp:
             self._has_temp = True
-            self.stale_plans = self._had_temp
-            self._had_temp = True
+            self.stale_plans = self.stale_plans or (client is not None and client.settled is None)
+            self.had_temp = True
+
+    def temp_made(self, client: ClientState | None) -> None:
+        """By its tag a command of the client's may have made a temporary object, which its transaction may undo."""
+        self.temp_appears(client)
+        if self._says_temp and client is not None and client.settled is None:
+            client.settled = {}
+            self._first_temp = True
+
+    def _no_first_temp(self, client: ClientState | None) -> None:
+        """The transaction is undone: if the client's first temporary object was made in it, there was none."""
+        if self._first_temp:
+            self._first_temp = False
+            if client is not None:
+                client.settled = None
 
     def may_shadow(self) -> bool:
         """May what is under way make the client's first temporary object here, without PostgreSQL planning anew?"""
-        return self._had_temp and not self._has_temp and self.suspect & TEMP != 0
+        return self.had_temp and not self._has_temp and self.suspect & TEMP != 0
+
+    def makes_temp(self) -> bool:
+        """May what is under way make a temporary object, by its text or without PostgreSQL planning anew?"""
+        return self.suspect & TEMP != 0 and (self._says_temp or self.may_shadow())
+
+    def make_temp_schema(self) -> bytes:
+        """The message after which the process has a schema for temporary objects; its answers end here."""
+        self.had_temp = True
+        return self.attempt(b"SET LOCAL search_path TO pg_temp;SELECT pg_catalog.current_schema()")
 
     def forget_plans(self) -> bytes:
         """The message after which all statements are planned anew; its answers end here."""
@@ -368,9 +408,13 @@ class Setup(Hearing):
             if found[flag]:
                 pins |= flag
         if found[TEMP]:
-            self.temp_appears()
+            self.temp_appears(client)
+            if client is not None and client.settled is None:
+                client.settled = {}
         elif flags & TEMP:
             self._has_temp = False
+        if flags & TEMP:
+            self._says_temp = self._first_temp = False
         values, prepared = self.settings.values, self.settings.prepared
         if flags & SETS:
             values = self._values(answer, exact)
@@ -473,7 +517,7 @@ class Setup(Hearing):
         self.pins = self._doubt = 0
         self.cause = b""
         self.deaf()
-        self._has_temp = False
+        self._has_temp = self._says_temp = self._first_temp = False
         self.counter = 0
         self.names = set()
         self.exact = True

@@ -61,6 +61,7 @@ cdef class ClientState:
     cdef public Py_ssize_t names
     cdef public Py_ssize_t shares
     cdef public set unparsed
+    cdef public dict settled
     cdef public dict marks
     cdef public frozenset channels
     cdef public long long process
@@ -74,4 +75,5 @@ cdef class ClientState:
     cdef dict take_statements(self)
     cpdef dict own_names(self)
     cdef int owe_parse(self, bytes name) except -1
+    cdef int settle(self, bytes name) except -1
     cdef int parsed(self, bytes name) except -1

@@ -223,9 +223,10 @@ class ClientState:
     Parse, `unnamed_id` that Parse's number (0: there is no unnamed statement), `unnamed_flags` what it may do to the
     session's state; `marks` has such flags of the named ones, by what their Parse said, so that whatever becomes of a
     Parse or Close they are those of the statement that is there. `need` counts the bytes of a message of which the
-    beginning is already with the server. `channels` is what it listens to. `process` is the process id that it was
-    given at login. `defaults` is what it was told of settings
-    that it has not set.
+    beginning is already with the server. `settled`: the session has had temporary objects, and has used the statements
+    of these names since its first, the last one last (None: it has had none). `channels` is what it listens to.
+    `process` is the process id that it was given at login. `defaults` is what it was told of settings that it has not
+    set.
 
     Of the `budget` it has `kept`, `names` of it for names of statements. The texts of those are shared with other
     clients, and so in no one's `kept`: `shares` are their bytes.
@@ -244,6 +245,7 @@ class ClientState:
         "process",
         "rules",
         "settings",
+        "settled",
         "shares",
         "statements",
         "unnamed",
@@ -267,6 +269,7 @@ class ClientState:
         self.statements: dict[bytes, Statement] | None = None
         self._names: dict[bytes, dict[bytes, None]] | None = None
         self.unparsed: set[bytes] | None = None
+        self.settled: dict[bytes, None] | None = None
         self.unnamed: bytes | None = None
         self.unnamed_id = 0
         self.unnamed_flags = 0
@@ -344,6 +347,14 @@ class ClientState:
         self.unparsed.add(name)
         if self.statements is not None and len(self.unparsed) > 2 * len(self.statements) + 64:
             self.unparsed.intersection_update(self.statements)
+
+    def settle(self, name: bytes) -> None:
+        """The statement of this name is parsed or used: what it means now it goes on to mean (see `meaning`)."""
+        if self.settled is not None:
+            self.settled.pop(name, None)
+            self.settled[name] = None
+            if len(self.settled) > 2 * len(self.statements or ()) + 64:
+                self.settled = {one: None for one in self.settled if one in (self.statements or {})}
 
     def parsed(self, name: bytes) -> None:
         """A server has read the Parse of this name, or will, or there is none any more."""
