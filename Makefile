@@ -17,13 +17,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 ON_EPOLL := $(patsubst %,tests/system/test_%.py,client_gone dialogues hostile modes prepared)
 # What asks something of the interpreter and of asyncio: the loop, subprocesses, descriptors, TLS, signals.
 PART := $(patsubst %,tests/system/test_%.py,console limits listen processes tls)
+# Tests wait more than they compute. Worksteal: no process is left with the longest file while the others are idle.
+PYTEST := $(BIN)/python -m pytest -n $(shell echo $$(($$(nproc) + 1))) --dist worksteal
 PYTHON :=
 CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 
 help:
 	@echo 'make demo    pglido in front of an embedded PostgreSQL, under load; STAY=1 keeps it up'
 	@echo 'make bench   pglido side by side with other poolers, half an hour; ARGS="--quick" is shorter'
-	@echo 'make test    all tests; they bring their own PostgreSQL. ARGS="-k name" runs some'
+	@echo 'make test    all tests; they bring their own PostgreSQL. ARGS="-k name" runs some, "-n0" in one process'
 	@echo 'make pythons a part of the tests, and the demo, on each other supported Python that this machine has'
 	@echo 'make fuzz    the fuzzers for about ten minutes; TIMES=n makes them longer, SEED=n makes them different'
 	@echo 'make asan    the fuzzers on a build with AddressSanitizer'
@@ -76,14 +78,14 @@ bench: venv build
 
 # Most run on the backend that `auto` is here; what depends on it most, on epoll once more.
 test: venv build
-	@$(BIN)/python -m pytest $(ARGS)
-	@$(if $(ARGS),,PGLIDO_TEST_EVENT_BACKEND=epoll $(BIN)/python -m pytest $(ON_EPOLL))
+	@$(PYTEST) $(ARGS)
+	@$(if $(ARGS),,PGLIDO_TEST_EVENT_BACKEND=epoll $(PYTEST) $(ON_EPOLL))
 
 part: venv build
 	@$(BIN)/pglido --version
 	@$(BIN)/pglido demo --seconds 5 --clients 20 --pool 4
-	@$(BIN)/python -m pytest -q tests/unit/io tests/unit/ipc
-	@$(BIN)/python -m pytest -q $(PART)
+	@$(PYTEST) -q tests/unit/io tests/unit/ipc
+	@$(PYTEST) -q $(PART)
 
 pythons: venv
 	@tests/pythons.sh "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
@@ -93,7 +95,7 @@ SEED := $(shell date +%s)
 
 fuzz: venv build
 	@echo 'Seed $(SEED)'
-	@PGLIDO_FUZZ_TIMES=$(TIMES) PGLIDO_FUZZ_SEED=$(SEED) $(BIN)/python -m pytest tests/fuzz $(ARGS)
+	@PGLIDO_FUZZ_TIMES=$(TIMES) PGLIDO_FUZZ_SEED=$(SEED) $(PYTEST) tests/fuzz $(ARGS)
 
 ASAN = LD_PRELOAD=$(shell $(or $(CC),cc) -print-file-name=libasan.so) PYTHONMALLOC=malloc \
     ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=8:malloc_context_size=10 PYTHONPATH=$(CURDIR)/build/asan/lib

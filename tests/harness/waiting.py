@@ -6,14 +6,14 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import TypeVar
 
 T = TypeVar("T")
 
 # Below the range the kernel takes outgoing ports from, so that a port found free stays free.
-_FIRST_PORT, _LAST_PORT = 20000, 31000
-_ports = itertools.count(os.getpid() * 97 % (_LAST_PORT - _FIRST_PORT))
+_FIRST_PORT, _BLOCKS, _BLOCK = 20000, 48, 250
 
 
 def eventually(probe: Callable[[], T], within: float = 10.0, what: str = "") -> T:
@@ -30,10 +30,28 @@ def eventually(probe: Callable[[], T], within: float = 10.0, what: str = "") -> 
         pause = min(pause * 1.5, 0.1)
 
 
+@cache
+def _ports() -> tuple[Iterator[int], socket.socket]:
+    """Ports, over and over, that no other test process takes; and the lock that says so for as long as it is open.
+
+    The lock is a socket with a name in the abstract namespace: the kernel drops it with its process.
+    """
+    for block in range(_BLOCKS):
+        lock = socket.socket(socket.AF_UNIX)
+        try:
+            lock.bind(f"\0pglido-test-ports-{block}")
+        except OSError:
+            lock.close()
+            continue
+        first = _FIRST_PORT + block * _BLOCK
+        return itertools.cycle(range(first, first + _BLOCK)), lock
+    raise AssertionError("too many test processes at a time")
+
+
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on; each call gives another."""
-    for step in itertools.islice(_ports, 1000):
-        port = _FIRST_PORT + step % (_LAST_PORT - _FIRST_PORT)
+    """A TCP port of 127.0.0.1 that nobody listens on; each call of any test process gives another."""
+    ports, _ = _ports()
+    for port in itertools.islice(ports, _BLOCK):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

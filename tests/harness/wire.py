@@ -217,6 +217,8 @@ class Wire:
             self._held += self.sock.recv(65536)
         except TimeoutError:
             return True
+        except ConnectionResetError:
+            return False
         finally:
             self.sock.settimeout(before)
         return False

@@ -1,7 +1,6 @@
 """Who may in from the client's side: each method, each kind of stored secret, and nothing to learn from a refusal."""
 
 import hashlib
-import statistics
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -128,7 +127,8 @@ def test_unknown_user_takes_as_long_as_a_wrong_password(pooler: MakePooler, veri
         start = time.perf_counter()
         refusal(pool, user, "wrong")
         taken[user].append(time.perf_counter() - start)
-    known, unknown = (statistics.median(times[5:]) for times in taken.values())
+    # The quickest of each: all others may have been held up by what else the machine does.
+    known, unknown = (min(times) for times in taken.values())
     assert 0.5 < known / unknown < 2, f"{known * 1e3:.2f} ms against {unknown * 1e3:.2f} ms"
 
 

@@ -4,8 +4,6 @@ import os
 import signal
 import struct
 import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -128,31 +126,31 @@ def test_cancel_of_an_idle_client_does_nothing(pooler: MakePooler) -> None:
 def test_late_cancel_never_hits_the_next_client(pooler: MakePooler) -> None:
     pool = pooler(default_pool_size=1, workers=2)
     hasty, victim = pool.wire(), pool.wire()
-    stop = time.monotonic() + 3
+    over = threading.Event()
+    hit = 0
 
-    def cancel_all_the_time() -> int:
-        sent = 0
-        while time.monotonic() < stop:
+    def cancel_all_the_time() -> None:
+        while not over.is_set():
             cancel(pool, hasty.pid, hasty.key)
-            sent += 1
-        return sent
 
-    def short_queries() -> int:
-        cancelled = 0
-        while time.monotonic() < stop:
-            read = hasty.ask("SELECT pg_sleep(0.002)")
-            cancelled += "E" in kinds(read)
-        return cancelled
+    def short_queries() -> None:
+        nonlocal hit
+        while not over.is_set():
+            hit += "E" in kinds(hasty.ask("SELECT pg_sleep(0.002)"))
 
-    with ThreadPoolExecutor(3) as threads:
-        sent, own = threads.submit(cancel_all_the_time), threads.submit(short_queries)
-        asked = 0
-        while time.monotonic() < stop:
-            assert kinds(victim.ask("SELECT pg_sleep(0.003)")) == "TDCZ"
-            asked += 1
-        assert sent.result() > 20
-        assert own.result() > 0, "no cancel ever hit: the test shows nothing"
-        assert asked > 20
+    with Meanwhile(cancel_all_the_time) as cancelling, Meanwhile(short_queries) as asking:
+        try:
+            asked = 0
+            while asked < 200 or hit < 20:
+                assert kinds(victim.ask("SELECT pg_sleep(0.003)")) == "TDCZ"
+                assert not cancelling.done
+                assert not asking.done
+                asked += 1
+                assert asked < 20_000, "hardly a cancel ever hit: the test shows nothing"
+        finally:
+            over.set()
+        cancelling.result()
+        asking.result()
 
 
 @pytest.mark.parametrize("keeps", ["BEGIN", "CREATE TEMP TABLE kept ()", "SELECT pg_advisory_lock(1)"])

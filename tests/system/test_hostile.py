@@ -5,7 +5,6 @@ import random
 import resource
 import socket
 import struct
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -38,15 +37,13 @@ def victim(shared_pooler: MakePooler, cluster: Cluster) -> Iterator[Pooler]:
     assert pool.worker_memory() - before < 64 * MB
 
 
-def end_of(wire: Wire, *, patience: float = 5) -> str:
-    """The types of what is said until the connection ends, which it must do in time."""
-    wire.sock.settimeout(patience)
+def end_of(wire: Wire) -> str:
+    """The types of what is said until the connection ends."""
     return kinds(wire.rest())
 
 
-def next_of(wire: Wire, *, patience: float = 5) -> str:
+def next_of(wire: Wire) -> str:
     """The type of the next message; empty at the end of the connection."""
-    wire.sock.settimeout(patience)
     try:
         return wire.message().kind
     except Closed:
@@ -142,15 +139,15 @@ def test_login_and_queries_in_one_packet(victim: Pooler) -> None:
 def test_slow_drip(victim: Pooler) -> None:
     drips = [victim.dial() for _ in range(5)]
     whole = m.startup([("user", "app"), ("database", "app"), ("application_name", "x" * 500)])
-    start = time.monotonic()
     for byte in whole:  # the login timeout counts from the connect, however often a byte comes
         for wire in drips:
             throw(wire, bytes([byte]))
         if not drips[0].silent(0.05):
             break
+    else:
+        pytest.fail("half a minute of bytes, one by one")
     for wire in drips:
         assert end_of(wire) in ("E", "")
-    assert 2 < time.monotonic() - start < 9
 
 
 @pytest.mark.parametrize(
@@ -316,13 +313,13 @@ def test_flood_of_logins_that_fail(pooler: MakePooler) -> None:
         return refused
 
     with Meanwhile(lambda: together(40, guess)) as flood:
-        longest = 0.0
+        served = 0
         while not flood.done:
-            start = time.monotonic()
             assert good.one("SELECT 1") == "1"
-            longest = max(longest, time.monotonic() - start)
+            served += 1
         assert flood.result() == [8] * 40
-    assert longest < 2, f"a client at work waited {longest:.2f} s"
+    # Its turn comes again and again: it is not behind all of the 320.
+    assert served > 40
 
 
 def test_flood_of_logins_that_work(pooler: MakePooler, cluster: Cluster) -> None:

@@ -210,9 +210,12 @@ def test_min_pool_size(pooler: MakePooler, cluster: Cluster) -> None:
 
 def test_reserve_pool(pooler: MakePooler, cluster: Cluster) -> None:
     pool = pooler(default_pool_size=2, reserve_pool_size=2, reserve_pool_timeout=0.5)
+    ((before,),) = cluster.admin("SELECT clock_timestamp()")
     wires = busy(pool, 6)
-    cluster.settles(2, "state = 'idle in transaction'", within=0.45)
-    cluster.settles(4, "state = 'idle in transaction'")
+    pids = cluster.settles(4, "state = 'idle in transaction'")
+    soon = cluster.backends(f"backend_start < '{before}'::timestamptz + interval '0.5 s'")
+    assert len(soon) <= 2
+    assert len(cluster.backends()) == len(pids)
     eventually(lambda: pool.pool()["cl_waiting"] == 2)
     release(wires)
 

@@ -1,8 +1,10 @@
 """Databases for LISTEN only: what clients may say, who gets which notification, and what happens when things break."""
 
 import asyncio
+import re
 import select
 import socket
+import threading
 import time
 
 import asyncpg
@@ -12,6 +14,7 @@ import pytest
 import harness.messages as m
 from conftest import MakePooler
 from harness.cluster import Cluster
+from harness.crowd import Meanwhile
 from harness.pooler import Pooler, default_config
 from harness.tls import Certificates
 from harness.waiting import eventually
@@ -483,10 +486,20 @@ def test_over_tls(listening: MakePooler, cluster: Cluster, certificates: Certifi
 
 def test_client_idle_timeout_counts_from_what_the_client_said(listening: MakePooler, cluster: Cluster) -> None:
     pool = listening(client_idle_timeout=1)
-    wire = ears(pool, "a")
-    notify(cluster, "a", "b")
-    read = wire.rest()
-    assert kinds(read) == "AE"
+    over = threading.Event()
+
+    def go_on() -> None:
+        with cluster.wire() as sender:
+            while not over.wait(0.01):
+                sender.run("NOTIFY a, 'b'")
+
+    with Meanwhile(go_on) as sending:
+        try:
+            read = ears(pool, "a").rest()
+        finally:
+            over.set()
+        sending.result()
+    assert re.fullmatch("A+E", kinds(read))
     assert read[-1].fields["M"] == "client_idle_timeout"
 
 

@@ -206,13 +206,17 @@ def test_copy_in_for_a_server_that_waits(pooler: MakePooler, cluster: Cluster) -
         cluster.admin("DROP TABLE slow_target; DROP FUNCTION wait_a_while()", "app")
 
 
+def processor_time(pool: Pooler) -> float:
+    """Seconds that all workers have computed so far."""
+    return float(sum(sum(worker.cpu_times()[:2]) for worker in pool.workers()))
+
+
 def wait_for_quiet(pool: Pooler) -> None:
     """Wait until the worker uses no more processor time."""
-    (worker,) = pool.workers()
-    seen = [worker.cpu_times().user + worker.cpu_times().system, time.monotonic()]
+    seen = [processor_time(pool), time.monotonic()]
 
     def quiet() -> bool:
-        now = worker.cpu_times().user + worker.cpu_times().system
+        now = processor_time(pool)
         if now != seen[0]:
             seen[:] = [now, time.monotonic()]
         return time.monotonic() - seen[1] > 0.3
@@ -292,10 +296,10 @@ def test_ten_thousand_idle_clients(pooler: MakePooler, cluster: Cluster, count: 
             assert pool.pool()["cl_active"] >= count
             grown = (pool.worker_memory() - before) / count
             assert grown < 8192, f"{grown:.0f} bytes for each idle client"
-            start = time.monotonic()
+            spent = processor_time(pool)
             for _ in range(200):
                 assert witness.one("SELECT 1") == "1"
-            assert time.monotonic() - start < 5
+            assert processor_time(pool) - spent < 2
             assert pool.wire().one("SELECT 1") == "1"
             for crowd in crowds:
                 go_on(crowd)

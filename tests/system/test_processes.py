@@ -7,7 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import psutil
@@ -41,15 +41,18 @@ def alive(wire: Wire) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_shutdown_finishes_transactions(pooler: MakePooler, number: signal.Signals) -> None:
+def test_shutdown_finishes_transactions(pooler: MakePooler, cluster: Cluster, number: signal.Signals) -> None:
     pool = pooler(shutdown_timeout=20)
+    holder = cluster.wire()
+    holder.run("BEGIN; LOCK TABLE notes")
     idle, inside, running = pool.wire(), pool.wire(), pool.wire()
     inside.run("BEGIN")
-    running.send(m.query("SELECT pg_sleep(0.5), 'done'"))
+    running.send(m.query("SELECT count(*), 'done' FROM notes"))
     eventually(lambda: pool.pool()["sv_active"] == 2)
     pool.signal(number)
     assert error_in(idle.rest())["C"] == "57P01"
     assert inside.one("SELECT 'go on'") == "go on"
+    holder.run("ROLLBACK")
     assert running.until()[1].row[1] == b"done"
     inside.send(m.query("COMMIT"))
     assert kinds(inside.until()) == "CZ"
@@ -81,12 +84,10 @@ def accepts(pool: Pooler) -> bool:
 def test_shutdown_timeout(pooler: MakePooler, cluster: Cluster) -> None:
     pool = pooler(shutdown_timeout=0.5)
     inside = pool.wire()
-    inside.run("BEGIN")
-    start = time.monotonic()
+    inside.run("BEGIN")  # and never ends it
     pool.signal(signal.SIGTERM)
     assert error_in(inside.rest())["S"] == "FATAL"
     assert pool.ended() == 0
-    assert time.monotonic() - start < 6
     cluster.settles(0)
 
 
@@ -97,7 +98,7 @@ def test_second_signal_stops_now(pooler: MakePooler, cluster: Cluster) -> None:
     pool.signal(signal.SIGTERM)
     pool.logs("(?i)shutting down|SIGTERM")
     pool.signal(signal.SIGTERM)
-    assert pool.ended(within=6) == 0
+    assert pool.ended() == 0
     inside.rest()
     cluster.settles(0)
 
@@ -242,20 +243,22 @@ def test_killing_workers_again_and_again_does_not_end_it(pooler: MakePooler) -> 
 
 def test_stopped_worker_does_not_stop_the_others(pooler: MakePooler) -> None:
     pool = pooler(workers=2)
-    wires = spread(pool)
-    stopped = pool.workers()[0]
+    mine: list[list[Wire]] = [[], []]
+    for wire in spread(pool):
+        mine[(wire.pid >> 23) - 1].append(wire)
+    pids = {row["worker"]: int(row["pid"] or 0) for row in pool.console("SHOW WORKERS")}
+    stopped = psutil.Process(pids["0"])
     stopped.suspend()
     try:
-        answers = 0
-        for wire in wires:
-            wire.sock.settimeout(0.2)
-            try:
-                answers += wire.one("SELECT 1") == "1"
-            except TimeoutError:
-                pass
-        assert 0 < answers < len(wires)
+        for wire in mine[0]:
+            wire.send(m.query("SELECT 1"))
+        assert mine[1]
+        assert all(wire.one("SELECT 1") == "1" for wire in mine[1])
+        assert mine[0]
+        assert all(wire.silent(0.001) for wire in mine[0])
     finally:
         stopped.resume()
+    assert all(kinds(wire.until()) == "TDCZ" for wire in mine[0])
 
 
 # --- reload ---
@@ -328,21 +331,25 @@ def test_reload_says_what_needs_a_restart(pooler: MakePooler, cluster: Cluster) 
 
 def test_many_reloads_under_load(pooler: MakePooler, cluster: Cluster) -> None:
     pool = pooler(default_pool_size=4)
-    stop = time.monotonic() + 2
+    over = threading.Event()
+    served = [0, 0]
 
-    def work() -> int:
-        done = 0
+    def work(number: int) -> None:
         with pool.wire() as wire:
-            while time.monotonic() < stop:
+            while not over.is_set():
                 assert wire.one("SELECT 1") == "1"
-                done += 1
-        return done
+                served[number] += 1
 
-    with Meanwhile(work) as first, Meanwhile(work) as second:
-        for turn in range(8):
-            pool.reload(changed(pool, cluster, default_pool_size=2 + turn % 3))
-        assert first.result() > 10
-        assert second.result() > 10
+    with Meanwhile(lambda: work(0)) as first, Meanwhile(lambda: work(1)) as second:
+        try:
+            for turn in range(8):
+                pool.reload(changed(pool, cluster, default_pool_size=2 + turn % 3))
+                more = [count + 10 for count in served]
+                eventually(lambda more=more: served[0] >= more[0] and served[1] >= more[1])
+        finally:
+            over.set()
+        first.result()
+        second.result()
 
 
 # --- starts that can't work ---

@@ -152,8 +152,15 @@ def test_limits_hold_for_them(pooler: MakePooler) -> None:
     with pytest.raises(ServerError, match="no more connections allowed"):
         pool.wire(password=SECRET)
     wires.pop().bye()
-    pool.logs("closing because: client close request")
-    assert pool.wire(password=SECRET).one("SELECT 1") == "1"
+    eventually(lambda: comes_in(pool))
+
+
+def comes_in(pool: Pooler) -> bool:
+    """Whether there is room for a client."""
+    try:
+        return pool.wire(password=SECRET).one("SELECT 1") == "1"
+    except ServerError:
+        return False
 
 
 def test_a_password_is_another_after_a_reload(pooler: MakePooler) -> None:
@@ -311,8 +318,7 @@ def changed_meanwhile(pool: Pooler, config: str) -> None:
     if "scram" in config:
         waits.until("R")
         waits.send(final_of(waits))
-    eventually(lambda: pool.pool()["cl_waiting"] or pool.pool()["cl_active"] == 2)
-    time.sleep(0.2)
+    eventually(lambda: pool.pool()["maxwait_us"])
     pool.reload(config)
     holder.run("COMMIT")
     assert kinds(waits.until("Z"))[-1] == "Z"

@@ -1,16 +1,15 @@
 """Timeouts: what is ended when, with PgBouncer's texts, and that nothing is left behind."""
 
-import time
-
 import pytest
 
 import harness.messages as m
 from conftest import MakePooler
 from harness.cluster import Cluster
 from harness.fake import WELCOME, FakeServer, Peer
+from harness.pooler import Pooler
 from harness.proxy import Proxy
 from harness.waiting import eventually
-from harness.wire import ServerError, Wire, error_in, kinds
+from harness.wire import Closed, ServerError, Wire, error_in, kinds
 
 SLEEPING = "state = 'active' AND query LIKE '%sleep%'"
 
@@ -68,9 +67,11 @@ def test_query_wait_notify(pooler: MakePooler) -> None:
 
 def test_client_idle_timeout(pooler: MakePooler) -> None:
     pool = pooler(client_idle_timeout=0.7, users={"app": {}, "app2": {"client_idle_timeout": 60}})
-    wire, patient, busy = pool.wire(), pool.wire("app2"), pool.wire()
+    busy = pool.wire()
     busy.send(m.query("SELECT pg_sleep(1.5)"))
-    wire.run("SELECT 1")
+    patient, wire = pool.wire("app2"), pool.wire()
+    wire.send(m.query("SELECT 1"))
+    assert kinds(wire.until()) == "TDCZ"
     ended_by(wire, "client_idle_timeout")
     assert kinds(busy.until()) == "TDCZ"
     assert patient.one("SELECT 1") == "1"
@@ -78,23 +79,23 @@ def test_client_idle_timeout(pooler: MakePooler) -> None:
 
 def test_client_login_timeout(pooler: MakePooler) -> None:
     pool = pooler(client_login_timeout=0.7, auth_type="scram-sha-256", users={"app": {"password": "x"}})
-    halves = [pool.dial() for _ in range(4)]
-    halves[0].send(b"\0\0\0\x20")
-    halves[1].send(m.startup([("user", "app"), ("database", "app")])[:12])
-    halves[2].hello("app", "app")
-    halves[2].until("R")
-    halves[3].send(m.SSL_REQUEST)
-    assert halves[3].raw(1) == b"N"
-    for wire in halves:
+    whole = m.startup([("user", "app"), ("database", "app")])
+    for said, answered in ((whole[:4], ""), (whole[:12], ""), (whole, "R"), (m.SSL_REQUEST, "N")):
+        wire = pool.dial()
+        wire.send(said)
+        if answered == "R":
+            wire.until("R")
+        elif answered:
+            assert wire.raw(1) == answered.encode()
         ended_by(wire, "client_login_timeout")
-    assert pool.wire(password="x").one("SELECT 1") == "1"
+    eventually(lambda: answers(pool, password="x"))
 
 
 def test_idle_transaction_timeout(pooler: MakePooler, cluster: Cluster) -> None:
     pool = pooler(idle_transaction_timeout=0.7, default_pool_size=1)
     wire = pool.wire()
-    wire.run("BEGIN")
-    assert kinds(wire.ask("SELECT pg_sleep(1.2)")) == "TDCZ"  # not idle
+    wire.send(m.query("BEGIN"), m.query("SELECT pg_sleep(1.2)"))
+    assert kinds(wire.until("Z", 2)) == "CZTDCZ"  # not idle
     waiting = pool.wire()
     waiting.send(m.query("SELECT 1"))
     ended_by(wire, "idle transaction timeout")
@@ -126,12 +127,10 @@ def test_transaction_timeout_of_a_silent_client(pooler: MakePooler) -> None:
 def test_server_connect_timeout(pooler: MakePooler) -> None:
     with FakeServer(lambda peer: peer.until("")) as fake:  # listens, and says nothing
         pool = pooler(fake, server_connect_timeout=0.5, query_wait_timeout=1)
-        start = time.monotonic()
         with pytest.raises(ServerError) as refused:
             pool.wire()
         assert refused.value.severity == "FATAL"
-        assert time.monotonic() - start < 10
-        pool.logs("timeout")
+        pool.logs("timeout expired")
 
 
 def test_server_that_hangs_after_login_began(pooler: MakePooler) -> None:
@@ -144,23 +143,22 @@ def test_server_that_hangs_after_login_began(pooler: MakePooler) -> None:
         pool = pooler(fake, server_connect_timeout=0.5, query_wait_timeout=1)
         with pytest.raises(ServerError):
             pool.wire()
-        pool.logs("timeout")
+        pool.logs("timeout expired")
 
 
 def test_server_idle_timeout(pooler: MakePooler, cluster: Cluster) -> None:
     pool = pooler(server_idle_timeout=0.7, min_pool_size=0)
     wire = pool.wire()
-    wire.run("SELECT 1")
-    assert len(cluster.backends()) == 1
-    cluster.settles(0)
+    used = wire.one("SELECT pg_backend_pid()")
+    cluster.settles(0, f"pid = {used}")
     assert wire.one("SELECT 1") == "1"
 
 
 def test_server_lifetime(pooler: MakePooler, cluster: Cluster) -> None:
     pool = pooler(server_lifetime=1, server_lifetime_jitter=0, default_pool_size=1)
     wire = pool.wire()
-    first = wire.one("SELECT pg_backend_pid()")
     wire.run("BEGIN")
+    first = wire.one("SELECT pg_backend_pid()")
     assert kinds(wire.ask("SELECT pg_sleep(1.5)")) == "TDCZ"
     assert wire.one("SELECT pg_backend_pid()") == first  # never in use
     wire.run("COMMIT")
@@ -196,16 +194,16 @@ def test_cancel_wait_timeout(pooler: MakePooler, cluster: Cluster) -> None:
     with Proxy(cluster.address) as proxy:
         pool = pooler(proxy, cancel_wait_timeout=0.5, workers=1)
         wire = pool.wire()
-        wire.send(m.query("SELECT pg_sleep(2)"))
+        wire.send(m.query("SELECT pg_sleep(60)"))
         cluster.settles(1, SLEEPING)
         proxy.freeze()
         with pool.dial() as other:
             other.send(m.cancel_request(wire.pid, wire.key))
-            start = time.monotonic()
             assert other.ends()
-            assert time.monotonic() - start < 5
         pool.logs("cancel_wait_timeout")
+        cluster.settles(1, SLEEPING)
         proxy.thaw()
+        cluster.admin("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(60)'")
         wire.until()
         assert wire.one("SELECT 1") == "1"
 
@@ -229,13 +227,13 @@ def test_server_is_tried_again_after_a_failure(pooler: MakePooler, own_cluster: 
     with pytest.raises(ServerError):
         pool.wire()
     own_cluster.server.launch()
-    eventually(lambda: answers(pool), within=10)
+    eventually(lambda: answers(pool))
 
 
-def answers(pool: object) -> bool:
+def answers(pool: Pooler, **login: str) -> bool:
     """Whether a client is served now."""
     try:
-        with pool.wire() as wire:  # type: ignore[attr-defined]
-            return bool(wire.one("SELECT 1") == "1")
-    except ServerError:
+        with pool.wire(**login) as wire:
+            return wire.one("SELECT 1") == "1"
+    except (ServerError, Closed):
         return False

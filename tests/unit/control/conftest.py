@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.waiting import free_port
 from pglido.cli.child import own_user
 from pglido.control.listen import Listeners
 from pglido.control.pooler import Pooler
@@ -36,12 +36,6 @@ pool_size = {pool_size}
 [users.alice]
 password = "secret"
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def write_config(

@@ -10,10 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from harness.waiting import free_port
 from pglido.config.model import Settings
 from pglido.control.listen import CannotListen, Listeners
-
-from .conftest import free_port
 
 
 def wanted(**changes: object) -> Settings:

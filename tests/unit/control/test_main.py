@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.waiting import free_port
 from pglido.control import process
 
-from .conftest import FAKE, free_port, write_config
+from .conftest import FAKE, write_config
 
 PROGRAM = """
 import sys
