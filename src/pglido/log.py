@@ -13,7 +13,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from logging.handlers import SysLogHandler
@@ -225,8 +225,10 @@ class Outputs(NamedTuple):
         return [fd for fd in self if fd is not None]
 
     def again(self) -> Outputs:
-        """The same under other descriptors."""
-        return Outputs(*(None if fd is None else os.dup(fd) for fd in self))
+        """The same under other descriptors. Raises OSError; then nothing more is open."""
+        copies = copied(self.fds)
+        rest = iter(copies)
+        return Outputs(*(None if fd is None else next(rest) for fd in self))
 
     def close(self) -> None:
         """Close them."""
@@ -235,6 +237,19 @@ class Outputs(NamedTuple):
 
 
 STDERR = Outputs()
+
+
+def copied(fds: Iterable[int]) -> list[int]:
+    """Other descriptors of the same files. Raises OSError; then none is open."""
+    copies: list[int] = []
+    try:
+        for fd in fds:
+            copies.append(os.dup(fd))
+    except OSError:
+        for fd in copies:
+            os.close(fd)
+        raise
+    return copies
 
 
 class CannotLog(Exception):
@@ -293,6 +308,12 @@ def setup(
     if facility not in FACILITIES:
         raise ValueError(f"syslog facility {facility!r}: expected one of {', '.join(FACILITIES)}")
     formatter = FORMATS[form](process)
+    root = logging.getLogger()
+    # What was open is closed first: where the process is out of descriptors, standard error is opened in its place.
+    lost = 0
+    for former in root.handlers:
+        lost += former.output.close() if isinstance(former, Lines) else 0
+        logging.Handler.close(former)
     handlers: list[logging.Handler] = []
     if outputs.file is not None:
         handlers.append(Lines(formatter, partial(to_file, outputs.file)))
@@ -300,13 +321,9 @@ def setup(
         handlers.append(Syslog(formatter, outputs.syslog, ident, FACILITIES[facility]))
     if not handlers:
         handlers.append(_stderr(formatter))
-    root = logging.getLogger()
-    old, root.handlers = root.handlers, handlers
-    for former in old:
-        lost = former.output.close() if isinstance(former, Lines) else 0
-        logging.Handler.close(former)
-        if isinstance(handlers[0], Lines):
-            handlers[0].output.dropped += lost
+    if isinstance(handlers[0], Lines):
+        handlers[0].output.dropped += lost
+    root.handlers = handlers
     root.setLevel(max(LEVELS[level], logging.WARNING))  # other libraries' chatter stays out
     logging.getLogger("pglido").setLevel(LEVELS[level])
     _find_shortcut()
@@ -317,11 +334,12 @@ def setup(
 
 
 def _stderr(form: Text | Json) -> logging.Handler:
-    """Lines to standard error; where that is no file of the system, as in some tests, as Python does it."""
+    """Lines to standard error; as Python does it where that is no file of the system, as in some tests, or where the
+    process may not have another descriptor of it.
+    """
     try:
-        fd = sys.stderr.fileno()
+        return Lines(form, partial(to_descriptor, sys.stderr.fileno()))
     except (AttributeError, OSError, ValueError):
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(form)
         return handler
-    return Lines(form, partial(to_descriptor, fd))

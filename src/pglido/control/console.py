@@ -52,6 +52,13 @@ async def serve(pooler: Pooler, client: Console, sock: socket.socket) -> None:
             await writer.wait_closed()
 
 
+def refuse(client: Console, sock: socket.socket, sqlstate: str, text: str) -> None:
+    """Tell one client why it is not talked to."""
+    with sock, suppress(OSError):
+        sock.setblocking(False)
+        sock.send(error("FATAL", sqlstate, text, f"client {client.uuid}"))
+
+
 @dataclass
 class Prepared:
     sql: str

@@ -33,6 +33,7 @@ from ..ipc.messages import (
     Load,
     Measure,
     Message,
+    NotCovered,
     PoolKey,
     Prepared,
     Recall,
@@ -45,7 +46,7 @@ from ..ipc.messages import (
 from . import process
 from .averages import Averages
 from .broker import Broker
-from .console import serve
+from .console import refuse, serve
 from .heartbeat import LOOK
 from .leases import Limits, Plan, Verb
 from .listen import Listeners
@@ -58,6 +59,8 @@ log = logging.getLogger("pglido.control")
 
 ANSWER_TIMEOUT = 5.0  # seconds that a worker may take to tell about itself, while it moves
 PATIENCE = 1.0  # seconds of silence after which its answer is not waited for
+KEPT = 16  # descriptors that no console gets: workers are restarted, covered and given the log's with them
+KEPT_FOR_ADMINS = 8  # descriptors that consoles of stats_users don't get
 SHUTDOWN_MODES = ("now", "servers", "clients")
 
 MESSAGES: dict[Verb, Callable[[Plan], Message]] = {
@@ -111,6 +114,7 @@ class Pooler:
             CancelOver: self._cancel_over,
             Vacate: self._pass_on,
             SenderGone: self._pass_on,
+            NotCovered: lambda worker, message, fds: self.supervisor.not_covered(worker, message.worker),
             Console: self._console,
             Answer: self._answer,
         }
@@ -305,12 +309,15 @@ class Pooler:
                 _resolve(self._asked.pop(key), self._told.pop(key))
 
     def _console(self, worker: int, message: Console, fds: tuple[int, ...]) -> None:
-        if len(fds) != 1:
-            log.error("worker %d sent a console with %d descriptors", worker, len(fds))
-            for fd in fds:
-                os.close(fd)
+        if not fds:
+            log.error("console refused to %s: out of file descriptors", message.address)
             return
-        self._start(serve(self, message, socket.socket(fileno=fds[0])))
+        sock = socket.socket(fileno=fds[0])
+        if process.nearly_last(fds[0], KEPT if message.admin else KEPT + KEPT_FOR_ADMINS):
+            log.error("console refused to %s: nearly out of file descriptors", message.address)
+            refuse(message, sock, "53300", "no more connections allowed (out of file descriptors)")
+        else:
+            self._start(serve(self, message, sock))
 
     # ---- leases
 

@@ -101,6 +101,15 @@ def raise_file_limit(needed: int) -> None:
         log.warning("max_client_conn and the pools may need %d open files, the limit is %d", needed, hard)
 
 
+def nearly_last(fd: int, kept: int) -> bool:
+    """Whether a descriptor that was just opened is among the last `kept` that this process may have open.
+
+    The kernel gives the lowest number that is free.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return limit != resource.RLIM_INFINITY and fd >= limit - kept
+
+
 def notify(*lines: str) -> None:
     """Tell systemd (sd_notify(3)); nothing happens when it did not start us."""
     where = os.environ.get("NOTIFY_SOCKET", "")

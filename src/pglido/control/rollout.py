@@ -81,10 +81,11 @@ class Rollout:
             try:
                 return await self._reload()
             except ConfigError as error:
-                for line in str(error).splitlines():
-                    log.error("reload: %s", line)
-                log.error("reload failed, the old configuration stays in force")
+                _tell(error)
                 raise
+            except OSError as error:  # of descriptors there were not enough
+                place = Place(self.loaded.config.path)
+                raise _tell(ConfigError([Problem(place, "", error.strerror or str(error))])) from error
             finally:
                 process.notify("READY=1")
 
@@ -167,3 +168,10 @@ class Rollout:
         users = {name: raw(secret) for name, secret in loaded.users.items()}
         message = Configure(loaded.config, users, self._workers, self._mock_seed, loaded.files)
         return message, outputs.again().fds
+
+
+def _tell(failure: ConfigError) -> ConfigError:
+    for line in str(failure).splitlines():
+        log.error("reload: %s", line)
+    log.error("reload failed, the old configuration stays in force")
+    return failure

@@ -38,6 +38,7 @@ from ..ipc.messages import (
     ToControl,
     Uncover,
 )
+from ..log import copied
 from .heartbeat import Heartbeat, longest_silence
 
 log = logging.getLogger("pglido.control")
@@ -180,6 +181,10 @@ class Supervisor:
                 _kill(worker.process)
         self._share_out()
 
+    def not_covered(self, index: int, other: int) -> None:
+        """A worker could not take the sockets of another: it gets them again with the next look."""
+        self.workers[index].covers.discard(other)
+
     def drain(self, timeout: float, clients: bool = False) -> None:
         """Let the workers come to an end within `timeout` seconds (0: however long it takes); none is
         restarted.
@@ -214,10 +219,15 @@ class Supervisor:
                 continue
             for index in worker.covers - left:
                 worker.channel.post(Uncover(index))
+            worker.covers &= left
             for index in left - worker.covers:
-                tcp = [sock for sock in self._sockets(index) if sock.family != socket.AF_UNIX]
-                worker.channel.post(Cover(index), [os.dup(sock.fileno()) for sock in tcp])
-            worker.covers = left
+                tcp = [sock.fileno() for sock in self._sockets(index) if sock.family != socket.AF_UNIX]
+                try:
+                    worker.channel.post(Cover(index), copied(tcp))
+                except OSError as error:
+                    log.error("worker %d gets no sockets of worker %d yet: %s", worker.index, index, error.strerror)
+                else:
+                    worker.covers.add(index)
 
     def _kill(self) -> None:
         for worker in self.workers:
@@ -308,11 +318,11 @@ class Supervisor:
         worker.age = 0.0
         worker.covers = set()
         worker.channel = Channel(ours, TO_CONTROL)
-        for message, fds in self._events.greeting():
-            worker.channel.post(message, fds)
-        if self._goodbye is not None:  # it came while the process was being made
-            worker.channel.post(self._goodbye)
         try:
+            for message, fds in self._events.greeting():
+                worker.channel.post(message, fds)
+            if self._goodbye is not None:  # it came while the process was being made
+                worker.channel.post(self._goodbye)
             await self._listen(worker, worker.channel)
         finally:
             worker.channel.close()

@@ -182,7 +182,7 @@ def _towards_servers(files: TlsFiles, contents: Contents) -> ssl.SSLContext:
         if files.ca:
             _load_authorities(context, files.ca, contents)
         else:
-            context.load_default_certs()
+            _load_system_authorities(context)
     else:
         context.verify_mode = ssl.CERT_NONE
     if files.cert:
@@ -238,7 +238,7 @@ def _load_pair(context: ssl.SSLContext, files: TlsFiles, contents: Contents) -> 
         raise TlsError("key_file", f"the file {files.key or files.cert} has no private key in PEM")
     if b"ENCRYPTED" in key:
         raise TlsError("key_file", f"the private key in {files.key or files.cert} has a password")
-    with _readable(certificate) as cert_path, _readable(key) as key_path:
+    with _readable("cert_file", certificate) as cert_path, _readable("key_file", key) as key_path:
         try:
             # Without a password OpenSSL would ask the terminal for it, and wait.
             context.load_cert_chain(cert_path, key_path, password=lambda: b"")
@@ -251,23 +251,41 @@ def _load_pair(context: ssl.SSLContext, files: TlsFiles, contents: Contents) -> 
 
 
 def _load_authorities(context: ssl.SSLContext, path: str, contents: Contents) -> None:
-    with _readable(contents[path]) as readable:
+    with _readable("ca_file", contents[path]) as readable:
         try:
             context.load_verify_locations(readable)
         except ssl.SSLError as error:
             raise TlsError("ca_file", f"the file {path} can't be used: {_reason(error)}") from error
 
 
-@contextmanager
-def _readable(content: bytes) -> Iterator[str]:
-    """A path at which OpenSSL, which takes certificates and keys from files only, finds these bytes in memory."""
-    fd = os.memfd_create("pglido-tls", os.MFD_CLOEXEC)
+def _load_system_authorities(context: ssl.SSLContext) -> None:
+    """Without a descriptor OpenSSL would find none, and not say so."""
     try:
-        with open(fd, "wb", closefd=False) as file:
-            file.write(content)
-        yield f"/proc/self/fd/{fd}"
-    finally:
-        os.close(fd)
+        with open(os.devnull, "rb"):
+            pass
+    except OSError as error:
+        raise TlsError("ca_file", f"the system's authorities can't be loaded: {error.strerror}") from error
+    context.load_default_certs()
+
+
+@contextmanager
+def _readable(key: str, content: bytes) -> Iterator[str]:
+    """A path at which OpenSSL, which takes certificates and keys from files only, finds these bytes in memory.
+
+    Raises TlsError, of the setting `key`, where the system can't give one, or no descriptor to read it by.
+    """
+    try:
+        fd = os.memfd_create("pglido-tls", os.MFD_CLOEXEC)
+        try:
+            with open(fd, "wb", closefd=False) as file:
+                file.write(content)
+            yield f"/proc/self/fd/{fd}"
+        finally:
+            os.close(fd)
+    except ssl.SSLError:
+        raise
+    except OSError as error:
+        raise TlsError(key, f"can't be loaded: {error.strerror}") from error
 
 
 def _try(key: str, action: Callable[[], None]) -> None:

@@ -2,9 +2,10 @@
 pair.
 
 Rules: a frame is ``!IB`` (length of the body, number of descriptors), then the body in MessagePack.
-Descriptors travel with the first byte of their frame. Descriptors given to `post` or `send` belong to the
-channel, which closes them when they have left; those that `receive` returns belong to the caller. After an
-error or end of file the channel is dead for good.
+Descriptors travel with the first byte of their frame, and the kernel never gives those of two frames at once.
+Descriptors given to `post` or `send` belong to the channel, which closes them when they have left; those that
+`receive` returns belong to the caller. A receiver that is out of descriptors gets the message with none of them:
+that is no fault of the peer's. After an error or end of file the channel is dead for good.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
@@ -49,7 +50,7 @@ class Channel(Generic[In]):
         self._encoder = msgspec.msgpack.Encoder()
         self._loop = asyncio.get_running_loop()
         self._in = bytearray()
-        self._in_fds: deque[int] = deque()
+        self._in_fds: deque[tuple[int, ...]] = deque()  # of each frame that has some; empty where there was no room
         self._out: deque[tuple[memoryview, tuple[int, ...]]] = deque()
         self._queued = 0
         self._writing = False
@@ -100,8 +101,9 @@ class Channel(Generic[In]):
             raise self._dead
 
     async def receive(self) -> tuple[In, tuple[int, ...]]:
-        """The next message and its descriptors, close-on-exec. Raises ChannelClosed at the end, ChannelBroken
-        on nonsense.
+        """The next message and its descriptors, close-on-exec; none where not all of them could be had here (EMFILE).
+
+        Raises ChannelClosed at the end, ChannelBroken on nonsense.
         """
         while True:
             found = self._next()
@@ -131,12 +133,12 @@ class Channel(Generic[In]):
         end = HEADER.size + length
         if len(self._in) < end:
             return None
-        if len(self._in_fds) < count:
+        if count and (not self._in_fds or len(self._in_fds[0]) not in (0, count)):
             self._die(ChannelBroken("descriptors are missing"))
             return None
         body = bytes(memoryview(self._in)[HEADER.size : end])
         del self._in[:end]
-        fds = tuple(self._in_fds.popleft() for _ in range(count))
+        fds = self._in_fds.popleft() if count else ()
         try:
             return self._decoder.decode(body), fds
         except msgspec.MsgspecError as error:
@@ -154,14 +156,17 @@ class Channel(Generic[In]):
         except OSError as error:
             self._die(ChannelClosed(f"reading failed: {error}"))
             return True
+        fds = array.array("i")
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds = array.array("i")
                 fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
-                self._in_fds.extend(fds)
         if flags & socket.MSG_CTRUNC:
-            self._die(ChannelBroken("descriptors were cut off: too many open files?"))
-        elif not data:
+            # EMFILE: those that there was room for are of no use without the others.
+            close_all(fds)
+            self._in_fds.append(())
+        elif fds:
+            self._in_fds.append(tuple(fds))
+        if not data:
             self._die(ChannelClosed("the peer closed"))
         self._in += data
         return True
@@ -238,7 +243,8 @@ class Channel(Generic[In]):
 
     def _forget(self) -> None:
         """Drop what has been read and not been received."""
-        close_all(self._in_fds)
+        for fds in self._in_fds:
+            close_all(fds)
         self._in_fds.clear()
         self._in.clear()
 
@@ -248,7 +254,7 @@ def _set(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def close_all(fds: Sequence[int] | deque[int]) -> None:
+def close_all(fds: Iterable[int]) -> None:
     """Close these descriptors."""
     for fd in fds:
         os.close(fd)

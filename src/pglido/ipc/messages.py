@@ -172,6 +172,12 @@ class SenderGone(Message, frozen=True):
     process: int
 
 
+class NotCovered(Message, frozen=True):
+    """The sockets of `worker` that came with `Cover` could not be had: this process is out of descriptors."""
+
+    worker: int
+
+
 class Console(Message, frozen=True):
     """A client of the admin database, authenticated but not yet sent AuthenticationOk; comes with one
     descriptor.
@@ -277,6 +283,7 @@ class CancelHere(Message, frozen=True):
 
 class Cover(Message, frozen=True):
     """Until `Uncover`, accept also from the TCP sockets of `worker`, which come with this message: it does not accept.
+    Who has no descriptors for them answers `NotCovered`, and gets them again later.
 
     Connections in their queues are not lost, for the control process keeps the sockets open.
     """
@@ -327,6 +334,7 @@ ToControl = (
     | CancelOver
     | Vacate
     | SenderGone
+    | NotCovered
     | Console
     | Answer
 )

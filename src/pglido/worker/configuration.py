@@ -34,10 +34,15 @@ class Candidate:
 
 
 def candidate(message: ipc.Configure, fds: Sequence[int]) -> Candidate:
-    """Make what this configuration needs. Raises ValueError (TlsError included); `fds` are closed then."""
+    """Make what this configuration needs. Raises ValueError (TlsError included); `fds` are closed then.
+
+    There are none where not all of those that came could be had here (see `Channel.receive`).
+    """
     config = message.config
     side = client_side(config.settings)
     try:
+        if not fds and (config.settings.logfile or config.settings.syslog):
+            raise ValueError("out of file descriptors")
         context = accepting(side, message.files)
         binding = end_point(certificate_of(message.files[side.cert])) if context else None
         return Candidate(

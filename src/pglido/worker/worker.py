@@ -341,8 +341,12 @@ class Worker:
         asyncio.get_running_loop().call_later(ACCEPT_PAUSE, self.listen, sock)
 
     def cover(self, worker: int, fds: Sequence[int]) -> None:
-        """Accept in place of another worker, whose listening sockets these are."""
+        """Accept in place of another worker, whose listening sockets these are; none if there was no room for them."""
         self.uncover(worker)
+        if not fds:
+            log.error("can't accept in place of worker %d: out of file descriptors", worker)
+            self.channel.post(ipc.NotCovered(worker))
+            return
         self.covered[worker] = [socket.socket(fileno=fd) for fd in fds]
         for sock in self.covered[worker]:
             self.listen(sock)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import socket
 import tempfile
 
@@ -82,6 +83,31 @@ async def test_descriptors_arrive_with_their_message(ends):
             assert not os.get_inheritable(fd)
             os.close(fd)
         assert await control.receive() == (Return(("a", "b"), number), ())
+    assert open_fds() == before
+
+
+@pytest.mark.parametrize("room", [0, 1])
+async def test_a_message_arrives_without_its_descriptors_where_there_is_no_room_for_all_of_them(ends, room):
+    worker, control = ends
+    before = open_fds()
+    for number in range(3):
+        worker.post(Return(("a", "b"), number))
+        worker.post(Ready(number), [os.open(os.devnull, os.O_RDONLY) for _ in range(2)])
+    lowest = os.open(os.devnull, os.O_RDONLY)
+    os.close(lowest)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + room, hard))
+    try:
+        got = [await control.receive() for _ in range(4)]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    expected = [(message, ()) for number in range(2) for message in (Return(("a", "b"), number), Ready(number))]
+    assert got == expected
+    assert await control.receive() == (Return(("a", "b"), 2), ())
+    message, fds = await control.receive()
+    assert (message, len(fds)) == (Ready(2), 2)
+    for fd in fds:
+        os.close(fd)
     assert open_fds() == before
 
 
