@@ -11,7 +11,7 @@ from harness.steps import assert_linear, steps
 from parity.builds import SOURCE
 from parity.frontend import COPY_DONE, SYNC, bind, call, close, copy_fail, describe, execute, parse, query
 
-from .conversation import ERROR, READY, WAIT, Conversation, message, talk
+from .conversation import ERROR, READY, WAIT, Conversation, entries, message, talk
 
 PURGE = parse("", "deallocate all") + bind("") + execute()
 # Each is a message or a few, with a number in it or not.
@@ -41,6 +41,7 @@ PIECES: list[Callable[[int], bytes]] = [
     lambda _: PURGE,
     lambda n: query(f"prepare p{n} as select {n}"),
     lambda n: query(f"execute s{n}"),
+    lambda _: query("select name from pg_prepared_statements"),
     lambda n: query(f"deallocate s{n}"),
     lambda n: query(f"set a.b = '{n}'"),
     lambda _: query("copy t from stdin"),
@@ -74,6 +75,7 @@ def of_messages(front: str, again: str, size: int) -> bytes:
         "doom": lambda n: parse("", f"deallocate s{n}") + bind("", portal=f"p{n}"),
         "run": lambda n: execute(f"p{n}"),
         "foreign": lambda n: bind(f"_pglido_{n:024x}"),
+        "show": lambda _: query("select name from pg_prepared_statements"),
         "sql": lambda n: query(f"prepare q{n} as select 1"),
     }
     parts = [[table[name] for name in names.split(", ") if name] for names in (front, again)]
@@ -111,6 +113,56 @@ def test_messages_sent_ahead_cost_no_more_for_being_many(front: str, again: str,
         return lambda: talk(data, **how)
 
     assert_linear(of_size, 100, 3000)
+
+
+@pytest.mark.parametrize("how", [{}, {"fails": True}, {"listens": True}, {"tag": b"DEALLOCATE ALL"}], ids=str)
+@pytest.mark.parametrize(
+    ("front", "again"),
+    [
+        ("parse, sync", "show"),
+        ("", "parse, sync, show"),
+        ("parse, sync, show", "close, sync, show"),
+        ("parse, sync", "show, bind, sync"),
+        ("parse, begin, show", "show, bind, sync"),
+        ("parse, sync, show", "purge, sync, show"),
+        ("parse, sync, show", "parse, sync, show"),
+    ],
+)
+def test_statements_are_shown_without_being_made_anew_each_time(front: str, again: str, how: dict[str, Any]) -> None:
+    """n queries that show a client's statements, and n of these, which were all brought to the server for each."""
+
+    def of_size(size: int) -> Callable[[], object]:
+        data = of_messages(front, again, size)
+        return lambda: talk(data, **how)
+
+    assert_linear(of_size, 60, 6000)
+
+
+def test_a_statement_that_is_refused_makes_others_no_more_costly_to_show() -> None:
+    """The first of n can't be prepared any more, as where its table is gone."""
+
+    def of_size(size: int) -> Callable[[], object]:
+        one = Conversation()
+        for number in range(size):
+            one.say(parse(f"s{number}", f"select {number}") + SYNC)
+            while one.server.replies.count:
+                one.answer()
+
+        def shows() -> None:
+            for number in range(size):
+                one.say(query("table pg_prepared_statements"))
+                while one.server.replies.count:
+                    if one.server.prepared.lending and one.server.prepared.lending[0][0] == b"s0":
+                        while one.server.replies.head & entries.KIND != entries.PARSING:
+                            one.answer()
+                        one.hear(ERROR)
+                    else:
+                        one.answer()
+                assert one.server.prepared.borrowed[b"s0"] is None, number
+
+        return shows
+
+    assert_linear(of_size, 40, 3000)
 
 
 def test_copies_sent_ahead_cost_no_more_for_being_many() -> None:

@@ -294,7 +294,7 @@ class Client(Rewriting):
         if not server.open and server.status == IDLE:
             server.prepared.block_is_over()
             if server.prepared.borrowed:
-                out.put(buf, server.prepared.give_back())
+                out.put(buf, server.prepared.give_back(self))
         if setup.settings is not self.settings and server.status == IDLE:
             out.put(buf, server.own(setup.adopt(self.settings)))
         if server.signing.named and server.signing.named != self.process and server.status == IDLE and not server.open:

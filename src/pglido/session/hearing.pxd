@@ -7,13 +7,15 @@ cdef class Hearing:
     cdef public Replies replies
     cdef public bint heard
     cdef public bint needs_mark
-    cdef bint _brought
+    cdef frozenset _some
+    cdef bint _all
+    cdef bint _all_marked
     cdef bint _marked
     cdef bint _ending
     cdef bint _ended
 
     cdef int _unmark(self) except -1
-    cpdef bytes bring(self, frozenset channels, bint in_block)
+    cpdef bytes bring(self, frozenset channels, frozenset ended, bint in_block)
     cdef int unlistens(self) except -1
     cdef bytes mark_again(self)
     cdef bytes attempt(self, bytes sql)

@@ -1,7 +1,9 @@
 """What one server's session listens to for its client alone, and how it shows whether that was committed.
 
-In a transaction block a mark is listened to besides: a channel that nobody notifies, which is there afterwards if what
-was done in the block holds. Where a text takes the mark away itself (UNLISTEN *), tags tell instead.
+Before a text that may end to listen, the server is brought to listen to what that may end, no more: what the client
+listens to besides stays as it is. In a transaction block that is all, and a mark besides: a channel that nobody
+notifies, which is there afterwards if what was done in the block holds. Where a text takes the mark away itself
+(UNLISTEN *), tags tell instead. Outside of a block another mark stands for all that UNLISTEN * ends.
 """
 
 from ..wire import messages
@@ -12,16 +14,23 @@ from .replies import Replies
 from .state import ClientState
 
 MARK = b"_pglido_mark"
+ALL_MARK = b"_pglido_all"
 # What PostgreSQL says of UNLISTEN, of the end of a transaction, and of what goes back to a savepoint.
 UNLISTENED = b"UNLISTEN\0"
 COMMITTED = b"COMMIT\0"
 ROLLED_BACK = b"ROLLBACK\0"
 
 
-class Hearing:
-    """`heard`: what the client listens to may be another now; `needs_mark`: the mark may have been taken away."""
+NOTHING: frozenset[bytes] = frozenset()
 
-    __slots__ = ("_brought", "_ended", "_ending", "_marked", "heard", "needs_mark", "replies")
+
+class Hearing:
+    """`heard`: what the client listens to may be another now; `needs_mark`: the mark may have been taken away.
+
+    Of the client's channels the server was brought to `_some` outside of a block, then (`_all`) to the others.
+    """
+
+    __slots__ = ("_all", "_all_marked", "_ended", "_ending", "_marked", "_some", "heard", "needs_mark", "replies")
 
     def __init__(self, replies: Replies) -> None:
         self.replies = replies
@@ -30,19 +39,30 @@ class Hearing:
 
     def _unmark(self) -> None:
         """Nothing of the client's is listened to here."""
-        self._brought = self._marked = self._ending = self._ended = self.needs_mark = False
+        self._all = self._marked = self._all_marked = self._ending = self._ended = self.needs_mark = False
+        self._some = NOTHING
 
-    def bring(self, channels: frozenset[bytes], in_block: bool) -> bytes:
-        """The message that has the server listen to what the client listens to; its answers end here.
+    def bring(self, channels: frozenset[bytes], ended: frozenset[bytes] | None, in_block: bool) -> bytes:
+        """The message that has the server listen to what of the client's `channels` a text may end to listen to.
 
-        In a transaction block to the mark, too.
+        Those are the `ended` ones, b"" standing for all at once; None: any. The message's answers end here.
         """
-        if self._brought:
+        names: list[bytes] = []
+        if self._all or (ended is not None and not ended):
             return b""
-        self._brought = True
-        self._marked = in_block
-        names = [*sorted(channels), MARK] if in_block else sorted(channels)
-        return self.attempt(b";".join([b"LISTEN " + identifier(name) for name in names]))
+        if ended is None or in_block:
+            self._all = True
+            self._marked = in_block
+            names = sorted(channels - self._some)
+            if in_block:
+                names.append(MARK)
+        else:
+            names = sorted((channels & ended) - self._some)
+            self._some |= frozenset(names)
+            if b"" in ended and not self._all_marked:
+                self._all_marked = True
+                names.append(ALL_MARK)
+        return self.attempt(b";".join([b"LISTEN " + identifier(name) for name in names])) if names else b""
 
     def unlistens(self) -> None:
         """The client ends to listen to anything: to the mark too."""
@@ -74,10 +94,11 @@ class Hearing:
         """What the server listens to, for this client alone."""
         if client is not None:
             rolled_back = self._marked and MARK not in there and not self._ending and not self._ended
-            if not self._brought or rolled_back:
-                # What it listened to before is not among it: or was, in a transaction that was rolled back.
-                there |= client.channels
-            client.channels = there - {MARK}
+            # All but what was brought here and has ended; what was brought in a block that was rolled back, has not.
+            stays = not self._all or rolled_back
+            if stays and not (self._all_marked and ALL_MARK not in there):
+                there |= client.channels - self._some if self._some else client.channels
+            client.channels = there - {MARK, ALL_MARK}
             self.heard = True
         self._unmark()
 

@@ -125,4 +125,4 @@ cdef class Heeding(Meaning):
     cdef int _ended(self, bytes text) except -1
 
     cdef bint _wishes(self, Server server, tuple wish) except -1
-    cdef int _bring_channels(self, Server server, bytes text, Outbox out, const unsigned char* buf) except -1
+    cdef int _bring_channels(self, Server server, bytes text, said, Outbox out, const unsigned char* buf) except -1

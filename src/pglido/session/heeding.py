@@ -430,7 +430,7 @@ class Heeding(Meaning):
                 # Never the values of another, nor those of before it was elsewhere.
                 out.put(buf, server.own(server.setup.forget_sequences()))
         if listens:
-            self._bring_channels(server, text, out, buf)
+            self._bring_channels(server, text, said, out, buf)
         return False
 
     def _keeps_meanings(self, server: Server, out: Outbox, buf: bytes) -> bool:
@@ -454,7 +454,7 @@ class Heeding(Meaning):
         if self.await_answers(server, out, buf):
             return True
         sent = server.prepared.only_of(self, in_batch)
-        self.spent += len(self.statements or ()) + (len(sent) >> 1)
+        self.spent += len(sent) >> 1
         out.put(buf, sent)
         return False
 
@@ -580,9 +580,10 @@ class Heeding(Meaning):
             return True
         return False
 
-    def _bring_channels(self, server: Server, text: bytes, out: Outbox, buf: bytes) -> None:
-        """Before a text that may LISTEN: bring the server to what is listened to already."""
+    def _bring_channels(self, server: Server, text: bytes, said: Look, out: Outbox, buf: bytes) -> None:
+        """Before a text that may UNLISTEN: bring the server to what is listened to, as far as that may end."""
         if self.channels and not server.open:
-            out.put(buf, server.own(server.setup.bring(self.channels, server.status != IDLE)))
+            ended = _reading.unlistened(text, said)
+            out.put(buf, server.own(server.setup.bring(self.channels, ended, server.status != IDLE)))
         if _reading.unlistens(text):
             server.setup.unlistens()

@@ -2,7 +2,7 @@ cimport cython
 
 from pglido.session.promises cimport Promise, Promises, Span
 from pglido.session.replies cimport Replies
-from pglido.session.state cimport ClientState
+from pglido.session.state cimport ClientState, View
 
 cdef bytes PREFIX
 cdef int CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
@@ -23,7 +23,9 @@ cdef class Prepared:
     cdef public long long unnamed
     cdef public dict borrowed
     cdef public object dropping
-    cdef public Py_ssize_t errors
+    cdef public object lending
+    cdef public Py_ssize_t purges_seen
+    cdef public View view
     cdef dict _drops
     cdef list _dropping
     cdef public tuple bound
@@ -69,7 +71,13 @@ cdef class Prepared:
     cdef bytes _borrow(self, bytes name, object statement, bytes rest)
     cdef bytes _up_to_sync(self, bytes sent, bint in_batch)
     cdef bytes evict(self, bytes name)
+    @cython.locals(view=View, name=bytes)
     cdef bytes only_of(self, ClientState client, bint in_batch)
+    cdef bint _shows(self, ClientState client) noexcept
+    cdef bytes _close_lent(self, bytes name)
+    cdef bytes _lent(self, Promise promise)
+    @cython.locals(name=bytes)
+    cdef int _not_lent(self, list undone) except -1
     cdef bytes probe(self, bytes name, object statement)
     cdef bytes lend(self, bytes name, object statement, bint in_batch)
     cdef bytes lend_name(self, bytes name, bint in_batch)
@@ -80,7 +88,8 @@ cdef class Prepared:
     cdef void _undrop(self, bytes name) except *
     cdef int dropped(self) except -1
     cdef int not_dropped(self, ClientState client) except -1
-    cdef bytes give_back(self)
+    @cython.locals(name=bytes)
+    cdef bytes give_back(self, ClientState client)
     @cython.locals(name=bytes)
     cdef bint executed(self, bytes portal, ClientState client) except -1
     cdef int block_is_over(self) except -1

@@ -11,13 +11,14 @@ Rules:
 """
 
 from collections import deque
+from collections.abc import Iterable
 
 from ..wire import messages
 from . import statements as _statements
 from .entries import CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
 from .promises import Promise, Promises, Span
 from .replies import Replies
-from .state import ClientState
+from .state import ClientState, View
 from .statements import PREFIX, Description, Statement
 
 # Of the last Parse of an unnamed statement, of any client; and what stands for that of no client.
@@ -46,14 +47,16 @@ class Prepared:
     `known` has the shared ones, the least recently used first, with the beginning of the last Bind; their texts have
     `size` bytes. `unnamed` is the number of the Parse that made the unnamed statement: the client's state has its text.
     0: there is none. `borrowed` has the client's own names for what PostgreSQL itself shall find, with how many
-    `errors` there had been before: after another it may be gone, as where it is None. `dropping` are the names that SQL
-    under way drops, with what they stood for. `dooms` are those that portals of this transaction drop when they are
-    executed, by portal; `purges`: one of them drops all. `turn_lost`: a Query was skipped. `bound` is the last portal
-    of a statement of which nobody was told what it is, until something else than a Describe of it follows. `describing`
-    are the statements of owed Describes, with the client's name where it has just parsed or described it; `awaited` is
-    the one whose answer is awaited before it is used, `misfit` the one of which it then said that it is another. Of
-    those that are known, `unchecked` are not sure to be what clients were told: nobody has asked, or they have become
-    other ones; and `stale` are not sure to have been read since a temporary object may stand in front of others.
+    `purges_seen` there had been before: after another it is gone, as it may be where it is None. Of these `lending` are
+    those whose Parse is not answered. They are given back before another turn, but for those of a client whose
+    statements are all shown here (`view`). `dropping` are the names that SQL under way drops, with what they stood for.
+    `dooms` are those that portals of this transaction drop when they are executed, by portal; `purges`: one of them
+    drops all. `turn_lost`: a Query was skipped. `bound` is the last portal of a statement of which nobody was told what
+    it is, until something else than a Describe of it follows. `describing` are the statements of owed Describes, with
+    the client's name where it has just parsed or described it; `awaited` is the one whose answer is awaited before it
+    is used, `misfit` the one of which it then said that it is another. Of those that are known, `unchecked` are not
+    sure to be what clients were told: nobody has asked, or they have become other ones; and `stale` are not sure to
+    have been read since a temporary object may stand in front of others.
     """
 
     __slots__ = (
@@ -66,17 +69,19 @@ class Prepared:
         "describing",
         "dooms",
         "dropping",
-        "errors",
         "known",
+        "lending",
         "misfit",
         "promises",
         "purges",
+        "purges_seen",
         "replies",
         "size",
         "stale",
         "turn_lost",
         "unchecked",
         "unnamed",
+        "view",
     )
 
     def __init__(self, replies: Replies) -> None:
@@ -88,7 +93,9 @@ class Prepared:
         self.size = 0
         self.unnamed = 0
         self.borrowed: dict[bytes, tuple[Statement | None, int] | None] = {}
-        self.errors = 0
+        self.lending: deque[tuple[bytes, int]] = deque()
+        self.purges_seen = 0
+        self.view: View | None = None
         self.dropping: deque[Drop] | None = None
         # The last of these by name, and those since all was deallocated last.
         self._drops: dict[bytes, Drop] = {}
@@ -246,6 +253,7 @@ class Prepared:
     def plans_are_stale(self) -> None:
         """All statements are read again when they are used next."""
         self.stale = set(self.known)
+        self.view = None
 
     def forget(self) -> bytes:
         """The messages, if any are needed, after which no shared statement is prepared here, in a turn of their own."""
@@ -254,6 +262,8 @@ class Prepared:
 
     def collide(self, name: bytes) -> bytes:
         """Messages after which a Parse of `name` fails as it would where the client had this server for itself."""
+        if self.view is not None:
+            self.view.put(name)
         return self._borrow(name, None, messages.EMPTY_STATEMENT)
 
     def probe(self, name: bytes, statement: Statement) -> bytes:
@@ -263,7 +273,7 @@ class Prepared:
             self.owe(CLOSING | SWALLOW, name, None)
             sent += messages.close_statement(name)
         self.owe(PARSING | SWALLOW, name, None)
-        self.borrowed[name] = statement, self.errors
+        self.borrowed[name] = statement, self.purges_seen
         return sent + messages.parse(name, statement.rest)
 
     def lend(self, name: bytes, statement: Statement, in_batch: bool) -> bytes:
@@ -280,13 +290,14 @@ class Prepared:
 
     def goes_by(self, name: bytes, statement: Statement) -> bool:
         """Does `statement` go by that name, if all goes well that was sent?"""
-        return self.borrowed.get(name) == (statement, self.errors)
+        return self.borrowed.get(name) == (statement, self.purges_seen)
 
     def _borrow(self, name: bytes, statement: Statement | None, rest: bytes) -> bytes:
         sent = self.evict(name)
         self.owe(CLOSING | SWALLOW, None, None)
         self.owe(PARSING | SWALLOW, None, None)
-        self.borrowed[name] = statement, self.errors
+        self.lending.append((name, self.replies.next() - 1))
+        self.borrowed[name] = statement, self.purges_seen
         return sent + messages.close_statement(name) + messages.parse(name, rest)
 
     def evict(self, name: bytes) -> bytes:
@@ -299,12 +310,26 @@ class Prepared:
         return b"" if statement is None else self.unlearn(statement)
 
     def only_of(self, client: ClientState, in_batch: bool) -> bytes:
-        """Messages after which there are just the client's statements, by its own names, for SQL that shows them."""
+        """Messages after which there are just the client's statements, by its own names, for SQL that shows them.
+
+        Nothing is said again of those that are there already.
+        """
+        statements = client.statements or {}
+        if not self._shows(client):
+            client.view = self.view = View(statements)
+        view = self.view
+        assert view is not None
         sent = [self.unlearn(statement) for statement in list(self.known)]
-        for name, statement in (client.statements or {}).items():
-            if not self.goes_by(name, statement):
+        changed, view.changed = view.changed, {}
+        for name in changed:
+            statement = statements.get(name)
+            if statement is not None and not self.goes_by(name, statement):
                 sent.append(self._borrow(name, statement, statement.rest))
         return self._up_to_sync(b"".join(sent), in_batch) if sent else b""
+
+    def _shows(self, client: ClientState) -> bool:
+        """Are the client's statements here by its own names, but for those that its view says?"""
+        return self.view is not None and self.view is client.view
 
     def _up_to_sync(self, sent: bytes, in_batch: bool) -> bytes:
         """With a Sync of its own, where no batch goes on behind it."""
@@ -351,12 +376,42 @@ class Prepared:
             if client is not None and drop.statement is not None and drop.name not in (client.statements or {}):
                 client.put_statement(drop.name, drop.statement)
 
-    def give_back(self) -> bytes:
-        """The messages that close what `collide` and `lend` left behind."""
-        names, self.borrowed = self.borrowed, {}
-        for _ in names:
-            self.owe(CLOSING | SWALLOW, None, None)
-        return self._up_to_sync(b"".join([messages.close_statement(name) for name in names]), False)
+    def give_back(self, client: ClientState) -> bytes:
+        """The messages that close what `collide` and `lend` left behind; of what the client is shown, what is gone."""
+        names: Iterable[bytes]
+        if self._shows(client):
+            assert self.view is not None
+            names = [name for name in self.view.gone if name in self.borrowed]
+            self.view.gone = {}
+            for name in names:
+                del self.borrowed[name]
+        else:
+            names, self.borrowed = self.borrowed, {}
+            self.view = None
+        sent = b"".join([self._close_lent(name) for name in names])
+        return self._up_to_sync(sent, False) if sent else b""
+
+    def _close_lent(self, name: bytes) -> bytes:
+        self.owe(CLOSING | SWALLOW, None, None)
+        return messages.close_statement(name)
+
+    def _lent(self, promise: Promise) -> bytes | None:
+        """A Parse was answered, or skipped: the name that it was to lend, if it was one that lends."""
+        if not self.lending or self.lending[0][1] != promise.at:
+            return None
+        return self.lending.popleft()[0]
+
+    def _not_lent(self, undone: list[tuple[int, Promise]]) -> None:
+        """What was to be lent by these, which the server has skipped, is not; what it refused is lent last again."""
+        lost = []
+        for _, promise in undone:
+            name = self._lent(promise)
+            if name is not None:
+                lost.append(name)
+        for name in lost[1:] + lost[:1]:
+            self.borrowed[name] = None
+            if self.view is not None:
+                self.view.put(name)
 
     def executed(self, portal: bytes, client: ClientState) -> bool:
         """`portal` is executed: is it a DEALLOCATE? Then its answer tells what is there."""
@@ -405,10 +460,16 @@ class Prepared:
             if statement.name.decode() not in there:
                 self._lacks(statement)
                 self.unchecked.discard(statement)
+        for name in self.borrowed:
+            if name.decode("utf-8", messages.ESCAPE) not in there:
+                self.borrowed[name] = None
+                if self.view is not None:
+                    self.view.put(name)
 
     def drop(self) -> None:
         """The server is gone."""
         self.describing.clear()
+        self.lending.clear()
         self.promises.drop()
 
     # Answers.
@@ -417,6 +478,8 @@ class Prepared:
         """A Parse or Close was answered; returns the statement that a server has taken with it, if one has."""
         promise = self.promises.take()
         if entry & KIND == PARSING:
+            if self.lending:
+                self._lent(promise)
             return promise.statement
         if promise.name is not None and not self.replies.count and self.borrowed.get(promise.name) is None:
             # Nothing that was sent since has made it anew.
@@ -453,7 +516,6 @@ class Prepared:
         Returns whether that Sync is still to come.
         """
         replies = self.replies
-        self.errors += 1
         failed = 0
         undone = []
         while replies.count:
@@ -469,6 +531,8 @@ class Prepared:
                 undone.append((entry, self.promises.take()))
         for entry, promise in reversed(undone):
             self._undo(entry, promise, client)
+        if self.lending:
+            self._not_lent(undone)
         if failed & KIND == PARSING and undone[0][1].unnamed:
             # This one was read, and has dropped the unnamed statement before it failed.
             self._unnamed_was(undone[0][1] if failed & SWALLOW else None, 0, client)
@@ -521,7 +585,8 @@ class Prepared:
     def purged(self, client: ClientState | None) -> None:
         """All prepared statements are gone; what would need one waits for this answer."""
         # Names that were lent are closed in the end, whether or not they are there.
-        self.errors += 1
+        self.purges_seen += 1
+        self.view = None
         self.known.clear()
         self._shared = None
         self.size = 0
@@ -532,3 +597,4 @@ class Prepared:
         self._dropping = []
         if client is not None:
             client.take_statements()
+

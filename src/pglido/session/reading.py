@@ -44,6 +44,8 @@ CONFIGURES = re.compile(
     re.IGNORECASE,
 )
 COUNTS = re.compile(rb"\b(?:currval|lastval)\b", re.IGNORECASE)
+# Statements that change what is listened to, and nothing else that matters to that.
+LISTENERS = re.compile(rb"(?:un)?listen\s+[\w\"$]+|unlisten\s*\*|discard\s+all", re.IGNORECASE)
 UNLISTENS = re.compile(rb"\bunlisten\s*\*", re.IGNORECASE)
 # Code that shows prepared statements, or knows the names of shared ones.
 SHOWN = re.compile(rb"pg_prepared_statement|" + _statements.PREFIX, re.IGNORECASE)
@@ -85,6 +87,17 @@ def only_cleans(text: bytes, said: Look) -> bool:
 def channels(said: Look) -> tuple[bytes, ...]:
     """The channels that executing a text may have the session listen to."""
     return tuple([name for verb, name in said.channels if verb == "LISTEN"])
+
+
+def unlistened(text: bytes, said: Look) -> frozenset[bytes] | None:
+    """The channels that executing a text may have the session listen to no more, b"" for all; None: any.
+
+    A text that says anything else may call a function, or end a transaction in which something was said.
+    """
+    if not whole(text) or not text.isascii() or not all(LISTENERS.fullmatch(one) for one in said.statements):
+        return None
+    names = {name for verb, name in said.channels if verb == "UNLISTEN"}
+    return frozenset(names | {b""} if forgets(text) else names)
 
 
 def shows(text: bytes) -> bool:

@@ -2,6 +2,8 @@ cimport cython
 
 from pglido.session.settings cimport Settings
 
+cdef Py_ssize_t GONE
+
 cdef class Counts:
     cdef public long long client_parses
     cdef public long long server_parses
@@ -46,6 +48,13 @@ cdef class Budget:
 
     cpdef Py_ssize_t total(self) except -1
 
+cdef class View:
+    cdef public dict changed
+    cdef public dict gone
+
+    cdef int put(self, bytes name) except -1
+    cdef int take(self, bytes name) except -1
+
 cdef class ClientState:
     cdef public Rules rules
     cdef public Settings home
@@ -53,6 +62,7 @@ cdef class ClientState:
     cdef public Settings defaults
     cdef public dict statements
     cdef dict _names
+    cdef public View view
     cdef public bytes unnamed
     cdef public long long unnamed_id
     cdef public int unnamed_flags

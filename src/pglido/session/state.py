@@ -1,6 +1,7 @@
 """What pglido knows of one client's session: the part that both directions of the relay read and change."""
 
 import re
+from collections.abc import Iterable
 from itertools import count
 from typing import Any
 
@@ -214,6 +215,32 @@ class Budget:
 
 NO_BUDGET = Budget(0)
 
+# Names that a client may have given up before what one server shows of them is forgotten, besides as many as it has.
+GONE = 64
+
+
+class View:
+    """A client's statements by its own names on one server, for SQL that shows them: all are there but the `changed`.
+
+    Names that are `gone` are the client's no more.
+    """
+
+    __slots__ = ("changed", "gone")
+
+    def __init__(self, names: Iterable[bytes]) -> None:
+        self.changed = dict.fromkeys(names)
+        self.gone: dict[bytes, None] = {}
+
+    def put(self, name: bytes) -> None:
+        """This name stands for another statement."""
+        self.changed[name] = None
+        self.gone.pop(name, None)
+
+    def take(self, name: bytes) -> None:
+        """This name stands for nothing any more."""
+        self.changed.pop(name, None)
+        self.gone[name] = None
+
 
 class ClientState:
     """The client's session: `home` is what it asked for at its start, `settings` what it has now.
@@ -226,7 +253,7 @@ class ClientState:
     beginning is already with the server. `settled`: the session has had temporary objects, and has used the statements
     of these names since its first, the last one last (None: it has had none). `channels` is what it listens to.
     `process` is the process id that it was given at login. `defaults` is what it was told of settings that it has not
-    set.
+    set. `view`: one server has its statements by its own names, to be shown (see `prepared`).
 
     Of the `budget` it has `kept`, `names` of it for names of statements. The texts of those are shared with other
     clients, and so in no one's `kept`: `shares` are their bytes.
@@ -252,6 +279,7 @@ class ClientState:
         "unnamed_flags",
         "unnamed_id",
         "unparsed",
+        "view",
     )
 
     def begin(self, home: Settings, rules: Rules, budget: Budget) -> None:
@@ -268,6 +296,7 @@ class ClientState:
         self.defaults = EMPTY
         self.statements: dict[bytes, Statement] | None = None
         self._names: dict[bytes, dict[bytes, None]] | None = None
+        self.view: View | None = None
         self.unparsed: set[bytes] | None = None
         self.settled: dict[bytes, None] | None = None
         self.unnamed: bytes | None = None
@@ -305,6 +334,8 @@ class ClientState:
             if former is not None:
                 _drop_name(self._names, name, former)
             _add_name(self._names, name, statement)
+        if self.view is not None:
+            self.view.put(name)
         self.statements[name] = statement
         self.shares += len(statement.rest)
         statement.hold()
@@ -319,13 +350,17 @@ class ClientState:
         self.shares -= len(statement.rest)
         if self._names is not None:
             _drop_name(self._names, name, statement)
+        if self.view is not None:
+            self.view.take(name)
+            if len(self.view.gone) > 2 * len(self.statements) + GONE:
+                self.view = None
         statement.let_go()
         return statement
 
     def take_statements(self) -> dict[bytes, Statement] | None:
         """What all names stand for, which from now on they do not."""
         statements, self.statements = self.statements, None
-        self._names = None
+        self._names = self.view = None
         self.keep(-self.names)
         self.names = self.shares = 0
         for statement in (statements or {}).values():
