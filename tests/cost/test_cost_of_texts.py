@@ -19,6 +19,7 @@ execute |set |set.|explain |explain (|analyze |prepare |prepare a as |deallocate
 set_config(|set_config('a.b',|set_config('|true|,|(|)|;|.|'|''|"|a.b|aaaaaaaa|$$|$a$|$|--|/*|*/|/| |u&'|u&"|e'|\|uescape
 begin atomic |case |end |create function |create |do |do $$|alter role a set |drop database |create database a template
 local |session |to |as |=|%|pg_settings|update |set_limit(|loosen(|currval(
+pg_cancel_backend(|pg_stat_activity |pid =|8388609|$1|notify |pg_notify(
 """
 WORDS = [b"\n", b"\r", b"||", b"\0", *re.split(rb"[|\n]", WORDS.strip())]
 TOUCHY = frozenset([b"loosen", b"a b"])
@@ -38,6 +39,9 @@ def read(text: bytes) -> None:
     reading.deallocated(said)
     reading.purges(said)
     reading.names_anywhere(text)
+    reading.notifies(text)
+    session.aims.wanted(text, b"")
+    session.aims.put_constants(text, {8388609: 1})
     assert flags >= 0
 
 
@@ -72,6 +76,10 @@ def repeated(front: bytes, again: bytes, back: bytes = b"") -> Callable[[int], C
         (b"select ", b"$a", b""),
         (b"set ", b"a.", b""),
         (b"create database ", b"template ", b""),
+        (b"select ", b"pg_cancel_backend(", b")"),
+        (b"select pg_cancel_backend(", b"(", b")"),
+        (b"select pg_cancel_backend(", b"8", b""),
+        (b"select pg_stat_activity, ", b"pid=8388609,", b""),
     ],
 )
 def test_text_is_read_in_steps_that_grow_with_its_length(front: bytes, again: bytes, back: bytes) -> None:

@@ -39,6 +39,10 @@ from ..ipc.messages import (
     Recall,
     Return,
     SenderGone,
+    StandInAt,
+    StandInHere,
+    StandInIs,
+    StandInOver,
     ToControl,
     Vacate,
     Want,
@@ -90,9 +94,7 @@ class Pooler:
         self.broker = Broker(self._limits, self._pins)
         self.rollout = Rollout(loaded, outputs, workers, self._changed, environ)
         backend = loaded.config.settings.event_backend
-        self.supervisor = Supervisor(
-            workers, board, listeners.of, self, [*command, "--event-backend", backend]
-        )
+        self.supervisor = Supervisor(workers, board, listeners.of, self, [*command, "--event-backend", backend])
         self.rollout.supervisor = self.supervisor
         self.averages = Averages(time.monotonic())
         self.memory = MemoryLimit()
@@ -111,7 +113,10 @@ class Pooler:
             Kept: self._kept,
             Load: self._load,
             CancelAt: self._cancel,
-            CancelOver: self._cancel_over,
+            CancelOver: self._to_worker,
+            StandInAt: self._stand_in,
+            StandInIs: self._to_worker,
+            StandInOver: self._to_worker,
             Vacate: self._pass_on,
             SenderGone: self._pass_on,
             NotCovered: lambda worker, message, fds: self.supervisor.not_covered(worker, message.worker),
@@ -219,9 +224,7 @@ class Pooler:
         """End: `now`; `servers`, when transactions are over; `clients`, when clients have left (timeout 0:
         whenever).
         """
-        log.info(
-            "shutting down (%s)", {"now": "now", "servers": "after transactions"}.get(mode, "after clients")
-        )
+        log.info("shutting down (%s)", {"now": "now", "servers": "after transactions"}.get(mode, "after clients"))
         process.notify("STOPPING=1")
         self.listeners.close()
         if mode == "now":
@@ -270,9 +273,7 @@ class Pooler:
     def _want(self, worker: int, message: Want, fds: tuple[int, ...]) -> None:
         now = time.monotonic()
         self._carry_out(
-            self.broker.want(
-                worker, message.pool, message.since, message.count, message.granted, message.urgent, now
-            )
+            self.broker.want(worker, message.pool, message.since, message.count, message.granted, message.urgent, now)
         )
 
     def _return(self, worker: int, message: Return, fds: tuple[int, ...]) -> None:
@@ -289,7 +290,11 @@ class Pooler:
     def _cancel(self, worker: int, message: CancelAt, fds: tuple[int, ...]) -> None:
         self.supervisor.tell(message.worker, CancelHere(message.pid, message.key, worker, message.number))
 
-    def _cancel_over(self, worker: int, message: CancelOver, fds: tuple[int, ...]) -> None:
+    def _stand_in(self, worker: int, message: StandInAt, fds: tuple[int, ...]) -> None:
+        here = StandInHere(message.pid, message.cancels, message.address, worker, message.number)
+        self.supervisor.tell(message.worker, here)
+
+    def _to_worker(self, worker: int, message: CancelOver | StandInIs | StandInOver, fds: tuple[int, ...]) -> None:
         self.supervisor.tell(message.worker, message)
 
     def _pins(self, pool: PoolKey, worker: int) -> int:
@@ -438,8 +443,6 @@ STATS_LINE = (
 )
 
 
-def _resolve(
-    future: asyncio.Future[list[dict[str, Any]] | None] | None, rows: list[dict[str, Any]] | None
-) -> None:
+def _resolve(future: asyncio.Future[list[dict[str, Any]] | None] | None, rows: list[dict[str, Any]] | None) -> None:
     if future is not None and not future.done():
         future.set_result(rows)

@@ -52,6 +52,7 @@ cdef class ClientLink(Link):
     cdef public bint holds
     cdef public bint listens
     cdef public bint late
+    cdef public bint tied
     cdef public bytearray notes
     cdef public double started
     cdef public double asked

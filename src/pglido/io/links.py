@@ -69,7 +69,7 @@ class ClientLink(Link):
 
     `notes` are messages that it did not ask for, and gets between two transactions; not while `holds`, for it is still
     to be told which of them are its own. While it `listens`, the ReadyForQuery that ends a transaction is kept back
-    (`late`) until all has come that was sent before.
+    (`late`) until all has come that was sent before. It is `tied` while something is kept until what it asked is done.
 
     Times are those of the monotonic clock: `started` the transaction, `asked` the query being answered (0: none),
     `rested` the last answer.
@@ -86,6 +86,7 @@ class ClientLink(Link):
         holds: bool
         listens: bool
         late: bool
+        tied: bool
         notes: bytearray | None
         started: float
         asked: float

@@ -341,6 +341,8 @@ class Pump(Carrier):
             client.stats.query_time += self.now - client.asked
         client.asked = 0
         client.rested = self.now
+        if client.tied and not client.waiting and session.free():
+            self.host.untied(client)
         if session.status == IDLE:
             client.stats.transactions += 1
             client.stats.transaction_time += self.now - client.started

@@ -153,6 +153,36 @@ class CancelOver(Message, frozen=True):
     number: int
 
 
+class StandInAt(Message, frozen=True):
+    """A client wants to terminate the client `pid` of `worker`, or to cancel what it does (`cancels`).
+
+    A process of the server at `address` is wanted that stands in for it. Passed on as `StandInHere`. The `number` is
+    for the answer, `StandInIs`.
+    """
+
+    worker: int
+    pid: int
+    cancels: bool
+    address: str
+    number: int
+
+
+class StandInIs(Message, frozen=True):
+    """The `process` that `worker` has asked for by this number; 0: there is none. Passed on to that worker as it is."""
+
+    worker: int
+    number: int
+    process: int
+
+
+class StandInOver(Message, frozen=True):
+    """What `sender` asked `worker` for by this number is needed no more. Passed on to that worker as it is."""
+
+    worker: int
+    sender: int
+    number: int
+
+
 class Vacate(Message, frozen=True):
     """A client is about to drop, rename or copy these databases on the servers `hosts`: close what rests there, unless
     clients are connected. Passed on to all other workers as it is; PostgreSQL waits five seconds for it.
@@ -281,6 +311,16 @@ class CancelHere(Message, frozen=True):
     number: int = 0
 
 
+class StandInHere(Message, frozen=True):
+    """A `StandInAt` for one of your clients, from the worker `sender`. To be answered with `StandInIs`."""
+
+    pid: int
+    cancels: bool
+    address: str
+    sender: int
+    number: int
+
+
 class Cover(Message, frozen=True):
     """Until `Uncover`, accept also from the TCP sockets of `worker`, which come with this message: it does not accept.
     Who has no descriptors for them answers `NotCovered`, and gets them again later.
@@ -332,6 +372,9 @@ ToControl = (
     | Load
     | CancelAt
     | CancelOver
+    | StandInAt
+    | StandInIs
+    | StandInOver
     | Vacate
     | SenderGone
     | NotCovered
@@ -348,6 +391,9 @@ ToWorker = (
     | Measure
     | CancelHere
     | CancelOver
+    | StandInHere
+    | StandInIs
+    | StandInOver
     | Vacate
     | SenderGone
     | Cover

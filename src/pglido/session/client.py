@@ -27,6 +27,8 @@ from ..wire.codes import (
     TERMINATE,
 )
 from ..wire.letters import LONGEST_NAME
+from ..wire.sql import SIGNALS
+from . import aims as _aims
 from . import deferred as _deferred
 from . import statements as _statements
 from .entries import (
@@ -266,12 +268,18 @@ class Client(Rewriting):
         if server.decides():
             server.decisive = True
         server.owe(QUERYING)
+        if self.processes is not None:
+            text = src[at + 5 : at + have]
+            out.put(buf, src[at : at + 5] + _aims.put_constants(text, self.aim()))
+            return self.pass_on(src, at, have, total, None, buf)
         return self.pass_on(src, at, have, total, out, buf)
 
     def _waits(self, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> bool:
         """What this query may do to the session is noted; must it wait?"""
         if self.rules.keep:
-            self.heed_kept(src[at + 5 : at + have])
+            text = src[at + 5 : at + have]
+            if self.heed_kept(text) & SIGNALS and have == total and self.aims_at(text, b""):
+                return True
         if not self.rules.heeded:
             return False
         if have < total:

@@ -8,9 +8,9 @@ from pglido.session.server cimport Server
 from pglido.session.setup cimport Setup
 from pglido.session.signing cimport Signing
 from pglido.session.state cimport Functions, Rules
-from pglido.wire cimport sql
+from pglido.wire cimport octets, sql
 
-cdef int CREATES, UNKNOWN, ENDS, LASTING, LISTENS, NOTIFIES, PREPARES, SEQUENCES, SETS, SHOWS, TEMP, UNDYING, UNNAMED, UNREAD, WRITES
+cdef int CREATES, UNKNOWN, ENDS, LASTING, LISTENS, NOTIFIES, PREPARES, SEQUENCES, SETS, SHOWS, SIGNALS, TEMP, UNDYING, UNNAMED, UNREAD, WRITES
 cdef int FAILED, GO_ON, IDLE, WAIT, WISH
 cdef Py_ssize_t LONGEST_NAME, MARKS, MARKED
 cdef tuple NO_NAMES
@@ -31,6 +31,9 @@ cdef class Heeding(Meaning):
     cdef public set fresh
     cdef public bint notifies
     cdef public tuple vacates
+    cdef public tuple aims
+    cdef public bint cancels
+    cdef public dict processes
     cdef public tuple wish
     cdef public frozenset granted
 
@@ -60,7 +63,10 @@ cdef class Heeding(Meaning):
     cdef int heed_unknown(self, int flags, bytes text) except -1
 
     cdef int heed_call(self, bytes call) except -1
+    @cython.locals(flags=int)
     cdef int heed_kept(self, bytes text) except -1
+    cdef bint aims_at(self, bytes text, bytes bind) except -1
+    cdef dict aim(self)
 
     cdef bint heed_parsed(self, int flags, bytes text, Outbox out, const unsigned char* buf) except -1
 

@@ -7,11 +7,12 @@ LISTEN goes to the server, the pool's own connection must listen (verdict WISH).
 
 from collections import Counter
 
-from ..wire import messages, sql
+from ..wire import messages, octets, sql
 from ..wire.codes import FAILED_TRANSACTION as FAILED
 from ..wire.codes import IDLE
 from ..wire.letters import LONGEST_NAME
 from ..wire.look import Look
+from . import aims as _aims
 from . import reading as _reading
 from .meaning import Meaning
 from .outbox import Outbox
@@ -30,6 +31,7 @@ PREPARES = sql.PREPARES
 SEQUENCES = sql.SEQUENCES
 SETS = sql.SETS
 SHOWS = sql.SHOWS
+SIGNALS = sql.SIGNALS
 TEMP = sql.TEMP
 CREATES = sql.CREATES
 WRITES = sql.WRITES
@@ -70,12 +72,15 @@ class Heeding(Meaning):
     statements were marked, `fresh` are those of which that is true (None: all). `spent` is what was done since the pump
     asked last, in steps (see `SHARE`). With verdict WAIT `until` says for how many replies of the server in all: before
     these nothing is new (see `may_go_on`).
-    `notifies`: it has sent notifications.
+    `notifies`: it has sent notifications. `aims` are the numbers of clients that it is about to terminate, or to
+    cancel (`cancels`), `processes` the process ids to be said instead (0: there is none; None: nothing was asked for).
     `wish` are the channels that it is about to listen to, `granted` those that are listened to for it until its
     transaction has ended (None: it has not asked).
     """
 
     __slots__ = (
+        "aims",
+        "cancels",
         "counted",
         "counts",
         "fresh",
@@ -83,6 +88,7 @@ class Heeding(Meaning):
         "marked",
         "notifies",
         "number",
+        "processes",
         "server",
         "spent",
         "sql_flags",
@@ -110,12 +116,17 @@ class Heeding(Meaning):
         self.studied = self.rules.functions.version
         self.number = next(NUMBERS)
         self.vacates: tuple[bytes, ...] = ()
+        self.aims: tuple[int, ...] = ()
+        self.cancels = False
+        self.processes: dict[int, int] | None = None
         self.wish: tuple[bytes, ...] = ()
         self.granted: frozenset[bytes] | None = None
 
     def heed(self, src: bytes, first: int, stop: int, out: Outbox, buf: bytes) -> bool:
         """The query `src[first:stop]` is about to be sent; returns whether it must wait."""
         flags = self._flags(src, first, stop)
+        if flags & SIGNALS and self.aims_at(src[first:stop], b""):
+            return True
         if flags & (NOTIFIES | PREPARES):
             flags = self._heed_notify(flags, src[first:stop], out, buf)
         if not flags & ~NOTIFIES or self._only_writes(flags & ~NOTIFIES):
@@ -190,6 +201,8 @@ class Heeding(Meaning):
             flags, text = (PREPARES | self.sql_flags & WRITES) & self.rules.heeded, b""
         else:
             return False
+        if flags & SIGNALS and octets.length(src, at + 1) == stop - at - 1 and self.aims_at(text, src[first:stop]):
+            return True
         if flags & (NOTIFIES | PREPARES):
             flags = self._heed_notify(flags, text, out, buf)
         if not flags & ~NOTIFIES or self._only_writes(flags & ~NOTIFIES):
@@ -226,13 +239,31 @@ class Heeding(Meaning):
         flags = UNKNOWN if int.from_bytes(call[:4], "big") in LARGE_OBJECTS else UNKNOWN | UNNAMED
         self.heed_unknown(flags, b"function call")
 
-    def heed_kept(self, text: bytes) -> None:
-        """A client that keeps its server says this, which may leave there what no reset takes away."""
+    def heed_kept(self, text: bytes) -> int:
+        """A client that keeps its server says this, which may leave what no reset takes away. Returns its flags."""
         assert self.server is not None
         pinning = self.rules.functions.pinning
         flags = sql.scan(text, 0, len(text), self.settings.odd, pinning or None)
         if flags and (_reading.undying(text) or _reading.calls(text, pinning)):
             self.server.worn = True
+        return flags
+
+    def aims_at(self, text: bytes, bind: bytes) -> bool:
+        """A text that cancels or terminates is about to be run; must it wait, for whom it means is to be found?"""
+        text = text[: _reading.LONGEST_READ]
+        self.spent += READ + len(text)
+        wanted = _aims.wanted(text, bind)
+        if not wanted or (self.processes is not None and self.processes.keys() >= set(wanted)):
+            return False
+        self.aims = wanted
+        self.cancels = _aims.cancels(text)
+        self.verdict = WISH
+        return True
+
+    def aim(self) -> dict[int, int]:
+        """The process ids that were found, for one message."""
+        processes, self.processes = self.processes or {}, None
+        return processes
 
     def heed_parsed(self, flags: int, text: bytes, out: Outbox, buf: bytes) -> bool:
         """A text with these flags is about to be parsed, likely to be executed in the same batch; must it wait?"""
@@ -528,7 +559,7 @@ class Heeding(Meaning):
         if flags & CREATES and self.settings.own_temp:
             flags |= TEMP
         flags |= UNNAMED & self.rules.heeded if flags & SETS and names is None else self._vague(flags, text, said)
-        flags &= ~(NOTIFIES | SEQUENCES | SHOWS | WRITES)
+        flags &= ~(NOTIFIES | SEQUENCES | SHOWS | SIGNALS | WRITES)
         if self.counts and not setup.pins & SEQUENCES and self._counts_here():
             flags |= SEQUENCES
         if flags:

@@ -8,7 +8,7 @@ from pglido.session.server cimport Server
 
 cdef int BIND, CLOSE, DESCRIBE, IDLE, PARSE
 cdef int BINDING, CLOSING, DESCRIBING, PARSING, STATEMENT, SWALLOW
-cdef bytes MISFIT, NOT_KEPT
+cdef bytes AIMED, MISFIT, NOT_KEPT
 cdef tuple OF_MEMORY
 cdef int PORTAL_KIND, NO_NAME
 cdef Py_ssize_t NAMED, PARSED
@@ -36,6 +36,9 @@ cdef class Rewriting(Holding):
     @cython.locals(more=Py_ssize_t)
     cdef tuple _lack_of_room(self, bytes name, object statement, Py_ssize_t size, Py_ssize_t named)
     cdef Py_ssize_t _refuse_statement(self, tuple lack, bint unnamed, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(processes=dict, values=bytes, bind=bytes)
+    cdef Py_ssize_t _bind_aimed(self, Server server, bytes rest, const unsigned char* src, Py_ssize_t at, Py_ssize_t first, Py_ssize_t end, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(server=Server)
     cdef Py_ssize_t _close_statement(self, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1

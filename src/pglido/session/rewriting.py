@@ -8,6 +8,7 @@ from ..wire import messages
 from ..wire.codes import BIND, CLOSE, DESCRIBE, IDLE, PARSE
 from ..wire.letters import LONGEST_NAME
 from ..wire.sql import PREPARES
+from . import aims as _aims
 from . import statements as _statements
 from .entries import BINDING, CLOSING, DESCRIBING, PARSING, STATEMENT, SWALLOW
 from .holding import OF_MEMORY, SMALL, Holding, Lack
@@ -24,6 +25,8 @@ NAMES_FIRST = 1024
 NAME_SIZE = _statements.NAME_SIZE
 # A Bind of what there is not.
 NOT_KEPT = messages.message(BIND, b"\0" + NO_ROOM + b"\0\0\0\0\0\0\0")
+# The name of a statement that is there for one Bind.
+AIMED = b"_pglido_aimed"
 # What a Parse costs besides its text, in steps (see `heeding.SHARE`).
 PARSED = 30
 # In a Describe: of a portal. One of so many bytes has no name, not even an empty one.
@@ -159,6 +162,8 @@ class Rewriting(Holding):
                 return self.pass_on(src, at, have, total, out, buf)
         elif kind == BIND and self.heed_bound(name, None if name else self.unnamed, src, at, rest_at, stop, out, buf):
             return 0
+        elif kind == BIND and self.processes is not None and self.unnamed is not None:
+            return self._bind_aimed(server, self.unnamed, src, at, rest_at - 1, rest_at - 1, stop, out, buf)
         return self.plain(kind, src, at, have, total, out, buf)
 
     def _parse(self, name: bytes, src: bytes, at: int, rest_at: int, stop: int, out: Outbox, buf: bytes) -> int:
@@ -293,6 +298,8 @@ class Rewriting(Holding):
         rest = statement.rest
         if kind == BIND and self.heed_bound(name, rest, src, at, end + 1, at + have, out, buf):
             return 0
+        if kind == BIND and self.processes is not None:
+            return self._bind_aimed(server, rest, src, at, first, end, at + have, out, buf)
         if kind == BIND and statement not in prepared.known and prepared.goes_by(name, statement):
             # It goes by the client's own name only: for SQL that shows what there is.
             self.parsed(name)
@@ -339,6 +346,8 @@ class Rewriting(Holding):
         rest = self.unnamed
         if kind == BIND and self.heed_bound(b"", rest, src, at, end + 1, at + have, out, buf):
             return 0
+        if kind == BIND and self.processes is not None and rest is not None:
+            return self._bind_aimed(server, rest, src, at, end, end, at + have, out, buf)
         if kind == DESCRIBE and rest is not None and self.heed_described(b"", rest, out, buf):
             return 0
         if server.prepared.unnamed != self.unnamed_id:
@@ -346,6 +355,20 @@ class Rewriting(Holding):
         if kind == BIND and rest is not None:
             self._foresee(server.prepared, rest)
         return self.plain(kind, src, at, have, total, out, buf)
+
+    def _bind_aimed(
+        self, server: Server, rest: bytes, src: bytes, at: int, first: int, end: int, stop: int, out: Outbox, buf: bytes
+    ) -> int:
+        """A Bind of a text that cancels or terminates others: of one that says their process ids, for this once."""
+        processes = self.aim()
+        server.prepared.owe(PARSING | SWALLOW, None, None)
+        server.owe(BINDING)
+        server.prepared.owe(CLOSING | SWALLOW, None, None)
+        values = _aims.put_values(rest, src[end + 1 : stop], processes)
+        bind = src[at + 5 : first] + AIMED + b"\0" + values
+        out.put(buf, messages.parse(AIMED, _aims.put_constants(rest, processes)))
+        out.put(buf, messages.message(BIND, bind) + messages.close_statement(AIMED))
+        return self.pass_on(src, at, stop - at, stop - at, None, buf)
 
     def _foresee(self, prepared: Prepared, rest: bytes) -> None:
         """A statement is bound: should it be executed, may all of them be gone?"""

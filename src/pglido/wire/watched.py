@@ -20,6 +20,7 @@ TAILS = 8192  # has more than one statement
 ENTERS = 16384  # the first statement begins or ends a transaction or a part of it
 KEEPS = 32768  # leaves in the server process what nothing takes away, or nobody can be asked for
 SHOWS = 65536  # shows the prepared statements of the session
+SIGNALS = 524288  # cancels or terminates what another session does
 NOTIFIES = 262144  # sends a notification (131072 is no flag of a text: `session.question.UNNAMED`)
 # What can't be known: all that a text may do, without the two flags that tell of its shape.
 ANYTHING = SETS | TEMP | HOLD | LOCKS | PREPARES | LISTENS | LOADS | ENDS | SEEDS | SEQUENCES
@@ -116,5 +117,7 @@ NAMES: dict[str, tuple[int, int, int]] = {
     "pg_prepared_statements": (SHOWS, 0, 0),
     "pg_prepared_statement": (SHOWS, 0, 0),
     "pg_notify": (NOTIFIES, 0, 0),
+    "pg_cancel_backend": (SIGNALS, 0, 0),
+    "pg_terminate_backend": (SIGNALS, 0, 0),
     **{name: (LEFT[row.leaves], 0, 0) for row in LASTING for name in row.names},
 }

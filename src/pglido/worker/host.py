@@ -159,6 +159,10 @@ class Host(Exchange):
         may: bool = self.outside.wished(guest)
         return may
 
+    def untied(self, guest: Guest) -> None:
+        """What a client has asked for is done, and its server free."""
+        self.outside.signals.done(guest)
+
     def heard(self, guest: Guest) -> None:
         """What a client listens to is another now."""
         self.outside.heard(guest)

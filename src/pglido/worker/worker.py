@@ -44,6 +44,7 @@ from .people import People
 from .place import AdminPlace
 from .porch import Porch, Proving
 from .replication import replicate
+from .signals import Signals
 from .successions import Successions
 from .tally import SharedTally
 
@@ -100,6 +101,7 @@ class Worker:
         self.departures = Departures(host)
         self.successions = Successions(host)
         self.cancels = Cancels(host, channel)
+        self.signals = Signals(host, channel)
         self.listening: dict[socket.socket, Watched] = {}
         self.covered: dict[int, list[socket.socket]] = {}
         self.clock = Clock(self)
@@ -160,6 +162,9 @@ class Worker:
             ipc.Measure: self.on_measure,
             ipc.CancelHere: self.cancels.request_elsewhere,
             ipc.CancelOver: lambda m: self.cancels.held.let_go(m.number),
+            ipc.StandInHere: self.signals.asked_elsewhere,
+            ipc.StandInIs: self.signals.answered,
+            ipc.StandInOver: self.signals.over_elsewhere,
             ipc.Vacate: lambda m: self.departures.begin(m.hosts, m.databases),
             ipc.SenderGone: lambda m: self.forget_sender(m.hosts, m.process),
             ipc.Uncover: lambda m: self.uncover(m.worker),
@@ -248,7 +253,7 @@ class Worker:
         self.host.journal.goings = settings.log_disconnections
         self._known_pool = lru_cache(POOLS_KNOWN)(message.config.pool)
         self.ignored = frozenset(name.lower() for name in settings.ignore_startup_parameters)
-        self.workers = self.cancels.workers = message.workers
+        self.workers = self.cancels.workers = self.signals.workers = message.workers
         self.host.budget.limit = settings.max_held_bytes
         self.host.budget.each = settings.max_client_held_bytes or settings.max_held_bytes
         self.names = Names(settings.dns_max_ttl, settings.dns_nxdomain_ttl)
@@ -406,6 +411,8 @@ class Worker:
 
     def wished(self, guest: Guest) -> bool:
         """See that a client of a pool with servers may go on; returns whether it may at once."""
+        if guest.session.aims:
+            return self.signals.wished(guest)
         if not guest.session.vacates:
             return hear(self.host, guest)
         assert guest.live is not None
