@@ -2,6 +2,7 @@
 
 import resource
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -158,3 +159,26 @@ def test_a_console_that_could_not_be_passed_on_is_closed_and_nobody_else(pooler:
     assert pool.console("SHOW VERSION")
     assert [one.pid for one in pool.workers()] == [worker.pid]
     pool.logs("console refused to .*: out of file descriptors")
+
+
+def test_a_worker_that_ends_while_none_can_be_started_is_replaced_later(pooler: MakePooler) -> None:
+    pool = pooler(workers=1)
+    (worker,) = pool.workers()
+    with limited(psutil.Process(pool.pid), 3):
+        worker.kill()
+        pool.logs("worker 0 cannot be started: .*Too many open files")
+    eventually(lambda: pool.wire().one("SELECT 1") == "1")
+
+
+def test_without_descriptors_the_control_process_ends_when_it_is_told(
+    pooler: MakePooler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        pool = pooler(workers=1, shutdown_timeout=5)
+        resource.prlimit(pool.pid, resource.RLIMIT_NOFILE, (3, 3))
+        pool.signal(signal.SIGTERM)
+        assert pool.ended() == 0
+    pool.logs("cannot notify systemd: Too many open files")
+    assert "bug" not in pool.log

@@ -14,6 +14,7 @@ from setproctitle import setproctitle
 from .. import log as logs
 from ..config.errors import ConfigError
 from ..config.model import Settings
+from ..ipc import threads
 from ..ipc.board import Board
 from . import process
 from .listen import CannotListen, Listeners
@@ -67,6 +68,7 @@ def _serve(loaded: Loaded, command: Sequence[str], environ: Mapping[str, str] | 
             log.warning("pglido runs as root: set user to a system user, who need only read its files")
         for warning in loaded.config.warnings:
             log.warning("%s", warning)
+        threads.prepare()
         process.raise_file_limit(2 * settings.max_client_conn // workers + 1000)
         return asyncio.run(_run(loaded, workers, listeners, board, outputs, command, environ))
 

@@ -102,6 +102,7 @@ class Pooler:
         self.up = asyncio.Event()
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._tick: asyncio.TimerHandle | None = None
+        self._looked = time.monotonic()
         self._asked: dict[tuple[int, int], asyncio.Future[list[dict[str, Any]] | None]] = {}
         self._told: dict[tuple[int, int], list[dict[str, Any]]] = {}
         self._ask_id = 0
@@ -149,9 +150,8 @@ class Pooler:
         loop = asyncio.get_running_loop()
         for number in self.HANDLERS:
             loop.add_signal_handler(number, self._signals.put_nowait, number)
-        self._start(self._obey())
-        self._start(self._keep_stats())
-        self._start(self._watch())
+        for turn in (self._obey, self._keep_stats, self._watch, self._look_at_memory):
+            self._start(_again_and_again(turn))
         try:
             await self.supervisor.run()
         finally:
@@ -366,26 +366,23 @@ class Pooler:
             log.error("bug in the control process", exc_info=error)
 
     async def _keep_stats(self) -> None:
-        while True:
-            await asyncio.sleep(self.settings.stats_period)
-            await self.refresh_stats()
-            now = time.monotonic()
-            if self.settings.log_stats:
-                _, average = self.averages.overall(now)
-                log.info("stats: %s", STATS_LINE.format(**average))
-            self.averages.turn(now)
+        await asyncio.sleep(self.settings.stats_period)
+        await self.refresh_stats()
+        now = time.monotonic()
+        if self.settings.log_stats:
+            _, average = self.averages.overall(now)
+            log.info("stats: %s", STATS_LINE.format(**average))
+        self.averages.turn(now)
 
     async def _watch(self) -> None:
-        last = time.monotonic()
-        while True:
-            await asyncio.sleep(LOOK)
-            logs.flush()
-            now = time.monotonic()
-            self.supervisor.look(now - last, self.settings.worker_timeout)
-            self._look_at_memory()
-            last = now
+        await asyncio.sleep(LOOK)
+        logs.flush()
+        now = time.monotonic()
+        elapsed, self._looked = now - self._looked, now
+        self.supervisor.look(elapsed, self.settings.worker_timeout)
 
-    def _look_at_memory(self) -> None:
+    async def _look_at_memory(self) -> None:
+        await asyncio.sleep(LOOK)
         limit = self.settings.max_memory
         used = process_memory.private() + self.board.total(Column.MEMORY)
         if self.memory.look(used, limit):
@@ -398,10 +395,9 @@ class Pooler:
             self.board.put(Column.SHORT, row, int(self.memory.short))
 
     async def _obey(self) -> None:
-        while True:
-            number = await self._signals.get()
-            log.info("got %s", number.name)
-            self.HANDLERS[number](self)
+        number = await self._signals.get()
+        log.info("got %s", number.name)
+        self.HANDLERS[number](self)
 
     def handle_term(self) -> None:
         """SIGTERM, SIGINT: finish transactions; the second time now."""
@@ -441,6 +437,15 @@ STATS_LINE = (
     "{xact_count} xacts/s, {query_count} queries/s, {client_login_count} logins/s, in {received} B/s,"
     " out {sent} B/s, xact {xact_time} us, query {query_time} us, wait {wait_time} us/s"
 )
+
+
+async def _again_and_again(turn: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Do what has to be done as long as the pooler runs, whatever goes wrong with one turn. Each begins by waiting."""
+    while True:
+        try:
+            await turn()
+        except Exception:
+            log.exception("bug in the control process: a turn of %s failed", turn.__name__)
 
 
 def _resolve(future: asyncio.Future[list[dict[str, Any]] | None] | None, rows: list[dict[str, Any]] | None) -> None:

@@ -115,12 +115,12 @@ def notify(*lines: str) -> None:
     where = os.environ.get("NOTIFY_SOCKET", "")
     if not where:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        try:
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.connect("\0" + where[1:] if where.startswith("@") else where)
             sock.send("\n".join(lines).encode())
-        except OSError as error:
-            log.warning("cannot notify systemd: %s", error.strerror)
+    except OSError as error:
+        log.warning("cannot notify systemd: %s", error.strerror)
 
 
 def reloading() -> str:

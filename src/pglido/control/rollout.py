@@ -117,6 +117,8 @@ class Rollout:
             for worker in poll.asked:
                 self.supervisor.tell(worker, *self._prepare(pending))
             outcome = await self._outcome(poll)
+            # What can't be had must be missed before the workers are told.
+            own = pending.outputs.again() if outcome is Outcome.COMMIT else logs.STDERR
         except BaseException:
             self._drop(pending)
             raise
@@ -124,7 +126,7 @@ class Rollout:
             self._drop(pending)
             raise ConfigError(self._problems(poll))
         self._pending = None
-        self._commit(pending)
+        self._commit(pending, own)
         for change in changes:
             log.log(change.level, "%s", change.text)
         return poll.hung
@@ -134,12 +136,13 @@ class Rollout:
         self.supervisor.tell_all(Abort(pending.number))
         pending.outputs.close()
 
-    def _commit(self, pending: _Pending) -> None:
+    def _commit(self, pending: _Pending, own: logs.Outputs) -> None:
+        """Put it in force, which can't fail any more; this process logs to `own`."""
         self.loaded = pending.loaded
         self._outputs.close()
         self._outputs = pending.outputs
         self.supervisor.tell_all(Commit(pending.number))
-        logs.follow("control", self.loaded.config.settings, self._outputs.again())
+        logs.follow("control", self.loaded.config.settings, own)
         self._changed()
 
     async def _outcome(self, poll: Poll) -> Outcome:

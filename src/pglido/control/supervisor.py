@@ -354,7 +354,10 @@ class Supervisor:
                 else:
                     self._fail(text)
             else:
-                self._events.received(worker.index, message, fds)
+                try:
+                    self._events.received(worker.index, message, fds)
+                except Exception:
+                    log.exception("bug: %s of worker %d failed", type(message).__name__, worker.index)
 
     @staticmethod
     async def _reap(worker: Worker, process: Process) -> int:

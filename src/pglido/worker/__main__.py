@@ -15,7 +15,7 @@ from .. import log as logs
 from ..io.orphan import end_with_parent
 from ..io.reactor import new_loop
 from ..ipc import messages as ipc
-from ..ipc import process_memory
+from ..ipc import process_memory, threads
 from ..ipc.board import Board
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
 from .host import Host
@@ -45,6 +45,7 @@ def main() -> int:
     setproctitle(f"pglido: worker {args.index}")
     logs.setup(f"worker {args.index}")
     process_memory.give_back_large()
+    threads.prepare()
     host = Host(args.index, args.event_backend)
     loop = new_loop(host.pump)
     asyncio.set_event_loop(loop)

@@ -27,6 +27,7 @@ listen_port = {port}
 unix_socket_dir = ""
 admin_users = ["admin"]
 shutdown_timeout = {shutdown_timeout}
+stats_period = {stats_period}
 
 [databases.app]
 host = "127.0.0.1"
@@ -39,10 +40,10 @@ password = "secret"
 
 
 def write_config(
-    path: Path, port: int, pool_size: int = 4, shutdown_timeout: int = 30, more: str = ""
+    path: Path, port: int, pool_size: int = 4, shutdown_timeout: int = 30, stats_period: float = 60, more: str = ""
 ) -> Path:
-    text = CONFIG.format(user=own_user(), port=port, pool_size=pool_size, shutdown_timeout=shutdown_timeout)
-    path.write_text(text + more)
+    given = {"pool_size": pool_size, "shutdown_timeout": shutdown_timeout, "stats_period": stats_period}
+    path.write_text(CONFIG.format(user=own_user(), port=port, **given) + more)
     return path
 
 
