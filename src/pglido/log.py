@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 import time
 import traceback
@@ -36,8 +37,6 @@ FACILITIES = SysLogHandler.facility_names
 SEVERITIES = {
     level: SysLogHandler.priority_names[name] for level, name in SysLogHandler.priority_map.items()
 }
-# A user name must not begin a new log line, nor give orders to a terminal.
-CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
 class Text(logging.Formatter):
@@ -105,14 +104,22 @@ def connection(record: logging.LogRecord) -> dict[str, str]:
 
 
 def printable(text: str) -> str:
-    """The same on one line."""
-    return text if text.isprintable() else text.translate(CONTROL)
+    """The same on one line: a name must not begin a new one, order a terminal, nor look like another text."""
+    return text if text.isprintable() else "".join(map(_shown, text))
+
+
+def _shown(character: str) -> str:
+    return character if character.isprintable() else ascii(character)[1:-1]
 
 
 def _word(value: str) -> str:
-    value = printable(value)
-    return '"' + value.replace('"', '\\"') + '"' if " " in value or '"' in value else value
+    """The value of a field: in quotes where it would not be one word, quotes and backslashes behind a backslash."""
+    if value.isprintable() and not _MARKS.search(value):
+        return value
+    return '"' + printable(value.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
+
+_MARKS = re.compile(r'[\s"\\=]')
 
 # Where lines of level info go that need no record, and what makes them. None where they need one, or are not wanted.
 shortcut: tuple[Output, Text] | None = None

@@ -2,8 +2,10 @@
 
 import json
 import re
+import socket
 
 import asyncpg
+import psutil
 import psycopg
 import pytest
 
@@ -12,7 +14,7 @@ from conftest import MakePooler
 from harness.cluster import Cluster
 from harness.tls import Certificates
 from harness.waiting import eventually
-from harness.wire import ServerError, Wire, error_in
+from harness.wire import ServerError, Wire, error_in, kinds
 
 SOCKETS = """type user database replication state addr port local_addr local_port connect_time request_time wait
     wait_us close_needed ptr link remote_pid tls application_name prepared_statements id"""
@@ -208,3 +210,73 @@ def test_connects_and_disconnects_are_logged_with_their_reason(pooler: MakePoole
     Wire.dial(quiet.address).close()
     eventually(lambda: quiet.pool()["cl_active"] == 0)
     assert "closing because" not in quiet.log
+
+
+def test_who_does_not_read_is_not_written_to(pooler: MakePooler) -> None:
+    pool = pooler(workers=1)
+    control = psutil.Process(pool.pid)
+    deaf = pool.wire("app2", "pglido")
+    before = control.memory_info().rss
+    deaf.send(m.parse("s", "SHOW CONFIG"), (m.bind("", "s") + m.execute()) * 2000)
+    with pool.wire("app2", "pglido") as other:
+        for _ in range(20):
+            assert other.table("SHOW VERSION")
+    assert control.memory_info().rss - before < 4 << 20
+    deaf.send(m.SYNC)
+    assert len([one for one in deaf.until() if one.kind == "C"]) == 2000
+
+
+def test_the_console_keeps_so_much_and_no_more(shared_pooler: MakePooler, cluster: Cluster) -> None:
+    wire = shared_pooler(cluster).wire("app2", "pglido")
+    for most, what, one in (
+        (100, "prepared statements", lambda name: m.parse(name, "SHOW VERSION")),
+        (10, "portals", lambda name: m.bind(name, "0")),
+    ):
+        wire.send(*(one(str(number)) for number in range(most)), one("0") if what == "portals" else b"", m.FLUSH)
+        answers = [wire.message() for _ in range(most + (what == "portals"))]
+        assert "E" not in kinds(answers)
+        wire.send(one("another"), m.SYNC)
+        error = error_in(wire.until())
+        assert error is not None
+        assert (error["C"], error["M"]) == ("53400", f"too many {what} (at most {most} on the console)")
+
+
+@pytest.mark.parametrize("text", ["/* " * 20000, "$1" * 30000, "--" * 30000, "SELECT " * 9000, "$" + "1" * 60000])
+def test_long_nonsense_is_refused_at_once(shared_pooler: MakePooler, cluster: Cluster, text: str) -> None:
+    wire = shared_pooler(cluster).wire("app2", "pglido")
+    wire.ask(text)
+    wire.send(m.parse("", text), m.bind("", "", "x" * 1000), m.SYNC)
+    wire.until()
+    assert wire.table("SHOW VERSION")
+
+
+def test_a_message_that_nobody_types_ends_the_console(shared_pooler: MakePooler, cluster: Cluster) -> None:
+    pool = shared_pooler(cluster)
+    wire = pool.wire("app2", "pglido")
+    wire.send(m.query("x" * (1 << 16)))
+    error = error_in(wire.until("E"))
+    assert error is not None
+    assert error["M"].startswith("invalid message length")
+    assert pool.console("SHOW VERSION")
+
+
+def test_who_drains_leaves_the_port(pooler: MakePooler) -> None:
+    pool = pooler(workers=2)
+    stays = pool.wire()
+    pool.wire("postgres", "pglido").ask("SHUTDOWN WAIT_FOR_CLIENTS")
+
+    def refused() -> bool:
+        try:
+            socket.create_connection(pool.address).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    eventually(refused)
+    with socket.socket() as successor:
+        successor.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        successor.bind(pool.address)
+        successor.listen()
+        assert stays.one("SELECT 'still served'") == "still served"
+        stays.bye()
+        assert pool.ended() == 0

@@ -8,6 +8,7 @@ import harness.messages as m
 from conftest import MakePooler
 from harness.cluster import Cluster
 from harness.pooler import Pooler
+from harness.waiting import eventually
 from harness.wire import ServerError, kinds
 
 pytestmark = pytest.mark.usefixtures("patience")
@@ -93,3 +94,35 @@ def test_servers_of_other_databases_stay(pool: Pooler) -> None:
     use(pool)
     pool.wire("postgres", "postgres").run("DROP DATABASE rested")
     assert other.one("SELECT pg_backend_pid()") == pid
+
+
+def names(pool: Pooler) -> set[str | None]:
+    """The databases of all pools."""
+    return {row["database"] for row in pool.console("SHOW POOLS")}
+
+
+def test_pools_of_names_made_up_are_forgotten(pooler: MakePooler) -> None:
+    pool = pooler(databases={"*": {}, "named": {"dbname": "app"}}, workers=2)
+    wires = [pool.wire("app", "app"), pool.wire("app", "named")]
+    for number in range(10):
+        with pytest.raises(ServerError, match="does not exist"):
+            pool.wire("app", f"made up {number}")
+    eventually(lambda: names(pool) == {"app", "named"})
+    for wire in wires:
+        wire.bye()
+    assert names(pool) == {"app", "named"}
+
+
+def test_pools_of_star_are_forgotten_when_they_are_unused(pooler: MakePooler) -> None:
+    pool = pooler(
+        databases={"*": {}, "named": {"dbname": "app"}}, server_idle_timeout=0.5, autodb_idle_timeout=0.5, workers=2
+    )
+    used = pool.wire("app", "other")
+    for database in ("app", "named"):
+        with pool.wire("app", database) as wire:
+            wire.run("SELECT 1; LISTEN a")
+            wire.bye()
+    eventually(lambda: names(pool) == {"other", "named"}, within=20)
+    assert used.one("SELECT 1") == "1"
+    with pool.wire("app", "app") as again:
+        assert again.one("SELECT current_database()") == "app"

@@ -381,8 +381,11 @@ def test_out_of_descriptors_there_is_a_place_for_an_admin(pooler: MakePooler) ->
     # Who says nothing does not keep the place.
     pool.dial()
     assert pool.console("SHOW VERSION")
+    # While an admin has the place, others come in again as soon as there is room for them.
+    admin = pool.wire("postgres", "pglido")
     resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (soft, hard))
     eventually(lambda: comes_in(pool))
+    assert admin.table("SHOW VERSION")
     pool.logs("can't accept, but for an admin")
 
 

@@ -56,10 +56,10 @@ def test_max_client_conn(pooler: MakePooler, workers: int) -> None:
     assert all(wire.one("SELECT 1") == "1" for wire in wires)
 
 
-def admitted(pool: Pooler) -> bool:
+def admitted(pool: Pooler, *who: str) -> bool:
     """Whether a client gets in now."""
     try:
-        pool.wire().bye()
+        pool.wire(*who).bye()
     except ServerError:
         return False
     return True
@@ -304,3 +304,13 @@ def test_zero_pool_size_means_no_limit(pooler: MakePooler, cluster: Cluster) -> 
     wires = busy(pool, 30)
     cluster.settles(30, "state = 'idle in transaction'")
     release(wires)
+
+
+def test_who_only_looks_counts_in_max_client_conn(pooler: MakePooler) -> None:
+    pool = pooler(max_client_conn=3, workers=1)
+    wires = [pool.wire() for _ in range(3)]
+    with pytest.raises(ServerError, match="max_client_conn"):
+        pool.wire("app2", "pglido")
+    assert pool.console("SHOW VERSION")
+    wires.pop().bye()
+    eventually(lambda: admitted(pool, "app2", "pglido"))

@@ -51,6 +51,22 @@ def test_a_text_field_with_a_space_is_quoted() -> None:
     assert log.Text("control").format(record("x", user='a "b"')).endswith(r'user="a \"b\""')
 
 
+@pytest.mark.parametrize(
+    ("user", "shown"),
+    [
+        ('x\\" database=postgres uuid=1 "', r'"x\\\" database=postgres uuid=1 \""'),
+        ("app\u202edatabase=postgres", r'"app\u202edatabase=postgres"'),
+        ("app\xa0database=postgres", r'"app\xa0database=postgres"'),
+        ("a=b", '"a=b"'),
+        ("back\\slash", r'"back\\slash"'),
+        ("\u00e9t\u00e9", "\u00e9t\u00e9"),
+    ],
+)
+def test_a_name_does_not_look_like_another_field(user: str, shown: str) -> None:
+    assert log.Text("control").format(record("x", user=user, database="d")).endswith(f" user={shown} database=d")
+    assert log.who(user, "d").decode() == f" user={shown} database=d address="
+
+
 @given(st.text(), st.text())
 def test_no_user_name_begins_a_new_line(message: str, user: str) -> None:
     for formatter in (log.Text("control"), log.Json("control")):

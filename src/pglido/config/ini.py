@@ -33,7 +33,7 @@ _SECTIONS: dict[str, Scope | None] = {
 # Keys of PgBouncer 1.25 that have nothing to act on in pglido.
 WITHOUT_MEANING = frozenset(
     {
-        "auth_hba_file", "auth_ident_file", "auth_ldap_options", "autodb_idle_timeout",
+        "auth_hba_file", "auth_ident_file", "auth_ldap_options",
         "client_tls13_ciphers", "client_tls_dheparams", "conffile", "disable_pqexec",
         "dns_zone_check_period", "job_name", "login_notify_message", "peer_id", "pkt_buf",
         "pool_idle_timeout", "resolv_conf", "sbuf_loopcnt", "server_fast_close", "server_tls13_ciphers",

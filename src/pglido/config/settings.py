@@ -340,6 +340,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     server_idle_timeout: Annotated[
         float, Row("A server connection that is unused longer is closed.", zero="off")
     ] = 600.0
+    autodb_idle_timeout: Annotated[
+        float,
+        Row("A pool that the database `*` has made, and that is unused longer, is forgotten.", zero="off"),
+    ] = 3600.0
     server_connect_timeout: Annotated[
         float, Row("Time to connect and log in to a server.", zero="off")
     ] = 15.0

@@ -51,10 +51,11 @@ class Command(NamedTuple):
     run: Callable[[Pooler], Awaitable[Result]]
 
 
-_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
+# A comment that does not end goes to the end of the text: one look at each character, however many begin.
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _SHOW = re.compile(r"(?:SHOW|SELECT)\s+(\w+)", re.IGNORECASE)
 _SET = re.compile(r"SET\s+(?:SESSION\s+|LOCAL\s+)?(\w+|TIME\s+ZONE)\b", re.IGNORECASE)
-_PARAMETER = re.compile(r"\$(\d+)")
+_PARAMETER = re.compile(r"\$([0-9]{1,5})")
 
 # What clients ask a server for at start; there is a value, but it means nothing here.
 PARAMETERS = {
@@ -104,6 +105,8 @@ PHRASES: dict[str, tuple[str, str]] = {
     "deallocate": ("DEALLOCATE", ""),
     "unlisten": ("UNLISTEN", ""),
 }
+# Characters of a statement whose parameters have been filled in.
+LONGEST = 1 << 16
 SHUTDOWNS = {"": "now", "WAIT_FOR_SERVERS": "servers", "WAIT_FOR_CLIENTS": "clients"}
 
 
@@ -123,8 +126,12 @@ def parameters(sql: str) -> int:
 
 
 def fill(sql: str, values: list[str | None]) -> str:
-    """The statement with its parameters, which are single words, in place."""
-    return _PARAMETER.sub(lambda found: values[int(found[1]) - 1] or "", sql)
+    """The statement with its parameters, which are single words, in place. Raises CommandError where it gets long."""
+    words = [value or "" for value in values]
+    size = len(sql) + sum(len(words[int(number) - 1]) for number in _PARAMETER.findall(sql))
+    if size > LONGEST:
+        raise CommandError("the statement is too long with its parameters", "54000")
+    return _PARAMETER.sub(lambda found: words[int(found[1]) - 1], sql)
 
 
 def understand(sql: str, admin: bool) -> Command:

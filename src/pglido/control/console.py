@@ -6,7 +6,7 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from .pooler import Pooler
 
 log = logging.getLogger("pglido.control")
+
+# What one client may keep at once; a portal has the rows of its command.
+STATEMENTS = 100
+PORTALS = 10
 
 
 async def serve(pooler: Pooler, client: Console, sock: socket.socket) -> None:
@@ -139,9 +143,14 @@ class Session:
                 self._send(protocol.ready(self._status))
             else:
                 self._failed = True
+        await self._rest()
         if kind in (codes.QUERY, codes.SYNC, codes.FLUSH) or self._failed:
-            await self._writer.drain()
             self.settle()
+
+    async def _rest(self) -> None:
+        """Wait until the client has taken what it got, and let others do something."""
+        await self._writer.drain()
+        await asyncio.sleep(0)
 
     def settle(self) -> None:
         """Do what was ordered for the time after the answer; also when the client is gone."""
@@ -155,6 +164,7 @@ class Session:
         if not statements:
             self._send(protocol.EMPTY_QUERY_RESPONSE)
         for sql in statements:
+            await self._rest()
             command = understand(sql, self._client.admin)
             result = await self._run(command)
             if command.columns is not None:
@@ -186,6 +196,7 @@ class Session:
         if count > 100:
             raise CommandError(f"there is no parameter ${count}", "42P02")
         types = (*found.types, *(0,) * (count - len(found.types)))
+        _bounded(self._statements, found.name, STATEMENTS, "prepared statements")
         command = None if count or not sql else understand(sql, self._client.admin)
         self._statements[found.name] = Prepared(sql, types, command)
         self._send(PARSE_COMPLETE)
@@ -209,6 +220,7 @@ class Session:
         if command is not None and command.columns is not None:
             for number in range(len(command.columns)):
                 protocol.format_of(found.result_formats, number)
+        _bounded(self._portals, found.portal, PORTALS, "portals")
         self._portals[found.portal] = Portal(sql, command, found.result_formats)
         self._send(protocol.BIND_COMPLETE)
 
@@ -294,3 +306,9 @@ class Session:
         codes.SYNC: _sync,
         codes.FLUSH: _flush,
     }
+
+
+def _bounded(kept: Mapping[str, object], name: str, most: int, what: str) -> None:
+    """Raises CommandError where one more of them is one too many."""
+    if len(kept) >= most and name not in kept:
+        raise CommandError(f"too many {what} (at most {most} on the console)", "53400")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..wire import codes
 from ..wire.messages import message
 
-MAX_MESSAGE = 1 << 20  # nobody types more
+MAX_MESSAGE = 1 << 16  # nobody types more
 
 TEXT, INT4, INT8, NUMERIC, BOOL = 25, 23, 20, 1700, 16
 _SIZES = {TEXT: -1, INT4: 4, INT8: 8, NUMERIC: -1, BOOL: 1}

@@ -25,6 +25,9 @@ LASTING = {
 FIRST_RETRY = 0.1
 # Part of the time an outage has lasted that passes between two attempts.
 SHARE = 0.25
+# Seconds after a pause, as long as it was, in which the next attempt begins where anybody waits. Later than that nobody
+# has looked meanwhile: what fails then may be another outage.
+PROMPT = 1.0
 # Seconds for which clients that log in wait at least: a restart of the server takes less.
 LOGIN_PATIENCE = 10.0
 
@@ -57,7 +60,7 @@ class Outage:
 
     def failed(self, began: float, now: float, problem: tuple[str, str], longest: float, chance: float) -> None:
         """An attempt that began at `began` failed; pauses are at most `longest`, and shortened by chance (0 to 1)."""
-        if not self.lately(began):
+        if self.problem is None or began > self.retry_at + (self.retry_at - self.failed_at) + PROMPT:
             self.since = began
         self.patience = max(longest, LOGIN_PATIENCE)
         self.problem = problem

@@ -13,6 +13,7 @@ from ..pool.outage import last_error
 from ..wire import cache
 from ..wire.codes import IDLE
 from .links import Guest
+from .live import LivePool
 from .overlong import measured
 from .studies import Studies
 
@@ -82,8 +83,7 @@ class Clock:
             host.carry_out(live)
             if live.hub is not None:
                 live.hub.tick(now)
-            if live.policy.closed and live.policy.unused() and not live.policy.clients:
-                del host.pools[live.key]
+            self._forget_unused(live, now)
         self._studies.look(now)
         self.worker.departures.look(now)
         self.worker.successions.look()
@@ -101,6 +101,26 @@ class Clock:
         if host.draining:
             self._drain(now)
         return pressed
+
+    def _forget_unused(self, live: LivePool, now: float) -> None:
+        """Forget a pool whose database is gone, or that `*` has made and nobody uses any more.
+
+        One that could not be opened, such as that of a name made up, has nothing to be remembered.
+        """
+        worker, policy = self.worker, live.policy
+        hub = live.hub
+        if policy.clients or not policy.unused() or (hub is not None and hub.ear.backend is not None):
+            live.unused_since = 0.0
+            return
+        live.unused_since = live.unused_since or now
+        if not policy.closed:
+            timeout = worker.config.settings.autodb_idle_timeout
+            idle = timeout and now - live.unused_since > timeout
+            vain = policy.outage.problem is not None and now > policy.outage.retry_at
+            if live.key[0] in worker.config.databases or not (idle or vain):
+                return
+        del worker.host.pools[live.key]
+        worker.porch.forget()
 
     def _look_at_memory(self, now: float) -> None:
         """Say how much memory the worker has; where all have too much, give back what can be."""

@@ -23,7 +23,7 @@ from .links import Guest
 from .listening import listen
 from .live import LivePool
 from .place import FULL
-from .porch import COUNTED, MINOR, SHUTTING_DOWN, Proving, Regular, greet, is_strange
+from .porch import COUNTED, CROWDED, MINOR, SHUTTING_DOWN, Proving, Regular, greet, is_strange
 from .profiles import profile_of
 
 log = logging.getLogger("pglido.worker")
@@ -316,6 +316,8 @@ async def _console(host: Host, guest: Guest, stream: Stream, start: Startup) -> 
     if not admin:
         if guest.serial == host.outside.porch.spare:
             raise Refused(*FULL)
+        if host.crowded(guest):
+            raise Refused(*CROWDED)
         user = config.users.get(start.user)
         own = user.max_user_client_connections if user is not None else None
         limit = settings.max_user_client_connections if own is None else own

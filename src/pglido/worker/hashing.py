@@ -55,9 +55,17 @@ class Hashing:
                 # Behind all others.
                 self.waiting[address] = queue
             if not future.done():
-                self._busy = True
-                running = asyncio.get_running_loop().run_in_executor(self._thread, work)
-                running.add_done_callback(partial(self._done, future))
+                self._begin(future, work)
+
+    def _begin(self, future: "asyncio.Future[Any]", work: Callable[[], Any]) -> None:
+        try:
+            running = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except RuntimeError as error:
+            # There is no memory, or no process number, for the thread; the next one tries again.
+            future.set_exception(AuthError("53000", "passwords can't be checked now", f"no thread: {error}"))
+            return
+        self._busy = True
+        running.add_done_callback(partial(self._done, future))
 
     def _done(self, future: "asyncio.Future[Any]", running: "asyncio.Future[Any]") -> None:
         error = None if running.cancelled() else running.exception()

@@ -118,6 +118,7 @@ class LivePool:
     hub: "Hub | None" = None
     findings: int = 0
     signer: Signer | None = None
+    unused_since: float = 0.0
 
     def settings_for(self, user: str) -> PoolSettings:
         """The settings that hold for clients of this name: where the pool's user is forced, they may differ."""

@@ -2,7 +2,7 @@
 
 Descriptors that nobody uses are held open. At the limit one of them makes room for the next client, who may go on only
 to the console and as an admin; the others are for the console's socket pair. The place is free again when that client
-has left, and meanwhile nobody else is taken.
+has left. Meanwhile nobody else is taken until there are descriptors again.
 """
 
 import asyncio
@@ -75,6 +75,9 @@ class AdminPlace:
         if guest is not None:
             if guest.peer is None and self.host.pump.now - guest.born > PATIENCE:
                 self.host.kill(guest, *FULL)
+            elif self._doors and self.fill():
+                # Others have left, or the limit is a higher one.
+                self._open_doors()
             self._look_soon()
             return
         for left in [one for one in self.host.lingering if one.serial == self.porch.spare]:
@@ -86,6 +89,9 @@ class AdminPlace:
             self._look_soon()
             return
         self.porch.spare = 0
+        self._open_doors()
+
+    def _open_doors(self) -> None:
         doors, self._doors = self._doors, []
         for sock in doors:
             self.listen(sock)

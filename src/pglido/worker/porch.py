@@ -44,6 +44,8 @@ COUNTED = (CLIENTS,)
 # The newest minor version of the protocol that is served.
 MINOR = 2
 
+# What newcomers are told where there are as many clients as may be.
+CROWDED = ("08P01", "no more connections allowed (max_client_conn)")
 # What newcomers are told while memory is short.
 SHORT_OF_MEMORY = ("53200", "out of memory: the pooler uses more memory than max_memory, try again later")
 # What newcomers are told while the worker drains.
@@ -175,7 +177,7 @@ class Porch:
         self.terms = people.terms
 
     def forget(self) -> None:
-        """Memory is short: what first packets say can be read again."""
+        """Memory is short, or a pool is gone: what first packets say can be read again."""
         self.packets.clear()
         self.regulars.clear()
 
@@ -258,7 +260,7 @@ class Porch:
             return FULL
         if self.host.budget.tight:
             return SHORT_OF_MEMORY
-        return ("08P01", "no more connections allowed (max_client_conn)") if self.host.crowded(guest) else None
+        return CROWDED if self.host.crowded(guest) else None
 
     def _begin_tls(self, guest: Guest) -> None:
         """A client asked for TLS, and says no more before it has it."""

@@ -482,9 +482,13 @@ class Worker:
     # The end.
 
     def on_drain(self, message: ipc.Drain) -> None:
-        """Take no more clients; go when the last transaction is done, or the last client has left."""
-        for sock in list(self.listening):
+        """Take no more clients; go when the last transaction is done, or the last client has left.
+
+        Whoever comes is refused by the kernel, or served by a successor on the same port.
+        """
+        for sock in [*self.sockets, *(sock for socks in self.covered.values() for sock in socks)]:
             self.close_door(sock)
+            sock.close()
         self.host.draining = True
         self.wait_for_clients = message.clients
         self.leaving = time.monotonic() + message.timeout if message.timeout else float("inf")

@@ -76,3 +76,19 @@ async def test_no_more_than_so_many_of_one_address_wait(monkeypatch: pytest.Monk
     tasks.append(asyncio.create_task(one.run("b", partial(gate.work, "b1"))))
     gate.opened.set()
     assert await asyncio.gather(*tasks) == ["a1", "a2", "a3", "b1"]
+
+
+async def test_a_thread_that_cannot_start_keeps_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Hashing()
+    loop = asyncio.get_running_loop()
+
+    def no_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "run_in_executor", no_thread)
+        for address in ("a", "b"):
+            with pytest.raises(AuthError, match="can't start new thread") as refused:
+                await one.run(address, lambda: 1)
+            assert refused.value.sqlstate == "53000"
+    assert await one.run("a", lambda: 2) == 2
