@@ -11,7 +11,7 @@ from ..auth import client as auth
 from ..auth.errors import WRONG_PROOF, AuthError, refused
 from ..auth.secrets import Proof
 from ..auth.verification import Verification
-from ..config.model import ADMIN_DATABASES, AuthType, PoolMode, PoolSettings
+from ..config.model import ADMIN_DATABASES, AuthType, Config, PoolMode, PoolSettings
 from ..io.stream import Gone, Stream, Unsafe
 from ..io.tls import ALPN
 from ..ipc.board import Column, Full
@@ -22,6 +22,7 @@ from .host import Host, PoolRefused
 from .links import Guest
 from .listening import listen
 from .live import LivePool
+from .people import Known
 from .place import FULL
 from .porch import COUNTED, CROWDED, MINOR, SHUTTING_DOWN, Proving, Regular, greet, is_strange
 from .profiles import profile_of
@@ -155,8 +156,7 @@ async def _enter(host: Host, guest: Guest, stream: Stream) -> None:
     if start.database in ADMIN_DATABASES:
         await _console(host, guest, stream, start)
         return
-    pool = host.outside.pool_of(start.database, start.user)
-    user, proof = await _prove(host, guest, stream, start, pool)
+    user, proof = await _prove(host, guest, stream, start)
     if user != start.user:
         guest.user = user
         start = replace(start, user=user)
@@ -246,13 +246,21 @@ async def _packet(stream: Stream) -> tuple[int, bytes]:
     return code, await stream.exactly(size)
 
 
-async def _prove(
-    host: Host, guest: Guest, stream: Stream, start: Startup, pool: PoolSettings | None
-) -> tuple[str, Proof]:
+async def _looked_up(host: Host, start: Startup) -> tuple[Config, PoolSettings | None, Known]:
+    """Who the client's user is, by the configuration in force and its pool: the one of when the answer is there."""
+    while True:
+        config = host.outside.config
+        admin = start.database in ADMIN_DATABASES
+        pool = None if admin else host.outside.pool_of(start.database, start.user)
+        known = await host.outside.people.look_up(start.user, pool)
+        if host.outside.config is config:
+            return config, pool, known
+
+
+async def _prove(host: Host, guest: Guest, stream: Stream, start: Startup) -> tuple[str, Proof]:
     """The client proves who it is; the user's name as it is to be used, and the proof. Raises AuthError."""
     people = host.outside.people
-    config = host.outside.config
-    known = await people.look_up(start.user, pool)
+    config, pool, known = await _looked_up(host, start)
     binding = guest.door.binding if guest.tls is not None else None
     exchange = Verification(config.settings.auth_type, start.user, known.secret, binding, people.terms)
     try:
@@ -269,8 +277,11 @@ async def _prove(
         known, proof = fresh, proved
     if host.outside.config is not config:
         # What was good enough when it was asked may be no more.
-        if (await people.look_up(start.user, pool)).secret != known.secret:
+        present, _, now = await _looked_up(host, start)
+        if now.secret != known.secret:
             raise refused(start.user, "its secret was changed meanwhile")
+        if present.settings.auth_type not in (config.settings.auth_type, AuthType.TRUST):
+            raise refused(start.user, "auth_type was changed meanwhile")
         barred = host.outside.porch.barred(guest, start)
         if barred is not None:
             raise Refused(*barred)
@@ -307,7 +318,7 @@ def _claim(host: Host, guest: Guest, database: tuple[str, int], user: tuple[str,
 
 
 async def _console(host: Host, guest: Guest, stream: Stream, start: Startup) -> None:
-    _, proof = await _prove(host, guest, stream, start, None)
+    _, proof = await _prove(host, guest, stream, start)
     config = host.outside.config
     settings = config.settings
     admin = start.user in settings.admin_users

@@ -76,6 +76,8 @@ class People:
         # Trust tells openly who exists.
         self._hides = config.settings.auth_type != AuthType.TRUST
         self._answers = Answers()
+        # Nobody joins a question that was asked under another configuration.
+        self._asking.clear()
         self._silent.clear()
         if self.asks and self._ticks is None:
             self._ticks = Ticks()

@@ -420,6 +420,8 @@ class Porch:
             start = self.read(packet, int.from_bytes(packet[4:8], "big"), outside.ignored)
             if self.secrets.get(start.user) != challenge.secret:
                 raise refused(start.user, "its secret was changed meanwhile")
+            if not self.asking and not self.trusting:
+                raise refused(start.user, "auth_type was changed meanwhile")
             barred = self.barred(guest, start)
             if barred is not None:
                 raise AuthError(barred[0], barred[1], barred[1])
