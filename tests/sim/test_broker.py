@@ -154,23 +154,22 @@ def test_random_crowds_never_exceed_a_limit_and_all_get_served(seed):
     assert all(client.waits for client in world.clients)
 
 
-def recalls(plans: list[Plan]) -> list[Plan]:
-    """Those of these plans that ask for leases back."""
-    return [plan for plan in plans if plan.verb in (Verb.ASK, Verb.RECALL)]
+def measures(*workers: int) -> list[Plan]:
+    """These are asked what their clients go through."""
+    return [Plan(Verb.MEASURE, worker, P) for worker in workers]
 
 
 @pytest.mark.parametrize("pinned", [True, False])
 def test_what_clients_keep_is_nothing_that_others_could_use(pinned):
     """Worker 0 holds more, but all of it is kept; worker 1 has the one server that can be used."""
-    pool = ("db", "user")
     kept = {0: 3, 1: 1} if pinned else {}
     broker = Broker(lambda pool: Limits(5), lambda pool, worker: kept.get(worker, 0))
     for worker, leases in ((0, 3), (1, 2)):
-        assert len(broker.want(worker, pool, 1.0, leases, 0, True, 1.0)) == leases
-    assert recalls(broker.want(0, pool, 2.0, 1, 3, True, 2.0)) == []
-    moved = broker.want(1, pool, 3.0, 1, 2, True, 3.0)
-    assert recalls(moved) == ([Plan(Verb.RECALL, 1, pool)] if pinned else [])
-    assert recalls(broker.tick(3.5)) == []
+        assert broker.want(worker, P, 1.0, leases, 0, True, 1.0) == [Plan(Verb.GRANT, worker, P)] * leases
+    assert broker.want(0, P, 2.0, 1, 3, True, 2.0) == measures(0, 1)
+    moved = [Plan(Verb.RECALL, 1, P)] if pinned else []
+    assert broker.want(1, P, 3.0, 1, 2, True, 3.0) == moved + measures(0, 1)
+    assert broker.tick(3.5) == measures(0, 1)
 
 
 def test_what_comes_back_for_a_recall_is_not_taken_for_what_was_asked_for_meanwhile():
@@ -179,19 +178,26 @@ def test_what_comes_back_for_a_recall_is_not_taken_for_what_was_asked_for_meanwh
     """
     broker = Broker(lambda pool: Limits(20))
     for worker, leases in ((0, 6), (1, 14)):
-        assert len(broker.want(worker, P, 1.0, leases, 0, True, 1.0)) == leases
-    assert recalls(broker.want(0, P, 2.0, 3, 6, True, 2.0)) == []
-    said = deque(recalls(broker.tick(2.06)))
+        assert broker.want(worker, P, 1.0, leases, 0, True, 1.0) == [Plan(Verb.GRANT, worker, P)] * leases
+    assert broker.want(0, P, 2.0, 3, 6, True, 2.0) == measures(0, 1)
+    said = deque(broker.tick(2.06))
     assert list(said) == [Plan(Verb.ASK, 1, P)]
-    said += recalls(broker.want(2, P, 2.05, 1, 0, True, 2.1))
-    assert list(said) == [Plan(Verb.ASK, 1, P), Plan(Verb.RECALL, 1, P)]
+    said += broker.want(2, P, 2.05, 1, 0, True, 2.1)
+    assert list(said) == [Plan(Verb.ASK, 1, P), Plan(Verb.RECALL, 1, P), *measures(2)]
+    measured = []
     for now, spare in ((2.1, 2), (3.0, 2)):
         while said:
-            verb, worker, *_ = said.popleft()
-            if worker == 1 and spare:
+            verb, worker, *_ = plan = said.popleft()
+            if verb is Verb.MEASURE:
+                measured.append(plan)
+            elif verb is Verb.GRANT:
+                continue
+            elif worker == 1 and spare:
                 spare -= 1
-                said += recalls(broker.returned(1, P, 1, now))
+                said += broker.returned(1, P, 1, now)
             elif verb is Verb.ASK:
-                said += recalls(broker.kept(worker, P, now))
-        said += recalls(broker.tick(now + 0.5))
+                said += broker.kept(worker, P, now)
+        said += broker.tick(now + 0.5)
+    assert measured == measures(2, 0, 1, 2)
+    assert not said
     assert [broker.held(P, worker) for worker in range(3)] == [9, 10, 1]

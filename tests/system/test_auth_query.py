@@ -106,7 +106,9 @@ def test_same_password_set_again(pooler: MakePooler, own_cluster: Cluster) -> No
         own_cluster.admin(f"ALTER ROLE u_shared PASSWORD '{secret}'")
         own_cluster.admin("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'u_shared'")
         eventually(lambda seen=turn: pool.log.count("57P01") > seen)
-        # What the client has proved itself by may not be what the server has: that of the next login is.
+        # What the client has proved itself by is not what the server has: that of a later login is.
+        assert not tries(pool, "u_shared", secret)
+        assert pool.log.count("can't connect to the server of app/u_shared: server login failed: the server has") > turn
         eventually(lambda: tries(pool, "u_shared", secret))
 
 

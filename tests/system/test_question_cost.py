@@ -131,7 +131,10 @@ def extremes(server: Cluster) -> list[tuple[str, str]]:
         ends = {"bool": ["on", "off"], "enum": json.loads(values or "[]"), "string": []}.get(
             str(kind), [str(least), str(most)]
         )
-        if name.endswith("_timeout"):
+        if name == "idle_session_timeout":
+            # It counts between two commands only: here as well, and the machine may be busy.
+            ends = ["1min"]
+        elif name.endswith("_timeout"):
             ends = ["1ms" if name == "lock_timeout" else "20ms"]
         found += [(name, end) for end in ends]
     return found

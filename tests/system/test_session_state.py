@@ -396,8 +396,10 @@ def test_question_that_was_cancelled_is_asked_again(pooler: MakePooler, cluster:
     with stuck(cluster):
         assert wire.one("SELECT 1 AS temp") == "1"
         asking(cluster)
-        # It is for what the client asks next, if that comes in time: whoever sent it waits meanwhile.
-        pool.dial().send(m.cancel_request(wire.pid, wire.key))
+        # Too late for what the client has an answer to: nobody waits for it, and the question goes on.
+        with pool.dial() as late:
+            late.send(m.cancel_request(wire.pid, wire.key))
+            assert late.ends()
         asking(cluster)
         # As one that was sent in time, but came late.
         cluster.admin(
@@ -432,6 +434,21 @@ def test_question_that_was_not_answered_leaks_nothing(pooler: MakePooler, cluste
         one.run("BEGIN")
         assert one.one("SHOW statement_timeout") == "0"
         assert one.one("SELECT coalesce(current_setting('app.tenant', true), '')") == ""
+
+
+def test_cancel_of_what_waits_behind_a_question(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=1, workers=1)
+    wire = pool.wire()
+    with stuck(cluster):
+        wire.run("SELECT 1 AS temp")
+        asking(cluster)
+        wire.send(m.query("SELECT pg_sleep(60)"))
+        assert wire.silent()
+        cancel = pool.dial()
+        cancel.send(m.cancel_request(wire.pid, wire.key))
+        assert cancel.silent()
+    assert error_in(wire.until())["C"] == "57014"
+    assert cancel.ends()
 
 
 def test_messages_behind_a_question_wait_for_its_answer(pooler: MakePooler, cluster: Cluster) -> None:
@@ -750,6 +767,8 @@ def test_function_is_told_by_its_text_however_that_is_written(pooler: MakePooler
     maker.bye()
     wire.run("SELECT u_caller()")
     assert wire.one("SHOW app.tenant") == "one"
+    # A moment behind the answer its server is free, or is known to be kept.
+    eventually(lambda: pins(pool) or pool.pool()["sv_idle"])
     if pins(pool):
         wire.bye()
     assert tenant_elsewhere(pool) == ""

@@ -68,20 +68,22 @@ async def test_a_worker_that_hangs_over_it_is_not_waited_for_and_named(tmp_path,
     async with running(tmp_path) as it:
         other = await it.line_to(1)
         write_config(it.config, it.port, pool_size=9)
-        assert await it.pooler.reload() == {0}
+        assert 0 in await it.pooler.reload()
         assert pool_size(it) == 9
-        heard = (await other.say("told")).split(",")
-        assert heard.index("Prepare") < heard.index("Commit:1")
+        await other.until("told", lambda told: "Prepare" in told.partition("Commit:1")[0] and "Commit:1" in told)
 
 
 async def test_a_stopped_worker_takes_it_when_it_moves_again(it: Running):
-    line = await it.line_to(0)
-    pid = int(await line.say("pid"))
+    lines = [await it.line_to(worker) for worker in range(2)]
+    pid = int(await lines[0].say("pid"))
     os.kill(pid, signal.SIGSTOP)
     write_config(it.config, it.port, pool_size=9)
-    assert await it.pooler.reload() == {0}
+    # The other one may be late, too, if the machine is busy, and is told so.
+    assert 0 in await it.pooler.reload()
+    assert pool_size(it) == 9
     os.kill(pid, signal.SIGCONT)
-    await line.until("told", lambda told: "Prepare" in told.partition("Commit:1")[0] and "Commit:1" in told)
+    for line in lines:
+        await line.until("told", lambda told: "Prepare" in told.partition("Commit:1")[0] and "Commit:1" in told)
 
 
 async def test_a_worker_that_begins_between_the_phases_takes_what_is_decided(it: Running):
