@@ -18,7 +18,7 @@ WORDS = rb"""
 execute |set |set.|explain |explain (|analyze |prepare |prepare a as |deallocate |reset |discard all|listen |unlisten *
 set_config(|set_config('a.b',|set_config('|true|,|(|)|;|.|'|''|"|a.b|aaaaaaaa|$$|$a$|$|--|/*|*/|/| |u&'|u&"|e'|\|uescape
 begin atomic |case |end |create function |create |do |do $$|alter role a set |drop database |create database a template
-local |session |to |as |=|%|pg_settings|update |set_limit(|loosen(|currval(
+local |session |to |as |=|%|pg_settings|update |set_limit(|ts_stat(|ts_rewrite(|loosen(|currval(
 pg_cancel_backend(|pg_stat_activity |pid =|8388609|$1|notify |pg_notify(
 """
 WORDS = [b"\n", b"\r", b"||", b"\0", *re.split(rb"[|\n]", WORDS.strip())]
@@ -64,6 +64,8 @@ def repeated(front: bytes, again: bytes, back: bytes = b"") -> Callable[[int], C
         (b"select ", b"set_config('a.b', 'c', true),", b""),
         (b"select ", b"set_limit(", b")"),
         (b"select ", b"loosen(", b")"),
+        (b"select ", b"ts_stat(", b")"),
+        (b"select ts_stat(", b"'a',", b""),
         (b"do '", b"set.", b"'"),
         (b"do $$", b"set a.b.", b"$$"),
         (b"do $$", b"do ''", b"$$"),
@@ -165,3 +167,50 @@ def test_no_text_costs_more_for_each_byte_than_others(again: list[bytes], front:
     of_size = repeated(b"".join(front), b"".join(again))
     # Most cost between 30 and 150 steps a byte: each letter is looked at in several ways.
     assert_linear(of_size, 60, most=400 * len(b"".join(again)))
+
+
+@pytest.mark.usefixtures("patience")
+@pytest.mark.parametrize(
+    ("front", "again", "back"),
+    [
+        ("pg_create_physical_replication_slot(", " ", ""),
+        ("pg_create_physical_replication_slot", " ", "x"),
+        ("", "pg_create_physical_replication_slot(", ""),
+        ("pg_create_", "pg_create_", "physical_replication_slot("),
+        ("pg_create_logical_replication_slot(", ",", ""),
+        ("set_config(", " ", ""),
+        ("", "set_config('", ""),
+        ("set_config($1", "1", ""),
+        ("set_config('a'::", "a", ""),
+        ("' set ", " ", "x"),
+        ("' set session ", " ", "'"),
+        ("' set ", "a.", "'"),
+        ("", "' set a", ""),
+        ("unlisten", " ", "x"),
+        ("discard", " ", "x"),
+        ("", "set ", "seed"),
+        ("", "\\a", ""),
+    ],
+)
+def test_text_is_searched_once(front: str, again: str, back: str) -> None:
+    """Of these each letter was, or might be, where a search begins that goes to the end."""
+    reading = session.reading
+    text = (front + again * (reading.LONGEST_READ // len(again)))[: reading.LONGEST_READ - len(back)] + back
+    data = text.encode()
+    reading.undying(data)
+    reading.mentions(data, TOUCHY)
+    reading.unnamed(data, TOUCHY)
+    reading.counts(data, TOUCHY)
+    for search in (reading.shows, reading.forgets, reading.unlistens, reading.notifies, reading.executes):
+        search(data)
+
+
+def test_text_longer_than_is_read_is_searched_no_further() -> None:
+    """All that can be is suspected of it; what is asked at its end is not found."""
+    reading = session.reading
+    text = b"do $$ /*" + b"x" * reading.LONGEST_READ + b"*/ pg_prepared_statements; discard all; unlisten *$$"
+    assert reading.undying(text) == reading.ALL_UNDYING
+    assert all([reading.mentions(text, TOUCHY), reading.counts(text, TOUCHY), reading.unnamed(text, TOUCHY)])
+    assert all([reading.notifies(text), reading.executes(text)])
+    assert not any([reading.shows(text), reading.forgets(text), reading.unlistens(text)])
+    assert not reading.mentions(text, frozenset())

@@ -10,7 +10,7 @@ import harness.messages as m
 from conftest import MakePooler
 from harness.cluster import Cluster
 from harness.pooler import Pooler
-from harness.waiting import eventually
+from harness.waiting import eventually, wait_until_read
 from harness.wire import Wire, kinds
 
 
@@ -336,3 +336,16 @@ def copies(wire: Wire) -> None:
     wire.send(m.copy_data(b"1\tone\n"), m.COPY_DONE)
     wire.until("G")
     wire.send(m.copy_data(b"2\ttwo\n"))
+
+
+@pytest.mark.parametrize("leave", WAYS)
+def test_in_a_statement_that_is_refused(pooler: MakePooler, cluster: Cluster, leave: Leave) -> None:
+    """Nothing of it has come to the server, which is kept."""
+    pool = pooler(default_pool_size=1, workers=1, max_client_held_bytes="64kB")
+    with pool.wire() as wire:
+        pid = pid_of(wire)
+        wire.run("BEGIN")
+        wire.send(m.parse("s", "SELECT '" + "x" * 100_000 + "'")[:90_000])
+        assert wait_until_read(wire.sock, 5.0)
+        leave(wire)
+    is_clean(pool, cluster, pid)

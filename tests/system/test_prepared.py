@@ -89,7 +89,10 @@ def test_unnamed_statement_is_ended_only_by_a_query_that_is_read(pooler: MakePoo
     assert error_in(after(m.parse("t", "SELECT 1") + query))["C"] == "26000"
 
 
-def test_transaction_that_a_query_in_a_batch_leaves_open_is_nobody_else_s(pooler: MakePooler, cluster: Cluster) -> None:
+@pytest.mark.parametrize("begins_nothing", [b"", m.close_portal("p"), m.close_statement("")], ids=["", "portal", "own"])
+def test_transaction_that_a_query_in_a_batch_leaves_open_is_nobody_else_s(
+    pooler: MakePooler, cluster: Cluster, begins_nothing: bytes
+) -> None:
     """PostgreSQL 18 says that it is idle, but answers what comes next with XX000, and rolls back."""
     pool = pooler(default_pool_size=1, workers=1)
     client, other, direct = pool.wire(), pool.wire(), cluster.wire()
@@ -102,7 +105,9 @@ def test_transaction_that_a_query_in_a_batch_leaves_open_is_nobody_else_s(pooler
 
     for wire in (direct, client):
         wire.run("DELETE FROM notes")
-        assert told(wire, insert + m.query("SET app.x = 'own'") + m.SYNC, 2)[-1] == repr(Message("Z", b"I"))
+        assert told(wire, insert + m.query("SET app.x = 'own'") + begins_nothing + m.SYNC, 2)[-1] == repr(
+            Message("Z", b"I")
+        )
         if wire is client:
             other.send(m.query("SELECT 1"))
         answers = told(wire, count, 1) + told(wire, count, 1)
@@ -333,6 +338,25 @@ def test_one_pipeline_may_use_more_statements_than_a_server_keeps(pooler: MakePo
     wire.send(*(m.bind("", f"s{n}") + m.execute() for n in range(10)), m.SYNC)
     assert [row[0] for row in rows_in(wire.until())] == [str(n).encode() for n in range(10)]
     assert int(wire.one(ON_SERVER) or 0) <= 3
+
+
+def test_unnamed_statement_is_its_client_s_where_none_are_shared(pooler: MakePooler) -> None:
+    """With max_prepared_statements = 0, too: bound, described and closed, whoever parsed another meanwhile."""
+    pool = pooler(default_pool_size=1, workers=1, max_prepared_statements=0)
+    client, other, newcomer = pool.wire(), pool.wire(), pool.wire()
+    prepare(client, "", "SELECT 'own' || $1")
+    prepare(other, "", "SELECT 'another''s'")
+    newcomer.send(m.bind("", ""), m.execute(), m.SYNC)
+    assert error_in(newcomer.until())["C"] == "26000"
+    client.send(m.describe_statement(""), m.SYNC)
+    assert kinds(client.until()) == "tTZ"
+    assert run(other, "") == b"another's"
+    assert run(client, "", ".") == b"own."
+    client.send(m.close_statement(""), m.SYNC)
+    assert kinds(client.until()) == "3Z"
+    assert run(other, "") == b"another's"
+    client.send(m.bind("", "", "."), m.execute(), m.SYNC)
+    assert error_in(client.until())["C"] == "26000"
 
 
 def test_max_prepared_statements_of_zero_passes_all_through(pooler: MakePooler) -> None:

@@ -94,10 +94,47 @@ def test_what_is_prepared_keeps_when_it_is_executed(pooler: MakePooler, cluster:
     eventually(lambda: cluster.admin(SLOT) == [])
 
 
-def test_slot_that_stays_keeps_nobody(pooler: MakePooler, cluster: Cluster) -> None:
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT pg_create_physical_replication_slot('k_named', temporary => true)",
+        "SELECT pg_create_physical_replication_slot(/*)*/'k_noted', /*(*/ true, true)",
+        "DO $$BEGIN /*" + "x " * 40_000 + "*/ PERFORM pg_create_physical_replication_slot('k_late', true, true); END$$",
+        "SELECT k_slot/**/()",
+        "SELECT k_slot -- ()\n()",
+        'SELECT public . "k_slot" ()',
+        "SELECT k_slots.k_row FROM k_slots",
+        "DO $$BEGIN PERFORM k_slots.k_row FROM k_slots; END$$",
+        "SELECT set_config('seed', '0.5', false)",
+    ],
+    ids=range(9),
+)
+def test_what_a_server_process_keeps_is_seen_however_it_is_written(
+    pooler: MakePooler, cluster: Cluster, sql: str
+) -> None:
+    cluster.admin(
+        "CREATE FUNCTION k_slot() RETURNS void LANGUAGE plpgsql AS"
+        " $$BEGIN PERFORM pg_create_physical_replication_slot('k_own', false, true); END$$;"
+        "CREATE TABLE k_slots AS SELECT 1 AS n;"
+        "CREATE FUNCTION k_row(k_slots) RETURNS void LANGUAGE sql AS 'SELECT k_slot()'",
+        "app",
+    )
+    pool = pooler(default_pool_size=1, workers=1)
+    wire = superuser(pool)
+    first = pid(wire)
+    wire.run(sql)
+    pinned(pool, 1)
+    wire.bye()
+    eventually(lambda: cluster.admin(f"SELECT 1 FROM pg_stat_activity WHERE pid = {first}") == [])
+    assert cluster.admin(SLOT) == []
+    cluster.admin("DROP TABLE k_slots CASCADE; DROP FUNCTION k_slot()", "app")
+
+
+@pytest.mark.parametrize("arguments", ["'k_stays'", "'k_stays', true", "slot_name => 'k_stays'", "$$k_stays$$::name"])
+def test_slot_that_stays_keeps_nobody(pooler: MakePooler, cluster: Cluster, arguments: str) -> None:
     pool = pooler(default_pool_size=1, workers=1)
     wire, other = superuser(pool), superuser(pool)
-    wire.run("SELECT pg_create_physical_replication_slot('k_stays')")
+    wire.run(f"SELECT pg_create_physical_replication_slot({arguments})")
     assert other.one(SLOT) == "k_stays"
     assert pins(pool) == []
     wire.run("SELECT pg_drop_replication_slot('k_stays')")
@@ -121,7 +158,7 @@ def test_functions_of_ones_own_are_told_by_a_reload(pooler: MakePooler, cluster:
 def test_functions_of_the_table_exist(version: str, request: pytest.FixtureRequest) -> None:
     """By their names, of PostgreSQL's own; those that only older or other builds have are named here."""
     cluster: Cluster = request.getfixturevalue(version)
-    modules = {"dblink", "postgres_fdw", "pg_trgm", "sepgsql", "tablefunc", "xml2"}
+    modules = {"dblink", "postgres_fdw", "pg_trgm", "sepgsql", "tablefunc", "xml2", "isn"}
     for row in lasting.LASTING:
         for name in row.names if row.section not in modules else ():
             found = cluster.admin(f"SELECT 1 FROM pg_proc WHERE proname = '{name}' AND pronamespace = 11")

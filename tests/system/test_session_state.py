@@ -1053,3 +1053,26 @@ def test_what_its_user_may_set_too_keeps_no_server(climber: Pooler) -> None:
     with elsewhere(climber, client, user="climber"):
         assert [client.one("SHOW log_duration"), client.one("SHOW work_mem")] == ["on", "1MB"]
     assert pins(climber) == []
+
+
+GIVEN = (
+    "SELECT * FROM ts_stat({})",
+    "SELECT ts_rewrite('a'::tsquery, {})",
+)
+SETTING = "SELECT to_tsvector('simple', set_config('app.given', 'own', false))"
+
+
+@pytest.mark.parametrize("call", GIVEN, ids=["ts_stat", "ts_rewrite"])
+def test_query_given_as_a_value_sets_for_its_client_alone(pooler: MakePooler, call: str) -> None:
+    """What it sets by name follows its client; where the query itself isn't said the client stays."""
+    pool = pooler(default_pool_size=1, workers=1)
+    wire, other = pool.wire(), pool.wire()
+    sql = "SELECT a, b FROM (SELECT 'a'::tsquery a, set_config('app.given', 'own', false)::tsquery b) x"
+    given = sql if "ts_rewrite" in call else SETTING
+    wire.run(call.format("'" + given.replace("'", "''") + "'"))
+    assert other.one("SELECT coalesce(current_setting('app.given', true), '')") == ""
+    assert wire.one("SHOW app.given") == "own"
+    assert pins(pool) == []
+    wire.send(m.parse("", call.format("$1")), m.bind("", "", given), m.execute(), m.SYNC)
+    assert "E" not in kinds(wire.until())
+    assert pinned(pool, 1)[0]["reason"] == "setting of unknown name"

@@ -352,3 +352,20 @@ def test_as_many_names_for_one_text(pool: Pooler) -> None:
     for at, wire in enumerate(clients):
         assert wire.one(f"EXECUTE n{at}") == wire.one(f"EXECUTE m{at}") == "1"
         assert kinds(wire.ask(f"EXECUTE n{at + 1}")) == "EZ"
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "EUC_JP", "UTF8"])
+def test_name_beyond_ascii_by_its_escape(pooler: MakePooler, cluster: Cluster, encoding: str) -> None:
+    """In a database that isn't UTF8 it has bytes of its own, which may be no text as clients have it."""
+    cluster.admin("DROP DATABASE IF EXISTS old")
+    cluster.admin(f"CREATE DATABASE old OWNER app ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    pool = pooler(databases={"old": {}}, default_pool_size=1, workers=1)
+    wire = pool.wire(database="old")
+    wire.run('PREPARE U&"\\00e9" AS SELECT 5')
+    assert wire.one('EXECUTE U&"\\00e9"') == "5"
+    wire.run('DEALLOCATE U&"\\00e9"')
+    wire.bye()
+    with pool.wire(database="old") as other:
+        assert other.one("SELECT count(*) FROM pg_prepared_statements") == "0"
+        other.bye()
+    cluster.admin("DROP DATABASE old WITH (FORCE)")

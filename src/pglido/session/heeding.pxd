@@ -10,7 +10,7 @@ from pglido.session.signing cimport Signing
 from pglido.session.state cimport Functions, Rules
 from pglido.wire cimport octets, sql
 
-cdef int CREATES, UNKNOWN, ENDS, LASTING, LISTENS, NOTIFIES, PREPARES, SEQUENCES, SETS, SHOWS, SIGNALS, TEMP, UNDYING, UNNAMED, UNREAD, WRITES
+cdef int CALLED, CREATES, UNKNOWN, ENDS, LASTING, LISTENS, NOTIFIES, PREPARES, SEQUENCES, SETS, SHOWS, SIGNALS, TEMP, UNDYING, UNNAMED, UNREAD, WRITES
 cdef int FAILED, GO_ON, IDLE, WAIT, WISH
 cdef Py_ssize_t LONGEST_NAME, MARKS, MARKED
 cdef tuple NO_NAMES

@@ -12,6 +12,7 @@ from ..wire.codes import FAILED_TRANSACTION as FAILED
 from ..wire.codes import IDLE
 from ..wire.letters import LONGEST_NAME
 from ..wire.look import Look
+from ..wire.watched import CALLED as _CALLED
 from . import aims as _aims
 from . import reading as _reading
 from .meaning import Meaning
@@ -35,6 +36,9 @@ SIGNALS = sql.SIGNALS
 TEMP = sql.TEMP
 CREATES = sql.CREATES
 WRITES = sql.WRITES
+
+# A function that may do anything is called; whether it notifies is told apart.
+CALLED = _CALLED & ~NOTIFIES
 
 # What may have become of a session by something that has no text.
 UNKNOWN = sql.ANYTHING & ~LASTING
@@ -244,7 +248,8 @@ class Heeding(Meaning):
         assert self.server is not None
         pinning = self.rules.functions.pinning
         flags = sql.scan(text, 0, len(text), self.settings.odd, pinning or None)
-        if flags and (_reading.undying(text) or _reading.calls(text, pinning)):
+        keeps = flags & UNDYING and flags & _reading.undying(text)
+        if keeps or (flags & CALLED == CALLED and _reading.mentions(text, pinning)):
             self.server.worn = True
         return flags
 
@@ -575,7 +580,8 @@ class Heeding(Meaning):
         """The flags of a text; of what nothing takes away again only where its words say so."""
         if flags & UNDYING:
             flags &= _reading.undying(text) | ~UNDYING
-        if flags and _reading.calls(text, self.rules.functions.keeping):
+        called = CALLED & self.rules.heeded
+        if called and flags & called == called and _reading.mentions(text, self.rules.functions.keeping):
             flags |= sql.KEEPS & self.rules.heeded
         return flags
 

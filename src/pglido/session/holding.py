@@ -41,7 +41,7 @@ class Holding(Heeding):
 
     def half_sent(self) -> bool:
         """Is a message of which the beginning is with the server still incomplete?"""
-        return self.need > 0
+        return self.need > 0 and not self.dropping
 
     def waits_for_more(self) -> bool:
         """Is a message incomplete, held or half sent?"""

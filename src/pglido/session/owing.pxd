@@ -38,6 +38,7 @@ cdef class Owing:
     cdef public tuple lack
     cdef public bint told
     cdef Py_ssize_t _need
+    cdef bint _paused
     cdef int _kind
     cdef bint _dropping
     cdef bytearray _held

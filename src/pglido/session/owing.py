@@ -25,7 +25,8 @@ class Owing:
     ReadyForQuery that ends a transaction, as from PostgreSQL: libraries look for them there, and may not look for what
     came right behind before more does. `lent_error` is why SQL won't find a statement that was to be there for it.
     `decisive`: what was sent must be answered before what follows it is sent; `flushed`: the server was asked to.
-    `lack` is why a statement was not kept.
+    `lack` is why a statement was not kept. `_paused`: the server has said that it is in a transaction, and nothing that
+    it was sent since has begun a command.
     """
 
     __slots__ = (
@@ -34,6 +35,7 @@ class Owing:
         "_held",
         "_kind",
         "_need",
+        "_paused",
         "_types",
         "changing",
         "client",
@@ -93,6 +95,7 @@ class Owing:
         self.lack = ("", "")
         self.told = False
         self._need = 0
+        self._paused = False
         self._kind = 0
         self._dropping = False
         self._held: bytearray | None = None

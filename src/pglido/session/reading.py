@@ -1,6 +1,8 @@
 """What the text of a statement says that matters to its session, beyond the flags of `wire.sql`.
 
 It is asked of the few texts that have such flags. Those that are not read to the end can do more than they say.
+
+Rule: an expression that is searched for meets each letter of a text a bounded number of times, whatever the text is.
 """
 
 import re
@@ -58,14 +60,17 @@ ESCAPED, ESCAPE = re.compile(rb"(?<=\\)[\w$\x80-\xff]+"), 9
 # As CUSTOM, or a word without a dot, so that this is not begun anew at each of its letters.
 DOTTED = re.compile(CUSTOM.pattern[:-1] + b"*")
 FORGETS = re.compile(rb"\bdiscard\s+all\b", re.IGNORECASE)
-# Of code only its words tell whether it does what lasts for ever.
-UNDYING = {
-    LOADS: re.compile(rb"\bload\b", re.IGNORECASE),
-    SEEDS: re.compile(rb"\bset\s+seed\b|\bsetseed\b", re.IGNORECASE),
-    KEEPS: re.compile(rb"\b(?:" + b"|".join([name.encode() for name in KEEPING]) + rb")\b", re.IGNORECASE),
-}
-# A replication slot that is made to stay.
-PERMANENT = re.compile(rb"\bpg_create_\w+_replication_slot\s*\(\s*[^(),]*(?:,[^(),]*)?\)", re.IGNORECASE)
+# Of code only its words tell whether it does what lasts for ever: all of any of these sets.
+UNDYING = (
+    (LOADS, frozenset({b"load"})),
+    (SEEDS, frozenset({b"setseed"})),
+    (SEEDS, frozenset({b"set", b"seed"})),
+    (SEEDS, frozenset({b"set_config", b"seed"})),
+    *[(KEEPS, frozenset({name.encode()})) for name in KEEPING],
+)
+ALL_UNDYING = LOADS | SEEDS | KEEPS
+# A replication slot that is made, with arguments that have no parentheses, comments or quoted names.
+SLOT = re.compile(rb"\bpg_create_(?:physical|logical)_replication_slot\s*\(([\w\s',=>:$]*)\)", re.IGNORECASE)
 
 
 def read(text: bytes) -> Look:
@@ -102,34 +107,40 @@ def unlistened(text: bytes, said: Look) -> frozenset[bytes] | None:
 
 def shows(text: bytes) -> bool:
     """May this text show or name the statements that servers have of others?"""
-    return SHOWN.search(text) is not None
+    return SHOWN.search(text, 0, LONGEST_READ) is not None
 
 
 def forgets(text: bytes) -> bool:
     """Does this text discard all, channels among it?"""
-    return FORGETS.search(text) is not None
+    return FORGETS.search(text, 0, LONGEST_READ) is not None
 
 
 def unlistens(text: bytes) -> bool:
     """Does this text end to listen to anything?"""
-    return UNLISTENS.search(text) is not None
+    return UNLISTENS.search(text, 0, LONGEST_READ) is not None
 
 
 def undying(text: bytes) -> int:
-    """Flags of what this text, or code in it, may do that can't be taken back."""
-    said = PERMANENT.sub(b"", text)
-    return sum([flag for flag, words in UNDYING.items() if words.search(said) is not None])
+    """Flags of what this text, or code in it, may do that can't be taken back, by the words that are in it."""
+    if not whole(text):
+        return ALL_UNDYING
+    words = frozenset(WORD.findall(SLOT.sub(_unless_it_stays, text).lower()))
+    flags = 0
+    for flag, needed in UNDYING:
+        if words.issuperset(needed):
+            flags |= flag
+    return flags
 
 
-def calls(text: bytes, functions: frozenset[bytes]) -> bool:
-    """Does this text call one of these functions, as far as that can be told?"""
-    return bool(functions) and _call_of(functions).search(text) is not None
+def _unless_it_stays(slot: re.Match[bytes]) -> bytes:
+    """What is left of a call that makes a replication slot: nothing, where that is not a temporary one."""
+    arguments = slot[1].lower()
+    return slot[0] if arguments.count(b",") > 1 or b"temporary" in arguments else b""
 
 
-@lru_cache(256)
-def _call_of(functions: frozenset[bytes]) -> "re.Pattern[bytes]":
-    names = b"|".join([re.escape(name) for name in sorted(functions)])
-    return re.compile(rb"(?<![\w$])(?:" + names + rb")\"?\s*\(", re.IGNORECASE)
+def mentions(text: bytes, functions: frozenset[bytes]) -> bool:
+    """Does a name of one of these functions stand in this text, or in code in it?"""
+    return bool(functions) and (not whole(text) or _mentions(text, functions))
 
 
 def unnamed(text: bytes, vague: frozenset[bytes]) -> bool:
@@ -144,17 +155,17 @@ def unnamed(text: bytes, vague: frozenset[bytes]) -> bool:
 
 def counts(text: bytes, counting: frozenset[bytes]) -> bool:
     """Does this text ask for the values that sequences have in its session, itself or by a function (`counting`)?"""
-    return COUNTS.search(text) is not None or _mentions(text, counting)
+    return not whole(text) or COUNTS.search(text) is not None or _mentions(text, counting)
 
 
 def notifies(text: bytes) -> bool:
     """May this text, or code in it, send a notification itself?"""
-    return NOTIFIES.search(text) is not None
+    return not whole(text) or NOTIFIES.search(text) is not None
 
 
 def executes(text: bytes) -> bool:
     """May this text run what was prepared by SQL? Without a text it is bound by its name."""
-    return not text or EXECUTES.search(text) is not None
+    return not text or not whole(text) or EXECUTES.search(text) is not None
 
 
 def _mentions(text: bytes, functions: frozenset[bytes]) -> bool:

@@ -23,6 +23,8 @@ from .statements import MISFIT, NO_ROOM, Statement
 NAMES_FIRST = 1024
 # Bytes in a shared name.
 NAME_SIZE = _statements.NAME_SIZE
+# Parse: of one to be refused so much tells whether it has a name.
+UNNAMED_FIRST = 6
 # A Bind of what there is not.
 NOT_KEPT = messages.message(BIND, b"\0" + NO_ROOM + b"\0\0\0\0\0\0\0")
 # The name of a statement that is there for one Bind.
@@ -109,7 +111,10 @@ class Rewriting(Holding):
         if have < total and (kind != BIND or total <= SMALL):
             lack = self.lack(total, total) if kind == PARSE and not self.reserved else None
             if lack is not None:
-                return self._refuse_statement(lack, have > 5 and src[at + 5] == 0, have, total, out, buf)
+                if have < UNNAMED_FIRST:
+                    self.goal = UNNAMED_FIRST
+                    return 0
+                return self._refuse_statement(lack, src[at + 5] == 0, have, total, out, buf)
             return self.await_whole(total)
         if kind == PARSE:
             self.spent += PARSED + (have >> 4)
@@ -160,7 +165,13 @@ class Rewriting(Holding):
                 server.open = True
                 server.prepared.name_unnamed(self, rest, flags)
                 return self.pass_on(src, at, have, total, out, buf)
-        elif kind == BIND and self.heed_bound(name, None if name else self.unnamed, src, at, rest_at, stop, out, buf):
+        elif not name and kind == CLOSE:
+            server.open = True
+            server.prepared.name_unnamed(self, None, 0)
+            return self.pass_on(src, at, have, total, out, buf)
+        elif not name:
+            return self._use_unnamed(server, kind, src, at, rest_at - 1, have, total, out, buf)
+        elif kind == BIND and self.heed_bound(name, None, src, at, rest_at, stop, out, buf):
             return 0
         elif kind == BIND and self.processes is not None and self.unnamed is not None:
             return self._bind_aimed(server, self.unnamed, src, at, rest_at - 1, rest_at - 1, stop, out, buf)

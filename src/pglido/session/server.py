@@ -264,6 +264,8 @@ class Server(Owing):
     def _answered(self) -> None:
         entry = self.replies.pop()
         kind = entry & KIND
+        if kind != CLOSING:
+            self._paused = False
         if kind in (PARSING, CLOSING):
             taken = self.prepared.answered(entry)
             if taken is not None and self.good is not None:
@@ -362,8 +364,10 @@ class Server(Owing):
             return True
         else:
             self.skipping = self.open = False
-        if self._kind == READY_FOR_QUERY and self.status == IN_TRANSACTION and status == IDLE and kind == SYNCING:
+        if self._paused and status == IDLE and kind == SYNCING:
+            # A Close begins no command, either (exec_simple_query and finish_xact_command in postgres.c).
             self.setup.strand()
+        self._paused = status == IN_TRANSACTION
         self.status = status
         self.copying = False
         if (self.changing or self.redefining) and status == IDLE:
@@ -459,7 +463,7 @@ class Server(Owing):
 
     def _failed(self, head: int) -> None:
         """An error: in the extended protocol the server reads on to the next Sync."""
-        self.copying = False
+        self.copying = self._paused = False
         kind = head & KIND
         if not head & SWALLOW or kind < SYNCING:
             self.setup.refused(self.client, self.status != IDLE)

@@ -219,9 +219,12 @@ class Good:
 
 
 def replayable(prepared: dict[str, str]) -> dict[str, str] | None:
-    """The texts by which SQL-level prepared statements can be made on another server, or None."""
+    """The texts by which SQL-level prepared statements can be made on another server, or None.
+
+    A name beyond ASCII is known as the database has it: in the client's encoding it may be another one.
+    """
     came = set(prepared.values())
-    if len(prepared) > MANY_PREPARED or sum(map(len, came)) > LONG_PREPARED:
+    if len(prepared) > MANY_PREPARED or sum(map(len, came)) > LONG_PREPARED or not "".join(prepared).isascii():
         return None
     found = {said: prepares_in(said) for said in came}
     texts = {}

@@ -25,11 +25,14 @@ class Lasting(NamedTuple):
     names: tuple[str, ...]
     leaves: str
     end: str
+    # Which of their arguments, counted from 0, have SQL in them.
+    run: tuple[int, ...] = ()
 
 
 CLOSED = "the server is closed"
 DISCARDED = "DISCARD ALL"
 FOLLOWS = "follows the client; set back for the next one"
+AS_OF_QUERY = "as of the query"
 
 LASTING = (
     # Functions and Operators
@@ -69,14 +72,16 @@ LASTING = (
         KEEPS,
         CLOSED,
     ),
-    # These run a query that is given as a value.
+    # These, and some of the modules below, run a query that is given as a value.
     Lasting(
         "XML Functions",
         ("query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema"),
         ANYTHING,
-        "as of the query",
+        AS_OF_QUERY,
+        (0,),
     ),
-    Lasting("Text Search Functions and Operators", ("ts_stat", "ts_rewrite"), ANYTHING, "as of the query"),
+    Lasting("Text Search Functions and Operators", ("ts_stat",), ANYTHING, AS_OF_QUERY, (0,)),
+    Lasting("Text Search Functions and Operators", ("ts_rewrite",), ANYTHING, AS_OF_QUERY, (1,)),
     # Additional Supplied Modules
     Lasting("dblink", ("dblink_connect", "dblink_connect_u"), KEEPS, CLOSED),
     Lasting(
@@ -86,18 +91,25 @@ LASTING = (
         CLOSED,
     ),
     Lasting("pg_trgm", ("set_limit",), SETS, FOLLOWS),
+    # Of the process in PostgreSQL 16 and 17, a setting in 18.
+    Lasting("isn", ("isn_weak",), KEEPS, CLOSED),
     Lasting("sepgsql", ("sepgsql_setcon",), KEEPS, CLOSED),
     Lasting(
         "tablefunc",
-        ("crosstab", "crosstab2", "crosstab3", "crosstab4", "connectby"),
+        ("crosstab", "crosstab2", "crosstab3", "crosstab4"),
         ANYTHING,
-        "as of the query",
+        AS_OF_QUERY,
+        (0, 1),
     ),
-    Lasting("xml2", ("xpath_table",), ANYTHING, "as of the query"),
+    # Of these two the names of tables and columns are put into a query as they are.
+    Lasting("tablefunc", ("connectby",), ANYTHING, AS_OF_QUERY, (0, 1, 2, 3, 4)),
+    Lasting("xml2", ("xpath_table",), ANYTHING, AS_OF_QUERY, (0, 1, 2, 4)),
 )
 
 # The names of functions after which nobody but the client may have the server process.
 KEEPING = tuple([name for row in LASTING if row.leaves == KEEPS for name in row.names])
+# The arguments in which functions get SQL.
+RUNNING = {name: row.run for row in LASTING if row.run for name in row.names}
 # What the code of a function has that keeps something in its language's interpreter from call to call.
 # Manual: "Global Values in PL/Perl", "Global Data in PL/Tcl", "Sharing Data" (PL/Python).
 GLOBALS = r"_SHARED|\mGD\M|\mSD\M"

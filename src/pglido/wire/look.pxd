@@ -1,6 +1,6 @@
 from pglido.wire cimport lexis, phrases, sql
 
-cdef int ANYTHING, CONFIG, LEAD, PREPARES, SET, SETS, SETTINGS
+cdef int ANYTHING, CONFIG, LEAD, PREPARES, RUNS, SET, SETS, SETTINGS
 
 cdef class Look:
     cdef readonly tuple names

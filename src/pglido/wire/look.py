@@ -7,8 +7,9 @@ import re
 
 from . import lexis, phrases, sql
 from .cache import Cache
+from .lasting import RUNNING
 from .tokens import Token, escape_of, name_of, sets_alone, special_of, split, tokenize, value_of
-from .watched import ANYTHING, CONFIG, LEAD, PREPARES, SET, SETS, SETTINGS
+from .watched import ANYTHING, CONFIG, LEAD, PREPARES, RUNS, SET, SETS, SETTINGS
 
 
 class Look:
@@ -64,6 +65,10 @@ LONGEST_SETTING = 1000
 LONGEST_CODE = 65536
 # Code in constants within code in constants.
 DEEPEST = 3
+
+# A constant with a type, by the kinds of its tokens; none has more of them that is worth knowing.
+CONSTANT = re.compile(r"['eu$](?:::w(?:\.w)?)?")
+LONGEST_CONSTANT = 8
 
 # The name of a setting that may be a custom one.
 CUSTOM = re.compile(rb"[A-Za-z_\x80-\xff][\w$\x80-\xff]*(?:\.[A-Za-z_\x80-\xff][\w$\x80-\xff]*)+")
@@ -149,6 +154,9 @@ class _Reader:
             self._defined(verb, tokens, at)
         elif verb == "do":
             self._code(self.text, tokens, DEEPEST)
+        if RUNS in [special_of(self.text, token) for token in tokens]:
+            self._code(self.text, tokens, DEEPEST)
+            self.vague = self.vague or self._runs_what_is_not_said(tokens)
         flags = sql.scan(self.text, tokens[0][1], tokens[len(tokens) - 1][2], False, None)
         if flags & ANYTHING == ANYTHING:
             self.exact = False
@@ -333,6 +341,26 @@ class _Reader:
             else:
                 opened.append((which, fresh and lexis.spells(self.text, first, end, b"true"), False))
         return found
+
+    def _runs_what_is_not_said(self, tokens: list[Token]) -> bool:
+        """Is a function given SQL to run by anything else than a constant, of whatever type?"""
+        # Of each parenthesis that is open: which arguments are SQL, which one this is, and the kinds of its tokens.
+        opened: list[tuple[tuple[int, ...], int, str]] = []
+        for at, (kind, _, _) in enumerate(tokens):
+            if not opened and kind != "(":
+                continue
+            run, place, said = opened.pop() if opened else ((), 0, "")
+            if kind in ",)" and place in run and not CONSTANT.fullmatch(said):
+                return True
+            if kind == "(":
+                opened.append((run, place, (said + kind)[:LONGEST_CONSTANT]))
+                called = at > 0 and special_of(self.text, tokens[at - 1]) == RUNS
+                opened.append((RUNNING[name_of(self.text, tokens[at - 1]).decode()] if called else (), 0, ""))
+            elif kind == ",":
+                opened.append((run, place + 1, ""))
+            elif kind != ")":
+                opened.append((run, place, (said + kind)[:LONGEST_CONSTANT]))
+        return False
 
     def _constants(self, text: bytes, tokens: list[Token]) -> None:
         """Note constants that may be names of settings, and the first arguments of set_config."""

@@ -41,6 +41,7 @@ BODY = 7
 CASE = 8
 CEASE = 9
 SETTINGS = 10
+RUNS = 11  # a function that runs SQL given as a value
 
 # The words that are watched for: flags wherever it stands, flags where a statement begins with it, what else it means.
 KEYWORDS: dict[str, tuple[int, int, int]] = {
@@ -119,5 +120,5 @@ NAMES: dict[str, tuple[int, int, int]] = {
     "pg_notify": (NOTIFIES, 0, 0),
     "pg_cancel_backend": (SIGNALS, 0, 0),
     "pg_terminate_backend": (SIGNALS, 0, 0),
-    **{name: (LEFT[row.leaves], 0, 0) for row in LASTING for name in row.names},
+    **{name: (LEFT[row.leaves], 0, RUNS if row.run else 0) for row in LASTING for name in row.names},
 }

@@ -59,12 +59,13 @@ def is_at_rest(talk: Talk) -> None:
     assert talk.budget.used == 0
 
 
-def test_an_unnamed_statement_ends_with_a_refused_parse(build: Build) -> None:
+@pytest.mark.parametrize("first", [50_000, 6, 5, 3])
+def test_an_unnamed_statement_ends_with_a_refused_parse(build: Build, first: int) -> None:
     talk = Talk(build, max_client_held=60_000)
     keep(talk, talk.client, "", "select 1")
-    talk.client >> parse("", text(70_000))[:50_000]
+    talk.client >> parse("", text(70_000))[:first] >> parse("", text(70_000))[first:55_000]
     talk.server << close("") + NOT_KEPT
-    talk.client >> parse("", text(70_000))[50_000:] + SYNC
+    talk.client >> parse("", text(70_000))[55_000:] + SYNC
     talk.server << SYNC
     talk.server >> CLOSED + MISSING + ready()
     talk.client << OF_ITS_OWN + ready()
@@ -273,4 +274,3 @@ def test_marks_of_what_an_error_brings_back_are_not_lost(talk: Talk) -> None:
     talk.client << error("26000") + ready()
     assert marks.statements.keys() == {b"s"}
     assert marks.marks[rest_of("set work_mem to 1")]
-

@@ -835,3 +835,32 @@ def test_an_unnamed_close_that_was_skipped_closed_nothing(talk: Talk) -> None:
     talk.client << error("34000") + ready()
     talk.client >> describe("") + SYNC
     talk.server << describe("") + SYNC
+
+
+@pytest.mark.parametrize("between", ["portal", "notice", "notification", "parameter"])
+def test_query_in_a_batch_pins_whatever_comes_before_its_sync(talk: Talk, between: str) -> None:
+    """PostgreSQL 18 begins a command with none of these, and so has not ended the transaction when it says that."""
+    said = {
+        "portal": CLOSED,
+        "notice": message("N", b"SNOTICE\0M\0\0"),
+        "notification": message("A", b"\0\0\0\1a\0\0"),
+        "parameter": message("S", b"search_path\0a\0"),
+    }
+    closing = message("C", b"Pp\0") if between == "portal" else b""
+    talk.client >> parse("", "select 1") + bind("") + execute() + query("select 2") + closing + SYNC
+    talk.server.got.clear()
+    talk.server >> PARSED + BOUND + done()
+    talk.server >> done() + ready("T") + said[between] + ready()
+    talk.client.got.clear()
+    talk.server.got.clear()
+    assert talk.server.session.setup.why() == "state of the session unknown"
+
+
+def test_query_in_a_batch_does_not_pin_where_a_command_comes_before_its_sync(talk: Talk) -> None:
+    talk.client >> parse("", "select 1") + bind("") + execute() + query("select 2") + parse("", "select 3") + SYNC
+    talk.server.got.clear()
+    talk.server >> PARSED + BOUND + done()
+    talk.server >> done() + ready("T") + PARSED + ready()
+    talk.client.got.clear()
+    talk.server.got.clear()
+    assert talk.server.session.setup.pins == 0

@@ -569,7 +569,7 @@ def test_the_statements_that_are_named(text: str, executes: str, prepares: str) 
 @pytest.mark.parametrize(
     ("text", "databases"),
     [
-        ("drop database A; DROP DATABASE IF EXISTS \"B b\" WITH (FORCE); select 1", ["a", "B b"]),
+        ('drop database A; DROP DATABASE IF EXISTS "B b" WITH (FORCE); select 1', ["a", "B b"]),
         ("drop database if", ["if"]),
         ("alter database A rename to b; alter database c set tablespace d", ["a", "c"]),
         ("alter database a set work_mem = 1; alter database b owner to c; alter database c connection limit 1", []),
@@ -584,7 +584,6 @@ def test_the_statements_that_are_named(text: str, executes: str, prepares: str) 
 )
 def test_the_databases_that_must_be_left(text: str, databases: list[str]) -> None:
     assert [name.decode() for name in look(text).databases] == databases
-
 
 
 @pytest.mark.parametrize(
@@ -614,6 +613,42 @@ def test_a_text_that_is_looked_at_again_is_remembered_unless_it_is_large() -> No
     large = b"set x = '" + b"a" * LARGE + b"'"
     assert look(large) is not look(large)
     assert "names=('x',)" in repr(look(b"set x = 1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "vague"),
+    [
+        ("select * from ts_stat('select a from b')", False),
+        ("select * from ts_stat('select a from b', 'ab')", False),
+        ("select * from TS_Stat ( $$select a from b$$ :: pg_catalog.text )", False),
+        ("select * from ts_stat(e'select\n1')", False),
+        ('select * from "ts_stat"($1)', True),
+        ("select ts_stat(query) from queries", True),
+        ("select ts_stat(query::text) from queries", True),
+        ("select * from ts_stat('select ' || $1)", True),
+        ("select * from ts_stat('select '::text || $1)", True),
+        ("select * from ts_stat(format('select %I', $1))", True),
+        ("select * from ts_stat(case when true then 'select 1' else q end) from queries", True),
+        ("select * from ts_stat((select query from queries))", True),
+        ("select ts_rewrite(tag, 'select a, b from c') from tags", False),
+        ("select ts_rewrite(to_tsquery($1, 'a'), 'select a, b from c')", False),
+        ("select ts_rewrite(tag, query) from tags", True),
+        ("select query_to_xml('select 1', $1, $2, $3)", False),
+        ("select query_to_xml(nulls => true, query => $1, tableforest => true, targetns => '')", True),
+        ("select * from crosstab('select 1', $1) as c(a int)", True),
+        ("select * from connectby('a', 'b', 'c', $1, 0)", True),
+        ("select ts_stat from words where ts_stat = $1", False),
+        ("select f($1), * from ts_stat('select 1'), g($1)", False),
+    ],
+)
+def test_query_that_is_given_as_a_value_is_read_or_vague(text: str, vague: bool) -> None:
+    assert look(text).vague == vague
+
+
+def test_settings_in_a_query_that_is_given_as_a_value_are_named() -> None:
+    text = "select * from ts_stat('select to_tsvector(set_config(''work_mem'', ''1'', false))')"
+    assert look(text).names == ("work_mem",)
+    assert look("select * from crosstab('select 1', $$select 2; set role a$$)").names == ("role",)
 
 
 @pytest.mark.parametrize(
