@@ -574,6 +574,8 @@ class Heeding(Meaning):
             if flags & SETS and self.settings.odd:
                 named += _reading.names_anywhere(text)
             exact = said.exact and _reading.whole(text) and not (named or flags & TEMP or self.settings.odd)
+            if flags & SETS and not exact:
+                named += _reading.masked(text)
             setup.suspicion(flags, said.names + named, exact, text)
 
     def _undying(self, flags: int, text: bytes) -> int:

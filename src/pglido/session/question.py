@@ -5,7 +5,7 @@ throughout, for the question runs under the client's own search_path.
 
 Rules:
 1. The question costs the same under any settings of the client's: what could hinder it, and what the planner goes by,
-   is set for its transaction alone (`HINDERING`, `PLANNER`), by statements that nothing plans.
+   is set for its transaction alone (`masks`), by statements that nothing plans.
 2. No text comes in the client's encoding: JSON comes as the bytes that the database has, in hexadecimal digits.
 """
 
@@ -35,7 +35,7 @@ from ..wire.sql import (
     TEMP,
     WRITES,
 )
-from . import study
+from . import masks, study
 from .settings import literal
 from .statements import LONG_PREPARED, MANY_PREPARED
 from .study import EQUALS
@@ -51,56 +51,6 @@ HEEDED = PINNING | WRITES | SETS | PREPARES | LISTENS | ENDS | CREATES | DEFINES
 
 # The first PostgreSQL that has GRANT ... ON PARAMETER.
 GRANTS_PARAMETERS = 15
-# The versions that brought settings of the tables below, where not all have them.
-SINCE = {"transaction_timeout": 17, "enable_presorted_aggregate": 16, "recursive_worktable_factor": 15}
-
-# What holds while settings are asked for: compiling a question takes a second, a parallel worker milliseconds.
-# Manual: "Statement Behavior", "Other Planner Options", "Asynchronous Behavior", "What to Log", "Memory".
-HINDERING = {
-    "statement_timeout": "0",
-    # Who has a lock on a catalog makes clients wait for so long at most.
-    "lock_timeout": "10s",
-    "transaction_timeout": "0",
-    "jit": "off",
-    "max_parallel_workers_per_gather": "0",
-    "debug_print_parse": "off",
-    "debug_print_rewritten": "off",
-    "debug_print_plan": "off",
-    "work_mem": "4MB",
-    "hash_mem_multiplier": "2",
-}
-# What holds besides while catalogs are read: what PostgreSQL comes with. Manual: "Query Planning", "Resource
-# Consumption", "Previous PostgreSQL Versions".
-PLANNER = {
-    "quote_all_identifiers": "off",
-    "row_security": "on",
-    "enable_bitmapscan": "on",
-    "enable_hashagg": "on",
-    "enable_hashjoin": "on",
-    "enable_incremental_sort": "on",
-    "enable_indexonlyscan": "on",
-    "enable_indexscan": "on",
-    "enable_material": "on",
-    "enable_memoize": "on",
-    "enable_mergejoin": "on",
-    "enable_nestloop": "on",
-    "enable_presorted_aggregate": "on",
-    "enable_seqscan": "on",
-    "enable_sort": "on",
-    "enable_tidscan": "on",
-    "seq_page_cost": "1",
-    "random_page_cost": "4",
-    "cpu_tuple_cost": "0.01",
-    "cpu_index_tuple_cost": "0.005",
-    "cpu_operator_cost": "0.0025",
-    "effective_cache_size": "4GB",
-    "effective_io_concurrency": "16",
-    "recursive_worktable_factor": "10",
-    "from_collapse_limit": "8",
-    "join_collapse_limit": "8",
-    "geqo": "on",
-    "geqo_threshold": "12",
-}
 ISOLATED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 
 # Whom the server has logged in, or another may be instead, is a superuser; since PostgreSQL 15 roles may be granted to
@@ -129,6 +79,10 @@ BARRED_SETTINGS = (
 NAMED_SETTINGS = (
     "(SELECT pg_catalog.json_object_agg(name, pg_catalog.current_setting(name, true))"
     " FROM pg_catalog.unnest(ARRAY[{}]::pg_catalog.text[]) AS name)"
+)
+OWNED_SETTINGS = (
+    "(SELECT pg_catalog.json_agg(pg_catalog.lower(name)) FROM pg_catalog.pg_settings"
+    f" WHERE source {EQUALS} 'session' AND pg_catalog.lower(name) {EQUALS} ANY (ARRAY[{{}}]::pg_catalog.text[]))"
 )
 
 MORE_THAN = "OPERATOR(pg_catalog.>)"
@@ -166,7 +120,8 @@ TRUTHS = {b"t": True, b"f": False}
 class Question:
     """What is asked: by which flags; whether for the named settings alone; and of which settings SHOW tells first.
 
-    `detailed`: the last of so many `rows` has what is asked for by `COLUMNS`.
+    `spoken` are those of them that a text speaks of; with `ownership` it is asked which of these the session has set,
+    and nothing else. `detailed`: the last of so many `rows` has what is asked for by `COLUMNS`.
     """
 
     flags: int
@@ -175,6 +130,8 @@ class Question:
     detailed: bool
     rows: int
     statements: tuple[str, ...]
+    spoken: tuple[str, ...] = ()
+    ownership: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +141,8 @@ class Answer:
     `named`: settings by name, None for those that do not exist; `settings`: all that the session has set but custom
     ones; `shown`: those that may be set, or not, with their defaults; `barred`: names of those that the session's own
     user may not set; `found`: per flag, True or False, names of prepared statements (with the texts of those by SQL,
-    else None), channels, or what there is about functions.
+    else None), channels, or what there is about functions; `owned`: what it has set of those
+    that a text spoke of.
     """
 
     named: dict[str, str | None]
@@ -192,6 +150,7 @@ class Answer:
     shown: dict[str, tuple[str, str]]
     barred: list[str]
     found: dict[int, Any]
+    owned: list[str]
 
 
 def make(
@@ -210,28 +169,34 @@ def make(
     """
     statements = [ISOLATED]
     shown: list[str] = []
+    spoken: list[str] = []
     if flags & SETS:
-        shown = [name for name in HINDERING if SINCE.get(name, 0) <= version and (not exact or name in names)]
+        spoken = [name for name in masks.masked(masks.HINDERING, version) if name in names]
+        shown = spoken if exact else masks.masked(masks.HINDERING, version)
         statements += [f"SHOW {name}" for name in shown]
-        statements += _local(HINDERING, version)
+        statements += masks.local(masks.HINDERING, version)
         statements.append(_settings(sorted(set(names).difference(shown)), own, exact, version))
     # What pins a client that had another role is among all settings, where all are asked for.
     detailed = flags & ~SETS if not (acted and exact) else flags
     if detailed:
         columns = [_column(flag, asked, since, version) if detailed & flag else "NULL" for flag, asked in COLUMNS]
-        statements += _local(HINDERING | PLANNER, version)
+        statements += masks.local(masks.HINDERING | masks.PLANNER, version)
         statements.append("SELECT " + ",".join(columns))
     if flags & LISTENS:
         # Whoever comes next must not get this client's notifications.
         statements.append("UNLISTEN *")
     rows = len(shown) + (flags & SETS != 0) + (detailed != 0)
-    return Question(flags, exact, tuple(shown), detailed != 0, rows, tuple(statements))
+    return Question(flags, exact, tuple(shown), detailed != 0, rows, tuple(statements), tuple(spoken))
 
 
-def _local(settings: dict[str, str], version: int) -> list[str]:
-    """Statements that set these for the transaction alone."""
-    there = {name: value for name, value in settings.items() if SINCE.get(name, 0) <= version}
-    return [f"SET LOCAL {name} TO '{value}'" for name, value in there.items()]
+def of_ownership(names: Iterable[str], version: int) -> Question:
+    """The question which of these settings the session has set: they are at their defaults, and hinder nobody there."""
+    spoken = tuple(sorted(names))
+    hindering = {name: value for name, value in masks.HINDERING.items() if name not in spoken}
+    listed = ",".join([literal(name) for name in spoken])
+    asked = _digits(OWNED_SETTINGS.format(listed), OWN)
+    statements = (ISOLATED, *masks.local(hindering, version), f"SELECT {asked}")
+    return Question(SETS, True, (), False, 1, statements, spoken, True)
 
 
 def _settings(names: Iterable[str], own: Iterable[str], exact: bool, version: int) -> str:
@@ -262,6 +227,9 @@ def _digits(asked: str, encoding: str) -> str:
 def read(question: Question, rows: list[list[bytes | None]]) -> Answer:
     """The answer in the rows that came. Raises ValueError where it is none."""
     left = list(rows)
+    if question.ownership:
+        (owned,) = _values(left.pop(0), 1)
+        return Answer({}, {}, {}, [], {flag: None for flag, _ in COLUMNS}, owned or [])
     values = [_shown(left.pop(0)) for _ in question.shown]
     named: dict[str, str | None] = {}
     settings, barred, defaults = None, None, None
@@ -281,7 +249,7 @@ def read(question: Question, rows: list[list[bytes | None]]) -> Answer:
             # Its value here is the one that the question has.
             settings.pop(name, None)
             shown[name] = plain(value), str((defaults or {}).get(name, ""))
-    return Answer(named, settings, shown, barred or found[SETS] or [], found)
+    return Answer(named, settings, shown, barred or found[SETS] or [], found, [])
 
 
 # How SHOW writes times and sizes, and pg_settings does not.

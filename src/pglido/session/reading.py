@@ -14,6 +14,7 @@ from ..wire.lexis import cut
 from ..wire.look import CUSTOM, LONGEST_SETTING, Look, look
 from ..wire.sql import KEEPS, LOADS, SEEDS
 from . import statements as _statements
+from .masks import HINDERING
 
 # A text is read by name up to here: it takes some 0.1 us a byte, and everybody waits.
 LONGEST_READ = 65536
@@ -59,6 +60,7 @@ WORD = re.compile(rb"[\w$\x80-\xff]+")
 ESCAPED, ESCAPE = re.compile(rb"(?<=\\)[\w$\x80-\xff]+"), 9
 # As CUSTOM, or a word without a dot, so that this is not begun anew at each of its letters.
 DOTTED = re.compile(CUSTOM.pattern[:-1] + b"*")
+MASKED = re.compile(rb"\b(?:" + "|".join(HINDERING).encode() + rb")\b", re.IGNORECASE)
 FORGETS = re.compile(rb"\bdiscard\s+all\b", re.IGNORECASE)
 # Of code only its words tell whether it does what lasts for ever: all of any of these sets.
 UNDYING = (
@@ -202,6 +204,11 @@ def purges(said: Look) -> bool:
     return any(_statements.purges(statement) for statement in said.statements)
 
 
+def masked(text: bytes) -> tuple[str, ...]:
+    """The settings of which a text speaks, anywhere, that a question sets for itself."""
+    return tuple(sorted({name.lower().decode() for name in MASKED.findall(text)}))
+
+
 def names_anywhere(text: bytes) -> tuple[str, ...]:
     """What may be a name of a custom setting in a text of which nobody can tell what is a constant."""
     names = [name for name in DOTTED.findall(text[:LONGEST_READ]) if b"." in name]
@@ -210,7 +217,7 @@ def names_anywhere(text: bytes) -> tuple[str, ...]:
 
 
 def names_in(bind: bytes) -> tuple[str, ...] | None:
-    """Parameters that look like names of custom settings, in a Bind message from its formats on.
+    """Parameters that look like names of settings, custom ones or masked ones, in a Bind message from its formats on.
 
     None: not all can be told, for it is cut, or one is too long, or is of one that can't be asked for.
     """
@@ -219,6 +226,8 @@ def names_in(bind: bytes) -> tuple[str, ...] | None:
         for value in messages.values(bind, 2 + 2 * int.from_bytes(bind[:2], "big")):
             if value and IS_HIDDEN.fullmatch(value):
                 return None
+            if value and MASKED.fullmatch(value):
+                found.append(value.lower().decode())
             if value and CUSTOM.fullmatch(value):
                 if len(value) > LONGEST_SETTING:
                     return None

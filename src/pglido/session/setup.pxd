@@ -40,6 +40,7 @@ cdef class Setup(Hearing):
     cdef object _asked
     cdef list _came
     cdef bint _was_reset
+    cdef dict _unclear
 
     cpdef bytes adopt(self, Settings wanted)
     cdef int closed(self, bytes name) except -1
@@ -67,6 +68,8 @@ cdef class Setup(Hearing):
     cdef bytes make_temp_schema(self)
     cdef bytes forget_plans(self)
     cpdef bytes question(self)
+    cdef bytes _ask(self, object asked)
+    cdef dict _owned(self, list names)
     cdef int answered(self, bytes row, ClientState client, Outbox out, const unsigned char* buf) except -1
     cdef int _settle(self, object asked, ClientState client, Outbox out, const unsigned char* buf) except -1
     cdef dict _own(self, dict values, ClientState client)

@@ -18,6 +18,7 @@ from . import settings as _settings
 from . import statements as _statements
 from .entries import ASKING, QUERYING, SWALLOW, TRYING
 from .hearing import COMMITTED, ROLLED_BACK, Hearing
+from .masks import HINDERING
 from .outbox import Outbox
 from .question import LASTING, PINNING, UNNAMED
 from .replies import Replies
@@ -85,6 +86,7 @@ class Setup(Hearing):
         "_queries",
         "_reports",
         "_says_temp",
+        "_unclear",
         "_was_reset",
         "cause",
         "coming",
@@ -150,6 +152,8 @@ class Setup(Hearing):
         self._asked: _question.Question | None = None
         self._came: list[list[bytes | None]] = []
         self._was_reset = False
+        # What a text spoke of, and is at its default: these values, each of which may be the client's own.
+        self._unclear: dict[str, str] = {}
 
     # Being brought to what a client has set.
 
@@ -368,6 +372,8 @@ class Setup(Hearing):
 
     def question(self) -> bytes:
         """The message that asks the server what has become of what is suspected; its answer ends here."""
+        if self._unclear and self.suspect == SETS and self.names.issubset(self._unclear):
+            return self._ask(_question.of_ownership(self._unclear, self.version))
         names = self.names
         acted = "role" in names or "role" in self.settings.values
         if self.pins & BARRED:
@@ -375,9 +381,12 @@ class Setup(Hearing):
         own: list[str] = []
         if self.suspect & SETS and not self.exact:
             own = [name for name in self.settings.values if "." in name or name in _settings.UNLISTED]
-            names = {name for name in names if "." in name} | {"role"}
+            names = {name for name in names if "." in name or name in HINDERING} | {"role"}
         since = self.functions.since if self.functions is not None else None
-        asked = _question.make(self.suspect, names, own, self.exact, acted, self.version, since)
+        return self._ask(_question.make(self.suspect, names, own, self.exact, acted, self.version, since))
+
+    def _ask(self, asked: _question.Question) -> bytes:
+        """The message of this question."""
         self._asked = asked
         self._came = []
         self.deciding = self.suspect != SETS or not self.exact
@@ -416,8 +425,10 @@ class Setup(Hearing):
         if flags & TEMP:
             self._says_temp = self._first_temp = False
         values, prepared = self.settings.values, self.settings.prepared
-        if flags & SETS:
-            values = self._values(answer, exact)
+        if asked.ownership:
+            values = self._owned(answer.owned)
+        elif flags & SETS:
+            values = self._values(answer, exact, asked.spoken)
             pins = (pins if exact else pins & ~BARRED) | (BARRED if answer.barred else 0)
         if flags & PREPARES:
             self.there = found[PREPARES] or {}
@@ -472,13 +483,24 @@ class Setup(Hearing):
             if name in self.last and value != former.get(name, self.defaults.values.get(name)):
                 self._tell(name, value, out, buf)
 
-    def _values(self, answer: _question.Answer, exact: bool) -> dict[str, str]:
+    def _owned(self, names: list[str]) -> dict[str, str]:
+        """The settings, now that it is known which of those that were unclear are the session's own."""
+        unclear, self._unclear = self._unclear, {}
+        values = {name: value for name, value in self.settings.values.items() if name not in unclear}
+        return values | {name: unclear[name] for name in names if name in unclear}
+
+    def _values(self, answer: _question.Answer, exact: bool, spoken: tuple[str, ...]) -> dict[str, str]:
         named = {name: value for name, value in answer.named.items() if value is not None}
         before = self.settings.values
+        self._unclear = {}
         for name, (value, default) in answer.shown.items():
-            # To set what is the default anyway is seen where it was set before.
             if value != default or _question.plain(before.get(name, "")) == value:
                 named[name] = value
+            if value == default and name in spoken:
+                self._unclear[name] = value
+        if self._unclear:
+            # It is asked at once.
+            self.suspicion(SETS, tuple(self._unclear), False, b"default of " + ", ".join(self._unclear).encode())
         said = {**(before if exact else answer.settings), **named}
         values = {name: value for name, value in said.items() if name not in _settings.PASSING}
         if values.get("role") == "none":
@@ -523,6 +545,7 @@ class Setup(Hearing):
         self.exact = True
         self._was_reset = False
         self._passing = {}
+        self._unclear = {}
         self.settings = self.home
 
     def why(self) -> str:

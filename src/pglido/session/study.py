@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 from ..wire.lasting import GLOBALS, KEEPING
+from .masks import HINDERING
 from .reading import HIDDEN
 from .settings import literal
 
@@ -31,13 +32,15 @@ COMPUTED = (
     r"set_config(?!\s*\(\s*(''[^'']*''|[\w.$]+)(::\w+)?\s*,)"
     r"|''\s*set\s+(session\s+)?[\w.\"]*(%|''\s*(\|\||,))|" + HIDDEN.decode()
 )
+# And those that a question sets for itself.
+MASKED = r"\m(" + "|".join(HINDERING) + r")\M"
 # Asks for the values of sequences that it has not advanced itself.
 COUNTS = r"^(?!.*(nextval|\minsert\M)).*\m(currval|lastval)\M"
 # Leaves something in the server process.
 KEEPS = r"\m(" + "|".join(["setseed", *KEEPING]) + r")\M|\mload\s+''"
 # As they stand in a constant, whatever standard_conforming_strings says.
-ESCAPED, NAMED, VAGUE, COUNTING, KEPT, SHARED = (
-    words.replace("\\", "\\\\") for words in (f"{WORDS}|{KEEPS}", SETTING, COMPUTED, COUNTS, KEEPS, GLOBALS)
+ESCAPED, NAMED, VAGUE, COUNTING, KEPT, SHARED, HIDING = (
+    words.replace("\\", "\\\\") for words in (f"{WORDS}|{KEEPS}", SETTING, COMPUTED, COUNTS, KEEPS, GLOBALS, MASKED)
 )
 # The functions that somebody has made; the first object of a user has this oid. Of an aggregate the text is its row in
 # the catalog.
@@ -91,7 +94,8 @@ TOUCHY = f"""
   'keeps', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE keeps),
   'settings', (SELECT pg_catalog.json_agg(
       DISTINCT pg_catalog.rtrim(pg_catalog.replace(pg_catalog.lower(found[1]), '"', ''), '$'))
-    FROM code, pg_catalog.regexp_matches(said, E'{NAMED}', 'gi') AS found),
+    FROM code, LATERAL (SELECT pg_catalog.regexp_matches(said, E'{NAMED}', 'gi')
+      UNION ALL SELECT pg_catalog.regexp_matches(said, E'{HIDING}', 'gi')) AS matched(found)),
   'triggers', EXISTS(
     SELECT FROM pg_catalog.pg_trigger t WHERE t.tgfoid {EQUALS} ANY (SELECT oid FROM touchy WHERE sets))
     OR EXISTS(SELECT FROM pg_catalog.pg_depend d WHERE d.refclassid {EQUALS} 1255::pg_catalog.oid
