@@ -9,7 +9,7 @@ from conftest import MakePooler
 from harness.cluster import PASSWORD_ROLES, Cluster
 from harness.pooler import Pooler, new_port
 from harness.waiting import eventually
-from harness.wire import Closed, ServerError
+from harness.wire import Closed, ServerError, Wire
 from pglido.cli.child import own_user
 
 READER = PASSWORD_ROLES["auth_reader"][0]
@@ -212,3 +212,37 @@ def test_long_names_are_cut_as_postgresql_cuts_them(pooler: MakePooler, cluster:
     finally:
         pool.stop()
         cluster.admin(f"DROP ROLE {name}")
+
+
+def test_questions_of_clients_that_have_gone_are_not_asked(
+    pooler: MakePooler, cluster: Cluster, questions: Questions
+) -> None:
+    lock = 4712
+    takes = f"pg_advisory_xact_lock_shared({lock})::text = ''"
+    slow = f"SELECT rolname, rolpassword FROM pg_authid WHERE rolname = $1 AND {takes}"
+    waits = f"SELECT count(*) FROM pg_locks WHERE objid = {lock} AND NOT granted"
+    pool = asking(pooler, workers=1, auth_query=slow, default_pool_size=1, stats_users=["stored"])
+    console = Wire.dial(pool.address).login("stored", "pglido", password="x")
+
+    def logging_in() -> int:
+        return next(int(row["items"] or 0) for row in console.table("SHOW LISTS") if row["list"] == "login_clients")
+
+    with cluster.wire("postgres", "app") as holder, pool.dial() as first, pool.dial() as last:
+        holder.run(f"SELECT pg_advisory_lock({lock})")
+        first.hello("u_shared", "app")
+        eventually(lambda: cluster.admin(waits) == [["1"]])
+        crowd = [pool.dial() for _ in range(40)]
+        for number, wire in enumerate(crowd):
+            wire.hello(f"nobody{number}", "app")
+        last.hello("u_scram", "app")
+        eventually(lambda: logging_in() == 42)
+        first.close()
+        servers = cluster.backends("usename = 'auth_reader'")
+        for wire in crowd:
+            wire.close()
+        eventually(lambda: logging_in() == 1)
+        holder.run(f"SELECT pg_advisory_unlock({lock})")
+        assert last.message().kind == "R"
+        # What had been asked was answered: no server was closed for it.
+        assert questions.new() == 2
+        assert cluster.backends("usename = 'auth_reader'") == servers

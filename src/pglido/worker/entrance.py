@@ -246,13 +246,13 @@ async def _packet(stream: Stream) -> tuple[int, bytes]:
     return code, await stream.exactly(size)
 
 
-async def _looked_up(host: Host, start: Startup) -> tuple[Config, PoolSettings | None, Known]:
+async def _looked_up(host: Host, guest: Guest, start: Startup) -> tuple[Config, PoolSettings | None, Known]:
     """Who the client's user is, by the configuration in force and its pool: the one of when the answer is there."""
     while True:
         config = host.outside.config
         admin = start.database in ADMIN_DATABASES
         pool = None if admin else host.outside.pool_of(start.database, start.user)
-        known = await host.outside.people.look_up(start.user, pool)
+        known = await host.outside.people.look_up(start.user, pool, guest.address)
         if host.outside.config is config:
             return config, pool, known
 
@@ -260,7 +260,7 @@ async def _looked_up(host: Host, start: Startup) -> tuple[Config, PoolSettings |
 async def _prove(host: Host, guest: Guest, stream: Stream, start: Startup) -> tuple[str, Proof]:
     """The client proves who it is; the user's name as it is to be used, and the proof. Raises AuthError."""
     people = host.outside.people
-    config, pool, known = await _looked_up(host, start)
+    config, pool, known = await _looked_up(host, guest, start)
     binding = guest.door.binding if guest.tls is not None else None
     exchange = Verification(config.settings.auth_type, start.user, known.secret, binding, people.terms)
     try:
@@ -268,7 +268,7 @@ async def _prove(host: Host, guest: Guest, stream: Stream, start: Startup) -> tu
     except AuthError as error:
         if error.sqlstate != WRONG_PROOF:
             raise
-        fresh = await people.look_again(start.user, pool, known)
+        fresh = await people.look_again(start.user, pool, known, guest.address)
         proved = None
         if fresh.secret != known.secret:
             proved = await host.outside.hashing.run(guest.address, partial(exchange.proves, fresh.secret))
@@ -277,7 +277,7 @@ async def _prove(host: Host, guest: Guest, stream: Stream, start: Startup) -> tu
         known, proof = fresh, proved
     if host.outside.config is not config:
         # What was good enough when it was asked may be no more.
-        present, _, now = await _looked_up(host, start)
+        present, _, now = await _looked_up(host, guest, start)
         if now.secret != known.secret:
             raise refused(start.user, "its secret was changed meanwhile")
         if present.settings.auth_type not in (config.settings.auth_type, AuthType.TRUST):

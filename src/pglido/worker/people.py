@@ -13,6 +13,7 @@ import math
 import os
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..auth.challenge import Terms
@@ -27,6 +28,7 @@ from ..session import settings as _settings
 from ..wire import codes, messages
 from .host import Host, PoolRefused
 from .links import Backend
+from .networks import MOST, Places
 from .profiles import Rows, ask, on_server
 
 log = logging.getLogger("pglido.worker")
@@ -44,6 +46,17 @@ class Known(NamedTuple):
     began: float = NEVER
 
 
+class Question:
+    """A question to a server: how many clients wait for the answer, and whether a server has been `asked` already."""
+
+    __slots__ = ("asked", "task", "waiting")
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.waiting = 0
+        self.task: asyncio.Task[Answer]
+
+
 class People:
     """Secrets by user name, and the `terms` on which they are asked for.
 
@@ -59,7 +72,8 @@ class People:
         self._ttl = 0.0
         self._hides = False
         self._answers = Answers()
-        self._asking: dict[Key, asyncio.Task[Answer]] = {}
+        self._asking: dict[Key, Question] = {}
+        self._waiting = Places()
         self._silent: set[tuple[str, str, str]] = set()
         self._changes: tuple[int, ...] = ()
         self._ticks: Ticks | None = None
@@ -86,8 +100,8 @@ class People:
         """Is auth_query asked for clients of this pool?"""
         return pool is not None and bool(pool.auth_user) and bool(pool.auth_query)
 
-    async def look_up(self, user: str, pool: PoolSettings | None) -> Known:
-        """What is known of `user`. Raises PoolRefused when nobody can tell."""
+    async def look_up(self, user: str, pool: PoolSettings | None, address: str) -> Known:
+        """What is known of `user`, for a client at `address`. Raises PoolRefused when nobody can tell."""
         stored = self.secrets.get(user)
         if pool is None or not self.asks_for(pool) or (stored is not None and not self._hides):
             return Known(user, stored)
@@ -96,10 +110,10 @@ class People:
         self._notice_changes()
         answer = self._answers.get(key, began)
         if answer is None:
-            answer = await self._asked(key, pool, stored, began)
+            answer = await self._asked(key, pool, stored, began, address)
         return Known(answer.name, answer.secret, began) if stored is None else Known(user, stored, began)
 
-    async def look_again(self, user: str, pool: PoolSettings | None, known: Known) -> Known:
+    async def look_again(self, user: str, pool: PoolSettings | None, known: Known, address: str) -> Known:
         """What is known now of `user`, who did not prove what was `known`.
 
         Where that was remembered it is asked for at once, though not more than once in a while; otherwise, or if nobody
@@ -110,7 +124,7 @@ class People:
             return known
         stored = self.secrets.get(user)
         try:
-            fresh = await self._asked(key, pool, stored, now)
+            fresh = await self._asked(key, pool, stored, now, address)
         except PoolRefused:
             return known
         return Known(fresh.name, fresh.secret, now) if stored is None else known
@@ -119,17 +133,39 @@ class People:
         """A server has another verifier than the one that a client of this pool proved itself by: ask again."""
         key, now = _key(pool.user, pool), time.monotonic()
         if pool.user not in self.secrets and self._answers.doubtful(key, now, now):
-            self._question(key, pool)
+            # It is asked whether or not clients wait.
+            self._question(key, pool).waiting += 1
 
-    async def _asked(self, key: Key, pool: PoolSettings, stored: Secret | None, began: float) -> Answer:
-        """The answer to a question of now, which others may have asked already."""
-        if stored is None:
-            answer = await asyncio.shield(self._question(key, pool))
-        else:
-            answer = await self._pretend(key, pool)
+    async def _asked(self, key: Key, pool: PoolSettings, stored: Secret | None, began: float, address: str) -> Answer:
+        """The answer to a question of now, which others may have asked already. Raises PoolRefused."""
+        if self._waiting.full(address):
+            raise PoolRefused("53300", "too many users are being looked up", f"{MOST} clients of this network wait")
+        with self._waiting.one(address):
+            if stored is None:
+                answer = await self._answer(key, pool)
+            else:
+                answer = await self._pretend(key, pool)
         assert self._ticks is not None
         await self._ticks.at(next_tick(began, time.monotonic()))
         return answer
+
+    async def _answer(self, key: Key, pool: PoolSettings) -> Answer:
+        """What comes of a question, which nobody asks any more when the last client that waits for it has gone."""
+        question = self._question(key, pool)
+        question.waiting += 1
+        try:
+            return await asyncio.shield(question.task)
+        except asyncio.CancelledError:
+            self._left(key, question)
+            raise
+
+    def _left(self, key: Key, question: Question) -> None:
+        """A client that waited has gone. What a server has been asked already costs least if it is answered."""
+        question.waiting -= 1
+        if not question.waiting and not question.asked:
+            if self._asking.get(key) is question:
+                del self._asking[key]
+            question.task.cancel()
 
     async def _pretend(self, key: Key, pool: PoolSettings) -> Answer:
         """Ask for somebody whose secret is known, as long as others would have to wait."""
@@ -143,11 +179,16 @@ class People:
             if not over.done():
                 over.set_result(None)
 
-        task = self._question(key, pool)
+        question = self._question(key, pool)
+        question.waiting += 1
+        task = question.task
         task.add_done_callback(end)
         late = loop.call_later(PATIENCE, end)
         try:
             await over
+        except asyncio.CancelledError:
+            self._left(key, question)
+            raise
         finally:
             late.cancel()
             task.remove_done_callback(end)
@@ -156,18 +197,21 @@ class People:
             return unknown
         return unknown if task.cancelled() or task.exception() else task.result()
 
-    def _question(self, key: Key, pool: PoolSettings) -> "asyncio.Task[Answer]":
+    def _question(self, key: Key, pool: PoolSettings) -> Question:
         """Ask, or join who has asked already."""
-        task = self._asking.get(key)
-        if task is None:
-            task = self._asking[key] = asyncio.get_running_loop().create_task(self._ask(key, pool))
-            task.add_done_callback(lambda done: self._ended(key, done))
-        return task
+        question = self._asking.get(key)
+        if question is None:
+            question = self._asking[key] = Question()
+            question.task = asyncio.get_running_loop().create_task(self._ask(key, pool, question))
+            question.task.add_done_callback(partial(self._ended, key, question))
+        return question
 
-    def _ended(self, key: Key, task: "asyncio.Task[Answer]") -> None:
-        if self._asking.get(key) is task:
+    def _ended(self, key: Key, question: Question, task: "asyncio.Task[Answer]") -> None:
+        if self._asking.get(key) is question:
             del self._asking[key]
-        if task.cancelled() or task.exception() is not None:
+        if task.cancelled():
+            return
+        if task.exception() is not None:
             self._silent.add(key[0])
         else:
             self._silent.discard(key[0])
@@ -182,7 +226,7 @@ class People:
             # Nobody joins a question that was asked before.
             self._asking.clear()
 
-    async def _ask(self, key: Key, pool: PoolSettings) -> Answer:
+    async def _ask(self, key: Key, pool: PoolSettings, question: Question) -> Answer:
         """Run auth_query as auth_user, and remember the answer for its time."""
         (database, role, query), user = key
         host: Any = self.host
@@ -190,7 +234,7 @@ class People:
         if found is None:
             raise PoolRefused("08P01", f'auth_dbname "{database}" is not configured')
         answers, ttl, changes = self._answers, self._ttl, self._changes
-        now, rows = await self._run(found, query, user)
+        now, rows = await self._run(found, query, user, question)
         if isinstance(rows, PoolRefused):
             log.error("auth_query failed: %s (SQLSTATE %s)", rows, rows.sqlstate)
             raise PoolRefused("08P01", "auth_query failed")
@@ -213,12 +257,15 @@ class People:
         answers.put(key, answer, time.monotonic())
         return answer
 
-    async def _run(self, settings: PoolSettings, query: str, user: str) -> tuple[float, Rows | PoolRefused]:
+    async def _run(
+        self, settings: PoolSettings, query: str, user: str, question: Question
+    ) -> tuple[float, Rows | PoolRefused]:
         """Ask on a connection that no client's settings have touched; when that was, and what came of it."""
         host: Any = self.host
         live = host.outside.live(settings)
 
         async def asked(backend: Backend) -> tuple[float, Rows | PoolRefused]:
+            question.asked = True
             session = backend.session
             stream = Stream(self.host.pump, backend)
             if session.setup.settings is not session.setup.home:
