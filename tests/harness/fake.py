@@ -90,12 +90,15 @@ class Peer:
         return b"" if first[4:8] == struct.pack("!i", 80877102) else first
 
     def message(self) -> tuple[str, bytes]:
-        """The next message of the pooler; ("", b"") when it closed. What functions there are is answered: none."""
+        """The next message of the pooler; ("", b"") when it closed.
+
+        What functions there are is answered: none. What sessions begin with is not told.
+        """
         while kind := self.sock.recv(1):
             body = packet(self.sock)[4:]
-            if kind != b"Q" or b"pg_proc" not in body:
+            if kind != b"Q" or b"pg_db_role_setting" not in body:
                 return kind.decode("latin-1"), body
-            self.send(NO_FUNCTIONS, READY)
+            self.send(NO_FUNCTIONS if b"pg_proc" in body else b"", READY)
         return "", b""
 
     def until(self, kinds: str) -> str:

@@ -73,10 +73,10 @@ def learnt(functions: Functions) -> dict[str, object]:
 def ask(server: Connection, functions: Functions) -> bool:
     """Ask as pglido does, and compare with what reading all comes to; was there news?"""
     reads_all = functions.since is None
-    found = asked(server, study.TOUCHY if functions.since is None else study.news(functions.since))
+    found = asked(server, study.everything("app") if functions.since is None else study.news(functions.since, "app"))
     functions.learn(found)
     truth = Functions()
-    truth.learn(asked(server, study.TOUCHY))
+    truth.learn(asked(server, study.everything("app")))
     assert learnt(functions) == learnt(truth)
     return reads_all or found.keys() != NO_NEWS
 

@@ -44,9 +44,10 @@ class Column(enum.IntEnum):
     SHORT = 8  # 1: the pooler uses more than max_memory; written by the control process
     SECRETS = 9  # how often a worker learnt that a remembered secret was changed (see `worker.people`)
     EARS = 10  # how often a worker's listening connection began to hear signatures (see `session.signature`)
+    RELOADS = 11  # how often a worker learnt that the server's configuration was read anew (see `session.defaults`)
 
 
-KEPT = (Column.CRASHES, Column.DOUBTS, Column.DEFAULTS, Column.SECRETS, Column.EARS)
+KEPT = (Column.CRASHES, Column.DOUBTS, Column.DEFAULTS, Column.SECRETS, Column.EARS, Column.RELOADS)
 
 
 def pins_of(pool: tuple[str, str]) -> str:

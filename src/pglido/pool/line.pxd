@@ -9,6 +9,7 @@ cdef class Ticket(Member):
     cdef public object client
     cdef public object birth
     cdef public object settings
+    cdef public long long generation
     cdef public double since
     cdef public bint login
     cdef public bint notified

@@ -14,15 +14,16 @@ class Member:
 
 
 class Ticket(Member):
-    """One client in line since `since`; `settings` and `birth` as in `Slot`. Made by `Pool.wait`.
+    """One client in line since `since`; `settings`, `birth`, `generation` as in `Slot`. Made by `Pool.wait`.
 
     `login`: it is not let in yet, and told when the pool is known to fail.
     """
 
-    __slots__ = ("birth", "client", "login", "notified", "settings", "since")
+    __slots__ = ("birth", "client", "generation", "login", "notified", "settings", "since")
 
     client: Any
     birth: object
+    generation: int
     settings: object
     since: float
     login: bool

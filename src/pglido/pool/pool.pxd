@@ -11,6 +11,7 @@ cdef class Slot(Member):
     cdef public int state
     cdef public object birth
     cdef public object settings
+    cdef public long long generation
     cdef public object server
     cdef public double born
     cdef public double since
@@ -31,6 +32,7 @@ cdef class Pool:
     cdef public Py_ssize_t clients
     cdef public Py_ssize_t opening
     cdef public Py_ssize_t leases
+    cdef public long long generation
     cdef public Py_ssize_t granted
     cdef public Py_ssize_t recalls
     cdef public Py_ssize_t returned
@@ -51,10 +53,10 @@ cdef class Pool:
     cdef public double loaded_at
 
     @cython.locals(_=Py_ssize_t, found=Slot, slot=Slot)
-    cpdef Slot take(self, object birth, object settings, double now)
+    cpdef Slot take(self, object birth, object settings, double now, long long generation=*)
 
     @cython.locals(ticket=Ticket)
-    cpdef Ticket wait(self, object client, object birth, object settings, double now)
+    cpdef Ticket wait(self, object client, object birth, object settings, double now, long long generation=*)
 
     cpdef int leave(self, Ticket ticket) except -1
 

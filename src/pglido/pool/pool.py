@@ -4,7 +4,8 @@ Rules:
 1. Clients are served in the order in which they came. A newcomer passes nobody.
 2. A lease is the right to one server connection; leases are granted and recalled by the broker, which alone
    counts limits. There are never more slots than leases, but for a lease recalled while all slots are busy.
-3. Nothing happens here: `plan` says what to do, others do it and report. Time is passed in, chance injected.
+3. A client gets servers of its own generation or a later one: what sessions begin with is another with each.
+4. Nothing happens here: `plan` says what to do, others do it and report. Time is passed in, chance injected.
 
 A slot is one server connection as seen from here; `server` is whatever its owner keeps there.
 
@@ -61,9 +62,9 @@ class Plan(NamedTuple):
 class Slot(Member):
     """One server connection; times are monotonic seconds.
 
-    `birth` is what it was opened with, `settings` what it has now: both are compared by identity only. `doomed`: to be
-    closed when free; `recalled`: its lease goes back to the broker then; `used`: a client has had it. It stands in the
-    pool's line of idle ones while it is one of them.
+    `birth` is what it was opened with, `settings` what it has now: both are compared by identity only. `generation` is
+    the pool's when it was opened. `doomed`: to be closed when free; `recalled`: its lease goes back to the broker then;
+    `used`: a client has had it. It stands in the pool's line of idle ones while it is one of them.
     """
 
     __slots__ = (
@@ -71,6 +72,7 @@ class Slot(Member):
         "born",
         "dies",
         "doomed",
+        "generation",
         "pool",
         "recalled",
         "server",
@@ -85,6 +87,7 @@ class Slot(Member):
         self.state = OPENING
         self.birth = birth
         self.settings = birth
+        self.generation = pool.generation
         self.server: Any = None
         self.born = now
         self.since = now
@@ -103,6 +106,7 @@ class Pool:
     """One worker's part of the pool `key` = (database, user towards the server); `clients` of it are logged in.
 
     Of these `comers` came for a server in this `period`: who comes is counted unless it has this number already.
+    `generation` is that of clients who log in now.
     """
 
     def __init__(self, key: tuple[str, str], limits: Limits, chance: Callable[[], float]) -> None:
@@ -118,6 +122,7 @@ class Pool:
         self.clients = 0
         self.opening = 0
         self.leases = 0
+        self.generation = 0
         self.granted = 0
         self.recalls = 0
         self.returned = 0
@@ -152,7 +157,7 @@ class Pool:
 
     # The byte path.
 
-    def take(self, birth: object, settings: object, now: float) -> Slot | None:
+    def take(self, birth: object, settings: object, now: float, generation: int = 0) -> Slot | None:
         """An idle server for a newcomer, or None: then it must wait."""
         if self.line.size or not self.idle.size:
             return None
@@ -161,15 +166,15 @@ class Pool:
         for _ in range(LOOK):
             if slot is None or slot.since + self.check_delay <= now:
                 break
-            if slot.birth is birth:
+            if slot.birth is birth and slot.generation >= generation:
                 if slot.settings is settings:
                     found = slot
                     break
-                if not self.round_robin:
+                if not self.round_robin or found.birth is not birth or found.generation < generation:
                     # Where none fits, whoever had the one that has rested longest is the least likely to miss it.
                     found = slot
             slot = slot.ahead
-        if found.birth is not birth or found.since + self.check_delay <= now:
+        if found.birth is not birth or found.generation < generation or found.since + self.check_delay <= now:
             return None
         self.idle.leave(found)
         found.state = BUSY
@@ -178,21 +183,22 @@ class Pool:
         self.assignments += 1
         return found
 
-    def wait(self, client: Any, birth: object, settings: object, now: float) -> Ticket:
+    def wait(self, client: Any, birth: object, settings: object, now: float, generation: int = 0) -> Ticket:
         """A client stands in line, behind all others."""
         ticket: Ticket = Ticket.__new__(Ticket)
         ticket.client = client
         ticket.birth = birth
         ticket.settings = settings
+        ticket.generation = generation
         ticket.since = now
         ticket.notified = False
         ticket.login = False
         self.line.join(ticket)
         return ticket
 
-    def knock(self, client: Any, birth: object, settings: object, now: float) -> Ticket:
+    def knock(self, client: Any, birth: object, settings: object, now: float, generation: int = 0) -> Ticket:
         """A client that is not let in yet stands in line: it is told when the pool is known to fail."""
-        ticket = self.wait(client, birth, settings, now)
+        ticket = self.wait(client, birth, settings, now, generation)
         ticket.login = True
         self.logins[ticket] = None
         return ticket
@@ -221,7 +227,7 @@ class Pool:
             return None
         slot.since = now
         ticket: Ticket | None = self.line.front
-        if ticket is not None and ticket.birth is slot.birth:
+        if ticket is not None and ticket.birth is slot.birth and ticket.generation <= slot.generation:
             self.leave(ticket)
             slot.state = BUSY
             slot.used = True
@@ -425,7 +431,7 @@ class Pool:
     def _check_or_make_room(self, ticket: Ticket) -> Plan:
         """An idle server was not taken: see whether one that fits is alive, or close one to open one that fits."""
         slot: Slot | None = self.idle.back
-        while slot is not None and slot.birth is not ticket.birth:
+        while slot is not None and (slot.birth is not ticket.birth or slot.generation < ticket.generation):
             slot = slot.ahead
         if slot is None:
             return self._close(self.idle.front)

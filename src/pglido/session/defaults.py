@@ -1,25 +1,37 @@
-"""How often somebody has changed what sessions begin with: ALTER ROLE ... SET, ALTER DATABASE ... SET and the like.
+"""How often somebody has changed what sessions begin with, by ALTER ROLE, ALTER DATABASE or pg_reload_conf().
 
-PostgreSQL gives it to those who log in afterwards. Here servers outlive their clients, and so are to be replaced then
-(`worker.successions`).
+PostgreSQL gives it to those who log in afterwards. Here servers outlive their clients: whom it concerns is asked then
+(`worker.session_defaults`).
 """
 
 from .tally import Alone, Tally
 
 _changes: Tally = Alone()
+_reloads: Tally = Alone()
 
 
-def share(changes: Tally) -> None:
+def share(changes: Tally, reloads: Tally) -> None:
     """From now on changes are those of all workers."""
-    global _changes
-    _changes = changes
+    global _changes, _reloads
+    _changes, _reloads = changes, reloads
 
 
 def changed() -> None:
-    """Once more."""
+    """Session defaults of a role or database may be others now."""
+    _changes.add()
+
+
+def reloaded() -> None:
+    """The server has read its configuration anew: that is a change as well, and concerns everybody."""
+    _reloads.add()
     _changes.add()
 
 
 def count() -> int:
-    """Another number whenever there was a change."""
+    """A higher number whenever there was a change."""
     return _changes.count()
+
+
+def reloads() -> int:
+    """A higher number whenever the configuration was read anew."""
+    return _reloads.count()

@@ -65,6 +65,7 @@ READ = 100
 LARGE_OBJECTS = frozenset({715, 764, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004, 3170, 3171, 3172})
 
 NO_NAMES: tuple[str, ...] = ()
+NO_FUNCTIONS: frozenset[bytes] = frozenset()
 
 
 class Heeding(Meaning):
@@ -248,6 +249,9 @@ class Heeding(Meaning):
         assert self.server is not None
         pinning = self.rules.functions.pinning
         flags = sql.scan(text, 0, len(text), self.settings.odd, pinning or None)
+        if flags & CREATES:
+            # Of functions nothing is known here.
+            self.server.redefining |= _reading.redefines(text, self._read(text), NO_FUNCTIONS)
         keeps = flags & UNDYING and flags & _reading.undying(text)
         if keeps or (flags & CALLED == CALLED and _reading.mentions(text, pinning)):
             self.server.worn = True
@@ -425,8 +429,7 @@ class Heeding(Meaning):
         if flags & WRITES:
             self._advances()
         assert self.server is not None
-        if said.defaults:
-            self.server.redefining = True
+        self.server.redefining |= _reading.redefines(text, said, self.rules.functions.redefining)
         if flags & ENDS and _reading.purges(said):
             if portal is not None:
                 self.server.prepared.purges = True

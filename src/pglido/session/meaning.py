@@ -33,7 +33,7 @@ class Meaning(ClientState):
 
     def dialect(self, server: Server | None) -> Dialect:
         """What decides what a text means; a temporary object may stand in front of another, for this client alone."""
-        dialect = self.rules.realm + self.settings.dialect
+        dialect = self.rules.realm + self.settings.dialect + self.began
         if server is not None and (server.setup.suspect | server.setup.pins) & TEMP:
             dialect += (("pg_temp", str(server.setup.number)),)
         return dialect

@@ -31,7 +31,7 @@ cdef class Owing:
     cdef public bint decisive
     cdef public bint flushed
     cdef public bint changing
-    cdef public bint redefining
+    cdef public int redefining
     cdef public str fault
     cdef public bytes last_error
     cdef public bytes lent_error
@@ -61,4 +61,5 @@ cdef class Owing:
     cpdef bytes farewell(self)
     cpdef bytes farewell(self)
     cpdef int drop(self) except -1
+    cdef int redefined(self) except -1
     cpdef bytes abandon(self)

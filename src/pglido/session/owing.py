@@ -7,6 +7,8 @@ transaction), and no client message is half sent (`free`).
 
 from ..wire import messages
 from ..wire.codes import IDLE, IN_TRANSACTION
+from ..wire.look import RELOADED
+from . import defaults as _defaults
 from .entries import ASKING, BINDING, CALLING, COPY_END, EXECUTING, PARSING, QUERYING, SWALLOW, SYNCING
 from .prepared import NOBODYS, Prepared
 from .replies import Replies
@@ -20,10 +22,11 @@ from .statements import Good
 class Owing:
     """The session on one server connection: what is owed (`replies`), `prepared`, `setup` and `signing` there.
 
-    `changing`: the transaction has changed the catalogs; `redefining`: maybe also what sessions begin with. `unsent` is
-    what it must be sent next, which nobody asked for; `notes` are notifications that the client is to have ahead of the
-    ReadyForQuery that ends a transaction, as from PostgreSQL: libraries look for them there, and may not look for what
-    came right behind before more does. `lent_error` is why SQL won't find a statement that was to be there for it.
+    `changing`: the transaction has changed the catalogs; `redefining`: maybe also what sessions begin with (flags of
+    `wire.look`). `unsent` is what it must be sent next, which nobody asked for; `notes` are notifications that the
+    client is to have ahead of the ReadyForQuery that ends a transaction, as from PostgreSQL: libraries look for them
+    there, and may not look for what came right behind before more does. `lent_error` is why SQL won't find a statement
+    that was to be there for it.
     `decisive`: what was sent must be answered before what follows it is sent; `flushed`: the server was asked to.
     `lack` is why a statement was not kept. `_paused`: the server has said that it is in a transaction, and nothing that
     it was sent since has begun a command.
@@ -88,7 +91,7 @@ class Owing:
         self.decisive = False
         self.flushed = False
         self.changing = False
-        self.redefining = False
+        self.redefining = 0
         self.fault = ""
         self.last_error = b""
         self.lent_error = b""
@@ -168,13 +171,21 @@ class Owing:
     def drop(self) -> None:
         """The connection is gone: nothing is kept for what it owed."""
         self.prepared.drop()
+        # It may have done what it was sent.
+        self.redefined()
+
+    def redefined(self) -> None:
+        """What may change what sessions begin with may be committed."""
+        if self.redefining & RELOADED:
+            _defaults.reloaded()
+        elif self.redefining:
+            _defaults.changed()
 
     def abandon(self) -> bytes:
         """The client is gone between two messages: what to send so that the server comes to rest (maybe nothing)."""
         self.client = None
         self.prepared.awaited = self.prepared.misfit = self.prepared.dropping = None
         self.lent_error = b""
-        self.redefining = False
         sent = b""
         if self.copying:
             sent = messages.copy_fail("client disconnected")

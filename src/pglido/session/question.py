@@ -95,7 +95,8 @@ PREPARED = (
     " FROM pg_catalog.pg_prepared_statements p) AS p)"
 )
 
-# One column per suspicion, in this order; the first is for settings that were made in another role.
+# One column per suspicion, in this order; the first is for settings that were made in another role, the last is made by
+# `study`.
 COLUMNS = (
     (SETS, BARRED_SETTINGS),
     (TEMP, f"EXISTS(SELECT FROM pg_catalog.pg_depend WHERE refclassid {EQUALS} 2615::pg_catalog.oid"
@@ -105,12 +106,12 @@ COLUMNS = (
             f" AND pid {EQUALS} pg_catalog.pg_backend_pid())"),
     (PREPARES, PREPARED),
     (LISTENS, "(SELECT pg_catalog.json_agg(c) FROM pg_catalog.pg_listening_channels() AS c)"),
-    (DEFINES, study.TOUCHY),
+    (DEFINES, ""),
 )  # fmt: skip
 # The encodings that JSON comes in: the database's own, or UTF-8 for what is compared with what all clients say.
 OWN = "pg_catalog.getdatabaseencoding()"
 UNICODE = f"CASE {OWN} WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END::pg_catalog.name"
-ENCODINGS = {SETS: OWN, PREPARES: OWN, LISTENS: UNICODE, DEFINES: UNICODE}
+ENCODINGS = {SETS: OWN, PREPARES: OWN, LISTENS: UNICODE}
 
 # What EXISTS answers; all else is JSON, as digits.
 TRUTHS = {b"t": True, b"f": False}
@@ -161,11 +162,13 @@ def make(
     acted: bool,
     version: int,
     since: study.Since | None,
+    user: str = "",
 ) -> Question:
     """The question; with `exact` of settings only `names` are of interest, else all, and `names` and `own` besides.
 
     `names` are as a text has them, `own` as the server told them. `acted`: they may have been set in another role.
-    `version`: PostgreSQL's. `since` is when functions were asked for last, None to ask for all.
+    `version`: PostgreSQL's. `since` is when functions were asked for last, None to ask for all. `user` is whom the
+    server has logged in.
     """
     statements = [ISOLATED]
     shown: list[str] = []
@@ -179,7 +182,10 @@ def make(
     # What pins a client that had another role is among all settings, where all are asked for.
     detailed = flags & ~SETS if not (acted and exact) else flags
     if detailed:
-        columns = [_column(flag, asked, since, version) if detailed & flag else "NULL" for flag, asked in COLUMNS]
+        columns = [_column(flag, asked, version) if detailed & flag else "NULL" for flag, asked in COLUMNS]
+        if flags & DEFINES:
+            asked = study.everything(user) if since is None else study.news(since, user)
+            columns[-1] = digits(asked, UNICODE)
         statements += masks.local(masks.HINDERING | masks.PLANNER, version)
         statements.append("SELECT " + ",".join(columns))
     if flags & LISTENS:
@@ -189,12 +195,17 @@ def make(
     return Question(flags, exact, tuple(shown), detailed != 0, rows, tuple(statements), tuple(spoken))
 
 
+def undisturbed(version: int) -> list[str]:
+    """The statements in front of one that reads catalogs, so that it costs the same under any settings."""
+    return [ISOLATED, *masks.local(masks.HINDERING | masks.PLANNER, version)]
+
+
 def of_ownership(names: Iterable[str], version: int) -> Question:
     """The question which of these settings the session has set: they are at their defaults, and hinder nobody there."""
     spoken = tuple(sorted(names))
     hindering = {name: value for name, value in masks.HINDERING.items() if name not in spoken}
     listed = ",".join([literal(name) for name in spoken])
-    asked = _digits(OWNED_SETTINGS.format(listed), OWN)
+    asked = digits(OWNED_SETTINGS.format(listed), OWN)
     statements = (ISOLATED, *masks.local(hindering, version), f"SELECT {asked}")
     return Question(SETS, True, (), False, 1, statements, spoken, True)
 
@@ -203,23 +214,25 @@ def _settings(names: Iterable[str], own: Iterable[str], exact: bool, version: in
     """SQL that asks for settings by their names, and else for all."""
     quoted = ["'" + name.replace("'", "''").replace("\\", "") + "'" for name in names]
     quoted += [literal(name) for name in sorted(own)]
-    named = _digits(NAMED_SETTINGS.format(",".join(quoted)), OWN) if quoted else "NULL"
-    may_set = MAY_SET if version >= GRANTS_PARAMETERS else SUPERUSER
-    others = "NULL" if exact else _digits(ALL_SETTINGS.format(may_set=may_set), OWN)
+    named = digits(NAMED_SETTINGS.format(",".join(quoted)), OWN) if quoted else "NULL"
+    others = "NULL" if exact else digits(ALL_SETTINGS.format(may_set=may_set(version)), OWN)
     return f"SELECT {named},{others}"
 
 
-def _column(flag: int, asked: str, since: study.Since | None, version: int) -> str:
+def may_set(version: int) -> str:
+    """SQL for whether the session's user may set the setting `name`, which only superusers may."""
+    return MAY_SET if version >= GRANTS_PARAMETERS else SUPERUSER
+
+
+def _column(flag: int, asked: str, version: int) -> str:
     if flag == SETS:
         grants = version >= GRANTS_PARAMETERS
         may_act = f"{ACTS_AS_SUPERUSER} OR {GRANTED}" if grants else ACTS_AS_SUPERUSER
-        asked = asked.format(may_act=may_act, superuser=SUPERUSER, may_set=MAY_SET if grants else SUPERUSER)
-    elif flag == DEFINES and since is not None:
-        asked = study.news(since)
-    return _digits(asked, ENCODINGS[flag]) if flag in ENCODINGS else asked
+        asked = asked.format(may_act=may_act, superuser=SUPERUSER, may_set=may_set(version))
+    return digits(asked, ENCODINGS[flag]) if flag in ENCODINGS else asked
 
 
-def _digits(asked: str, encoding: str) -> str:
+def digits(asked: str, encoding: str) -> str:
     """SQL for the bytes of a text in that encoding, in hexadecimal digits."""
     return f"pg_catalog.encode(pg_catalog.convert_to(({asked})::pg_catalog.text,{encoding}),'hex')"
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from ..wire import messages
 from ..wire.lasting import KEEPING
 from ..wire.lexis import cut
-from ..wire.look import CUSTOM, LONGEST_SETTING, Look, look
+from ..wire.look import ALTERED, ALTERS, CUSTOM, LONGEST_SETTING, Look, look
 from ..wire.sql import KEEPS, LOADS, SEEDS
 from . import statements as _statements
 from .masks import HINDERING
@@ -78,6 +78,13 @@ SLOT = re.compile(rb"\bpg_create_(?:physical|logical)_replication_slot\s*\(([\w\
 def read(text: bytes) -> Look:
     """What a query, or the end of a Parse, says by name; of a long one, what its beginning says (see `whole`)."""
     return look(text[:LONGEST_READ].split(b"\0", 1)[0])
+
+
+def redefines(text: bytes, said: Look, functions: frozenset[bytes]) -> int:
+    """Flags of `look`: what may this text, itself or by one of these functions, do to what sessions begin with?"""
+    if not whole(text) and ALTERS.search(text, LONGEST_READ) is not None:
+        return said.defaults | ALTERED
+    return said.defaults | (ALTERED if mentions(text, functions) else 0)
 
 
 def whole(text: bytes) -> bool:

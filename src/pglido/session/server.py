@@ -25,7 +25,6 @@ from ..wire.codes import (
     ROW_DESCRIPTION,
 )
 from ..wire.sql import SETS, TEMP
-from . import defaults as _defaults
 from . import settings as _settings
 from . import statements as _statements
 from .entries import (
@@ -63,6 +62,7 @@ DEALLOCATE = b"DEALLOCATE\0"
 # Also of CREATE TABLE ... AS.
 SELECT = b"SELECT "
 DISCARD_ALL = b"DISCARD ALL\0"
+COMMITTED = b"COMMIT\0"
 DEALLOCATE_ALL = b"DEALLOCATE ALL\0"
 # The first two letters of the tags of ALTER, CREATE and DROP: after them a text may mean something else.
 A, C, D, L, R, S, U = map(ord, "ACDLRSU")
@@ -249,6 +249,8 @@ class Server(Owing):
             return True
         if first == R and self.setup.suspect & (SETS | TEMP):
             return True
+        if first == C and self.redefining:
+            return True
         return changes(first, second) or (first in (C, S) and self.setup.makes_temp())
 
     def _passed(self) -> None:
@@ -337,6 +339,9 @@ class Server(Owing):
             if self.setup.suspect & TEMP and body.startswith(b"CREATE "):
                 self.setup.temp_made(self.client)
         else:
+            if body == COMMITTED:
+                # In the middle of a text.
+                self.redefined()
             self.setup.command_done(body, self.client, drop)
         return drop
 
@@ -401,11 +406,10 @@ class Server(Owing):
         if self.changing:
             self.changing = False
             _statements.renew()
-            if self.redefining:
-                _defaults.changed()
+        self.redefined()
         if not self.replies.awaited():
             # Nor is what may redefine still to come.
-            self.redefining = False
+            self.redefining = 0
 
     def _parameter(self, body: bytes, drop: bool, out: Outbox, buf: bytes) -> bool:
         words = body.split(b"\0")

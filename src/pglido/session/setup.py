@@ -382,8 +382,8 @@ class Setup(Hearing):
         if self.suspect & SETS and not self.exact:
             own = [name for name in self.settings.values if "." in name or name in _settings.UNLISTED]
             names = {name for name in names if "." in name or name in HINDERING} | {"role"}
-        since = self.functions.since if self.functions is not None else None
-        return self._ask(_question.make(self.suspect, names, own, self.exact, acted, self.version, since))
+        since, user = (self.functions.since, self.functions.user) if self.functions is not None else (None, "")
+        return self._ask(_question.make(self.suspect, names, own, self.exact, acted, self.version, since, user))
 
     def _ask(self, asked: _question.Question) -> bytes:
         """The message of this question."""

@@ -18,10 +18,12 @@ cdef class Functions:
     cdef public frozenset counting
     cdef public frozenset keeping
     cdef public frozenset pinning
+    cdef public frozenset redefining
     cdef public long long version
     cdef public long long findings
     cdef public object since
-    cdef public tuple defaults
+    cdef public str defaults
+    cdef public str user
 
     cpdef void pin(self, frozenset names) except *
     cpdef void learn(self, object found) except *
@@ -60,6 +62,7 @@ cdef class ClientState:
     cdef public Settings home
     cdef public Settings settings
     cdef public Settings defaults
+    cdef public tuple began
     cdef public dict statements
     cdef dict _names
     cdef public View view

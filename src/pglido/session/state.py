@@ -44,11 +44,11 @@ class Functions:
     `triggers`: may one of them be called where rows are written? `settings` are the custom settings that they name;
     `vague` are the names of functions that put names of settings together, `counting` of those that ask for the values
     of sequences, `keeping` of those after which nobody else may have the server; among these are the operator's own,
-    `pinning`. `version` is another whenever calling a function may do what it didn't, `findings` how often it was
-    found that what is known is not what there is;
+    `pinning`; `redefining` of those that may change what sessions begin with. `version` is another whenever calling a
+    function may do what it didn't, `findings` how often it was found that what is known is not what there is;
     `since` is what news are to be asked for with, None where all must be asked for: at first, now and then, and as long
-    as there are triggers or very many functions that matter. `defaults` is told together with them: a place, and
-    something that is other there after each change of what sessions begin with (None: not known).
+    as there are triggers or very many functions that matter. `defaults` is told together with them: something that is
+    other after each change of what sessions of `user` begin with (empty: not known).
     """
 
     __slots__ = (
@@ -58,15 +58,18 @@ class Functions:
         "keeping",
         "known",
         "pinning",
+        "redefining",
         "settings",
         "since",
         "touchy",
         "triggers",
+        "user",
         "vague",
         "version",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, user: str = "") -> None:
+        self.user = user
         self.known = False
         self.touchy: frozenset[bytes] | None = None
         self.triggers = False
@@ -75,10 +78,11 @@ class Functions:
         self.counting: frozenset[bytes] = frozenset()
         self.keeping: frozenset[bytes] = frozenset()
         self.pinning: frozenset[bytes] = frozenset()
+        self.redefining: frozenset[bytes] = frozenset()
         self.version = 0
         self.findings = 0
         self.since: Since | None = None
-        self.defaults: tuple[str, str] | None = None
+        self.defaults = ""
 
     def pin(self, names: frozenset[bytes]) -> None:
         """Clients that call one of these keep their servers."""
@@ -93,8 +97,8 @@ class Functions:
     def learn(self, found: Any) -> None:
         """Take in what a server said (see `study`). Raises ValueError where that is nothing of the kind."""
         if isinstance(found, dict):
-            told = str(found.get("place", "")), str(found.get("defaults", ""))
-            if self.defaults is not None and self.defaults != told and self.defaults[0] == told[0]:
+            told = str(found.get("defaults", ""))
+            if self.defaults not in ("", told):
                 _defaults.changed()
             self.defaults = told
         if isinstance(found, dict) and found.keys() == NO_NEWS:
@@ -113,6 +117,7 @@ class Functions:
         self.vague = _names(found["vague"])
         self.counting = _names(found["counts"])
         self.keeping = _names(found.get("keeps")) | self.pinning
+        self.redefining = _names(found.get("redefines"))
         if self.known and self._matter() != before:
             self.findings += 1
         self.known = True
@@ -124,7 +129,7 @@ class Functions:
         self.since = _since(place, found, names, bearers) if tellable else None
 
     def _matter(self) -> tuple[object, ...]:
-        return self.touchy, self.triggers, self.settings, self.vague, self.counting, self.keeping
+        return self.touchy, self.triggers, self.settings, self.vague, self.counting, self.keeping, self.redefining
 
 
 def _names(found: list[str] | None) -> frozenset[bytes]:
@@ -253,7 +258,8 @@ class ClientState:
     beginning is already with the server. `settled`: the session has had temporary objects, and has used the statements
     of these names since its first, the last one last (None: it has had none). `channels` is what it listens to.
     `process` is the process id that it was given at login. `defaults` is what it was told of settings that it has not
-    set. `view`: one server has its statements by its own names, to be shown (see `prepared`).
+    set; `began` keeps its statements apart from those of clients with other session defaults. `view`: one server has
+    its statements by its own names, to be shown (see `prepared`).
 
     Of the `budget` it has `kept`, `names` of it for names of statements. The texts of those are shared with other
     clients, and so in no one's `kept`: `shares` are their bytes.
@@ -261,6 +267,7 @@ class ClientState:
 
     __slots__ = (
         "_names",
+        "began",
         "budget",
         "channels",
         "defaults",
@@ -294,6 +301,7 @@ class ClientState:
         self.home = home
         self.settings = home
         self.defaults = EMPTY
+        self.began: Dialect = ()
         self.statements: dict[bytes, Statement] | None = None
         self._names: dict[bytes, dict[bytes, None]] | None = None
         self.view: View | None = None

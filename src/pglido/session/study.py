@@ -38,9 +38,12 @@ MASKED = r"\m(" + "|".join(HINDERING) + r")\M"
 COUNTS = r"^(?!.*(nextval|\minsert\M)).*\m(currval|lastval)\M"
 # Leaves something in the server process.
 KEEPS = r"\m(" + "|".join(["setseed", *KEEPING]) + r")\M|\mload\s+''"
+# Changes what sessions begin with.
+REDEFINES = r"\malter\s+(role|user|database)\M"
 # As they stand in a constant, whatever standard_conforming_strings says.
-ESCAPED, NAMED, VAGUE, COUNTING, KEPT, SHARED, HIDING = (
-    words.replace("\\", "\\\\") for words in (f"{WORDS}|{KEEPS}", SETTING, COMPUTED, COUNTS, KEEPS, GLOBALS, MASKED)
+ESCAPED, NAMED, VAGUE, COUNTING, KEPT, SHARED, HIDING, REDEFINING = (
+    words.replace("\\", "\\\\")
+    for words in (f"{WORDS}|{KEEPS}|{REDEFINES}", SETTING, COMPUTED, COUNTS, KEEPS, GLOBALS, MASKED, REDEFINES)
 )
 # The functions that somebody has made; the first object of a user has this oid. Of an aggregate the text is its row in
 # the catalog.
@@ -60,11 +63,22 @@ PLACE = f"""(SELECT d.oid::pg_catalog.text OPERATOR(pg_catalog.||) ' '::pg_catal
     (pg_catalog.date_part('epoch', pg_catalog.pg_postmaster_start_time())
       OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8::pg_catalog.text
     FROM pg_catalog.pg_database d WHERE d.datname {EQUALS} pg_catalog.current_database())"""
-# What sessions of this database begin with (ALTER DATABASE ... SET, ALTER ROLE ... SET): other after each change.
-DEFAULTS = f"""(SELECT
-      pg_catalog.concat(pg_catalog.count(*), ' ', pg_catalog.sum(s.xmin::pg_catalog.text::pg_catalog.int8))
-    FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_database d ON d.oid {EQUALS} s.setdatabase
-    WHERE s.setdatabase {EQUALS} 0::pg_catalog.oid OR d.datname {EQUALS} pg_catalog.current_database())"""
+# The name of the user as whom a server is logged in stands for this in what follows.
+USER = "{user}"
+# The session defaults that ALTER DATABASE ... SET and ALTER ROLE ... SET have made for the user in this database.
+SET_BY_DEFAULT = f"""FROM pg_catalog.pg_db_role_setting s WHERE s.setdatabase {EQUALS} ANY (ARRAY[0::pg_catalog.oid,
+      (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname {EQUALS} pg_catalog.current_database())])
+    AND s.setrole {EQUALS} ANY (ARRAY[0::pg_catalog.oid,
+      (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname {EQUALS} {USER}::pg_catalog.name)])"""
+# Other after each change of these, and of whether the user is a superuser. The first version that has the function.
+HAS_SHA256 = 11
+DEFAULTS = f"""(SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.concat(
+      (SELECT r.rolsuper FROM pg_catalog.pg_roles r WHERE r.rolname {EQUALS} {USER}::pg_catalog.name),
+      pg_catalog.string_agg(pg_catalog.concat(
+        s.setdatabase OPERATOR(pg_catalog.<>) 0::pg_catalog.oid, s.setrole OPERATOR(pg_catalog.<>) 0::pg_catalog.oid,
+        s.setconfig::pg_catalog.text),
+        ' ' ORDER BY s.setdatabase, s.setrole)), pg_catalog.getdatabaseencoding())), 'hex')
+    {SET_BY_DEFAULT})"""
 # Functions call others, which is told by their names. Rows that are written meet triggers, defaults, checks, rules and
 # policies.
 TOUCHY = f"""
@@ -74,9 +88,11 @@ TOUCHY = f"""
 ), touchy AS (
   SELECT oid, name, said OPERATOR(pg_catalog.~*) E'{ESCAPED}' OR said OPERATOR(pg_catalog.~) E'{SHARED}' AS sets,
     said OPERATOR(pg_catalog.~*) E'{VAGUE}' AS vague, said OPERATOR(pg_catalog.~*) E'{COUNTING}' AS counts,
-    said OPERATOR(pg_catalog.~*) E'{KEPT}' OR said OPERATOR(pg_catalog.~) E'{SHARED}' AS keeps
+    said OPERATOR(pg_catalog.~*) E'{KEPT}' OR said OPERATOR(pg_catalog.~) E'{SHARED}' AS keeps,
+    said OPERATOR(pg_catalog.~*) E'{REDEFINING}' AS redefines
   FROM own WHERE {MATTERS}
-  UNION SELECT o.oid, o.name, t.sets, t.vague OR t.sets AND o.said OPERATOR(pg_catalog.~*) E'{VAGUE}', t.counts, t.keeps
+  UNION SELECT o.oid, o.name, t.sets, t.vague OR t.sets AND o.said OPERATOR(pg_catalog.~*) E'{VAGUE}', t.counts,
+    t.keeps, t.redefines
     FROM touchy t JOIN own o
     ON pg_catalog.strpos(o.read, pg_catalog.lower(t.name)) OPERATOR(pg_catalog.>) 0
     WHERE t.sets OR t.counts
@@ -92,6 +108,7 @@ TOUCHY = f"""
   'vague', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE vague),
   'counts', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE counts),
   'keeps', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE keeps),
+  'redefines', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE redefines),
   'settings', (SELECT pg_catalog.json_agg(
       DISTINCT pg_catalog.rtrim(pg_catalog.replace(pg_catalog.lower(found[1]), '"', ''), '$'))
     FROM code, LATERAL (SELECT pg_catalog.regexp_matches(said, E'{NAMED}', 'gi')
@@ -119,8 +136,13 @@ class Since(NamedTuple):
     bearers: int
 
 
-def news(since: Since) -> str:
-    """SQL that answers as `TOUCHY` does, or with no more than the new horizon where nothing that matters is new.
+def everything(user: str) -> str:
+    """SQL for all there is about functions; `user` is who the server is logged in as."""
+    return TOUCHY.replace(USER, literal(user))
+
+
+def news(since: Since, user: str) -> str:
+    """SQL that answers as `everything` does, or with no more than the new horizon where nothing that matters is new.
 
     What matters may set something, speaks of a function that does, bears the name of one, or is gone; and where there
     is one, so does what may call it. A transaction that stays open, in whatever database, holds the horizon: what was
@@ -143,7 +165,7 @@ def news(since: Since) -> str:
     WHERE {MADE} AND pg_catalog.age(p.xmin) {age} OFFSET 0) AS made WHERE {" OR ".join(new)})"""
     )
     same = f"pg_catalog.json_build_object('place', {PLACE}, 'horizon', {HORIZON}, 'defaults', {DEFAULTS})"
-    return f"CASE WHEN {' OR '.join(tests)} THEN {TOUCHY} ELSE {same} END"
+    return f"CASE WHEN {' OR '.join(tests)} THEN {TOUCHY} ELSE {same} END".replace(USER, literal(user))
 
 
 def _any_of(names: tuple[str, ...]) -> str:

@@ -10,7 +10,7 @@ cdef class Look:
     cdef readonly tuple executes
     cdef readonly tuple prepares
     cdef readonly tuple databases
-    cdef readonly bint defaults
+    cdef readonly int defaults
     cdef readonly tuple statements
 
 cpdef Look look(bytes text)

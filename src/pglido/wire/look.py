@@ -20,8 +20,8 @@ class Look:
     else than `names` needs to be asked for afterwards; of functions that the database defines nothing is known.
     `channels` has ("LISTEN" or "UNLISTEN", name) in order, the name b"" for all. `executes` and `prepares` are names of
     statements that are run or dropped, and made; `databases` are those that are dropped, moved or copied, for which
-    nobody may be connected to them. `defaults`: does it change what sessions begin with? `statements` are those of the
-    text, without what stands around them.
+    nobody may be connected to them. `defaults`: may it change what sessions begin with (ALTERED), or have the server's
+    configuration read anew (RELOADED)? `statements` are those of the text, without what stands around them.
     """
 
     __slots__ = ("channels", "databases", "defaults", "exact", "executes", "names", "prepares", "statements", "vague")
@@ -35,7 +35,7 @@ class Look:
         executes: tuple[bytes, ...],
         prepares: tuple[bytes, ...],
         databases: tuple[bytes, ...],
-        defaults: bool,
+        defaults: int,
         statements: tuple[bytes, ...],
     ) -> None:
         self.names = names
@@ -72,6 +72,10 @@ LONGEST_CONSTANT = 8
 
 # The name of a setting that may be a custom one.
 CUSTOM = re.compile(rb"[A-Za-z_\x80-\xff][\w$\x80-\xff]*(?:\.[A-Za-z_\x80-\xff][\w$\x80-\xff]*)+")
+# What may change session defaults: by a statement, and as code may put it together.
+ALTERED, RELOADED = 1, 2
+ALTERS = re.compile(rb"\balter\b", re.IGNORECASE)
+RELOADS = re.compile(rb"\bpg_reload_conf\b", re.IGNORECASE)
 _MODES = (b"default_transaction_isolation", b"default_transaction_read_only", b"default_transaction_deferrable")
 
 
@@ -102,7 +106,7 @@ def _look(text: bytes) -> Look:
         tuple(reader.executes),
         tuple(reader.prepares),
         tuple(reader.databases),
-        reader.defaults,
+        reader.defaults | (RELOADED if RELOADS.search(text) is not None else 0),
         tuple(statements),
     )
 
@@ -122,7 +126,7 @@ class _Reader:
         self.executes: list[bytes] = []
         self.prepares: list[bytes] = []
         self.databases: list[bytes] = []
-        self.defaults = False
+        self.defaults = 0
 
     def read(self, tokens: list[Token]) -> None:
         """One statement."""
@@ -153,6 +157,8 @@ class _Reader:
         elif verb in ("create", "alter", "drop"):
             self._defined(verb, tokens, at)
         elif verb == "do":
+            if ALTERS.search(self.text) is not None:
+                self.defaults = ALTERED
             self._code(self.text, tokens, DEEPEST)
         if RUNS in [special_of(self.text, token) for token in tokens]:
             self._code(self.text, tokens, DEEPEST)
@@ -200,8 +206,7 @@ class _Reader:
         if kind == "database":
             self._database(verb, tokens, at + 1)
         if verb == "alter" and kind in ("database", "role", "user"):
-            words = [self._word(tokens, place) for place in range(at + 2, len(tokens))]
-            self.defaults = self.defaults or "set" in words or "reset" in words
+            self.defaults = ALTERED
 
     def _database(self, verb: str, tokens: list[Token], at: int) -> None:
         """What follows CREATE, ALTER or DROP DATABASE: which one must everybody leave for it?"""

@@ -115,6 +115,8 @@ NAMES: dict[str, tuple[int, int, int]] = {
     # What a string constant is, is different afterwards.
     "standard_conforming_strings": (ANYTHING, 0, 0),
     "pg_temp": (TEMP, 0, 0),
+    # Leaves nothing, but is to be noticed (see `look.RELOADED`).
+    "pg_reload_conf": (CREATES, 0, 0),
     "pg_prepared_statements": (SHOWS, 0, 0),
     "pg_prepared_statement": (SHOWS, 0, 0),
     "pg_notify": (NOTIFIES, 0, 0),

@@ -86,7 +86,6 @@ class Clock:
             self._forget_unused(live, now)
         self._studies.look(now)
         self.worker.departures.look(now)
-        self.worker.successions.look()
         for backend in list(host.backends):
             if backend.deadline and now > backend.deadline:
                 host.server_gone(backend, "no answer in time while being cleaned or checked")

@@ -173,7 +173,6 @@ async def _proved(host: Host, guest: Guest, stream: Stream, packet: bytes, start
         raise Refused("3D000", f"no such database: {start.database}")
     database = (pool.database, pool.max_db_client_connections)
     _claim(host, guest, database, (pool.user, pool.max_user_client_connections))
-    host.outside.successions.look()
     live = host.outside.live(pool)
     lends = pool.server_user is None and host.outside.config.settings.auth_type != AuthType.TRUST
     if lends:

@@ -42,6 +42,8 @@ cdef class Exchange(Keeper):
     @cython.locals(ticket=Ticket)
     cpdef void end(self, Guest guest, str why, bytes last=*) except *
 
+    cdef int _pair(self, Guest guest, Backend backend) except -1
+
     @cython.locals(backend=Backend)
     cpdef void released(self, ServerLink server) except *
 

@@ -73,6 +73,7 @@ class Exchange(Keeper):
         def part_raw(self, guest: Guest) -> None: ...
         def plan_soon(self, live: "LivePool") -> None: ...
         def rested(self, backend: Backend) -> None: ...
+        def keep_defaults(self, guest: Guest, backend: Backend) -> None: ...
         def unpinned(self, backend: Backend) -> None: ...
         def worn_out(self, backend: Backend) -> None: ...
         def serve_errand(self, errand: Errand, backend: Backend) -> None: ...
@@ -101,16 +102,22 @@ class Exchange(Keeper):
         if guest.period != pool.period:
             guest.period = pool.period
             pool.comers += 1
-        slot = pool.take(birth, session.settings, now)
+        slot = pool.take(birth, session.settings, now, guest.generation)
         if slot is not None:
-            self.pump.pair(guest, slot.server)
+            self._pair(guest, slot.server)
             guest.stats.assignments += 1
             return True
-        guest.ticket = pool.wait(guest, birth, session.settings, now)
+        guest.ticket = pool.wait(guest, birth, session.settings, now, guest.generation)
         if pool.hungry(now):
             assert guest.live is not None
             self.plan_soon(guest.live)
         return False
+
+    def _pair(self, guest: Guest, backend: Backend) -> None:
+        """A client gets this server."""
+        if backend.session_defaults is not guest.fitted:
+            self.keep_defaults(guest, backend)
+        self.pump.pair(guest, backend)
 
     def released(self, server: ServerLink) -> None:
         """A server is free of its client."""
@@ -167,7 +174,7 @@ class Exchange(Keeper):
         stats.assignments += 1
         guest = ticket.client
         guest.ticket = None
-        self.pump.pair(guest, backend)
+        self._pair(guest, backend)
         self.pump.resume(guest)
         if guest.cancel_wanted:
             guest.cancel_wanted = False

@@ -24,7 +24,7 @@ from ..wire.sql import DEFINES
 from . import overlong
 from .exchange import Errand, Exchange
 from .links import Backend, Guest
-from .live import LivePool, birth_of
+from .live import LivePool, birth_of, keep_defaults
 
 log = logging.getLogger("pglido.worker")
 
@@ -61,6 +61,10 @@ class Host(Exchange):
         """What the server of a client must have been opened with, where clients keep their servers."""
         assert guest.live is not None
         return birth_of(guest.live.settings, guest.session.home)
+
+    def keep_defaults(self, guest: Guest, backend: Backend) -> None:
+        """A client gets a server that began with something else than its last one: see that it keeps its own."""
+        keep_defaults(guest, backend)
 
     def serve_errand(self, errand: Errand, backend: Backend) -> None:
         """The turn of a coroutine has come."""
@@ -335,9 +339,11 @@ class Host(Exchange):
 
     # Errands.
 
-    async def borrow(self, live: LivePool, birth: _settings.Settings, wanted: _settings.Settings) -> Backend:
+    async def borrow(
+        self, live: LivePool, birth: _settings.Settings, wanted: _settings.Settings, generation: int = 0
+    ) -> Backend:
         """A server for the login of a client, got by standing in line. Raises PoolRefused."""
-        slot = live.policy.take(birth, wanted, self.pump.now)
+        slot = live.policy.take(birth, wanted, self.pump.now, generation)
         if slot is not None:
             self.pump.collect(slot.server)
             return slot.server  # type: ignore[no-any-return]
@@ -345,7 +351,7 @@ class Host(Exchange):
         if refusal is not None:
             raise PoolRefused(*refusal)
         errand = Errand()
-        ticket = live.policy.knock(errand, birth, wanted, self.pump.now)
+        ticket = live.policy.knock(errand, birth, wanted, self.pump.now, generation)
         if live.policy.hungry(self.pump.now):
             self.plan_soon(live)
         try:
@@ -372,7 +378,7 @@ class Host(Exchange):
         functions = backend.live.rules.functions
         birth = backend.slot.birth
         replicates = isinstance(birth, _settings.Settings) and "replication" in birth.values
-        unknown = not functions.known or functions.defaults is None
+        unknown = not functions.known or not functions.defaults
         if backend.live.rules.heeded and unknown and not replicates:
             backend.session.setup.suspect |= DEFINES
         if query:

@@ -51,6 +51,9 @@ cdef class Guest(ClientLink):
     cdef public object listener
     cdef public object door
     cdef public bytes known_as
+    cdef public long long generation
+    cdef public object session_defaults
+    cdef public object fitted
 
     @cython.locals(size=int, head=bytes, key=bytes, made=bytes, end="char*")
     cpdef bytes key_and_ready(self, int worker)
@@ -74,3 +77,4 @@ cdef class Backend(ServerLink):
     cdef public double pinned
     cdef public tuple claims
     cdef public dict reported
+    cdef public object session_defaults

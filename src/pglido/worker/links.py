@@ -25,7 +25,7 @@ from ..wire import messages
 if TYPE_CHECKING:
     from ..io.secure import Tls
     from ..session.listener import Listener
-    from .live import LivePool
+    from .live import LivePool, SessionDefaults
     from .porch import Proving
 
 # In BackendKeyData's process id, below the sign bit: the worker's index + 1, then the serial.
@@ -119,7 +119,8 @@ class Guest(ClientLink):
 
     `known_as` is what log lines say of it besides its number and address, once that is known; `door` is where it came
     in; `declined` is the kind of encryption that it was refused, 0 for none; `listens`: the pool's hub knows it;
-    `listener` is its session where the database is for LISTEN only; `period`: see `Pool`.
+    `listener` is its session where the database is for LISTEN only; `period`, `generation`: see `Pool`.
+    `session_defaults` is what its session began with, `fitted` what the server began with that it had last.
     """
 
     if TYPE_CHECKING:
@@ -137,6 +138,9 @@ class Guest(ClientLink):
         hears: bool
         declined: int
         listener: Listener | None
+        generation: int
+        session_defaults: SessionDefaults | None
+        fitted: SessionDefaults | None
 
     def __init__(self, fd: int, serial: int, address: str, now: float) -> None:
         self.fd = fd
@@ -199,7 +203,7 @@ class Backend(ServerLink):
     `cancels` counts cancel requests under way, during which nobody else may have it; `deadline` is when to give
     up waiting for it (0: never); `reset_due`: the reset query is still to be sent; `pinned` is since when its client
     can't give it back (0: it can), and `claims` is what that counts as; `reported` is what it said about its
-    parameters at login.
+    parameters at login, `session_defaults` what its session began with.
     """
 
     if TYPE_CHECKING:
@@ -225,6 +229,7 @@ class Backend(ServerLink):
         self.pinned = 0.0
         self.claims: tuple[int, ...] = ()
         self.reported: dict[str, str] = {}
+        self.session_defaults: SessionDefaults | None = None
 
     @property
     def uuid(self) -> str:

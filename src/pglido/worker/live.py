@@ -1,5 +1,6 @@
 """One pool as a worker runs it: its policy, what its clients are told at login, and how its servers are reached."""
 
+import asyncio
 import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,17 +13,20 @@ from ..io.tls import ServerTls, server_side
 from ..pool.limits import FOREVER, Limits
 from ..pool.pool import Pool
 from ..pool.stats import Stats
+from ..session import defaults as _defaults
 from ..session import settings as _settings
 from ..session import statements as _statements
 from ..session.question import HEEDED, PINNING
 from ..session.settings import Settings
 from ..session.signature import Signer
 from ..session.state import Counts, Functions, Rules
-from ..session.statements import Good
+from ..session.statements import Dialect, Good
 from ..wire.cache import Cache
 from ..wire.lexis import cut
+from .links import Backend, Guest
 
 if TYPE_CHECKING:
+    from .host import PoolRefused
     from .hub import Hub
 
 # Different sets of startup parameters remembered per pool, and their bytes; an application has a handful.
@@ -34,12 +38,60 @@ PROFILES_BYTES = 4 << 20
 class Profile:
     """What a set of startup parameters comes to: the settings as the server spells them, and the welcome.
 
-    `defaults` is what the welcome says of all others.
+    `defaults` is what the welcome says of all others. `session_defaults` is what the session of that server began with,
+    `generation` that of the pool at the time.
     """
 
     settings: Settings
     defaults: Settings
     welcome: bytes
+    session_defaults: "SessionDefaults | None"
+    generation: int
+
+    def began(self) -> Dialect:
+        """What keeps statements apart from those of clients with other session defaults; nothing before a change."""
+        if self.session_defaults is None or not self.generation:
+            return ()
+        return (("session defaults", self.session_defaults.digest),)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SessionDefaults:
+    """What the sessions of a pool's user begin with in its database.
+
+    `digest` is another whenever ALTER ROLE ... SET or ALTER DATABASE ... SET has changed it. `names` are the settings
+    that these have set, `values` those of all settings that the user may set.
+    """
+
+    digest: str
+    names: frozenset[str]
+    values: dict[str, str]
+
+    def missing_in(self, other: "SessionDefaults") -> dict[str, str]:
+        """The settings, with their values here, that a session which began with `other` has not got."""
+        if self.digest == other.digest or not self.values or not other.values:
+            return {}
+        found = {}
+        for name in self.names | other.names:
+            # A custom setting that nobody has set is empty once somebody has.
+            value = self.values.get(name, "" if "." in name else None)
+            if value is not None and value != other.values.get(name):
+                found[name] = value
+        return found
+
+
+def keep_defaults(guest: Guest, backend: Backend) -> None:
+    """A client gets a server that began with something else than its last one: see that it keeps its own."""
+    own, here, session = guest.session_defaults, backend.session_defaults, guest.session
+    guest.fitted = here
+    if own is None or here is None:
+        return
+    missing = own.missing_in(here)
+    if missing:
+        session.settings = _settings.intern({**missing, **session.settings.values}, session.settings.prepared)
+        if not session.rules.keep:
+            # There RESET leads to what the server was opened with.
+            session.home = _settings.intern({**missing, **session.home.values})
 
 
 def rules_of(settings: PoolSettings, max_packet: int, good: Good, counts: Counts, functions: Functions) -> Rules:
@@ -97,7 +149,8 @@ class LivePool:
     """The pool of `key` in this worker. `credentials` log in to its servers: those of the last client that could.
 
     `version` is another whenever what `profiles` say is no longer true; of so many `findings` others were told (see
-    `studies`).
+    `studies`). `begins` is the digest of what sessions begin with, asked in view of so many `changes` and `reloads`
+    (see `session.defaults`); `asking` is who asks now; `begun` has what servers began with lately.
     """
 
     key: tuple[str, str]
@@ -119,6 +172,11 @@ class LivePool:
     findings: int = 0
     signer: Signer | None = None
     unused_since: float = 0.0
+    changes: int = field(default_factory=_defaults.count)
+    reloads: int = field(default_factory=_defaults.reloads)
+    begins: str = ""
+    begun: dict[str, SessionDefaults] = field(default_factory=dict)
+    asking: "asyncio.Task[PoolRefused | None] | None" = None
 
     def settings_for(self, user: str) -> PoolSettings:
         """The settings that hold for clients of this name: where the pool's user is forced, they may differ."""
@@ -146,7 +204,7 @@ class LivePool:
         if moved:
             _statements.renew()
         # Other servers have other functions.
-        functions = Functions() if moved else self.rules.functions
+        functions = Functions(settings.pool_user) if moved else self.rules.functions
         self.rules = rules_of(settings, max_packet, self.rules.good, self.rules.counts, functions)
         self.forget_profiles()
         return moved
@@ -172,7 +230,7 @@ def new_live(
 ) -> LivePool:
     """A pool without servers; `tls` is for those that it will have."""
     policy = Pool(settings.key, limits_of(settings, minimum), random.random)
-    rules = rules_of(settings, max_packet, Good(), Counts(), Functions())
+    rules = rules_of(settings, max_packet, Good(), Counts(), Functions(settings.pool_user))
     live = LivePool(settings.key, settings, policy, names, rules)
     live.tls = tls
     return live

@@ -25,6 +25,7 @@ from ..wire import codes, messages
 from .host import Host
 from .links import Backend
 from .live import LivePool
+from .session_defaults import at_login, opened
 
 log = logging.getLogger("pglido.worker")
 
@@ -258,8 +259,12 @@ async def _start(host: Host, stream: Stream, backend: Backend, live: LivePool, s
     # Who can't LISTEN there can't notify, and a block in which it was tried would have failed.
     standby = backend.reported.get("in_hot_standby") == "on"
     backend.session.signing.begin(None if standby or not live.rules.heeded else live.signer, backend.pid)
-    backend.session.setup.keep_reported(backend.reported)
     backend.session.setup.version = _major(backend.reported)
+    if "replication" not in birth.values:
+        begins = await at_login(live, stream, backend.session.setup.version, birth, backend.reported)
+        backend.session_defaults = begins
+        opened(live, begins)
+    backend.session.setup.keep_reported(backend.reported)
     backend.session.setup.defaults = _settings.intern(backend.session.setup.last)
     backend.session.setup.home = backend.session.setup.settings = _settings.intern(
         {name: backend.session.setup.last.get(name, value) for name, value in birth.values.items()}

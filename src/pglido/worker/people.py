@@ -29,7 +29,7 @@ from ..wire import codes, messages
 from .host import Host, PoolRefused
 from .links import Backend
 from .networks import MOST, Places
-from .profiles import Rows, ask, on_server
+from .server_requests import Rows, ask, on_server
 
 log = logging.getLogger("pglido.worker")
 

@@ -24,6 +24,9 @@ cdef class Regular:
     cdef public Rules rules
     cdef public Settings settings
     cdef public Settings defaults
+    cdef public object session_defaults
+    cdef public long long generation
+    cdef public tuple began
     cdef public bytes welcome
     cdef public str user
     cdef public int minor
@@ -50,7 +53,6 @@ cdef class Porch:
     cdef bint trusting
     cdef bint asking
     cdef public int era
-    cdef long long defaults
     cdef int batch
     cdef public long long spare
     cdef public dict doors

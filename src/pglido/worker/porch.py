@@ -76,13 +76,16 @@ class Regular:
     """
 
     __slots__ = (
+        "began",
         "defaults",
+        "generation",
         "known_as",
         "lends",
         "live",
         "minor",
         "pool",
         "rules",
+        "session_defaults",
         "settings",
         "stats",
         "user",
@@ -98,6 +101,9 @@ class Regular:
         self.rules = live.rules
         self.settings = profile.settings
         self.defaults = profile.defaults
+        self.session_defaults = profile.session_defaults
+        self.generation = profile.generation
+        self.began = profile.began()
         self.welcome = messages.AUTHENTICATION_OK + profile.welcome
         self.user = guest.user
         self.minor = guest.minor
@@ -128,6 +134,9 @@ def greet(host: Exchange, guest: Guest, regular: Regular, last: bytes) -> None:
     guest.session = Client(regular.settings, regular.rules, host.budget)
     guest.session.defaults = regular.defaults
     guest.session.process = cancel_pid(host.index, guest.serial)
+    guest.session.began = regular.began
+    guest.session_defaults = guest.fitted = regular.session_defaults
+    guest.generation = regular.generation
     guest.mode = RELAY
     guest.rested = host.pump.now
     host.pump.send(guest, b"".join((last, regular.welcome, guest.key_and_ready(host.index))))
@@ -140,8 +149,7 @@ class Porch:
     `encrypted`: nobody may come by TCP without TLS; `trusting`: nobody must prove anything; `asking`: everybody must,
     by SCRAM, on `terms`; `secrets` are those of users by name, and `asks_elsewhere`: a server may know more. `packets`
     is what first packets say, `regulars` what those came to that somebody was let in on. With each configuration
-    another `era` begins. `spare` is the client that has the place which is kept for an admin (`place`). `defaults` is
-    how often what sessions begin with had been changed when a regular came last.
+    another `era` begins. `spare` is the client that has the place which is kept for an admin (`place`).
     """
 
     def __init__(self, host: Exchange) -> None:
@@ -152,7 +160,6 @@ class Porch:
         self.trusting = False
         self.asking = False
         self.era = 0
-        self.defaults = 0
         self.batch = 1
         self.spare = 0
         self.doors: dict[bool, Door] = {}
@@ -433,11 +440,11 @@ class Porch:
     def _fits(self, regular: Regular) -> bool:
         """Is all as it was when a client was let in on this packet?"""
         host = self.host
-        if host.board.total(DEFAULTS) != self.defaults:
-            self.defaults = host.board.total(DEFAULTS)
-            host.outside.successions.look()
-        pool = regular.pool
-        return not pool.closed and pool.outage.problem is None and regular.version == regular.live.version
+        pool, live = regular.pool, regular.live
+        if pool.closed or pool.outage.problem is not None:
+            return False
+        fits: bool = regular.version == live.version and host.board.total(DEFAULTS) == live.changes
+        return fits
 
     def _greet(self, guest: Guest, regular: Regular, last: bytes) -> None:
         live = regular.live

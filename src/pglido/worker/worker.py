@@ -45,7 +45,6 @@ from .place import AdminPlace
 from .porch import Porch, Proving
 from .replication import replicate
 from .signals import Signals
-from .successions import Successions
 from .tally import SharedTally
 
 log = logging.getLogger("pglido.worker")
@@ -87,7 +86,7 @@ class Worker:
         host.outside = self
         host.board = board
         _statements.share(SharedTally(board, Column.DOUBTS))
-        _defaults.share(SharedTally(board, Column.DEFAULTS))
+        _defaults.share(SharedTally(board, Column.DEFAULTS), SharedTally(board, Column.RELOADS))
         self.signer = Signer(board.secret(), SharedTally(board, Column.EARS))
         self.config = Config()
         self._known_pool: Callable[[str, str], PoolSettings | None] = self.config.pool
@@ -99,7 +98,6 @@ class Worker:
         self.names = Names(0, 0)
         self.people = People(host)
         self.departures = Departures(host)
-        self.successions = Successions(host)
         self.cancels = Cancels(host, channel)
         self.signals = Signals(host, channel)
         self.listening: dict[socket.socket, Watched] = {}

@@ -32,9 +32,9 @@ class Bench:
         what = plan.slot or plan.ticket or plan.number
         return (plan.verb.name, what, plan.problem) if plan.problem else (plan.verb.name, what)
 
-    def ticket(self, birth: object = BIRTH) -> Any:
+    def ticket(self, birth: object = BIRTH, generation: int = 0) -> Any:
         """A client stands in line."""
-        return self.pool.wait(object(), birth, SETTINGS, self.now)
+        return self.pool.wait(object(), birth, SETTINGS, self.now, generation)
 
     def knock(self) -> Any:
         """A client that logs in stands in line."""
@@ -58,9 +58,9 @@ class Bench:
             slots.append(slot)
         return slots
 
-    def take(self, birth: object = BIRTH, settings: object = SETTINGS) -> Any:
+    def take(self, birth: object = BIRTH, settings: object = SETTINGS, generation: int = 0) -> Any:
         """A newcomer asks."""
-        return self.pool.take(birth, settings, self.now)
+        return self.pool.take(birth, settings, self.now, generation)
 
     def connects(self) -> list[Any]:
         """The slots to open now."""
@@ -271,6 +271,63 @@ def test_a_server_of_another_birth_is_not_given(bench: Make) -> None:
     it = bench()
     it.idle(2)
     assert it.take(birth=OTHER_BIRTH) is None
+
+
+def test_a_server_of_an_earlier_generation_is_not_given(bench: Make) -> None:
+    it = bench()
+    (older,) = it.idle(1)
+    it.pool.generation = 1
+    assert it.take(generation=1) is None
+    (newer,) = it.idle(1)
+    assert it.take(generation=1) is newer
+    assert it.take(generation=1) is None
+    assert it.take() is older
+
+
+def test_round_robin_passes_by_those_of_earlier_generations(bench: Make) -> None:
+    it = bench(round_robin=True)
+    (older,) = it.idle(1)
+    it.pool.generation = 1
+    (newer,) = it.idle(1)
+    assert it.take(generation=1) is newer
+    assert it.take() is older
+
+
+def test_who_was_there_before_gets_later_ones_as_well(bench: Make) -> None:
+    it = bench()
+    it.pool.generation = 1
+    (newer,) = it.idle(1)
+    assert it.take() is newer
+    ticket = it.ticket()
+    assert it.pool.freed(newer, SETTINGS, it.now) is ticket
+
+
+def test_one_server_of_an_earlier_generation_makes_room_for_each_client_that_waits(bench: Make) -> None:
+    it = bench()
+    servers = it.idle(3)
+    it.pool.generation = 1
+    ticket = it.ticket(generation=1)
+    plans = it.plan()
+    assert [plan for plan in plans if plan[0] == "CLOSE"] == [("CLOSE", servers[0])]
+    it.pool.closed_slot(servers[0])
+    (slot,) = it.connects()
+    it.pool.opened(slot, it.now)
+    assert it.pool.freed(slot, SETTINGS, it.now) is ticket
+    assert it.take() in servers[1:]
+
+
+def test_a_freed_server_of_an_earlier_generation_is_replaced_for_the_first_in_line(bench: Make) -> None:
+    it = bench()
+    (server,) = it.idle(1)
+    assert it.take() is server
+    it.pool.generation = 1
+    ticket = it.ticket(generation=1)
+    assert it.pool.freed(server, SETTINGS, it.now) is None
+    assert ("CLOSE", server) in it.plan()
+    it.pool.closed_slot(server)
+    (slot,) = it.connects()
+    it.pool.opened(slot, it.now)
+    assert it.pool.freed(slot, SETTINGS, it.now) is ticket
 
 
 def test_a_newcomer_passes_nobody(bench: Make) -> None:

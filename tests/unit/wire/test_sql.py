@@ -587,6 +587,25 @@ def test_the_databases_that_must_be_left(text: str, databases: list[str]) -> Non
 
 
 @pytest.mark.parametrize(
+    ("text", "defaults"),
+    [
+        ("ALTER ROLE r SET work_mem = '1MB'", 1),
+        ("select 1; alter /* so */ database d reset all", 1),
+        ("ALTER USER ALL IN DATABASE d SET search_path FROM CURRENT", 1),
+        ("ALTER ROLE r NOSUPERUSER", 1),
+        ("DO $$BEGIN EXECUTE 'ALTER ' || what; END$$", 1),
+        ("DO $$BEGIN PERFORM falter(); END$$", 0),
+        ("ALTER TABLE role SET SCHEMA s", 0),
+        ("SELECT 'ALTER ROLE r SET work_mem = 1'", 0),
+        ("SELECT pg_catalog.PG_RELOAD_CONF()", 2),
+        ("ALTER ROLE r RESET ALL; SELECT pg_reload_conf()", 3),
+    ],
+)
+def test_what_may_change_what_sessions_begin_with(text: str, defaults: int) -> None:
+    assert look(text).defaults == defaults
+
+
+@pytest.mark.parametrize(
     ("text", "statements"),
     [
         ("", []),
