@@ -237,3 +237,18 @@ def answers(pool: Pooler, **login: str) -> bool:
             return wire.one("SELECT 1") == "1"
     except (ServerError, Closed):
         return False
+
+
+def test_who_took_too_long_to_log_in_leaves_the_line(pooler: MakePooler) -> None:
+    pool = pooler(workers=1, default_pool_size=1, client_login_timeout=1)
+    with pool.wire() as hog:
+        hog.run("BEGIN")
+        late = [pool.dial() for _ in range(5)]
+        for number, wire in enumerate(late):
+            # Startup parameters that are new need a server for a moment.
+            wire.hello("app", "app", search_path=f"s{number}")
+        eventually(lambda: pool.pool()["maxwait_us"] > 0)
+        for wire in late:
+            ended_by(wire, "client_login_timeout")
+        eventually(lambda: pool.pool()["maxwait_us"] == 0)
+        assert hog.one("SELECT 1") == "1"

@@ -22,7 +22,7 @@ def news(link: Link) -> Generator[Link, None, None]:
 class Visit:
     """Runs `job`, which reports its own errors; it may await `news` and futures, but not what needs a task.
 
-    `failed` is told of an exception that got out, which is a bug.
+    `failed` is told of an exception that got out, which is a bug. `_awaited`: None while the job runs, and at the end.
     """
 
     __slots__ = ("_awaited", "_failed", "_job")
@@ -30,20 +30,23 @@ class Visit:
     def __init__(self, job: Coroutine[Any, Any, None], failed: Callable[[BaseException], None]) -> None:
         self._job = job
         self._failed = failed
-        self._awaited: asyncio.Future[Any] | None = None
+        self._awaited: asyncio.Future[Any] | Link | None = None
 
     def step(self, link: Link | None = None) -> None:
         """Go on until the next wait; `link` is what has news."""
         self._go(self._job.send, None)
 
     def cancel(self) -> None:
-        """Raise CancelledError where it waits."""
-        if self._awaited is not None:
-            self._awaited.cancel()
-        else:
+        """Raise CancelledError where it waits; nothing happens where the job itself says so, or has ended."""
+        awaited = self._awaited
+        if isinstance(awaited, Link):
+            awaited.waiter = None
             self._go(self._job.throw, asyncio.CancelledError())
+        elif awaited is not None:
+            awaited.cancel()
 
     def _go(self, resume: Callable[[Any], Any], value: BaseException | None) -> None:
+        self._awaited = None
         try:
             awaited = resume(value)
         except (StopIteration, asyncio.CancelledError):
@@ -51,13 +54,12 @@ class Visit:
         except BaseException as error:
             self._failed(error)
             return
+        self._awaited = awaited
         if isinstance(awaited, Link):
             awaited.waiter = self.step
         else:
             compat.accept_yielded(awaited)
-            self._awaited = awaited
             awaited.add_done_callback(self._done)
 
     def _done(self, future: "asyncio.Future[Any]") -> None:
-        self._awaited = None
         self.step()

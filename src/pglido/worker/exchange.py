@@ -213,6 +213,11 @@ class Exchange(Keeper):
             guest.pool.clients -= 1
         self.board.release(guest.claims)
         guest.claims = ()
+        login = guest.login
+        if login is not None:
+            # It may wait in line for a server, for an answer, or for a derivation.
+            guest.login = None
+            login.cancel()
         if guest.eof or guest.broken:
             self.pump.close(guest)
         else:

@@ -205,7 +205,6 @@ class Host(Exchange):
         """A client hung up while its login waits for something else."""
         if isinstance(link, Guest) and link.login is not None:
             self.end(link, "client unexpected eof")
-            link.login.cancel()
 
     # Ends.
 

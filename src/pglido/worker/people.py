@@ -76,10 +76,10 @@ class People:
         self._waiting = Places()
         self._silent: set[tuple[str, str, str]] = set()
         self._changes: tuple[int, ...] = ()
-        self._ticks: Ticks | None = None
+        self._ticks = Ticks()  # from the beginning: later there may be no descriptor for it
 
     def adopt(self, config: Config, stored: dict[str, bytes], mock_seed: bytes) -> None:
-        """Take a configuration and the secrets of all users that are known without a question. Raises OSError."""
+        """Take a configuration and the secrets of all users that are known without a question."""
         self.texts = {name: secret.decode("utf-8", "surrogateescape") for name, secret in stored.items()}
         self.secrets = {name: parse(text) for name, text in self.texts.items()}
         databases = config.databases.values()
@@ -93,8 +93,6 @@ class People:
         # Nobody joins a question that was asked under another configuration.
         self._asking.clear()
         self._silent.clear()
-        if self.asks and self._ticks is None:
-            self._ticks = Ticks()
 
     def asks_for(self, pool: PoolSettings | None) -> bool:
         """Is auth_query asked for clients of this pool?"""
@@ -145,7 +143,6 @@ class People:
                 answer = await self._answer(key, pool)
             else:
                 answer = await self._pretend(key, pool)
-        assert self._ticks is not None
         await self._ticks.at(next_tick(began, time.monotonic()))
         return answer
 
