@@ -314,3 +314,37 @@ def test_who_only_looks_counts_in_max_client_conn(pooler: MakePooler) -> None:
     assert pool.console("SHOW VERSION")
     wires.pop().bye()
     eventually(lambda: admitted(pool, "app2", "pglido"))
+
+
+SMALL = {"workers": 1, "max_held_bytes": "1MB", "max_client_held_bytes": "200kB"}
+
+
+def test_what_statements_are_described_as_takes_little(pooler: MakePooler, cluster: Cluster) -> None:
+    columns = ",".join([f"{'c' * 55}{at:05d} int" for at in range(1500)])
+    cluster.admin(f"CREATE TABLE wide ({columns}); GRANT SELECT ON wide TO PUBLIC", "app")
+    pool = pooler(default_pool_size=1, **SMALL)
+    wire, other = pool.wire(), pool.wire()
+    for at in range(40):
+        wire.send(m.parse(f"s{at}", f"SELECT * FROM wide WHERE {at} = {at}"), m.describe_statement(f"s{at}"), m.SYNC)
+        assert kinds(wire.until()) == "1tTZ"
+    other.send(m.parse("s", "SELECT '" + "y" * 20_000 + "'"), m.SYNC)
+    assert kinds(other.until()) == "1Z"
+    rows = {row["name"]: int(row["memtotal"] or 0) for row in pool.console("SHOW MEM")}
+    assert rows["prepared_statement"] < 100_000
+    cluster.admin("DROP TABLE wide", "app")
+
+
+def test_who_floods_a_busy_server_keeps_no_room_from_others(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(default_pool_size=2, **SMALL)
+    wire, other, keeper = pool.wire(), pool.wire(), cluster.wire()
+    keeper.run("SELECT pg_advisory_lock(77)")
+    wire.send(m.parse("", "SELECT pg_advisory_xact_lock(77)"), m.bind("", ""), m.execute(), m.SYNC)
+    cluster.settles(1, "wait_event_type = 'Lock'")
+    wire.send(m.close_statement("x") * 30_000, m.SYNC)
+    wait_until_read(wire.sock, within=2)
+    other.send(m.parse("s", "SELECT '" + "y" * 20_000 + "'"), m.SYNC)
+    assert kinds(other.until()) == "1Z"
+    rows = {row["name"]: int(row["memtotal"] or 0) for row in pool.console("SHOW MEM")}
+    assert 100_000 < rows["held_in_all"] < 400_000
+    keeper.run("SELECT pg_advisory_unlock(77)")
+    assert kinds(wire.until(count=2)) == "12DCZ" + "3" * 30_000 + "Z"

@@ -161,6 +161,9 @@ class Client(Rewriting):
         if server.skipping and kind != SYNC:
             # The server discards everything up to the next Sync, so that it needn't be sent.
             return self.pass_on(src, at, have, total, None, buf)
+        if kind in (CLOSE, DESCRIBE) and self.owes_much() and self.await_answers(server, to_server, buf):
+            # They cost more to remember than to say, and are not refused as a Parse is.
+            return 0
         if server.retry.step:
             server.retry.goes_on(kind, src, at, total if have == total else 0)
         if server.copying and kind not in (COPY_DATA, COPY_DONE, COPY_FAIL, SYNC, FLUSH, QUERY):

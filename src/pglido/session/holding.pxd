@@ -2,11 +2,12 @@ cimport cython
 
 from pglido.session.heeding cimport Heeding
 from pglido.session.outbox cimport Outbox
+from pglido.session.server cimport Server
 from pglido.session.state cimport Budget
 from pglido.wire cimport octets
 
 cdef int CLOSE_IT
-cdef Py_ssize_t LITTLE
+cdef Py_ssize_t LITTLE, LONGEST_READ, SPARE
 
 
 cdef class Holding(Heeding):
@@ -27,6 +28,9 @@ cdef class Holding(Heeding):
     cpdef Py_ssize_t held_bytes(self) except -1
     @cython.locals(wanted=Py_ssize_t, budget=Budget)
     cdef tuple lack(self, Py_ssize_t size, Py_ssize_t in_all)
+    @cython.locals(budget=Budget)
     cdef bint has_room(self, Py_ssize_t total) except -1
+    @cython.locals(server=Server)
+    cdef bint owes_much(self) except -1
     cdef Py_ssize_t await_whole(self, Py_ssize_t total) except -1
     cdef Py_ssize_t pass_on(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1

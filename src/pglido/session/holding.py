@@ -6,21 +6,18 @@ A small message is held without being counted; the bytes of larger ones count wi
 from ..wire import messages, octets
 from .heeding import Heeding
 from .outbox import Outbox
+from .reading import LONGEST_READ
+from .statements import OF_ALL, OF_ITS_OWN, OF_MEMORY, Lack
 from .verdicts import CLOSE_IT
 
 # A message up to this size is awaited whole before a server is asked for: more than most queries have.
 SMALL = 16384
 # A client for which no more than this is kept is never refused for what is kept for all others.
 LITTLE = SMALL
-# Why no more is kept for a client: the text of the error, and what to do.
-Lack = tuple[str, str]
-FEWER = "Close prepared statements that are not needed any more, or say values as parameters"
-OF_ITS_OWN = "more than max_client_held_bytes would be kept for this client", f"{FEWER}; or raise that limit."
-OF_ALL = "more than max_held_bytes would be kept for all clients", f"{FEWER}; or raise that limit."
-OF_MEMORY = "the pooler uses more memory than max_memory", "Try again later, or raise that limit."
-
-# A query up to this size is held while there is room, so that all of it can be heeded.
+# A query up to this size is held while there is room, so that all of it can be heeded: for queries there is this part
+# more than all may have, which no statement takes. While memory is short, no more than will be read by name.
 LONGEST_HELD = 16 << 20
+SPARE = 4
 
 
 class Holding(Heeding):
@@ -98,8 +95,20 @@ class Holding(Heeding):
         return OF_ALL if budget.total() + in_all > budget.limit else None
 
     def has_room(self, total: int) -> bool:
-        """May a message of this size be held?"""
-        return self.reserved > 0 or self.lack(total, total) is None
+        """May a query of this size be held?"""
+        if self.reserved:
+            return True
+        budget = self.budget
+        if self.held_bytes() + total > budget.each or (budget.tight and total > LONGEST_READ):
+            return False
+        return budget.total() + total <= budget.limit + budget.limit // SPARE
+
+    def owes_much(self) -> bool:
+        """Is so much kept for what the server owes that nothing more may be said till it has answered?"""
+        server = self.server
+        if server is None or server.copying or server.prepared.promises.size <= LITTLE:
+            return False
+        return self.lack(0, 0) is not None
 
     def await_whole(self, total: int) -> int:
         """The message must be held till `total` bytes are there, for which there is room."""

@@ -35,7 +35,6 @@ cdef class Owing:
     cdef public str fault
     cdef public bytes last_error
     cdef public bytes lent_error
-    cdef public tuple lack
     cdef public bint told
     cdef Py_ssize_t _need
     cdef bint _paused

@@ -28,7 +28,7 @@ class Owing:
     there, and may not look for what came right behind before more does. `lent_error` is why SQL won't find a statement
     that was to be there for it.
     `decisive`: what was sent must be answered before what follows it is sent; `flushed`: the server was asked to.
-    `lack` is why a statement was not kept. `_paused`: the server has said that it is in a transaction, and nothing that
+    `_paused`: the server has said that it is in a transaction, and nothing that
     it was sent since has begun a command.
     """
 
@@ -49,7 +49,6 @@ class Owing:
         "flushed",
         "good",
         "keeps_ready",
-        "lack",
         "last_error",
         "lent_error",
         "notes",
@@ -95,7 +94,6 @@ class Owing:
         self.fault = ""
         self.last_error = b""
         self.lent_error = b""
-        self.lack = ("", "")
         self.told = False
         self._need = 0
         self._paused = False

@@ -8,7 +8,8 @@ from pglido.session.server cimport Server
 
 cdef int BIND, CLOSE, DESCRIBE, IDLE, PARSE
 cdef int BINDING, CLOSING, DESCRIBING, PARSING, STATEMENT, SWALLOW
-cdef bytes AIMED, MISFIT, NOT_KEPT
+cdef bytes AIMED, MISFIT
+cdef dict NOT_KEPT
 cdef tuple OF_MEMORY
 cdef int PORTAL_KIND, NO_NAME
 cdef Py_ssize_t NAMED, PARSED, UNNAMED_FIRST

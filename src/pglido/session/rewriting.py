@@ -11,13 +11,13 @@ from ..wire.sql import PREPARES
 from . import aims as _aims
 from . import statements as _statements
 from .entries import BINDING, CLOSING, DESCRIBING, PARSING, STATEMENT, SWALLOW
-from .holding import OF_MEMORY, SMALL, Holding, Lack
+from .holding import SMALL, Holding
 from .outbox import Outbox
 from .prepared import Prepared
 from .retry import LONGEST
 from .server import Server
 from .state import NAMED
-from .statements import MISFIT, NO_ROOM, Statement
+from .statements import LACKS, MISFIT, OF_MEMORY, Lack, Statement
 
 # Bind and Describe: how much is awaited of a message too large to hold, for the names in front.
 NAMES_FIRST = 1024
@@ -25,8 +25,8 @@ NAMES_FIRST = 1024
 NAME_SIZE = _statements.NAME_SIZE
 # Parse: of one to be refused so much tells whether it has a name.
 UNNAMED_FIRST = 6
-# A Bind of what there is not.
-NOT_KEPT = messages.message(BIND, b"\0" + NO_ROOM + b"\0\0\0\0\0\0\0")
+# Binds of what there is not, one for each reason.
+NOT_KEPT = {lack: messages.message(BIND, b"\0" + name + b"\0\0\0\0\0\0\0") for name, lack in LACKS.items()}
 # The name of a statement that is there for one Bind.
 AIMED = b"_pglido_aimed"
 # What a Parse costs besides its text, in steps (see `heeding.SHARE`).
@@ -173,8 +173,6 @@ class Rewriting(Holding):
             return self._use_unnamed(server, kind, src, at, rest_at - 1, have, total, out, buf)
         elif kind == BIND and self.heed_bound(name, None, src, at, rest_at, stop, out, buf):
             return 0
-        elif kind == BIND and self.processes is not None and self.unnamed is not None:
-            return self._bind_aimed(server, self.unnamed, src, at, rest_at - 1, rest_at - 1, stop, out, buf)
         return self.plain(kind, src, at, have, total, out, buf)
 
     def _parse(self, name: bytes, src: bytes, at: int, rest_at: int, stop: int, out: Outbox, buf: bytes) -> int:
@@ -242,10 +240,9 @@ class Rewriting(Holding):
             out.put(buf, server.prepared.close_unnamed(self))
             server.prepared.unnamed = 0
             self.put_unnamed(None, 0, 0)
-        server.lack = lack
         server.prepared.bound = None
         server.owe(BINDING)
-        out.put(buf, NOT_KEPT)
+        out.put(buf, NOT_KEPT[lack])
         return self.pass_on(buf, 0, have, total, None, buf)
 
     def _close_statement(self, name: bytes, src: bytes, at: int, have: int, out: Outbox, buf: bytes) -> int:

@@ -300,7 +300,7 @@ class Server(Owing):
                 self.told = not drop
                 self.worn = True
             if not drop and NO_ROOM in body and b"\0C26000\0" in body:
-                text, hint = self.lack
+                text, hint = _statements.lack_in(body)
                 out.put(buf, messages.error("ERROR", "53200", f"out of memory: {text}", hint=hint))
                 return True
             if not drop and MISFIT in body and b"\0C26000\0" in body:
@@ -356,7 +356,8 @@ class Server(Owing):
     def _described(self, columns: bytes, head: int) -> None:
         """A shared statement was described."""
         try:
-            self.prepared.described(head, (self._types, messages.columns(columns)), self.client)
+            told = self._types, _statements.digest(messages.columns(columns))
+            self.prepared.described(head, told, self.client)
         except ValueError:
             self.fault = "server sent a malformed RowDescription"
 

@@ -19,8 +19,16 @@ PREFIX = b"_pglido_"
 
 # Stands for a statement that has become another: there is none of that name, so that PostgreSQL refuses it.
 MISFIT = b"_pglido-misfit"
-# The same for one that can't be kept for its client.
-NO_ROOM = b"_pglido-no-room"
+# The same for one that can't be kept for its client; behind it stands why.
+NO_ROOM = b"_pglido-no-room-"
+# Why no more is kept for a client: the text of the error, and what to do.
+Lack = tuple[str, str]
+FEWER = "Close prepared statements that are not needed any more, or say values as parameters"
+OF_ITS_OWN = "more than max_client_held_bytes would be kept for this client", f"{FEWER}; or raise that limit."
+OF_ALL = "more than max_held_bytes would be kept for all clients", f"{FEWER}; or raise that limit."
+OF_MEMORY = "the pooler uses more memory than max_memory", "Try again later, or raise that limit."
+LACKS = {NO_ROOM + b"own": OF_ITS_OWN, NO_ROOM + b"all": OF_ALL, NO_ROOM + b"memory": OF_MEMORY}
+_LACK = re.compile(b"|".join(LACKS))
 
 # A statement's name: the prefix, and a digest of 12 bytes in hex; and its bytes.
 SHARED = re.compile(PREFIX + b"[0-9a-f]{24}")
@@ -33,8 +41,10 @@ LONG_PREPARED = 32768
 # Statements of which PostgreSQL says anew each time what they are.
 _PASSING = re.compile(rb"\s*(?:fetch|execute|call)\b", re.IGNORECASE)
 
-# What clients were told of a statement: the types of its parameters as on the wire, and its columns.
+# What clients were told of a statement: the types of its parameters as on the wire, and a digest of its columns. Each
+# parameter is in the text, but a short text may have many columns, with long names.
 Description = tuple[bytes, bytes]
+DIGEST = 16
 
 
 # Bytes of all statements that clients have a name for; and of one besides its text and its description.
@@ -144,6 +154,17 @@ def renew() -> None:
     _doubts.add()
 
 
+def digest(columns: bytes) -> bytes:
+    """What stands for these columns, where it only matters whether they are the same."""
+    return hashlib.blake2b(columns, digest_size=DIGEST).digest()
+
+
+def lack_in(body: bytes) -> Lack:
+    """Why a statement was not kept, by the ErrorResponse of what stands in its place."""
+    found = _LACK.search(body)
+    return LACKS[found[0]] if found else OF_ITS_OWN
+
+
 def stale(body: bytes) -> bool:
     """Does this ErrorResponse say that a prepared statement does not fit the catalogs any more?"""
     return b"\0RRevalidateCachedQuery\0" in body or b"\0Mcache lookup failed for " in body
@@ -208,7 +229,8 @@ class Good:
     def add(self, statement: Statement) -> None:
         """A server answered ParseComplete."""
         if len(statement.rest) <= LARGE and statement not in self:
-            self._taken.put(statement, True, statement.size())
+            # Once more for what it may be described as.
+            self._taken.put(statement, True, statement.size() + len(statement.rest))
 
     def __contains__(self, statement: object) -> bool:
         return self._taken.get(statement) is not None

@@ -3,13 +3,12 @@
 import pytest
 
 from parity.builds import Build
-from parity.frontend import SYNC, bind, close, describe, execute, message, parse, query, rest_of
+from parity.frontend import SYNC, bind, close, describe, execute, message, parse, query, rest_of, split
 
 from .dialogue import BOUND, CLOSED, NO_DATA, PARSED, ClientEnd, Talk, done, error, ready, shared
 
 # What PostgreSQL is sent in place of a Parse that is refused.
-NOT_KEPT = bind("_pglido-no-room")
-MISSING = error("26000", 'prepared statement "_pglido-no-room" does not exist')
+NOT_KEPT = bind("_pglido-no-room-own")
 
 
 def text(size: int, number: int = 0) -> str:
@@ -27,6 +26,15 @@ FEWER = "Close prepared statements that are not needed any more, or say values a
 OF_ITS_OWN = refusal("more than max_client_held_bytes would be kept for this client", FEWER)
 OF_ALL = refusal("more than max_held_bytes would be kept for all clients", FEWER)
 OF_MEMORY = refusal("the pooler uses more memory than max_memory", "Try again later, or raise that limit.")
+NAMED = {OF_ITS_OWN: "own", OF_ALL: "all", OF_MEMORY: "memory"}
+
+
+def missing(why: bytes) -> bytes:
+    """What PostgreSQL says of that."""
+    return error("26000", f'prepared statement "_pglido-no-room-{NAMED[why]}" does not exist')
+
+
+MISSING = missing(OF_ITS_OWN)
 
 
 def keep(talk: Talk, client: ClientEnd, name: str, sql: str) -> None:
@@ -43,8 +51,8 @@ def is_refused(talk: Talk, client: ClientEnd, said: bytes, why: bytes) -> None:
     talk.next = talk.server
     unnamed = said[5] == 0
     client >> said + SYNC
-    talk.server << (close("") if unnamed else b"") + NOT_KEPT + SYNC
-    talk.server >> CLOSED * unnamed + MISSING + ready()
+    talk.server << (close("") if unnamed else b"") + bind(f"_pglido-no-room-{NAMED[why]}") + SYNC
+    talk.server >> CLOSED * unnamed + missing(why) + ready()
     client << why + ready()
     talk.forward(client, query("select 1"), done() + ready())
 
@@ -274,3 +282,73 @@ def test_marks_of_what_an_error_brings_back_are_not_lost(talk: Talk) -> None:
     talk.client << error("26000") + ready()
     assert marks.statements.keys() == {b"s"}
     assert marks.marks[rest_of("set work_mem to 1")]
+
+
+def test_each_of_two_refusals_under_way_says_its_own_reason(build: Build) -> None:
+    talk = Talk(build, max_client_held=60_000)
+    talk.client >> parse("s", text(70_000)) + SYNC
+    talk.budget.tight = True
+    talk.client >> parse("s", text(30_000)) + SYNC
+    talk.server << NOT_KEPT + SYNC + bind("_pglido-no-room-memory") + SYNC
+    talk.server >> MISSING + ready() + missing(OF_MEMORY) + ready()
+    talk.client << OF_ITS_OWN + ready() + OF_MEMORY + ready()
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [(close("s"), CLOSED), (close("p", "P"), CLOSED), (describe("s"), message("t", b"\0\0") + NO_DATA)],
+)
+def test_what_costs_more_to_remember_than_to_say_waits_for_answers(build: Build, said: bytes, answer: bytes) -> None:
+    """A Close has 7 bytes."""
+    talk = Talk(build, max_client_held=60_000)
+    keep(talk, talk.client, "s", "select 1")
+    talk.client >> said * 5000
+    rounds = 0
+    while talk.server.got:
+        assert talk.client.session.held_bytes() < 65_000
+        sent = list(split(bytes(talk.server.got)))
+        talk.server.got.clear()
+        rounds += 1
+        talk.server >> answer * sum(1 for kind, _ in sent if kind in "CD")
+    assert rounds > 10
+    talk.client << answer * 5000
+    assert talk.client.session.held_bytes() < 2000
+
+
+def test_statements_leave_room_for_queries(build: Build) -> None:
+    """Who prepares as much as all may have keeps nobody's query from being read, which else would pin its client."""
+    talk = Talk(build, max_held=60_000 + build.session.statements.kept())
+    talk.rules.heeded = build.session.question.HEEDED
+    keep(talk, talk.client, "", text(55_000))
+    other = talk.newcomer()
+    said = query(text(18_000))
+    other >> said[:17_000]
+    talk.server << b""
+    other >> said[17_000:]
+    talk.server << said
+    assert talk.server.session.setup.suspect == 0
+    talk.server >> done() + ready()
+    other << done() + ready()
+    large = query(text(80_000))
+    other >> large[:70_000]
+    talk.server << large[:70_000]
+    other >> large[70_000:]
+    talk.server << large[70_000:]
+    assert talk.server.session.setup.suspect
+    talk.server.session.setup.cleaned()
+    talk.server >> done() + ready()
+    other << done() + ready()
+
+
+@pytest.mark.parametrize(("size", "held"), [(60_000, True), (70_000, False)])
+def test_with_memory_short_a_query_is_held_as_far_as_it_is_read(talk: Talk, size: int, held: bool) -> None:
+    talk.rules.heeded = talk.build.session.question.HEEDED
+    talk.budget.tight = True
+    said = query(text(size))
+    talk.client >> said[:20_000]
+    talk.server << (b"" if held else said[:20_000])
+    talk.client >> said[20_000:]
+    talk.server << (said if held else said[20_000:])
+    talk.server.session.setup.cleaned()
+    talk.server >> done() + ready()
+    talk.client << done() + ready()

@@ -864,3 +864,29 @@ def test_query_in_a_batch_does_not_pin_where_a_command_comes_before_its_sync(tal
     talk.client.got.clear()
     talk.server.got.clear()
     assert talk.server.session.setup.pins == 0
+
+
+def test_what_a_statement_was_described_as_is_kept_in_few_bytes(talk: Talk) -> None:
+    """Its text may be as short as SELECT * FROM a table with many columns."""
+    statements = talk.build.session.statements
+    known = prepare(talk, "select * from wide")
+    before = statements.kept()
+    talk.client >> describe("s") + SYNC
+    talk.server << describe(known) + SYNC
+    answer = types() + row(*[("c" * 60 + str(at), INT) for at in range(1600)]) + ready()
+    talk.server >> answer
+    talk.client << answer
+    (statement,) = talk.client.session.statements.values()
+    assert statement.described is not None
+    assert statements.kept() - before == statement.size() - statements._BARE - len(statement.rest) < 100
+
+
+def test_good_statements_count_what_they_may_be_described_as(build: Build) -> None:
+    statements = build.session.statements
+    good = statements.Good()
+    parameters = ",".join([f"${number}" for number in range(1, 501)])
+    made = [statements.intern(rest_of(f"select {at},{parameters}"), ()) for at in range(100)]
+    for one in made:
+        good.add(one)
+        one.tell((bytes(4 * 500), statements.digest(b"columns")))
+    assert good._taken.size() > sum(one.size() for one in made)

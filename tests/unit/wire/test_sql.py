@@ -282,7 +282,8 @@ TABLE: list[tuple[int, list[str]]] = [
     (ANYTHING, ["set standard_conforming_strings = off", 'set "standard_conforming_strings" = off']),
     (ANYTHING, ["select set_config('standard_conforming_strings', 'off', true)", "show standard_conforming_strings"]),
     (ANYTHING, ["select query_to_xml('select 1', true, true, '')", "select * from ts_stat('select a')"]),
-    (KEEPS, ["select pg_create_logical_replication_slot('a', 'b', true)", "select pg_backup_start('a')"]),
+    (KEEPS, ["select pg_create_logical_replication_slot('a', 'b', true)", "select isn_weak(true)"]),
+    (KEEPS, ["select pg_backup_start('a')"]),
     # Names that are spelled with escapes, and texts that end too early.
     (ANYTHING | TAILS, ["select u&\"set_con\\0066ig\"('a', 'b', false)", "select u&\"a!0062\" uescape '!'"]),
     (
