@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import hmac
+import socket
 import ssl
 from collections.abc import Iterator
 
@@ -16,7 +17,7 @@ from harness.fake import WELCOME, FakeServer, Peer
 from harness.pooler import Pooler
 from harness.tls import Certificates
 from harness.waiting import eventually
-from harness.wire import ServerError
+from harness.wire import ServerError, Wire
 
 LOOKUP = "SELECT usename::text, passwd FROM lookup.user_secret($1)"
 READER = PASSWORD_ROLES["auth_reader"][0]
@@ -276,3 +277,44 @@ def test_auth_user_that_cannot_log_in_lets_nobody_in(pooler: MakePooler) -> None
         pool.wire("u_shared", password=SHARED)
     assert refused.value.severity == "FATAL"
     pool.logs("auth_reader")
+
+
+@pytest.mark.parametrize("salt", ["the same", "another"])
+def test_a_crowd_of_wrong_passwords_keeps_no_server_from_being_opened(
+    pooler: MakePooler, cluster: Cluster, salt: str
+) -> None:
+    cluster.admin("SET scram_iterations = 1000000; CREATE ROLE u_costly PASSWORD 'x'")
+    secret = PASSWORD_ROLES["u_scram"][0]
+    try:
+        pool = pooler(
+            workers=1,
+            auth_type="password",
+            server_connect_timeout=4,
+            users={"u_costly": {"password": cluster.verifier("u_costly")}, "app": {"password": "y"}},
+            databases={"app": {"user": "u_scram", "password": secret}},
+        )
+        with pool.wire("app", password="y") as inside:
+            assert inside.one("SELECT current_user") == "u_scram"
+            wrong = [says_wrong(pool, "u_costly", f"127.0.1.{number + 1}") for number in range(60)]
+            if salt == "another":
+                cluster.admin(f"ALTER ROLE u_scram PASSWORD '{secret}'")
+            cluster.admin("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'u_scram'")
+            assert inside.one("SELECT current_user") == "u_scram"
+        assert "can't connect" not in pool.log
+        for wire in wrong:
+            wire.close()
+    finally:
+        pool.stop()
+        cluster.admin("DROP ROLE u_costly")
+
+
+def says_wrong(pool: Pooler, user: str, address: str) -> Wire:
+    """A client of this address, whose password is being checked."""
+    sock = socket.socket()
+    sock.bind((address, 0))
+    sock.connect(pool.address)
+    wire = Wire(sock)
+    wire.hello(user, "app")
+    assert wire.message().kind == "R"
+    wire.send(m.password("wrong"))
+    return wire

@@ -172,6 +172,20 @@ def _keys(login: _Login, salt: bytes, iterations: int) -> scram.Derived:
     return scram.Derived(keys.client_key, scram.digest(keys.client_key), keys.server_key)
 
 
+def derives(credentials: Credentials, code: int, data: bytes) -> bool:
+    """Whether the answer to an authentication request takes a key derivation, which takes long."""
+    if code != codes.AUTH_SASL_CONTINUE or not isinstance(credentials, Plain) or len(data) > scram.MAX_MESSAGE:
+        return False
+    match = scram.SERVER_FIRST.fullmatch(data)
+    if match is None or int(match["iterations"]) > scram.MAX_ITERATIONS:
+        return False
+    try:
+        salt = scram.unbase64(match["salt"])
+    except ValueError:
+        return False
+    return _DERIVATIONS.find(credentials.password, salt, int(match["iterations"])) is None
+
+
 def _check_signature(data: bytes, expected: bytes) -> None:
     match = scram.SERVER_FINAL.fullmatch(data)
     if match is None:

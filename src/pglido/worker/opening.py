@@ -12,7 +12,7 @@ from functools import partial
 from ..auth import server as auth
 from ..auth.binding import end_point
 from ..auth.errors import AuthError, OtherVerifier
-from ..auth.secrets import Credentials, Plain, parse
+from ..auth.secrets import Credentials, parse
 from ..config.model import LoadBalance, SslMode
 from ..io.dial import Address, DialError, Keepalive, connect, secure
 from ..io.stream import Gone, Stream, Unsafe
@@ -356,9 +356,9 @@ async def _answered(
     host: Host, dialogue: auth.Dialogue, credentials: Credentials, code: int, body: bytes
 ) -> bytes | None:
     """What is said to an authentication request; keys are derived from a password beside the loop. Raises AuthError."""
-    if code != codes.AUTH_SASL_CONTINUE or not isinstance(credentials, Plain):
+    if not auth.derives(credentials, code, body):
         return _said(dialogue, code, body)
-    said: bytes | None = await host.outside.hashing.run("", partial(_said, dialogue, code, body))
+    said: bytes | None = await host.outside.hashing.run_own(partial(_said, dialogue, code, body))
     return said
 
 

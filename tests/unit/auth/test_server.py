@@ -136,6 +136,22 @@ def test_a_derivation_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(done) == 1
 
 
+def test_which_answers_take_a_derivation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_DERIVATIONS", scram.Derivations(10))
+    salt = b64encode(VERIFIER.salt)
+    first = b"r=abc,s=%b,i=%d" % (salt, VERIFIER.iterations)
+    step, password = codes.AUTH_SASL_CONTINUE, Plain("secret")
+    assert server.derives(password, step, first)
+    assert not server.derives(password, codes.AUTH_SASL, first)
+    assert not server.derives(KEYS, step, first)
+    # What will be refused takes none.
+    assert not server.derives(password, step, b"r=abc,s=%b,i=%d" % (salt, scram.MAX_ITERATIONS + 1))
+    assert not server.derives(password, step, b"r=abc,s=%b,i=4096" % b"no base64!")
+    assert not server.derives(password, step, b"r=abc")
+    meet(password, VERIFIER, None, None)
+    assert not server.derives(password, step, first)
+
+
 # What is missing
 
 

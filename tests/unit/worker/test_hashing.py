@@ -1,4 +1,4 @@
-"""Key derivations are done beside the loop, one at a time, and addresses take turns."""
+"""Key derivations are done beside the loop, one at a time, and networks take turns."""
 
 import asyncio
 import threading
@@ -31,6 +31,27 @@ async def started(one: Hashing, gate: Gate, *asked: tuple[str, str]) -> list["as
     while not gate.begun:
         await asyncio.sleep(0)
     return tasks
+
+
+async def test_every_other_turn_is_for_logins_to_servers() -> None:
+    one, gate = Hashing(), Gate()
+    tasks = await started(one, gate, ("a", "a1"), *[(f"10.0.0.{number}:1", f"b{number}") for number in range(3)])
+    tasks += [asyncio.create_task(one.run_own(partial(gate.work, f"own{number}"))) for number in range(5)]
+    await asyncio.sleep(0)
+    gate.opened.set()
+    await asyncio.gather(*tasks)
+    assert gate.begun == ["a1", "own0", "b0", "own1", "b1", "own2", "b2", "own3", "own4"]
+    assert not one.own
+
+
+async def test_what_one_network_waits_for_is_one_queue() -> None:
+    one, gate = Hashing(), Gate()
+    here = [(f"10.0.0.1:{port}", f"four{port}") for port in range(2)]
+    there = [(f"2001:db8::{host}:{5000 + host}", f"six{host}") for host in range(2)]
+    tasks = await started(one, gate, ("10.0.0.9:1", "first"), *here, *there)
+    gate.opened.set()
+    await asyncio.gather(*tasks)
+    assert gate.begun == ["first", "four0", "six0", "four1", "six1"]
 
 
 async def test_addresses_take_turns() -> None:
