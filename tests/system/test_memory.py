@@ -102,7 +102,39 @@ def test_unnamed_statements_of_idle_clients(pooler: MakePooler) -> None:
         wire.send(m.parse("", f"SELECT {number}" + " " * 20_000_000), m.SYNC)
         assert kinds(wire.until()) == ("1Z" if number < 5 else "EZ")
     assert pool.worker_memory() - before < 100 * MB + 2 * GROWTH
+    pool.logs("1?[0-9] statements refused .53200., the last one for: more than max_held_bytes")
     assert wires[-1].one("SELECT 1") == "1"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT length(set_config('pooled.large', repeat('x', 30000000), false))",
+        "SET pooled.large = '" + "x" * 3_000_000 + "'",
+        "SELECT sum(length(set_config('pooled.a' || n, repeat('x', 100000), false))) FROM generate_series(1, 90) n",
+    ],
+    ids=["set_config", "set", "many"],
+)
+def test_a_large_setting_stays_on_its_server_and_is_not_kept_here(pooler: MakePooler, sql: str) -> None:
+    """The client goes on with it, and nobody else meets it."""
+    pool = pooler(workers=1, default_pool_size=2)
+    client, other = pool.wire(), pool.wire()
+    names = "'pooled.large', 'pooled.a1'"
+    known = f"(SELECT coalesce(sum(length(current_setting(name, true))), 0) FROM unnest(ARRAY[{names}]) AS name)"
+    client.run("SELECT 1")
+    before = pool.worker_memory()
+    small = other.one(f"SELECT {known}")
+    for _ in range(5):
+        client.run(sql)
+        large = client.one(f"SELECT {known}")
+        assert int(large or 0) > 50_000
+    assert pool.worker_memory() - before < 8 * MB
+    (row,) = pool.console("SHOW PINS")
+    assert "too large to be kept" in str(row["reason"]) or "unknown name" in str(row["reason"])
+    assert other.one(f"SELECT {known}") == small
+    client.bye()
+    eventually(lambda: not pool.console("SHOW PINS"))
+    assert [pool.wire().one(f"SELECT {known}") for _ in range(3)] == [small] * 3
 
 
 def test_max_memory(pooler: MakePooler) -> None:

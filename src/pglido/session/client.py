@@ -260,8 +260,12 @@ class Client(Rewriting):
         if server.copying:
             # Out of place, as above.
             server.copying = False
-        elif self._waits(src, at, have, total, out, buf):
-            return 0
+        else:
+            lack = self.lack_for(src[at + 5 : at + have]) if self.may_lack() and have == total else None
+            if lack is not None:
+                return self.refuse_query(lack, have, out, buf)
+            if self._waits(src, at, have, total, out, buf):
+                return 0
         server.prepared.unnamed = 0
         if self.unnamed is not None:
             self.put_unnamed(None, 0, 0)

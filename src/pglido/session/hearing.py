@@ -98,7 +98,7 @@ class Hearing:
             stays = not self._all or rolled_back
             if stays and not (self._all_marked and ALL_MARK not in there):
                 there |= client.channels - self._some if self._some else client.channels
-            client.channels = there - {MARK, ALL_MARK}
+            client.put_channels(there - {MARK, ALL_MARK})
             self.heard = True
         self._unmark()
 

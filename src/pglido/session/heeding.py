@@ -21,6 +21,7 @@ from .prepared import Prepared
 from .question import LASTING, UNDYING, UNNAMED
 from .server import Server
 from .settings import ALWAYS_REPORTED
+from .setup import LARGE
 from .state import NUMBERS
 from .verdicts import GO_ON, WAIT, WISH
 
@@ -607,8 +608,8 @@ class Heeding(Meaning):
             flags |= PREPARES
         if _reading.forgets(text):
             flags |= LISTENS
-            if setup.pins & (SEQUENCES | UNNAMED):
-                setup.pins &= ~(SEQUENCES | UNNAMED)
+            if setup.pins & (SEQUENCES | UNNAMED | LARGE):
+                setup.pins &= ~(SEQUENCES | UNNAMED | LARGE)
                 setup.counter = 0
         return flags
 

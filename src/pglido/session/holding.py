@@ -7,6 +7,7 @@ from ..wire import messages, octets
 from .heeding import Heeding
 from .outbox import Outbox
 from .reading import LONGEST_READ
+from .state import NO_CHANNELS
 from .statements import OF_ALL, OF_ITS_OWN, OF_MEMORY, Lack
 from .verdicts import CLOSE_IT
 
@@ -68,6 +69,7 @@ class Holding(Heeding):
         self.held = None
         self.reserved = 0
         self.take_statements()
+        self.put_channels(NO_CHANNELS)
         self.put_unnamed(None, 0, 0)
         self.keep(-self.kept)
 
@@ -78,7 +80,7 @@ class Holding(Heeding):
         return 0
 
     def held_bytes(self) -> int:
-        """All that is kept for this client: messages, statements, settings, and what an error brings back."""
+        """All that is kept for this client: messages, statements, settings, channels, and what an error brings back."""
         size = self.kept + self.shares + self.settings.size
         return size if self.server is None else size + self.server.prepared.promises.size
 

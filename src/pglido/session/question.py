@@ -43,6 +43,8 @@ from .study import EQUALS
 # What a session keeps and no other server can be given; of some no server can say that they are gone, and some no
 # DISCARD takes away. UNNAMED are settings of which nobody can tell the names: beyond the flags of a text.
 UNNAMED = 1 << 17
+# Bytes of the values of a session's settings that are kept; with more its client stays on its server.
+LONGEST_VALUES = 1 << 20
 PINNING = TEMP | HOLD | LOCKS | LOADS | SEEDS | KEEPS | SEQUENCES | UNNAMED
 LASTING = LOADS | SEEDS | KEEPS | SEQUENCES | UNNAMED
 UNDYING = LOADS | SEEDS | KEEPS
@@ -62,10 +64,16 @@ ACTS_AS_SUPERUSER = (
 )
 MAY_SET = "pg_catalog.has_parameter_privilege(session_user, name, 'SET')"
 GRANTED = "EXISTS(SELECT FROM pg_catalog.pg_parameter_acl)"
+# Names and values of settings; of more bytes than LONGEST_VALUES no more is told than that they are there.
+MORE_THAN = "OPERATOR(pg_catalog.>)"
+VALUES = (
+    f"CASE WHEN pg_catalog.sum(pg_catalog.octet_length({{1}})) {MORE_THAN} {LONGEST_VALUES}"
+    " THEN 'true'::pg_catalog.json ELSE pg_catalog.json_object_agg({0}, {1}) END"
+)
 # All settings of a session but those whose names nobody can list: custom ones, role and session_authorization; the
 # names of those that only another could set: a role that it had, a function of that one; and the defaults of all.
 ALL_SETTINGS = (
-    "(SELECT pg_catalog.json_build_array(pg_catalog.json_object_agg(pg_catalog.lower(name), setting),"
+    f"(SELECT pg_catalog.json_build_array({VALUES.format('pg_catalog.lower(name)', 'setting')},"
     f" pg_catalog.json_agg(name) FILTER (WHERE context {EQUALS} 'superuser' AND NOT {{may_set}}),"
     " pg_catalog.json_object_agg(pg_catalog.lower(name), reset_val))"
     f" FROM pg_catalog.pg_settings WHERE source {EQUALS} 'session')"
@@ -77,7 +85,7 @@ BARRED_SETTINGS = (
     f" WHERE source {EQUALS} 'session' AND context {EQUALS} 'superuser' AND NOT {{may_set}}) END"
 )
 NAMED_SETTINGS = (
-    "(SELECT pg_catalog.json_object_agg(name, pg_catalog.current_setting(name, true))"
+    f"(SELECT {VALUES.format('name', 'pg_catalog.current_setting(name, true)')}"
     " FROM pg_catalog.unnest(ARRAY[{}]::pg_catalog.text[]) AS name)"
 )
 OWNED_SETTINGS = (
@@ -85,7 +93,6 @@ OWNED_SETTINGS = (
     f" WHERE source {EQUALS} 'session' AND pg_catalog.lower(name) {EQUALS} ANY (ARRAY[{{}}]::pg_catalog.text[]))"
 )
 
-MORE_THAN = "OPERATOR(pg_catalog.>)"
 # Of more statements by SQL, or longer ones, than are prepared anew elsewhere only the names: each text is that of the
 # whole query that prepared it, and of others maybe.
 PREPARED = (
@@ -140,10 +147,10 @@ class Answer:
     """What the server said; None (or nothing) for what it was not asked, or does not have.
 
     `named`: settings by name, None for those that do not exist; `settings`: all that the session has set but custom
-    ones; `shown`: those that may be set, or not, with their defaults; `barred`: names of those that the session's own
-    user may not set; `found`: per flag, True or False, names of prepared statements (with the texts of those by SQL,
-    else None), channels, or what there is about functions; `owned`: what it has set of those
-    that a text spoke of.
+    ones; `large`: there are more bytes of these values than are told, and so none is told; `shown`: those that may be
+    set, or not, with their defaults; `barred`: names of those that the session's own user may not set; `found`: per
+    flag, True or False, names of prepared statements (with the texts of those by SQL, else None), channels, or what
+    there is about functions; `owned`: what it has set of those that a text spoke of.
     """
 
     named: dict[str, str | None]
@@ -152,6 +159,7 @@ class Answer:
     barred: list[str]
     found: dict[int, Any]
     owned: list[str]
+    large: bool = False
 
 
 def make(
@@ -245,15 +253,16 @@ def read(question: Question, rows: list[list[bytes | None]]) -> Answer:
         return Answer({}, {}, {}, [], {flag: None for flag, _ in COLUMNS}, owned or [])
     values = [_shown(left.pop(0)) for _ in question.shown]
     named: dict[str, str | None] = {}
-    settings, barred, defaults = None, None, None
+    settings, barred, defaults, large = None, None, None, False
     if question.flags & SETS:
         parts = _values(left.pop(0), 2)
-        named = parts[0] or {}
         settings, barred, defaults = parts[1] or (None, None, None)
+        large = parts[0] is True or settings is True
+        named = {} if large else parts[0] or {}
     found: dict[int, Any] = {flag: None for flag, _ in COLUMNS}
     if question.detailed:
         found = {flag: part for (flag, _), part in zip(COLUMNS, _values(left.pop(0), len(COLUMNS)), strict=True)}
-    settings = settings or {}
+    settings = {} if large else settings or {}
     shown: dict[str, tuple[str, str]] = {}
     for name, value in zip(question.shown, values, strict=True):
         if question.exact:
@@ -262,7 +271,7 @@ def read(question: Question, rows: list[list[bytes | None]]) -> Answer:
             # Its value here is the one that the question has.
             settings.pop(name, None)
             shown[name] = plain(value), str((defaults or {}).get(name, ""))
-    return Answer(named, settings, shown, barred or found[SETS] or [], found, [])
+    return Answer(named, settings, shown, barred or found[SETS] or [], found, [], large)
 
 
 # How SHOW writes times and sizes, and pg_settings does not.

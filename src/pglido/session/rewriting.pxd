@@ -7,13 +7,13 @@ from pglido.session.retry cimport Retry
 from pglido.session.server cimport Server
 
 cdef int BIND, CLOSE, DESCRIBE, IDLE, PARSE
-cdef int BINDING, CLOSING, DESCRIBING, PARSING, STATEMENT, SWALLOW
+cdef int BINDING, CLOSING, DESCRIBING, PARSING, STATEMENT, SWALLOW, SYNCING
 cdef bytes AIMED, MISFIT
 cdef dict NOT_KEPT
 cdef tuple OF_MEMORY
 cdef int PORTAL_KIND, NO_NAME
-cdef Py_ssize_t NAMED, PARSED, UNNAMED_FIRST
-cdef int PREPARES
+cdef Py_ssize_t CHANNEL, NAMED, PARSED, UNNAMED_FIRST
+cdef int LISTENS, PREPARES
 cdef Py_ssize_t LONGEST, NAME_SIZE, SMALL, NAMES_FIRST, LONGEST_NAME
 
 cdef bint _begins_with_d(const unsigned char* src, Py_ssize_t at, Py_ssize_t stop) noexcept
@@ -40,6 +40,11 @@ cdef class Rewriting(Holding):
 
     @cython.locals(processes=dict, values=bytes, bind=bytes)
     cdef Py_ssize_t _bind_aimed(self, Server server, bytes rest, const unsigned char* src, Py_ssize_t at, Py_ssize_t first, Py_ssize_t end, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
+
+    cdef Py_ssize_t refuse_query(self, tuple lack, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1
+    cdef int _provoke(self, Server server, tuple lack, Outbox out, const unsigned char* buf) except -1
+    cdef tuple lack_for(self, bytes text)
+    cdef bint may_lack(self) noexcept
 
     @cython.locals(server=Server)
     cdef Py_ssize_t _close_statement(self, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1

@@ -7,16 +7,17 @@ now; see `entries` for how the order of replies is kept, `prepared` for what a s
 from ..wire import messages
 from ..wire.codes import BIND, CLOSE, DESCRIBE, IDLE, PARSE
 from ..wire.letters import LONGEST_NAME
-from ..wire.sql import PREPARES
+from ..wire.sql import LISTENS, PREPARES
 from . import aims as _aims
+from . import reading as _reading
 from . import statements as _statements
-from .entries import BINDING, CLOSING, DESCRIBING, PARSING, STATEMENT, SWALLOW
+from .entries import BINDING, CLOSING, DESCRIBING, PARSING, STATEMENT, SWALLOW, SYNCING
 from .holding import SMALL, Holding
 from .outbox import Outbox
 from .prepared import Prepared
 from .retry import LONGEST
 from .server import Server
-from .state import NAMED
+from .state import CHANNEL, NAMED
 from .statements import LACKS, MISFIT, OF_MEMORY, Lack, Statement
 
 # Bind and Describe: how much is awaited of a message too large to hold, for the names in front.
@@ -186,6 +187,8 @@ class Rewriting(Holding):
             self.wait(prepared.known_at(name, statement))
             return 0
         lack = self._lack_of_room(name, statement, len(rest), NAMED)
+        if lack is None and self.may_lack():
+            lack = self.lack_for(rest)
         if lack is not None:
             return self._refuse_statement(lack, not name, have, have, out, buf)
         flags = 0
@@ -217,6 +220,10 @@ class Rewriting(Holding):
         out.put(buf, prepared.learn(name, statement, self.room(server), PARSING, True))
         return have
 
+    def may_lack(self) -> bool:
+        """Is it worth to read a text for what it has kept? Not of a client that listens to nothing."""
+        return self.rules.heeded != 0 and (self.budget.tight or len(self.channels) > 0)
+
     def _lack_of_room(self, name: bytes, statement: Statement | None, size: int, named: int) -> Lack | None:
         """What hinders that a text of this size is kept; if it has a name, that takes `named` bytes and its own.
 
@@ -240,10 +247,39 @@ class Rewriting(Holding):
             out.put(buf, server.prepared.close_unnamed(self))
             server.prepared.unnamed = 0
             self.put_unnamed(None, 0, 0)
+        self._provoke(server, lack, out, buf)
+        return self.pass_on(buf, 0, have, total, None, buf)
+
+    def refuse_query(self, lack: Lack, have: int, out: Outbox, buf: bytes) -> int:
+        """The same of a whole Query, which ends the unnamed statement in any case."""
+        server = self.server
+        assert server is not None
+        server.prepared.unnamed = 0
+        self.put_unnamed(None, 0, 0)
+        self._provoke(server, lack, out, buf)
+        server.owe(SYNCING)
+        out.put(buf, messages.SYNC)
+        return self.pass_on(buf, 0, have, have, None, buf)
+
+    def _provoke(self, server: Server, lack: Lack, out: Outbox, buf: bytes) -> None:
+        """Have PostgreSQL refuse something; its error is replaced by what is lacking."""
+        self.budget.refuse(lack[0])
         server.prepared.bound = None
         server.owe(BINDING)
         out.put(buf, NOT_KEPT[lack])
-        return self.pass_on(buf, 0, have, total, None, buf)
+
+    def lack_for(self, text: bytes) -> Lack | None:
+        """What hinders that is kept what this text prepares by SQL, or listens to; None: nothing does.
+
+        Of one that is too long to be read what its beginning says counts.
+        """
+        if not self.flags_of(text) & (PREPARES | LISTENS):
+            return None
+        said = self._read(text)
+        if self.budget.tight and said.prepares:
+            return OF_MEMORY
+        size = CHANNEL * len([name for name in _reading.channels(said) if name not in self.channels])
+        return self.lack(size, size) if size else None
 
     def _close_statement(self, name: bytes, src: bytes, at: int, have: int, out: Outbox, buf: bytes) -> int:
         server = self.server

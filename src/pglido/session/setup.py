@@ -20,7 +20,7 @@ from .entries import ASKING, QUERYING, SWALLOW, TRYING
 from .hearing import COMMITTED, ROLLED_BACK, Hearing
 from .masks import HINDERING
 from .outbox import Outbox
-from .question import LASTING, PINNING, UNNAMED
+from .question import LASTING, LONGEST_VALUES, PINNING, UNNAMED
 from .replies import Replies
 from .settings import Settings
 from .state import NUMBERS, ClientState, Functions
@@ -31,6 +31,8 @@ ASKED = SETS | PREPARES | LISTENS | DEFINES
 UNSURE = 1 << 20
 # Another: what a superuser's role or function has set, and the user as whom the server is logged in may not set.
 BARRED = 1 << 21
+# Another: values of settings that are too long to be kept.
+LARGE = 1 << 22
 REASONS = {
     TEMP: "temporary object",
     HOLD: "cursor with hold",
@@ -43,6 +45,7 @@ REASONS = {
     PREPARES: "SQL-level prepared statement",
     UNSURE: "state of the session unknown",
     BARRED: "setting that its user may not set",
+    LARGE: "settings too large to be kept",
 }
 
 NO_NAMES: tuple[str, ...] = ()
@@ -435,6 +438,9 @@ class Setup(Hearing):
             again = _statements.replayable({name: text for name, text in self.there.items() if text is not None})
             pins |= 0 if again is not None else PREPARES
             prepared = again or {}
+        if flags & SETS and (answer.large or sum(map(len, values.values())) > LONGEST_VALUES):
+            values = {name: value for name, value in values.items() if name in _settings.REPORTED}
+            pins |= LARGE
         if len(values) > MOST_SETTINGS:
             # Each SET of one more would cost as much as there are, here and on each server that the client comes to.
             values = {name: value for name, value in values.items() if "." not in name}

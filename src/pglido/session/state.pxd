@@ -46,7 +46,10 @@ cdef class Budget:
     cdef public Py_ssize_t limit
     cdef public Py_ssize_t each
     cdef public Py_ssize_t used
+    cdef public Py_ssize_t shared
     cdef public bint tight
+    cdef public Py_ssize_t refused
+    cdef public str reason
 
     cpdef Py_ssize_t total(self) except -1
 
@@ -82,6 +85,7 @@ cdef class ClientState:
 
     cdef int begin(self, Settings home, Rules rules, Budget budget) except -1
     cdef int keep(self, Py_ssize_t size) except -1
+    cpdef int put_channels(self, frozenset channels) except -1
     cpdef int put_unnamed(self, bytes rest, long long number, int flags) except -1
     cpdef int put_statement(self, bytes name, object statement) except -1
     cpdef object take_statement(self, bytes name)

@@ -7,7 +7,6 @@ from typing import Any
 
 from ..wire import messages
 from . import defaults as _defaults
-from . import statements as _statements
 from .settings import EMPTY, Settings
 from .statements import Dialect, Good, Statement
 from .study import Since
@@ -197,25 +196,36 @@ class Rules:
 
 # What a client's name for a statement takes besides its own bytes: the name's object, and its places in tables.
 NAMED = 160
+# What a channel takes: its name, of 63 bytes at most, and who listens to it.
+CHANNEL = 320
 
 
 class Budget:
-    """Bytes that are kept for all clients of a worker: `used`, and besides the shared statements, once for all.
+    """Bytes that are kept for all clients of a worker: `used`, and besides the `shared` statements, once for all.
 
-    All may have `limit` together, one of them `each`. `tight`: memory is short, and nothing new is kept.
+    All may have `limit` together, one of them `each`. `tight`: memory is short, and nothing new is kept. So many times
+    something was `refused` since the log told of it, the last time for this `reason`.
     """
 
-    __slots__ = ("each", "limit", "tight", "used")
+    __slots__ = ("each", "limit", "reason", "refused", "shared", "tight", "used")
 
     def __init__(self, limit: int, each: int | None = None) -> None:
         self.limit = limit
         self.each = limit if each is None else each
         self.used = 0
+        self.shared = 0
         self.tight = False
+        self.refused = 0
+        self.reason = ""
 
     def total(self) -> int:
         """All that is kept: shared texts once."""
-        return self.used + _statements.kept()
+        return self.used + self.shared
+
+    def refuse(self, reason: str) -> None:
+        """Something is not kept for a client, which is told so."""
+        self.refused += 1
+        self.reason = reason
 
 
 NO_BUDGET = Budget(0)
@@ -320,6 +330,11 @@ class ClientState:
         self.kept += size
         self.budget.used += size
 
+    def put_channels(self, channels: frozenset[bytes]) -> None:
+        """From now on it listens to these."""
+        self.keep(CHANNEL * (len(channels) - len(self.channels)))
+        self.channels = channels
+
     def put_unnamed(self, rest: bytes | None, number: int, flags: int) -> None:
         """From now on this is the unnamed statement."""
         self.keep((0 if rest is None else len(rest)) - (0 if self.unnamed is None else len(self.unnamed)))
@@ -346,7 +361,7 @@ class ClientState:
             self.view.put(name)
         self.statements[name] = statement
         self.shares += len(statement.rest)
-        statement.hold()
+        statement.hold(self.budget)
 
     def take_statement(self, name: bytes) -> Statement | None:
         """What `name` stands for, which from now on it does not."""

@@ -7,10 +7,14 @@ given a server connection knows what is prepared there.
 import hashlib
 import re
 import weakref
+from typing import TYPE_CHECKING
 
 from ..wire.cache import Cache
 from ..wire.look import look
 from .tally import Alone, Tally
+
+if TYPE_CHECKING:
+    from .state import Budget
 
 Dialect = tuple[tuple[str, str], ...]
 
@@ -47,8 +51,7 @@ Description = tuple[bytes, bytes]
 DIGEST = 16
 
 
-# Bytes of all statements that clients have a name for; and of one besides its text and its description.
-_kept = 0
+# Bytes of a statement besides its text and its description.
 _BARE = 400
 
 
@@ -58,10 +61,10 @@ class Statement:
     `dialect` has what else decides what the text means, settings above all: '1 May 2024'::timestamptz is read when it
     is parsed. `described` is what clients were told that it is (None: nothing yet); it is that on every server. Unless
     it `lasts` not: the columns of a FETCH are those of its cursor, whatever that is when it is executed. `holders` is
-    how many names of clients stand for it.
+    how many names of clients stand for it, and where there are any it counts in `budget`.
     """
 
-    __slots__ = ("__weakref__", "described", "dialect", "holders", "lasts", "name", "rest")
+    __slots__ = ("__weakref__", "budget", "described", "dialect", "holders", "lasts", "name", "rest")
 
     def __init__(self, rest: bytes, dialect: Dialect) -> None:
         self.rest = rest
@@ -71,20 +74,21 @@ class Statement:
         digest = hashlib.blake2b(repr((_generation, dialect)).encode() + b"\0" + rest, digest_size=12)
         self.name = PREFIX + digest.hexdigest().encode()
         self.holders = 0
+        self.budget: Budget | None = None
 
-    def hold(self) -> None:
-        """One more of a client's names stands for it."""
-        global _kept
+    def hold(self, budget: "Budget") -> None:
+        """One more of a client's names stands for it: it counts once in the budget that all of them have."""
         self.holders += 1
         if self.holders == 1:
-            _kept += self.size()
+            self.budget = budget
+            budget.shared += self.size()
 
     def let_go(self) -> None:
         """One of a client's names stands for it no more."""
-        global _kept
         self.holders -= 1
-        if self.holders == 0:
-            _kept -= self.size()
+        if self.holders == 0 and self.budget is not None:
+            self.budget.shared -= self.size()
+            self.budget = None
 
     def size(self) -> int:
         """Bytes of it in memory, about."""
@@ -93,11 +97,10 @@ class Statement:
 
     def tell(self, told: Description | None) -> None:
         """From now on clients have been told that it is this."""
-        global _kept
         before = self.size()
         self.described = told
-        if self.holders:
-            _kept += self.size() - before
+        if self.budget is not None:
+            self.budget.shared += self.size() - before
 
     def typed(self) -> bytes:
         """`rest` with the types of parameters that clients were told: those are not open any more."""
@@ -168,11 +171,6 @@ def lack_in(body: bytes) -> Lack:
 def stale(body: bytes) -> bool:
     """Does this ErrorResponse say that a prepared statement does not fit the catalogs any more?"""
     return b"\0RRevalidateCachedQuery\0" in body or b"\0Mcache lookup failed for " in body
-
-
-def kept() -> int:
-    """Bytes of all statements that clients have a name for: what only servers have still is bounded there."""
-    return _kept
 
 
 def alive() -> list[Statement]:

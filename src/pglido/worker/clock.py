@@ -32,6 +32,8 @@ PART = 500
 LOOKS = 30
 # Seconds between two attempts to give memory back.
 TRIM_PAUSE = 1.0
+# Seconds between two lines in the log about what is not kept for clients.
+REFUSALS_PAUSE = 10.0
 # While a drain is under way, and while something asked of the broker is held back.
 FAST_TICK = 0.05
 
@@ -46,6 +48,7 @@ class Clock:
         self._unseen: list[int] = []
         self._guests_at = 0.0
         self._trim_at = 0.0
+        self._refusals_at = 0.0
 
     def start(self) -> None:
         """Begin to tick."""
@@ -131,6 +134,10 @@ class Clock:
             cache.clear_all()
             self.worker.porch.forget()
             process_memory.trim()
+        if budget.refused and now >= self._refusals_at:
+            self._refusals_at = now + REFUSALS_PAUSE
+            log.warning("%d statements refused (53200), the last one for: %s", budget.refused, budget.reason)
+            budget.refused = 0
 
     def _look_at_guests(self, now: float) -> None:
         host = self.worker.host

@@ -220,7 +220,7 @@ def test_a_statement_without_room_is_not_even_held(build: Build) -> None:
 
 
 def test_who_has_little_is_not_refused_for_what_all_others_have(build: Build) -> None:
-    talk = Talk(build, max_held=60_000 + build.session.statements.kept())
+    talk = Talk(build, max_held=60_000)
     other = talk.newcomer()
     keep(talk, talk.client, "", text(55_000))
     keep(talk, other, "s", text(10_000))
@@ -244,6 +244,39 @@ def test_with_memory_short_nobody_prepares_anew_but_all_go_on(talk: Talk) -> Non
     talk.client << BOUND + done() + ready()
     talk.budget.tight = False
     keep(talk, other, "t", "select 3")
+
+
+def test_with_memory_short_sql_prepares_nothing_either(talk: Talk) -> None:
+    talk.rules.heeded = talk.build.session.question.HEEDED
+    talk.budget.tight = True
+    for said in (query("prepare p as select 1"), query("select 1; prepare p as select 1")):
+        talk.client >> said
+        talk.server << NOT_KEPT + SYNC
+        talk.server >> MISSING + ready()
+        talk.client << OF_MEMORY + ready()
+    is_refused(talk, talk.client, parse("", "prepare p as select 1"), OF_MEMORY)
+    talk.forward(talk.client, query("select 'prepare p'"), done() + ready())
+    assert talk.budget.refused == 3
+    assert "max_memory" in talk.budget.reason
+    is_at_rest(talk)
+
+
+def test_channels_count_and_who_would_have_too_many_is_refused(build: Build) -> None:
+    talk = Talk(build, max_client_held=60_000)
+    talk.rules.heeded = build.session.question.HEEDED
+    session = talk.client.session
+    session.put_channels(frozenset([b"c%d" % number for number in range(180)]))
+    assert 50_000 < session.held_bytes() == talk.budget.used < 60_000
+    more = ";".join([f"listen d{number}" for number in range(20)])
+    talk.client >> query(more)
+    talk.server << NOT_KEPT + SYNC
+    talk.server >> MISSING + ready()
+    talk.client << OF_ITS_OWN + ready()
+    is_refused(talk, talk.client, parse("", more), OF_ITS_OWN)
+    assert talk.budget.refused == 2
+    session.put_channels(frozenset())
+    assert session.held_bytes() == 0
+    is_at_rest(talk)
 
 
 def test_a_refused_statement_fails_its_transaction(build: Build) -> None:
