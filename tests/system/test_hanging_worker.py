@@ -126,6 +126,45 @@ def test_console_answers_while_a_worker_hangs_and_says_who_is_missing(pooler: Ma
         assert [one for one in console.until() if one.kind == "N"] == []
 
 
+@pytest.mark.parametrize("by", ["port", "unix socket"])
+def test_console_is_there_before_anybody_knows_that_a_worker_hangs(
+    by: str, pooler: MakePooler, tmp_path: Path
+) -> None:
+    """One that was open by another worker, and new ones, of which some stand in the queue of the one that hangs."""
+    folder = tmp_path / "sockets"
+    folder.mkdir()
+    pool = pooler(workers=2, worker_timeout=NEVER, unix_socket_dir=folder)
+    address = pool.address if by == "port" else str(folder / f".s.PGSQL.{pool.port}")
+
+    def console() -> Wire:
+        wire = Wire.dial(address)
+        wire.sock.settimeout(20)
+        return wire.login("postgres", "pglido")
+
+    def relayed() -> dict[str | None, str | None]:
+        return {row["ptr"]: row["worker"] for row in admin.table("SHOW CLIENTS") if row["database"] == "pglido"}
+
+    admin = console()
+    by_worker: dict[str | None, Wire] = dict.fromkeys(relayed().values(), admin)
+
+    def both() -> bool:
+        before, wire = relayed(), console()
+        (new,) = relayed().items() - before.items()
+        by_worker[new[1]] = wire
+        return len(by_worker) == 2
+
+    eventually(both)
+    with hanging(processes(pool)[0]):
+        by_worker["1"].send(m.query("SHOW POOLS"))
+        answer = by_worker["1"].until()
+        told = [one.fields["M"] for one in answer if one.kind == "N"]
+        assert len(told) == 1
+        assert "worker 0 (process" in told[0]
+        for new in [console() for _ in range(20)]:
+            assert new.one("SHOW VERSION")
+    assert by_worker["0"].one("SHOW VERSION")
+
+
 def test_worker_timeout_replaces_a_worker_that_hangs(pooler: MakePooler, cluster: Cluster) -> None:
     pool = pooler(workers=2, worker_timeout=2, default_pool_size=4)
     mine = wires_by_worker(pool)

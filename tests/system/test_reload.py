@@ -216,6 +216,30 @@ def test_a_worker_that_hangs_does_not_hold_a_reload_up(pooler: MakePooler, clust
     assert everywhere(pool, "added", there=True)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("listen_port", 1), ("listen_addr", "127.0.0.2"), ("listen_backlog", 7), ("unix_socket_dir", "/nowhere")],
+)
+def test_what_needs_a_restart_is_said_by_the_answer_and_the_log(
+    key: str, value: object, pooler: MakePooler, cluster: Cluster
+) -> None:
+    """Each time, for it is not in force; the rest of the reload is, and what is listened on stays."""
+    pool = pooler(workers=WORKERS, query_timeout=5)
+
+    def shown() -> dict[str | None, str | None]:
+        return {row["key"]: row["value"] for row in pool.console("SHOW CONFIG")}
+
+    before = shown()
+    write(pool, cluster, **{"query_timeout": 6, key: value})
+    for _ in range(2):
+        (told,) = [text for text in Reload(pool).notices if "restart" in text]
+        assert re.fullmatch(rf"reload: {key}: .* -> {value} \(needs a restart\)", told)
+    pool.logs(rf"warning control: reload: {key}: .* \(needs a restart\)")
+    assert {name for name, value in shown().items() if value != before[name]} == {"query_timeout"}
+    write(pool, cluster, query_timeout=6)
+    assert [text for text in Reload(pool).notices if "restart" in text] == []
+
+
 def test_two_consoles_that_reload_at_once(pooler: MakePooler, cluster: Cluster) -> None:
     pool = pooler(workers=WORKERS, databases={"app": {}})
     write(pool, cluster, databases={"app": {}, "added": {"dbname": "other"}})

@@ -273,8 +273,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Row(
             "Bytes kept per worker for all clients: messages that are incomplete, prepared statements (a text that"
             " several share once), channels, and what an error could bring back. A client with more than 16 kB that"
-            " would need more gets 53200 for the statement. For queries that are not all there yet there is a quarter more."
-            " A Query of more than 16 kB for which there is no room is not read, and so pins its client.",
+            " would need more gets 53200 for the statement. For queries that are not all there yet there is a quarter"
+            " more. A Query of more than 16 kB for which there is no room is not read, and so pins its client.",
             Kind.SIZE,
             low=65536,
             own=True,

@@ -5,7 +5,7 @@ forgotten.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..config.errors import ConfigError
@@ -39,7 +39,7 @@ class Result(NamedTuple):
 
     tag: str
     rows: Rows = ()
-    notice: Notice | None = None
+    notices: Sequence[Notice] = ()
     status: str = ""
     afterwards: Callable[[], None] | None = None  # done once the client has its answer
 
@@ -204,14 +204,14 @@ def _show(words: str, name: str) -> Command:
     return Command(show.columns, run)
 
 
-def _missing(pooler: Pooler, workers: Iterable[int]) -> Notice | None:
+def _missing(pooler: Pooler, workers: Iterable[int]) -> list[Notice]:
     """What the client is told where the figures of some workers are missing."""
     names = ", ".join(map(pooler.supervisor.name, sorted(workers)))
-    return Notice(f"{names}: does not answer, its part is missing", "See SHOW WORKERS.") if names else None
+    return [Notice(f"{names}: does not answer, its part is missing", "See SHOW WORKERS.")] if names else []
 
 
 async def _help(pooler: Pooler) -> Result:
-    return Result("SHOW", notice=Notice("Console usage", help_text()))
+    return Result("SHOW", notices=[Notice("Console usage", help_text())])
 
 
 def _set(name: str) -> Command:
@@ -231,17 +231,18 @@ def _reload(words: str, argument: str) -> Command:
 
     async def run(pooler: Pooler) -> Result:
         try:
-            hung = await pooler.reload()
+            reloaded = await pooler.reload()
         except ConfigError as error:
             # As PgBouncer, but the client need not go and read the log.
             raise CommandError(
                 "RELOAD failed, see logs for additional details", "F0000", str(error)
             ) from error
-        if not hung:
-            return Result("RELOAD")
-        names = ", ".join(map(pooler.supervisor.name, sorted(hung)))
-        text = f"{names}: does not answer, and takes the new configuration when it moves again or is replaced"
-        return Result("RELOAD", notice=Notice(text, "See SHOW WORKERS."))
+        notices = [Notice(text, "It stays as it was when pglido was started.") for text in reloaded.waits]
+        if reloaded.hung:
+            names = ", ".join(map(pooler.supervisor.name, sorted(reloaded.hung)))
+            text = f"{names}: does not answer, and takes the new configuration when it moves again or is replaced"
+            notices.append(Notice(text, "See SHOW WORKERS."))
+        return Result("RELOAD", notices=notices)
 
     return Command(None, run)
 

@@ -175,8 +175,8 @@ class Session:
 
     async def _run(self, command: Command) -> Result:
         result = await command.run(self._pooler)
-        if result.notice is not None:
-            self._send(notice(result.notice.message, result.notice.detail))
+        for one in result.notices:
+            self._send(notice(one.message, one.detail))
         if result.status:
             self._status = result.status
         if result.afterwards is not None:

@@ -56,7 +56,7 @@ from .leases import Limits, Plan, Verb
 from .listen import Listeners
 from .memory_limit import MemoryLimit
 from .reload import Loaded
-from .rollout import Rollout
+from .rollout import Reloaded, Rollout
 from .supervisor import COMMAND, Greeting, Supervisor
 
 log = logging.getLogger("pglido.control")
@@ -204,16 +204,16 @@ class Pooler:
             self.averages.take(worker, rows)
         return set(answers)
 
-    async def reload(self) -> set[int]:
+    async def reload(self) -> Reloaded:
         """Read the configuration again and give it to all, until all have taken it.
 
-        Returns the workers that hang: they take it when they move again. Raises ConfigError; then all is as it was.
+        Raises ConfigError; then all is as it was.
         """
-        hung = await self.rollout.reload()
+        reloaded = await self.rollout.reload()
         # A worker answers in turn: after it has taken what it was told before.
         await self.ask("")
         log.info("reload: done")
-        return hung
+        return reloaded
 
     def _changed(self) -> None:
         """Another configuration is in force."""

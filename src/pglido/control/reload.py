@@ -39,10 +39,11 @@ class Loaded(NamedTuple):
 
 
 class Note(NamedTuple):
-    """A line for the log about what a reload has changed."""
+    """A line for the log about what a reload has changed, or has not: that `waits` for a restart."""
 
     level: int
     text: str
+    waits: bool = False
 
 
 def read(path: str, environ: Mapping[str, str] | None = None) -> Loaded:
@@ -61,7 +62,8 @@ def reread(old: Loaded, environ: Mapping[str, str] | None = None) -> tuple[Loade
     changes = diff(old.config, config)
     fresh = _complete(without_restart(old.config, config), users)
     notes = [
-        Note(logging.WARNING if change.restart else logging.INFO, f"reload: {change}") for change in changes
+        Note(logging.WARNING if change.restart else logging.INFO, f"reload: {change}", change.restart)
+        for change in changes
     ]
     notes += [Note(logging.WARNING, warning) for warning in config.warnings]
     if fresh.users != old.users:

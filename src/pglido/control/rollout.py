@@ -41,6 +41,15 @@ class _Pending(NamedTuple):
     poll: Poll
 
 
+class Reloaded(NamedTuple):
+    """What is in force after a reload: the workers that hang take it when they move again; what `waits` for a restart
+    is as it was.
+    """
+
+    hung: set[int]
+    waits: list[str]
+
+
 class Rollout:
     """Holds what is in force. `changed` is called right after something else is."""
 
@@ -71,10 +80,10 @@ class Rollout:
             found.append(self._prepare(self._pending))
         return found
 
-    async def reload(self) -> set[int]:
+    async def reload(self) -> Reloaded:
         """Read everything again, and put it in force, until all have taken it.
 
-        Returns the workers that hang, and take it when they move again. Raises ConfigError; then all is as it was.
+        Raises ConfigError; then all is as it was.
         """
         async with self._lock:
             process.notify("RELOADING=1", process.reloading())
@@ -108,7 +117,7 @@ class Rollout:
 
     # ---- inside
 
-    async def _reload(self) -> set[int]:
+    async def _reload(self) -> Reloaded:
         fresh, changes = reread(self.loaded, self._environ)
         self._number += 1
         poll = Poll(frozenset(self.supervisor.alive()))
@@ -129,7 +138,7 @@ class Rollout:
         self._commit(pending, own)
         for change in changes:
             log.log(change.level, "%s", change.text)
-        return poll.hung
+        return Reloaded(poll.hung, [change.text for change in changes if change.waits])
 
     def _drop(self, pending: _Pending) -> None:
         self._pending = None

@@ -251,8 +251,8 @@ def test_with_memory_short_sql_prepares_nothing_either(talk: Talk) -> None:
     talk.budget.tight = True
     for said in (query("prepare p as select 1"), query("select 1; prepare p as select 1")):
         talk.client >> said
-        talk.server << NOT_KEPT + SYNC
-        talk.server >> MISSING + ready()
+        talk.server << bind("_pglido-no-room-memory") + SYNC
+        talk.server >> missing(OF_MEMORY) + ready()
         talk.client << OF_MEMORY + ready()
     is_refused(talk, talk.client, parse("", "prepare p as select 1"), OF_MEMORY)
     talk.forward(talk.client, query("select 'prepare p'"), done() + ready())
@@ -350,7 +350,7 @@ def test_what_costs_more_to_remember_than_to_say_waits_for_answers(build: Build,
 
 def test_statements_leave_room_for_queries(build: Build) -> None:
     """Who prepares as much as all may have keeps nobody's query from being read, which else would pin its client."""
-    talk = Talk(build, max_held=60_000 + build.session.statements.kept())
+    talk = Talk(build, max_held=60_000)
     talk.rules.heeded = build.session.question.HEEDED
     keep(talk, talk.client, "", text(55_000))
     other = talk.newcomer()

@@ -870,7 +870,7 @@ def test_what_a_statement_was_described_as_is_kept_in_few_bytes(talk: Talk) -> N
     """Its text may be as short as SELECT * FROM a table with many columns."""
     statements = talk.build.session.statements
     known = prepare(talk, "select * from wide")
-    before = statements.kept()
+    before = talk.budget.shared
     talk.client >> describe("s") + SYNC
     talk.server << describe(known) + SYNC
     answer = types() + row(*[("c" * 60 + str(at), INT) for at in range(1600)]) + ready()
@@ -878,7 +878,7 @@ def test_what_a_statement_was_described_as_is_kept_in_few_bytes(talk: Talk) -> N
     talk.client << answer
     (statement,) = talk.client.session.statements.values()
     assert statement.described is not None
-    assert statements.kept() - before == statement.size() - statements._BARE - len(statement.rest) < 100
+    assert talk.budget.shared - before == statement.size() - statements._BARE - len(statement.rest) < 100
 
 
 def test_good_statements_count_what_they_may_be_described_as(build: Build) -> None:
