@@ -13,23 +13,24 @@ NOT_KEPT = (*IDENTITY, *sorted(PASSING), "temp_buffers")
 # The types of what is told, without any settings and with some.
 NOTHING = type(None)
 SHAPES = [[names, dict, custom] for names in (list, NOTHING) for custom in (dict, NOTHING)]
-# Of custom settings so many are told of, and of all those whose value has no more characters than this.
+# Of more settings than this nothing is kept, nor of one whose value has more characters.
 MOST, LONGEST = 200, 1000
 
 AT_MOST = "OPERATOR(pg_catalog.<=)"
-NAMES = f"""(SELECT DISTINCT pg_catalog.lower(pg_catalog.split_part(entry, '=', 1)) AS name
-    {SET_BY_DEFAULT.replace(" WHERE ", ", pg_catalog.unnest(s.setconfig) AS entry WHERE ", 1)} LIMIT {MOST}) AS named"""
 # What an extension defines does not take any value.
-NO_EXTENSION = f"""NOT EXISTS(SELECT FROM pg_catalog.pg_extension e
-    WHERE e.extname {EQUALS} pg_catalog.split_part(name, '.', 1)::pg_catalog.name)"""
+NAMES = f"""(SELECT DISTINCT pg_catalog.lower(pg_catalog.split_part(entry, '=', 1)) AS name
+    {SET_BY_DEFAULT.replace(" WHERE ", ", pg_catalog.unnest(s.setconfig) AS entry WHERE ", 1)}
+    AND NOT EXISTS(SELECT FROM pg_catalog.pg_extension e
+      WHERE e.extname {EQUALS} pg_catalog.lower(pg_catalog.split_part(entry, '.', 1))::pg_catalog.name)
+    LIMIT {MOST + 1}) AS named"""
 VALUES = f"""pg_catalog.json_build_array(
-  (SELECT pg_catalog.json_agg(name) FROM {NAMES} WHERE {NO_EXTENSION}),
+  (SELECT pg_catalog.json_agg(name) FROM {NAMES}),
   (SELECT pg_catalog.json_object_agg(pg_catalog.lower(name), reset_val) FROM pg_catalog.pg_settings
     WHERE (context {EQUALS} 'user' OR context {EQUALS} 'superuser' AND {{may_set}})
       AND pg_catalog.length(reset_val) {AT_MOST} {LONGEST}),
   (SELECT pg_catalog.json_object_agg(name, pg_catalog.current_setting(name, true)) FROM {NAMES}
     WHERE pg_catalog.strpos(name, '.') OPERATOR(pg_catalog.>) 0
-      AND pg_catalog.length(pg_catalog.current_setting(name, true)) {AT_MOST} {LONGEST} AND {NO_EXTENSION}))"""
+      AND pg_catalog.length(pg_catalog.current_setting(name, true)) {AT_MOST} {LONGEST}))"""
 
 
 def digest(user: str, version: int) -> bytes:
@@ -61,8 +62,11 @@ def read_values(rows: Sequence[Sequence[bytes | None]]) -> tuple[frozenset[str],
     if not isinstance(told, list) or [*map(type, told)] not in SHAPES:
         raise ValueError("not the settings that were asked for")
     names, settings, custom = told
-    values = {name: value for name, value in {**(settings or {}), **(custom or {})}.items() if isinstance(value, str)}
-    return frozenset(map(str, names or ())).difference(NOT_KEPT), values
+    if len(names or ()) > MOST:
+        return frozenset(), {}
+    found = {**(settings or {}), **(custom or {})}
+    values = {name: value for name, value in found.items() if isinstance(value, str) and name not in NOT_KEPT}
+    return frozenset(map(str, names or ())), values
 
 
 def _query(sql: str, version: int) -> bytes:

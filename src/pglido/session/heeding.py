@@ -11,7 +11,7 @@ from ..wire import messages, octets, sql
 from ..wire.codes import FAILED_TRANSACTION as FAILED
 from ..wire.codes import IDLE
 from ..wire.letters import LONGEST_NAME
-from ..wire.look import Look
+from ..wire.look import ALTERED, Look
 from ..wire.watched import CALLED as _CALLED
 from . import aims as _aims
 from . import reading as _reading
@@ -236,6 +236,8 @@ class Heeding(Meaning):
     def heed_unknown(self, flags: int, text: bytes) -> None:
         """Something is sent of which no more is known than that it may do this; `text` is where it begins."""
         assert self.server is not None
+        if flags & UNNAMED:
+            self.server.redefining |= ALTERED
         flags &= self.rules.heeded
         if flags:
             self.server.setup.suspicion(flags, NO_NAMES, False, text)

@@ -18,6 +18,8 @@ from .masks import HINDERING
 
 # A text is read by name up to here: it takes some 0.1 us a byte, and everybody waits.
 LONGEST_READ = 65536
+# No word that matters has as many letters, if its beginning is the end of what was read.
+LONGEST_KEYWORD = 16
 # What drivers and pools of applications send to be sure that nothing is left.
 CLEANERS = frozenset(
     {
@@ -82,7 +84,7 @@ def read(text: bytes) -> Look:
 
 def redefines(text: bytes, said: Look, functions: frozenset[bytes]) -> int:
     """Flags of `look`: what may this text, itself or by one of these functions, do to what sessions begin with?"""
-    if not whole(text) and ALTERS.search(text, LONGEST_READ) is not None:
+    if not whole(text) and ALTERS.search(text, LONGEST_READ - LONGEST_KEYWORD) is not None:
         return said.defaults | ALTERED
     return said.defaults | (ALTERED if mentions(text, functions) else 0)
 

@@ -74,7 +74,7 @@ class SessionDefaults:
         found = {}
         for name in self.names | other.names:
             # A custom setting that nobody has set is empty once somebody has.
-            value = self.values.get(name, "" if "." in name else None)
+            value = self.values.get(name, "" if "." in name and name not in self.names else None)
             if value is not None and value != other.values.get(name):
                 found[name] = value
         return found

@@ -112,9 +112,8 @@ async def at_login(
     names, values = _beginning.read_values(rows)
     # What a server is opened with, and what connect_query sets, is neither ALTER ROLE's nor to be kept.
     connects = live.settings.connect_query.lower()
-    theirs = {name for name in names.union(values) if name in birth.values or name in connects}
-    kept = {name: value for name, value in values.items() if name not in theirs}
-    begins = live.begun[digest] = SessionDefaults(digest, names - theirs, kept)
+    kept = {name: value for name, value in values.items() if name not in birth.values and name not in connects}
+    begins = live.begun[digest] = SessionDefaults(digest, names, kept)
     if len(live.begun) > REMEMBERED:
         # Clients that still have it get what other servers begin with: what is kept for them has a bound.
         live.begun.pop(next(iter(live.begun))).values.clear()

@@ -19,7 +19,7 @@ def defaults(digest: str, names: str = "", **values: str) -> SessionDefaults:
 
 
 STREAM: Any = None
-OWN = defaults("1", "work_mem", work_mem="7", TimeZone="UTC", **{"app.who": "me"})
+OWN = defaults("1", "work_mem app.long", work_mem="7", TimeZone="UTC", **{"app.who": "me"})
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,8 @@ OWN = defaults("1", "work_mem", work_mem="7", TimeZone="UTC", **{"app.who": "me"
         (defaults("2", "TimeZone", work_mem="4", TimeZone="Asia/Tokyo"), {"work_mem": "7", "TimeZone": "UTC"}),
         (defaults("2", "app.who", work_mem="7", **{"app.who": "you"}), {"app.who": "me"}),
         (defaults("2", "app.new", work_mem="7", **{"app.new": "new"}), {"app.new": ""}),
+        # Its own value is too long to be known.
+        (defaults("2", "app.long", work_mem="7", **{"app.long": "short"}), {}),
         # What its user may not set.
         (defaults("2", "log_statement", work_mem="7"), {}),
         # Of which nothing is known.
@@ -96,17 +98,25 @@ async def test_values_are_asked_for_once_and_kept_for_the_last_changes(monkeypat
     assert len(answers.asked) == 41
     assert made[-1] is not None
     assert made[-1].values == {"work_mem": "4", "app.x": "y"}
-    assert made[-1].names == {"app.x"}
+    assert made[-1].names == {"app.x", "role"}
     assert [one is not None and bool(one.values) for one in made] == [False] * 4 + [True] * 16
 
 
 async def test_what_a_server_is_opened_with_is_no_default(monkeypatch: pytest.MonkeyPatch) -> None:
     answers, live = Answers(monkeypatch), pool("SET timezone = 'Asia/Tokyo'")
-    values = {"work_mem": "4", "timezone": "UTC", "datestyle": "ISO"}
+    values = {"work_mem": "4", "timezone": "UTC", "datestyle": "ISO", "temp_buffers": "1"}
     answers.rows = [[b"1"], [told(["work_mem", "timezone", "datestyle"], values, {})]]
     begins = await session_defaults.at_login(live, STREAM, 18, intern({"work_mem": "4"}), {})
     assert begins is not None
-    assert (begins.names, begins.values) == ({"datestyle"}, {"datestyle": "ISO"})
+    assert begins.values == {"datestyle": "ISO"}
+
+
+async def test_of_too_many_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, live = Answers(monkeypatch), pool()
+    answers.rows = [[b"1"], [told([f"app.n{number}" for number in range(201)], {"work_mem": "4"}, {"app.n1": "1"})]]
+    begins = await session_defaults.at_login(live, STREAM, 18, intern({}), {})
+    assert begins is not None
+    assert (begins.digest, begins.names, begins.values) == ("1", frozenset(), {})
 
 
 @pytest.mark.parametrize("rows", [[], [[]], [[None]], [[b"a", b"b"]], [[b"a"], [b"a"]]])
