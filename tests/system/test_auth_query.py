@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import harness.messages as m
 from conftest import MakePooler
 from harness.cluster import PASSWORD_ROLES, Cluster
 from harness.pooler import Pooler, new_port
@@ -246,3 +247,52 @@ def test_questions_of_clients_that_have_gone_are_not_asked(
         # What had been asked was answered: no server was closed for it.
         assert questions.new() == 2
         assert cluster.backends("usename = 'auth_reader'") == servers
+
+
+def first_code(pool: Pooler, user: str) -> int:
+    """The code of the first authentication request."""
+    with pool.dial() as wire:
+        wire.hello(user, "app")
+        return int.from_bytes(wire.message().body[:4], "big")
+
+
+def iterations(pool: Pooler, user: str) -> int:
+    """Those of the SCRAM challenge."""
+    with pool.dial() as wire:
+        wire.hello(user, "app")
+        wire.message()
+        wire.send(m.sasl_initial("SCRAM-SHA-256", "n,,n=,r=abcdefghijklmnopqrstuvwx"))
+        return int(wire.message().body.decode().split(",i=")[1])
+
+
+def missing(count: int) -> list[str]:
+    return [f"missing{number}" for number in range(count)]
+
+
+def test_with_md5_missing_names_are_asked_like_those_of_the_server(pooler: MakePooler) -> None:
+    pool = pooler(workers=2, auth_type="md5", auth_user="auth_reader", users={"auth_reader": {"password": READER}})
+    sasl = 10
+    # Also before any role of the server has been met.
+    assert {first_code(pool, name) for name in missing(20)} == {sasl}
+    assert {first_code(pool, name) for name in ("u_scram", "u_shared")} == {sasl}
+    assert {first_code(pool, name) for name in missing(20)} == {sasl}
+
+
+def test_missing_names_have_the_iterations_of_those_that_were_met(pooler: MakePooler, cluster: Cluster) -> None:
+    cluster.admin("SET scram_iterations = 10000; CREATE ROLE u_ten LOGIN PASSWORD 'x'")
+    try:
+        pool = pooler(
+            workers=2, auth_type="scram-sha-256", auth_user="auth_reader", users={"auth_reader": {"password": READER}}
+        )
+        assert {iterations(pool, name) for name in missing(10)} == {4096}
+        assert iterations(pool, "u_ten") == 10_000
+        eventually(lambda: {iterations(pool, name) for name in missing(10)} == {10_000})
+        assert iterations(pool, "u_scram") == 4096
+        looks = {name: iterations(pool, name) for name in missing(30)}
+        assert set(looks.values()) == {4096, 10_000}
+        # Each worker says the same, each time.
+        for _ in range(3):
+            assert {name: iterations(pool, name) for name in looks} == looks
+    finally:
+        pool.stop()
+        cluster.admin("DROP ROLE u_ten")

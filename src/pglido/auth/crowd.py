@@ -7,7 +7,7 @@ the same at each attempt, and with the same work behind it. Compiled, as each lo
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
@@ -24,15 +24,30 @@ class Face(NamedTuple):
     salt_size: int = SALT_SIZE
 
 
+# What a password in clear looks like, for which a verifier is made on the fly, and what an MD5 secret counts as.
 PLAIN_FACE = Face()
+MD5_FACE = Face(-1, 0)
+
+
+def face_of(secret: Secret | None) -> Face | None:
+    """What a secret counts as; None where there is none."""
+    match secret:
+        case Verifier():
+            return Face(secret.iterations, len(secret.salt))
+        case Plain():
+            return PLAIN_FACE
+        case Md5():
+            return MD5_FACE
+        case _:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
 class Crowd:
     """How many secrets of which look there are.
 
-    The default is for when no secret is known yet, as with auth_query alone: verifiers, as PostgreSQL has
-    made them since version 14.
+    When one more is known, few names look different from before. The default is for when no secret is known yet:
+    verifiers, as PostgreSQL has made them since version 14.
     """
 
     md5: int = 0
@@ -51,31 +66,33 @@ class Crowd:
     @classmethod
     def of(cls, secrets: Iterable[Secret]) -> "Crowd":
         """The crowd that these secrets make; the default if there is none among them."""
-        md5 = plain = 0
-        faces: Counter[Face] = Counter()
-        for secret in secrets:
-            if isinstance(secret, Verifier):
-                faces[Face(secret.iterations, len(secret.salt))] += 1
-            elif isinstance(secret, Plain):
-                plain += 1
-            elif isinstance(secret, Md5):
-                md5 += 1
-        if not (md5 or plain or faces):
+        return cls.counted(Counter([face for face in map(face_of, secrets) if face is not None]))
+
+    @classmethod
+    def counted(cls, faces: Mapping[Face, int]) -> "Crowd":
+        """The crowd of so many secrets that look like this, see `face_of`."""
+        if not faces:
             return cls()
-        return cls(md5, plain, tuple(sorted(faces.items())))
+        verifiers = {face: count for face, count in faces.items() if face not in (MD5_FACE, PLAIN_FACE)}
+        return cls(faces.get(MD5_FACE, 0), faces.get(PLAIN_FACE, 0), tuple(sorted(verifiers.items())))
 
     def face_in_scram(self, lot: bytes) -> Face:
         """The look of a SCRAM challenge; `lot` (at least 8 bytes, see `draw`) decides."""
         if len(self._met) == 1:
             return self._met[0]
-        number = int.from_bytes(lot[:8], "big") % self._ends[len(self._ends) - 1]
+        number = share(lot[:8], self._ends[len(self._ends) - 1])
         return self._met[bisect_right(self._ends, number)]
 
     def is_scram_in_md5(self, lot: bytes) -> bool:
         """Whether with auth_type md5 the challenge is SCRAM's: a user with a verifier gets that one."""
         verifiers = sum([count for _, count in self.faces])
         total = verifiers + self.plain + self.md5
-        return int.from_bytes(lot[8:16], "big") % total < verifiers
+        return share(lot[8:16], total) < verifiers
+
+
+def share(lot: bytes, total: int) -> int:
+    """A number below `total`, which changes little where that does."""
+    return int.from_bytes(lot, "big") * total >> 8 * len(lot)
 
 
 def draw(seed: bytes, user: str) -> bytes:

@@ -33,6 +33,7 @@ from ..ipc.messages import (
     Load,
     Measure,
     Message,
+    Met,
     NotCovered,
     PoolKey,
     Prepared,
@@ -120,6 +121,7 @@ class Pooler:
             StandInOver: self._to_worker,
             Vacate: self._pass_on,
             SenderGone: self._pass_on,
+            Met: self._pass_on,
             NotCovered: lambda worker, message, fds: self.supervisor.not_covered(worker, message.worker),
             Console: self._console,
             Answer: self._answer,
@@ -300,7 +302,7 @@ class Pooler:
     def _pins(self, pool: PoolKey, worker: int) -> int:
         return self.board.part(pins_of(pool), worker)
 
-    def _pass_on(self, worker: int, message: Vacate | SenderGone, fds: tuple[int, ...]) -> None:
+    def _pass_on(self, worker: int, message: Vacate | SenderGone | Met, fds: tuple[int, ...]) -> None:
         for other in self.supervisor.alive():
             if other != worker:
                 self.supervisor.tell(other, message)

@@ -202,6 +202,17 @@ class SenderGone(Message, frozen=True):
     process: int
 
 
+class Met(Message, frozen=True):
+    """auth_query has answered for a user with a secret that looks like this (see `auth.crowd`); `user` is a digest.
+
+    Passed on to all other workers as it is: users who don't exist are to look the same in all of them.
+    """
+
+    user: bytes
+    iterations: int
+    salt_size: int
+
+
 class NotCovered(Message, frozen=True):
     """The sockets of `worker` that came with `Cover` could not be had: this process is out of descriptors."""
 
@@ -377,6 +388,7 @@ ToControl = (
     | StandInOver
     | Vacate
     | SenderGone
+    | Met
     | NotCovered
     | Console
     | Answer
@@ -396,6 +408,7 @@ ToWorker = (
     | StandInOver
     | Vacate
     | SenderGone
+    | Met
     | Cover
     | Uncover
     | Ask

@@ -261,7 +261,7 @@ async def _prove(host: Host, guest: Guest, stream: Stream, start: Startup) -> tu
     people = host.outside.people
     config, pool, known = await _looked_up(host, guest, start)
     binding = guest.door.binding if guest.tls is not None else None
-    exchange = Verification(config.settings.auth_type, start.user, known.secret, binding, people.terms)
+    exchange = Verification(config.settings.auth_type, start.user, known.secret, binding, people.terms_of(pool))
     try:
         proof = await _converse(host, guest, stream, exchange)
     except AuthError as error:

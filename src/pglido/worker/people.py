@@ -5,6 +5,9 @@ names: those of the file are remembered and asked for again like the others, tho
 is given when a whole number of `TICK` has gone by since the client has spoken, which hides what one question takes
 longer than another. A file's names do not depend on who is asked: they wait no longer than `PATIENCE`, and not at all
 while nobody answers.
+Users who don't exist look like those who do (`auth.crowd`): where auth_query is asked, like the file's and those that
+it has answered for so far, in any worker, up to `MET` of them. auth_user is not counted: its secret is mostly the only
+one of its kind.
 """
 
 import asyncio
@@ -12,17 +15,20 @@ import logging
 import math
 import os
 import time
+from collections import Counter
 from dataclasses import replace
 from functools import partial
+from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from ..auth.challenge import Terms
-from ..auth.crowd import Crowd
+from ..auth.crowd import Crowd, Face, face_of
 from ..auth.query import NEVER, Answer, Answers, Key, QueryError, read_answer
 from ..auth.secrets import Secret, parse
 from ..config.model import AuthType, Config, PoolSettings
 from ..io.stream import Stream
 from ..io.ticks import Ticks
+from ..ipc import messages as ipc
 from ..ipc.board import Column
 from ..session import settings as _settings
 from ..wire import codes, messages
@@ -36,6 +42,10 @@ log = logging.getLogger("pglido.worker")
 # Seconds. A question takes about 0.4 ms, for an existing role some 0.03 ms more.
 TICK = 0.002
 PATIENCE = 1.0
+# Users whose secrets' looks are remembered; with so many known, others change little.
+MET = 1000
+# What is supposed of users of auth_query as long as none has been met: PostgreSQL's default since version 14.
+SUPPOSED = Face(4096)
 
 
 class Known(NamedTuple):
@@ -58,7 +68,7 @@ class Question:
 
 
 class People:
-    """Secrets by user name, and the `terms` on which they are asked for.
+    """Secrets by user name, and the `terms` on which they are asked for where no server is asked.
 
     `asks`: may there be users that only a server knows?
     """
@@ -66,7 +76,9 @@ class People:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.texts: dict[str, str] = {}
-        self.terms = Terms(Crowd(), 0, os.urandom, b"")
+        self.terms = self._terms_of_all = Terms(Crowd(), 0, os.urandom, b"")
+        self._met: dict[bytes, Face] = {}
+        self._file: Counter[Face] = Counter()
         self.asks = False
         self.secrets: dict[str, Secret] = {}
         self._ttl = 0.0
@@ -86,6 +98,10 @@ class People:
         self.asks = bool(config.settings.auth_user) or any(database.auth_user for database in databases)
         crowd = Crowd.of(self.secrets.values())
         self.terms = Terms(crowd, config.settings.scram_iterations, os.urandom, mock_seed)
+        asking = {config.settings.auth_user, *(database.auth_user for database in databases)}
+        faces = [face_of(secret) for name, secret in self.secrets.items() if name not in asking]
+        self._file = Counter([face for face in faces if face is not None])
+        self._count()
         self._ttl = config.settings.auth_query_ttl
         # Trust tells openly who exists.
         self._hides = config.settings.auth_type != AuthType.TRUST
@@ -93,6 +109,32 @@ class People:
         # Nobody joins a question that was asked under another configuration.
         self._asking.clear()
         self._silent.clear()
+
+    def terms_of(self, pool: PoolSettings | None) -> Terms:
+        """On which terms clients of this pool are asked for a proof."""
+        return self._terms_of_all if self.asks_for(pool) else self.terms
+
+    def met(self, user: bytes, face: Face) -> bool:
+        """A user of auth_query (`user` is a digest) has a secret that looks like this; returns whether that is news."""
+        if self._met.get(user) == face or (user not in self._met and len(self._met) >= MET):
+            return False
+        self._met[user] = face
+        self._count()
+        return True
+
+    def _count(self) -> None:
+        found = Counter(self._met.values()) or Counter([SUPPOSED])
+        crowd = Crowd.counted(self._file + found)
+        self._terms_of_all = Terms(crowd, self.terms.iterations, self.terms.rng, self.terms.seed)
+
+    def _learn(self, key: Key, secret: Secret | None) -> None:
+        """Count a secret that auth_query has answered with, in all workers."""
+        face = face_of(secret)
+        if face is None or key[1] in self.secrets:
+            return
+        user = blake2b(repr(key).encode("utf-8", "surrogateescape"), digest_size=8).digest()
+        if self.met(user, face):
+            self.host.outside.channel.post(ipc.Met(user, *face))
 
     def asks_for(self, pool: PoolSettings | None) -> bool:
         """Is auth_query asked for clients of this pool?"""
@@ -240,6 +282,7 @@ class People:
         except QueryError as error:
             log.error("%s", error)
             raise PoolRefused("08P01", "auth_query failed") from error
+        self._learn(key, answer.secret)
         self._notice_changes()
         if self._changes != changes:
             # It may have been asked before the change.

@@ -42,6 +42,18 @@ def test_where_all_have_md5_secrets_scram_looks_as_if_made_on_the_fly() -> None:
     assert Crowd.of([Md5("x")]).face_in_scram(draw(SEED, "joe")) == PLAIN_FACE
 
 
+def test_one_more_secret_changes_the_look_of_few_names() -> None:
+    many = [*[verifier(4096)] * 60, *[verifier(10_000)] * 30, *[Md5("x")] * 10]
+    before, after = Crowd.of(many), Crowd.of([*many, verifier(10_000)])
+
+    def looks(crowd: Crowd) -> list[tuple[Face, bool]]:
+        lots = [draw(SEED, name) for name in NAMES]
+        return [(crowd.face_in_scram(lot), crowd.is_scram_in_md5(lot)) for lot in lots]
+
+    changed = sum(one != other for one, other in zip(looks(before), looks(after), strict=True))
+    assert changed < len(NAMES) // 30
+
+
 @given(st.text(), st.integers(1, 100))
 def test_a_mock_salt_belongs_to_name_and_seed(user: str, size: int) -> None:
     lot = draw(SEED, user)

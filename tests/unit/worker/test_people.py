@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from pglido.auth.crowd import MD5_FACE, PLAIN_FACE, Crowd, Face
 from pglido.auth.query import Answer, Key
 from pglido.config.model import PoolSettings
 from pglido.config.reader import parse
 from pglido.worker import networks
+from pglido.worker import people as people_module
 from pglido.worker.host import PoolRefused
 from pglido.worker.networks import network_of
 from pglido.worker.people import Known, People, Question
@@ -145,3 +147,21 @@ async def test_of_one_network_so_many_wait(monkeypatch: pytest.MonkeyPatch, user
 )
 def test_an_address_of_ipv6_counts_as_its_site(address: str, network: str) -> None:
     assert network_of(address) == network
+
+
+async def test_unknown_users_look_like_those_that_auth_query_has_answered_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(people_module, "MET", 3)
+    one = people()
+    asked, console = config().pool("app", "unknown"), None
+    assert one.terms_of(console).crowd == Crowd.counted({PLAIN_FACE: 2})
+    # auth_user is not counted, "stored" is.
+    assert one.terms_of(asked).crowd == Crowd.counted({PLAIN_FACE: 1, Face(4096): 1})
+    assert one.met(b"a", Face(10_000))
+    assert not one.met(b"a", Face(10_000))
+    assert one.terms_of(asked).crowd == Crowd.counted({PLAIN_FACE: 1, Face(10_000): 1})
+    assert one.met(b"b", MD5_FACE)
+    assert one.met(b"c", Face(4096))
+    assert not one.met(b"d", Face(1))
+    assert one.met(b"b", Face(10_000))
+    assert one.terms_of(asked).crowd == Crowd.counted({PLAIN_FACE: 1, Face(4096): 1, Face(10_000): 2})
+    assert one.terms_of(console).crowd == Crowd.counted({PLAIN_FACE: 2})
