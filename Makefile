@@ -16,9 +16,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ON_EPOLL := $(patsubst %,tests/system/test_%.py,client_gone dialogues hostile modes prepared)
 # What asks something of the interpreter and of asyncio: the loop, subprocesses, descriptors, TLS, signals.
-PART := $(patsubst %,tests/system/test_%.py,console limits listen processes tls)
+PART := tests/unit/io tests/unit/ipc
+PART_SYSTEM := $(patsubst %,tests/system/test_%.py,balance console limits listen processes reload tls)
 # Tests wait more than they compute. Worksteal: no process is left with the longest file while the others are idle.
-PYTEST := $(BIN)/python -m pytest -n $(shell echo $$(($$(nproc) + 1))) --dist worksteal
+JOBS := $(shell echo $$(($$(nproc) + 1)))
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 PYTHON :=
 CANDIDATES := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 
@@ -50,9 +52,11 @@ $(BIN)/python:
 	echo "Making a virtual environment in $(VENV) with $$($$python --version)"; \
 	$$python -m venv $(VENV)
 
-# The build's own tools come first and are kept, so that building anew needs no network.
+# The build's own tools come first and are kept, so that building anew needs no network. In a fresh clone all C is
+# still to be made, by the setup.py that is there.
 $(VENV)/.tools: | $(BIN)/python
 	@$(PIP) install --quiet 'setuptools>=77' 'Cython>=3.3,<3.4'
+	@mkdir -p build && { compgen -G 'src/pglido/*/*.c' >/dev/null || touch build/checked; }
 	@touch $@
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/.tools
@@ -60,10 +64,15 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/.tools
 	@$(PIP) install --no-build-isolation --editable '.[demo]'
 	@touch $@
 
+$(VENV)/.test: pyproject.toml | $(VENV)/.tools
+	@echo 'Installing pglido with all that its tests need (downloads 100 MB)'
+	@$(PIP) install --no-build-isolation --editable '.[test]'
+	@touch $@ $(VENV)/.demo
+
 $(VENV)/.dev: pyproject.toml | $(VENV)/.tools
 	@echo 'Installing pglido with everything for development (downloads 120 MB)'
 	@$(PIP) install --no-build-isolation --editable '.[dev]'
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.test $(VENV)/.demo
 
 venv: $(VENV)/.dev
 
@@ -77,17 +86,17 @@ bench: venv build
 	@$(BIN)/python -m bench $(ARGS)
 
 # Most run on the backend that `auto` is here; what depends on it most, on epoll once more.
-test: venv build
+test: $(VENV)/.test build
 	@$(PYTEST) $(ARGS)
 	@$(if $(ARGS),,PGLIDO_TEST_EVENT_BACKEND=epoll $(PYTEST) $(ON_EPOLL))
 
-part: venv build
+part: $(VENV)/.test build
 	@$(BIN)/pglido --version
 	@$(BIN)/pglido demo --seconds 5 --clients 20 --pool 4
-	@$(PYTEST) -q tests/unit/io tests/unit/ipc
 	@$(PYTEST) -q $(PART)
+	@$(PYTEST) -q $(PART_SYSTEM)
 
-pythons: venv
+pythons: $(VENV)/.test build
 	@tests/pythons.sh "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
 
 TIMES := 50
@@ -113,14 +122,18 @@ MINUTES := 20
 soak: venv build
 	@PGLIDO_SOAK_SECONDS=$$(($(MINUTES) * 60)) PGLIDO_SOAK_SEED=$(SEED) $(BIN)/python -m pytest -s tests/soak $(ARGS)
 
-regress: venv build
+regress: $(VENV)/.test build
 	@$(BIN)/python -m tests.regress $(ARGS)
 
-check: venv
+# Warnings are errors in each build: what is built already had none, unless setup.py asks for others since.
+build/checked: setup.py src/pglido/build.py | $(VENV)/.tools
+	CYTHON_FORCE_REGEN=1 $(BIN)/python setup.py --quiet build_ext --inplace --force
+	@touch $@
+
+check: venv build build/checked
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	CYTHON_FORCE_REGEN=1 $(BIN)/python setup.py --quiet build_ext --inplace --force
 
 docs: venv
 	@$(BIN)/python -m pglido.config.docs > docs/settings.md

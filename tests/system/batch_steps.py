@@ -71,8 +71,7 @@ def _piece(rng: random.Random) -> list[Said]:
     kind = rng.choice("ppppbbbbrrrrrqqqqqdcccssssfyyx")
     name, portal = rng.choice(NAMES), rng.choice(PORTALS)
     if kind == "p":
-        # What SQL's EXECUTE does of a statement that itself takes statements away is not followed.
-        return [parse(name, rng.choice([sql for sql in SQL if not name or (" s" not in sql and " t" not in sql)]))]
+        return [parse(name, rng.choice(SQL))]
     if kind == "b":
         return [bind(portal, name), execute(portal)][: rng.choice([1, 2, 2, 2])]
     if kind == "r":
@@ -170,6 +169,9 @@ def differs(said: Sequence[Said], cuts: Collection[int], before: Sequence[list[s
     if BROKEN in got:
         del got[got.index(BROKEN) :]
     wanted = before[-1]
+    for at, (one, other) in enumerate(zip(got, wanted, strict=False)):
+        if one.replace(PARSES, BINDS) == other or one.replace(PARSES, DESCRIBES) == other:
+            got[at] = other
     if "FATAL" in "".join(wanted[-1:]):
         del got[len(wanted) :]
     wrong = difference(wanted, got)
@@ -179,6 +181,8 @@ def differs(said: Sequence[Said], cuts: Collection[int], before: Sequence[list[s
     return f"{told}\n{wrong}"
 
 
+# In the middle of a COPY the connection ends for any of these: pglido may have put a Parse in front of the others.
+PARSES, BINDS, DESCRIBES = (f"unexpected message type 0x{ord(kind):02X}" for kind in "PBD")
 # What follows from the Terminate in the middle of a COPY.
 BROKEN = "E 08P01 Terminate in the middle of a COPY"
 
@@ -208,9 +212,6 @@ def shown(one: Message) -> str:
         fields = one.fields
         if "unexpected message type 0x58" in fields.get("M", ""):
             return BROKEN
-        if "unexpected message type" in fields.get("M", ""):
-            # The connection ends for it; pglido may have put another one in front.
-            return f"{one.kind} {fields['C']} a message in the middle of a COPY"
         return f"{one.kind} {fields.get('V')} {fields.get('C')} {fields.get('M')}"
     if one.kind == "D":
         return f"D {one.row}"
