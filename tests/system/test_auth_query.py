@@ -1,5 +1,6 @@
 """auth_query: what is remembered is never in the way of what is true now, and tells nobody who exists."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -290,7 +291,12 @@ def test_missing_names_have_the_iterations_of_those_that_were_met(pooler: MakePo
         assert iterations(pool, "u_scram") == 4096
         looks = {name: iterations(pool, name) for name in missing(30)}
         assert set(looks.values()) == {4096, 10_000}
-        # Each worker says the same, each time.
+        # Each worker says the same, each time, and so do those that begin later.
+        for _ in range(3):
+            assert {name: iterations(pool, name) for name in looks} == looks
+        for worker in pool.workers():
+            worker.kill()
+        eventually(lambda: len(re.findall("is ready", pool.log)) == 4)
         for _ in range(3):
             assert {name: iterations(pool, name) for name in looks} == looks
     finally:

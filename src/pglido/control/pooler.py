@@ -22,6 +22,7 @@ from ..config.model import Config, Settings
 from ..ipc import process_memory
 from ..ipc.board import Board, Column, pins_of
 from ..ipc.messages import (
+    MET,
     Answer,
     Ask,
     CancelAt,
@@ -108,6 +109,7 @@ class Pooler:
         self._told: dict[tuple[int, int], list[dict[str, Any]]] = {}
         self._ask_id = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._met: dict[bytes, tuple[int, int]] = {}
         self._actions: dict[type[ToControl], Callable[[int, Any, tuple[int, ...]], None]] = {
             Prepared: lambda worker, message, fds: self.rollout.answered(worker, message),
             Want: self._want,
@@ -121,7 +123,7 @@ class Pooler:
             StandInOver: self._to_worker,
             Vacate: self._pass_on,
             SenderGone: self._pass_on,
-            Met: self._pass_on,
+            Met: self._remember,
             NotCovered: lambda worker, message, fds: self.supervisor.not_covered(worker, message.worker),
             Console: self._console,
             Answer: self._answer,
@@ -240,7 +242,8 @@ class Pooler:
 
     def greeting(self) -> Greeting:
         """See Events."""
-        return self.rollout.greeting()
+        met = [(Met(self._met), ())] if self._met else []
+        return [*self.rollout.greeting(), *met]
 
     def received(self, worker: int, message: ToControl, fds: tuple[int, ...]) -> None:
         """See Events."""
@@ -306,6 +309,12 @@ class Pooler:
         for other in self.supervisor.alive():
             if other != worker:
                 self.supervisor.tell(other, message)
+
+    def _remember(self, worker: int, message: Met, fds: tuple[int, ...]) -> None:
+        for user, face in message.faces.items():
+            if user in self._met or len(self._met) < MET:
+                self._met[user] = face
+        self._pass_on(worker, message, fds)
 
     def _answer(self, worker: int, message: Answer, fds: tuple[int, ...]) -> None:
         key = worker, message.ask_id

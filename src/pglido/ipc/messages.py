@@ -46,6 +46,7 @@ from ..config.model import Config, Host
 
 MAX_WORKERS = 250  # index + 1 fits the 8 bits it has in a cancel key
 WANT_INTERVAL = 0.05  # seconds between two Wants for the same pool
+MET = 1000  # users of auth_query whose secrets' looks are remembered
 LEND_AFTER = 1.0  # seconds that a server has rested, or who wants it has waited, before it is lent to others
 CANNOT_BOOT = 3  # exit status of a worker that no restart can help
 
@@ -203,14 +204,13 @@ class SenderGone(Message, frozen=True):
 
 
 class Met(Message, frozen=True):
-    """auth_query has answered for a user with a secret that looks like this (see `auth.crowd`); `user` is a digest.
+    """auth_query has answered for these users, by a digest, with secrets that look like this: iterations, size of salt
+    (see `auth.crowd`).
 
-    Passed on to all other workers as it is: users who don't exist are to look the same in all of them.
+    Passed on to all other workers, successors too: users who don't exist are to look the same in all of them.
     """
 
-    user: bytes
-    iterations: int
-    salt_size: int
+    faces: dict[bytes, tuple[int, int]]
 
 
 class NotCovered(Message, frozen=True):

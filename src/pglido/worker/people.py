@@ -5,9 +5,10 @@ names: those of the file are remembered and asked for again like the others, tho
 is given when a whole number of `TICK` has gone by since the client has spoken, which hides what one question takes
 longer than another. A file's names do not depend on who is asked: they wait no longer than `PATIENCE`, and not at all
 while nobody answers.
+
 Users who don't exist look like those who do (`auth.crowd`): where auth_query is asked, like the file's and those that
-it has answered for so far, in any worker, up to `MET` of them. auth_user is not counted: its secret is mostly the only
-one of its kind.
+it has answered for so far, in any worker, up to `ipc.MET` of them. auth_user is not counted: its secret is mostly the
+only one of its kind.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import math
 import os
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
@@ -42,8 +44,6 @@ log = logging.getLogger("pglido.worker")
 # Seconds. A question takes about 0.4 ms, for an existing role some 0.03 ms more.
 TICK = 0.002
 PATIENCE = 1.0
-# Users whose secrets' looks are remembered; with so many known, others change little.
-MET = 1000
 # What is supposed of users of auth_query as long as none has been met: PostgreSQL's default since version 14.
 SUPPOSED = Face(4096)
 
@@ -114,13 +114,16 @@ class People:
         """On which terms clients of this pool are asked for a proof."""
         return self._terms_of_all if self.asks_for(pool) else self.terms
 
-    def met(self, user: bytes, face: Face) -> bool:
-        """A user of auth_query (`user` is a digest) has a secret that looks like this; returns whether that is news."""
-        if self._met.get(user) == face or (user not in self._met and len(self._met) >= MET):
-            return False
-        self._met[user] = face
-        self._count()
-        return True
+    def met(self, faces: Mapping[bytes, Face]) -> bool:
+        """Users of auth_query, by a digest, have secrets that look like this; returns whether that is news."""
+        changed = False
+        for user, face in faces.items():
+            if self._met.get(user) != face and (user in self._met or len(self._met) < ipc.MET):
+                self._met[user] = face
+                changed = True
+        if changed:
+            self._count()
+        return changed
 
     def _count(self) -> None:
         found = Counter(self._met.values()) or Counter([SUPPOSED])
@@ -133,8 +136,8 @@ class People:
         if face is None or key[1] in self.secrets:
             return
         user = blake2b(repr(key).encode("utf-8", "surrogateescape"), digest_size=8).digest()
-        if self.met(user, face):
-            self.host.outside.channel.post(ipc.Met(user, *face))
+        if self.met({user: face}):
+            self.host.outside.channel.post(ipc.Met({user: face}))
 
     def asks_for(self, pool: PoolSettings | None) -> bool:
         """Is auth_query asked for clients of this pool?"""

@@ -166,7 +166,7 @@ class Worker:
             ipc.StandInOver: self.signals.over_elsewhere,
             ipc.Vacate: lambda m: self.departures.begin(m.hosts, m.databases),
             ipc.SenderGone: lambda m: self.forget_sender(m.hosts, m.process),
-            ipc.Met: lambda m: self.people.met(m.user, Face(m.iterations, m.salt_size)),
+            ipc.Met: lambda m: self.people.met({user: Face(*face) for user, face in m.faces.items()}),
             ipc.Uncover: lambda m: self.uncover(m.worker),
             ipc.Ask: lambda m: self.host.spawn(self.tell(m)),
             ipc.Drain: self.on_drain,

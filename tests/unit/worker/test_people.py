@@ -10,8 +10,8 @@ from pglido.auth.crowd import MD5_FACE, PLAIN_FACE, Crowd, Face
 from pglido.auth.query import Answer, Key
 from pglido.config.model import PoolSettings
 from pglido.config.reader import parse
+from pglido.ipc import messages
 from pglido.worker import networks
-from pglido.worker import people as people_module
 from pglido.worker.host import PoolRefused
 from pglido.worker.networks import network_of
 from pglido.worker.people import Known, People, Question
@@ -150,18 +150,18 @@ def test_an_address_of_ipv6_counts_as_its_site(address: str, network: str) -> No
 
 
 async def test_unknown_users_look_like_those_that_auth_query_has_answered_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(people_module, "MET", 3)
+    monkeypatch.setattr(messages, "MET", 3)
     one = people()
     asked, console = config().pool("app", "unknown"), None
     assert one.terms_of(console).crowd == Crowd.counted({PLAIN_FACE: 2})
     # auth_user is not counted, "stored" is.
     assert one.terms_of(asked).crowd == Crowd.counted({PLAIN_FACE: 1, Face(4096): 1})
-    assert one.met(b"a", Face(10_000))
-    assert not one.met(b"a", Face(10_000))
+    assert one.met({b"a": Face(10_000)})
+    assert not one.met({b"a": Face(10_000)})
     assert one.terms_of(asked).crowd == Crowd.counted({PLAIN_FACE: 1, Face(10_000): 1})
-    assert one.met(b"b", MD5_FACE)
-    assert one.met(b"c", Face(4096))
-    assert not one.met(b"d", Face(1))
-    assert one.met(b"b", Face(10_000))
+    assert one.met({b"b": MD5_FACE})
+    assert one.met({b"c": Face(4096)})
+    assert not one.met({b"d": Face(1)})
+    assert one.met({b"b": Face(10_000)})
     assert one.terms_of(asked).crowd == Crowd.counted({PLAIN_FACE: 1, Face(4096): 1, Face(10_000): 2})
     assert one.terms_of(console).crowd == Crowd.counted({PLAIN_FACE: 2})
