@@ -37,7 +37,7 @@ cdef class Client(Rewriting):
     cdef bint _comes_early(self, Server server, int kind, Outbox out, const unsigned char* buf) except -1
     @cython.locals(text=bytes)
     cdef Py_ssize_t _query(self, Server server, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
-    @cython.locals(text=bytes)
+    @cython.locals(flags=int)
     cdef bint _waits(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
     cdef bint _must_be_whole(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total) except -1
 

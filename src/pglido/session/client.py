@@ -284,8 +284,8 @@ class Client(Rewriting):
     def _waits(self, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> bool:
         """What this query may do to the session is noted; must it wait?"""
         if self.rules.keep:
-            text = src[at + 5 : at + have]
-            if self.heed_kept(text) & SIGNALS and have == total and self.aims_at(text, b""):
+            flags = self.heed_kept(src, at + 5, at + have)
+            if flags & SIGNALS and have == total and self.aims_at(src[at + 5 : at + have], b""):
                 return True
         if not self.rules.heeded:
             return False

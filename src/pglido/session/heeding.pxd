@@ -64,7 +64,9 @@ cdef class Heeding(Meaning):
 
     cdef int heed_call(self, bytes call) except -1
     @cython.locals(flags=int)
-    cdef int heed_kept(self, bytes text) except -1
+    @cython.locals(flags=int)
+    cdef int heed_kept(self, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop) except -1
+    cdef int _wear(self, int flags, bytes text) except -1
     cdef bint aims_at(self, bytes text, bytes bind) except -1
     cdef dict aim(self)
 

@@ -247,18 +247,29 @@ class Heeding(Meaning):
         flags = UNKNOWN if int.from_bytes(call[:4], "big") in LARGE_OBJECTS else UNKNOWN | UNNAMED
         self.heed_unknown(flags, b"function call")
 
-    def heed_kept(self, text: bytes) -> int:
-        """A client that keeps its server says this, which may leave what no reset takes away. Returns its flags."""
+    def heed_kept(self, src: bytes, first: int, stop: int) -> int:
+        """A client that keeps its server says `src[first:stop]`; returns its flags.
+
+        It may leave there what no reset takes away. Of most texts nothing is copied, and none is read by name.
+        """
+        self.spent += (stop - first) >> 6
+        flags = sql.scan(src, first, stop, self.settings.odd, self.rules.functions.pinning or None)
+        if flags & (UNDYING | CREATES) or flags & CALLED == CALLED:
+            self._wear(flags, src[first:stop])
+        return flags
+
+    def _wear(self, flags: int, text: bytes) -> None:
+        """A text with these flags is said: nobody else may have the server if it does what they are about.
+
+        Nor such a one as it is, if it changes what sessions begin with.
+        """
         assert self.server is not None
-        pinning = self.rules.functions.pinning
-        flags = sql.scan(text, 0, len(text), self.settings.odd, pinning or None)
         if flags & CREATES:
             # Of functions nothing is known here.
             self.server.redefining |= _reading.redefines(text, self._read(text), NO_FUNCTIONS)
         keeps = flags & UNDYING and flags & _reading.undying(text)
-        if keeps or (flags & CALLED == CALLED and _reading.mentions(text, pinning)):
+        if keeps or (flags & CALLED == CALLED and _reading.mentions(text, self.rules.functions.pinning)):
             self.server.worn = True
-        return flags
 
     def aims_at(self, text: bytes, bind: bytes) -> bool:
         """A text that cancels or terminates is about to be run; must it wait, for whom it means is to be found?"""

@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 
 from ..wire import messages
-from ..wire.lasting import KEEPING
+from ..wire.lasting import KEEPING, LANGUAGES, SHARED
 from ..wire.lexis import cut
 from ..wire.look import ALTERED, ALTERS, CUSTOM, LONGEST_SETTING, Look, look
 from ..wire.sql import KEEPS, LOADS, SEEDS
@@ -71,6 +71,8 @@ UNDYING = (
     (SEEDS, frozenset({b"set", b"seed"})),
     (SEEDS, frozenset({b"set_config", b"seed"})),
     *[(KEEPS, frozenset({name.encode()})) for name in KEEPING],
+    # As DO says it; functions are read by the server (see `study`).
+    *[(KEEPS, frozenset({language.encode(), name.encode()})) for language in LANGUAGES for name in SHARED],
 )
 ALL_UNDYING = LOADS | SEEDS | KEEPS
 # A replication slot that is made, with arguments that have no parentheses, comments or quoted names.
@@ -135,7 +137,9 @@ def undying(text: bytes) -> int:
     """Flags of what this text, or code in it, may do that can't be taken back, by the words that are in it."""
     if not whole(text):
         return ALL_UNDYING
-    words = frozenset(WORD.findall(SLOT.sub(_unless_it_stays, text).lower()))
+    said = SLOT.sub(_unless_it_stays, text).lower()
+    # Also behind the dollars of a quote, or of a variable.
+    words = frozenset(WORD.findall(said)).union(WORD.findall(said.replace(b"$", b" ")))
     flags = 0
     for flag, needed in UNDYING:
         if words.issuperset(needed):

@@ -25,6 +25,8 @@ cdef class Rewriting(Holding):
     @cython.locals(server=Server)
     cdef Py_ssize_t plain(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 
+    cdef int _heed_kept(self, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop) except -1
+
     @cython.locals(server=Server, stop=Py_ssize_t, first=Py_ssize_t, end=Py_ssize_t, name=bytes)
     cdef Py_ssize_t rewrite(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 

@@ -91,8 +91,7 @@ class Rewriting(Holding):
         server.open = True
         if kind == PARSE:
             if self.rules.keep:
-                # Behind its name.
-                self.heed_kept(src[at + 5 : at + have].partition(b"\0")[2])
+                self._heed_kept(src, at + 5, at + have)
             server.prepared.owe(PARSING, None, None)
         elif kind == CLOSE:
             server.prepared.bound = None
@@ -104,6 +103,12 @@ class Rewriting(Holding):
                 out.put(buf, server.prepared.describe_portal(src[at + 6 : at + total - 1]))
             server.replies.push(DESCRIBING)
         return self.pass_on(src, at, have, total, out, buf)
+
+    def _heed_kept(self, src: bytes, first: int, stop: int) -> None:
+        """Heed the text of a Parse, which comes behind its name."""
+        while first < stop and src[first]:
+            first += 1
+        self.heed_kept(src, min(first + 1, stop), stop)
 
     def rewrite(self, kind: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
         """Parse, Bind, Describe and Close of statements: heeded, and under the name that all clients share."""

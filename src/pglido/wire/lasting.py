@@ -113,3 +113,6 @@ RUNNING = {name: row.run for row in LASTING if row.run for name in row.names}
 # What the code of a function has that keeps something in its language's interpreter from call to call.
 # Manual: "Global Values in PL/Perl", "Global Data in PL/Tcl", "Sharing Data" (PL/Python).
 GLOBALS = r"_SHARED|\mGD\M|\mSD\M"
+# The same words in lower case, and the languages that have them.
+SHARED = ("_shared", "gd", "sd")
+LANGUAGES = ("plperl", "plperlu", "plpython3u", "plpython2u", "plpythonu", "pltcl", "pltclu")
