@@ -44,7 +44,23 @@ def use(name: str) -> list[Said]:
     return [bind("", name), execute(""), SYNC]
 
 
+SHOWN = "SELECT name FROM pg_prepared_statements ORDER BY name"
 STORIES = {
+    "shown behind a Query in a batch": [
+        *[parse("s", "SELECT 1"), SYNC, *use("s"), *run("SELECT 1"), query("SELECT 2"), query(SHOWN), SYNC, *use("s")]
+    ],
+    "shown behind a Query in a batch that fails": [
+        *[parse("s", "SELECT 1"), SYNC, *use("s"), *run("INSERT INTO copied VALUES (77)"), query("SELECT 2")],
+        *[query(SHOWN), query("SELECT 1/0"), SYNC, query("DELETE FROM copied WHERE n = 77")],
+    ],
+    "executed by SQL behind a Query in a batch that fails": [
+        *[parse("s", "SELECT 1"), SYNC, *run("INSERT INTO copied VALUES (77)"), query("SELECT 2")],
+        *[query("EXECUTE s"), *run("SELECT 1/0"), SYNC, query("DELETE FROM copied WHERE n = 77"), *use("s")],
+    ],
+    "bound and executed by SQL behind a Query in a batch that fails": [
+        *[parse("s", "SELECT 1"), SYNC, *run("INSERT INTO copied VALUES (77)"), query("SELECT 2")],
+        *[*run("EXECUTE s"), *run("SELECT 1/0"), SYNC, query("DELETE FROM copied WHERE n = 77"), *use("s")],
+    ],
     "DEALLOCATE ALL, and an error": [
         *[parse("s", "SELECT 1"), SYNC, *run("DEALLOCATE ALL"), *run("SELECT 1/0"), SYNC, *use("s")]
     ],

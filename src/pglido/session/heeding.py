@@ -138,7 +138,7 @@ class Heeding(Meaning):
         if not flags & ~NOTIFIES or self._only_writes(flags & ~NOTIFIES):
             return False
         assert self.server is not None
-        return self._meet(flags, src[first:stop], NO_NAMES, self.server.executed, None, out, buf)
+        return self._meet(flags, src[first:stop], NO_NAMES, self.server.executed or self.server.piped, None, out, buf)
 
     def flags_of(self, text: bytes) -> int:
         """What executing this text may do to the session."""
@@ -217,7 +217,7 @@ class Heeding(Meaning):
         end = at + 5
         while src[end]:
             end += 1
-        return self._meet(flags, text, names, self.server.open, src[at + 5 : end], out, buf)
+        return self._meet(flags, text, names, self.server.unsynced(), src[at + 5 : end], out, buf)
 
     def _marked(self, name: bytes, text: bytes) -> int:
         """The flags of the statement of this name, whose Parse said this."""
@@ -231,7 +231,7 @@ class Heeding(Meaning):
         """A statement of this text is described: what it executes must be there for that, too; must it wait?"""
         assert self.server is not None
         flags = self._marked(name, text)
-        return flags & PREPARES != 0 and self._lend(self.server, self._read(text), self.server.open, out, buf)
+        return flags & PREPARES != 0 and self._lend(self.server, self._read(text), self.server.unsynced(), out, buf)
 
     def heed_unknown(self, flags: int, text: bytes) -> None:
         """Something is sent of which no more is known than that it may do this; `text` is where it begins."""
@@ -296,7 +296,7 @@ class Heeding(Meaning):
         if not flags & (LISTENS | PREPARES | ENDS | SEQUENCES | TEMP):
             return False
         assert self.server is not None
-        return self._must_wait(flags, text, self._read(text), self.server.open, out, buf)
+        return self._must_wait(flags, text, self._read(text), self.server.unsynced(), out, buf)
 
     def closes(self, name: bytes) -> None:
         """A statement that SQL has prepared is closed by the protocol; whether that message was read will be asked."""

@@ -18,6 +18,7 @@ cdef class Owing:
     cdef public bint copying
     cdef public bint open
     cdef public bint executed
+    cdef public bint piped
     cdef public bint worn
     cdef public int turns
     cdef public object good
@@ -51,6 +52,7 @@ cdef class Owing:
 
     cdef bint ending(self) except -1
     cdef bint decides(self) except -1
+    cdef bint unsynced(self) noexcept
     cpdef bint between_messages(self) except -1
     cdef int owe(self, int kind) except -1
     cpdef bytes ask(self, str sql)

@@ -27,6 +27,8 @@ class Owing:
     client is to have ahead of the ReadyForQuery that ends a transaction, as from PostgreSQL: libraries look for them
     there, and may not look for what came right behind before more does. `lent_error` is why SQL won't find a statement
     that was to be there for it.
+    `executed`: the batch has an Execute; `piped`: it has one in front of a Query, behind which the implicit transaction
+    goes on (since PostgreSQL 18), so that a Sync of pglido's own would commit it.
     `decisive`: what was sent must be answered before what follows it is sent; `flushed`: the server was asked to.
     `_paused`: the server has said that it is in a transaction, and nothing that
     it was sent since has begun a command.
@@ -53,6 +55,7 @@ class Owing:
         "lent_error",
         "notes",
         "open",
+        "piped",
         "prepared",
         "ready_kept",
         "redefining",
@@ -84,6 +87,7 @@ class Owing:
         self.copying = False
         self.open = False
         self.executed = False
+        self.piped = False
         self.worn = False
         self.turns = 0
         self.good: Good | None = None
@@ -129,6 +133,10 @@ class Owing:
         """Will the answer to what was sent tell what names and plans mean to what follows?"""
         return self.prepared.dropping is not None or self.setup.may_shadow()
 
+    def unsynced(self) -> bool:
+        """Is the client's next Sync the end of what it began: would one of pglido's own be too early?"""
+        return self.open or self.piped
+
     def between_messages(self) -> bool:
         """Can something else be said to the client now, without breaking a message in two?"""
         return self._need == 0 or self._dropping
@@ -137,6 +145,7 @@ class Owing:
         """A message of the client was sent: the server owes an answer of `kind`."""
         self.replies.push(kind)
         if kind in (SYNCING, QUERYING, CALLING):
+            self.piped = kind != SYNCING and (self.piped or self.executed)
             self.open = self.executed = False
         elif kind != COPY_END:
             self.open = True

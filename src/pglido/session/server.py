@@ -374,6 +374,8 @@ class Server(Owing):
             # A Close begins no command, either (exec_simple_query and finish_xact_command in postgres.c).
             self.setup.strand()
         self._paused = status == IN_TRANSACTION
+        if status == IDLE and not self.replies.count:
+            self.piped = False
         self.status = status
         self.copying = False
         if (self.changing or self.redefining) and status == IDLE:
