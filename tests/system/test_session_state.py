@@ -803,20 +803,41 @@ def test_function_that_is_called_where_rows_are_written_is_heeded(pooler: MakePo
     wire.run("DROP TABLE u_table; DROP FUNCTION u_function(), u_last()")
 
 
-def test_function_made_by_way_of_another_worker_is_heeded(pooler: MakePooler) -> None:
+@pytest.fixture
+def logged(cluster: Cluster) -> Iterator[None]:
+    """PostgreSQL's log has each statement of the user app."""
+    cluster.admin("ALTER ROLE app SET log_statement = 'all'")
+    yield
+    cluster.admin("ALTER ROLE app RESET log_statement")
+
+
+@pytest.mark.usefixtures("logged")
+def test_function_made_by_way_of_another_worker_is_heeded(pooler: MakePooler, cluster: Cluster) -> None:
     pool = pooler(default_pool_size=8, workers=2)
-    wires = [pool.wire() for _ in range(8)]
+    mine: list[list[Wire]] = [[], []]
+    while min(map(len, mine)) < 4:
+        wire = pool.wire()
+        mine[(wire.pid >> 23) - 1].append(wire)
+    wires = mine[0] + mine[1]
     for wire in wires:
         wire.run("SELECT 1")
-    wires[0].run(function("BEGIN RETURN set_config('app.tenant', 'one', false); END"))
-    # Two looks at the clock, and a transaction of everybody.
-    time.sleep(1)
-    for wire in wires:
-        wire.run("SELECT 1")
+    maker, others = mine[0][0], mine[1]
+    servers = {pid(wire) for wire in others}
+    before = len(cluster.server.log_text())
+    maker.run(function("BEGIN RETURN set_config('app.tenant', 'one', false); END"))
+
+    def asked() -> bool:
+        """Was a server of the other worker asked what there is? That is known after two looks at the clock."""
+        servers.update(pid(wire) for wire in others)
+        said = cluster.server.log_text()[before:]
+        return any(f"[{server}] app@app LOG:  statement: {ISOLATED}" in said for server in servers)
+
+    eventually(asked)
+    eventually(lambda: pool.pool()["sv_active"] == 0)
     for wire in wires:
         wire.run("SELECT u_function()")
         alone_in_having_set_it(pool, wire)
-    wires[0].run("DROP FUNCTION u_function()")
+    maker.run("DROP FUNCTION u_function()")
 
 
 def test_function_made_past_the_pooler_is_heeded_soon(pooler: MakePooler, cluster: Cluster) -> None:
