@@ -212,5 +212,6 @@ def test_text_longer_than_is_read_is_searched_no_further() -> None:
     assert reading.undying(text) == reading.ALL_UNDYING
     assert all([reading.mentions(text, TOUCHY), reading.counts(text, TOUCHY), reading.unnamed(text, TOUCHY)])
     assert all([reading.notifies(text), reading.executes(text)])
+    assert set(reading.masked(text)) == set(session.masks.HINDERING)
     assert not any([reading.shows(text), reading.forgets(text), reading.unlistens(text)])
     assert not reading.mentions(text, frozenset())

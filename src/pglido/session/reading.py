@@ -219,6 +219,8 @@ def purges(said: Look) -> bool:
 
 def masked(text: bytes) -> tuple[str, ...]:
     """The settings of which a text speaks, anywhere, that a question sets for itself."""
+    if not whole(text):
+        return tuple(sorted(HINDERING))
     return tuple(sorted({name.lower().decode() for name in MASKED.findall(text)}))
 
 
