@@ -149,6 +149,49 @@ def test_what_nobody_can_tell_is_the_servers(pool: Pooler, server: Cluster) -> N
         assert ear.hears("own") == [(other.pid, f"other {turn}"), (process, f"secret {turn}"), (ear.pid, "own")]
 
 
+FUNCTIONS = """
+CREATE OR REPLACE FUNCTION tells(text) RETURNS void LANGUAGE sql AS $$ SELECT pg_notify('c', $1) $$;
+CREATE OR REPLACE FUNCTION calls_it(text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM tells($1); END $$;
+CREATE TABLE IF NOT EXISTS told (t text);
+CREATE OR REPLACE FUNCTION on_row() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN PERFORM calls_it(NEW.t); RETURN NULL; END $$;
+CREATE OR REPLACE TRIGGER t AFTER INSERT ON told FOR EACH ROW EXECUTE FUNCTION on_row()
+"""
+HIDDEN_WAYS = {
+    "function": lambda p: simple(f"SELECT tells('{p}')"),
+    "one that calls it": lambda p: simple(f"BEGIN|SELECT calls_it('{p}')|COMMIT"),
+    "bound": lambda p: m.parse("", "SELECT tells($1)") + m.bind("", "", p) + m.execute() + m.SYNC,
+    "trigger": lambda p: simple(f"INSERT INTO told VALUES ('{p}')"),
+    "trigger in a block": lambda p: simple(f"BEGIN|INSERT INTO told VALUES ('{p}')|COMMIT"),
+    "trigger in a batch": lambda p: batch("SELECT 1", f"INSERT INTO told VALUES ('{p}')"),
+}
+
+
+@pytest.mark.parametrize("way", HIDDEN_WAYS)
+@pytest.mark.parametrize("made_here", [False, True], ids=["made-before", "made-by-a-client"])
+def test_who_listens_tells_its_own_also_from_functions(
+    way: str, made_here: bool, server: Cluster, pooler: MakePooler
+) -> None:
+    with server.wire() as direct:
+        direct.run(FUNCTIONS)
+        if made_here:
+            direct.run("DROP FUNCTION tells(text), calls_it(text), on_row() CASCADE")
+    pool = pooler(server, workers=1, default_pool_size=1)
+    ears = [Client(pool.wire(), "c"), Client(pool.wire(), "c")]
+    other = Client(pool.wire())
+    if made_here:
+        other.wire.run(FUNCTIONS)
+    for turn in range(3):
+        for number, client in enumerate([*ears, other]):
+            client.say(HIDDEN_WAYS[way](f"{number} {turn}"))
+    ears[0].say(simple("NOTIFY c, 'end'"))
+    for ear in ears:
+        senders = {payload: pid for pid, payload in ear.hears("end")}
+        for number, client in enumerate(ears):
+            assert {senders[f"{number} {turn}"] for turn in range(3)} == {client.pid}
+        assert {senders[f"2 {turn}"] for turn in range(3)}.isdisjoint([client.pid for client in (*ears, other)])
+
+
 def test_nobody_signs_for_another_or_sees_signatures(pool: Pooler) -> None:
     victim, rogue = Client(pool.wire(), "c"), Client(pool.wire(), "c", CHANNEL)
     victim.say(simple("NOTIFY c, 'own'"))

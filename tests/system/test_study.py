@@ -34,11 +34,15 @@ STEPS = (
     ("ALTER TABLE s_table ADD COLUMN m int DEFAULT s_sets()", True),
     ("ALTER TABLE s_table DROP COLUMN m", True),
     ("CREATE OR REPLACE FUNCTION s_sets() RETURNS int LANGUAGE sql AS 'SELECT 1'", True),
+    ("CREATE FUNCTION s_tells() RETURNS void LANGUAGE sql AS $$SELECT pg_notify('c', '')$$", True),
+    ("CREATE FUNCTION s_tell() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM s_tells(); RETURN NULL; END'", True),
+    ("CREATE TRIGGER t AFTER INSERT ON s_table EXECUTE FUNCTION s_tell()", True),
+    ("DROP TRIGGER t ON s_table; DROP FUNCTION s_tell(), s_tells()", True),
     ('DROP AGGREGATE s_all(text, bool); DROP FUNCTION s_least(), s_calls(), "s_it\'s"(), s_sets()', True),
     ("CREATE FUNCTION s_plain() RETURNS int LANGUAGE sql AS 'SELECT 1'", False),
 )
 SAID = {"names": None, "vague": None, "counts": None, "settings": None, "triggers": False}
-ALL = ("touchy", "triggers", "settings", "vague", "counting")
+ALL = ("touchy", "triggers", "settings", "vague", "counting", "notifying", "notify_triggers")
 
 
 @pytest.fixture(params=["cluster", "cluster16"])

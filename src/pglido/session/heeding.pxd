@@ -83,7 +83,10 @@ cdef class Heeding(Meaning):
 
     cpdef int grant(self) except -1
 
-    @cython.locals(says=bint)
+    @cython.locals(functions=Functions)
+    cdef bint _calls_notifying(self, int flags, bytes text) except -1
+
+    @cython.locals(says=bint, executes=bint)
     cdef int _heed_notify(self, int flags, bytes text, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(server=Server)

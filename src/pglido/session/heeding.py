@@ -133,7 +133,7 @@ class Heeding(Meaning):
         flags = self._flags(src, first, stop)
         if flags & SIGNALS and self.aims_at(src[first:stop], b""):
             return True
-        if flags & (NOTIFIES | PREPARES):
+        if flags & (NOTIFIES | PREPARES) or self.listens():
             flags = self._heed_notify(flags, src[first:stop], out, buf)
         if not flags & ~NOTIFIES or self._only_writes(flags & ~NOTIFIES):
             return False
@@ -209,7 +209,7 @@ class Heeding(Meaning):
             return False
         if flags & SIGNALS and octets.length(src, at + 1) == stop - at - 1 and self.aims_at(text, src[first:stop]):
             return True
-        if flags & (NOTIFIES | PREPARES):
+        if flags & (NOTIFIES | PREPARES) or self.listens():
             flags = self._heed_notify(flags, text, out, buf)
         if not flags & ~NOTIFIES or self._only_writes(flags & ~NOTIFIES):
             return False
@@ -290,7 +290,7 @@ class Heeding(Meaning):
 
     def heed_parsed(self, flags: int, text: bytes, out: Outbox, buf: bytes) -> bool:
         """A text with these flags is about to be parsed, likely to be executed in the same batch; must it wait?"""
-        if flags & NOTIFIES and self._at_rest():
+        if (flags & NOTIFIES or self.listens()) and self._at_rest():
             # In front of the batch it lasts.
             self._heed_notify(flags, text, out, buf)
         if not flags & (LISTENS | PREPARES | ENDS | SEQUENCES | TEMP):
@@ -339,9 +339,15 @@ class Heeding(Meaning):
     def _heed_notify(self, flags: int, text: bytes, out: Outbox, buf: bytes) -> int:
         """A text with these flags is about to be executed; returns them, NOTIFIES only where it says so itself."""
         says = flags & NOTIFIES != 0 and _reading.notifies(text)
-        if says or (flags & PREPARES and self.sql_flags & NOTIFIES and _reading.executes(text)):
+        executes = flags & PREPARES and self.sql_flags & NOTIFIES and _reading.executes(text)
+        if says or executes or (self.listens() and self._calls_notifying(flags, text)):
             self._sign(out, buf)
         return flags if says else flags & ~NOTIFIES
+
+    def _calls_notifying(self, flags: int, text: bytes) -> bool:
+        """May executing this text notify by a function, or by a trigger? Only who listens wants to know its own."""
+        functions = self.rules.functions
+        return (flags & WRITES != 0 and functions.notify_triggers) or _reading.mentions(text, functions.notifying)
 
     def _at_rest(self) -> bool:
         """Is no transaction of the client's open on its server, nor under way?"""

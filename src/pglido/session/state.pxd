@@ -16,6 +16,8 @@ cdef class Functions:
     cdef public tuple settings
     cdef public frozenset vague
     cdef public frozenset counting
+    cdef public frozenset notifying
+    cdef public bint notify_triggers
     cdef public frozenset keeping
     cdef public frozenset pinning
     cdef public frozenset redefining

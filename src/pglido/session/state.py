@@ -42,9 +42,10 @@ class Functions:
 
     `triggers`: may one of them be called where rows are written? `settings` are the custom settings that they name;
     `vague` are the names of functions that put names of settings together, `counting` of those that ask for the values
-    of sequences, `keeping` of those after which nobody else may have the server; among these are the operator's own,
-    `pinning`; `redefining` of those that may change what sessions begin with. `version` is another whenever calling a
-    function may do what it didn't, `findings` how often it was found that what is known is not what there is;
+    of sequences, `notifying` of those that send notifications (`notify_triggers`: also where rows are written),
+    `keeping` of those after which nobody else may have the server; among these are the operator's own, `pinning`;
+    `redefining` of those that may change what sessions begin with. `version` is another whenever calling a function may
+    do what it didn't, `findings` how often it was found that what is known is not what there is;
     `since` is what news are to be asked for with, None where all must be asked for: at first, now and then, and as long
     as there are triggers or very many functions that matter. `defaults` is told together with them: something that is
     other after each change of what sessions of `user` begin with (empty: not known).
@@ -56,6 +57,8 @@ class Functions:
         "findings",
         "keeping",
         "known",
+        "notify_triggers",
+        "notifying",
         "pinning",
         "redefining",
         "settings",
@@ -75,6 +78,8 @@ class Functions:
         self.settings: tuple[str, ...] = ()
         self.vague: frozenset[bytes] = frozenset()
         self.counting: frozenset[bytes] = frozenset()
+        self.notifying: frozenset[bytes] = frozenset()
+        self.notify_triggers = False
         self.keeping: frozenset[bytes] = frozenset()
         self.pinning: frozenset[bytes] = frozenset()
         self.redefining: frozenset[bytes] = frozenset()
@@ -115,20 +120,24 @@ class Functions:
         self.settings = tuple(found["settings"] or ())
         self.vague = _names(found["vague"])
         self.counting = _names(found["counts"])
+        self.notifying = _names(found.get("notifies"))
+        self.notify_triggers = bool(found.get("notify_triggers"))
         self.keeping = _names(found.get("keeps")) | self.pinning
         self.redefining = _names(found.get("redefines"))
         if self.known and self._matter() != before:
             self.findings += 1
         self.known = True
         # In another encoding a name would be another; and what triggers do ends with them, which is no news.
-        names = tuple(found["names"] or ())
+        names = tuple(dict.fromkeys([*(found["names"] or ()), *(found.get("notifies") or ())]))
         spelled = "".join(names)
         tellable = spelled.isascii() and len(spelled) <= LONGEST_NAMES and not self.triggers
         place, bearers = str(found.get("place", "")), int(found.get("bearers") or 0)
         self.since = _since(place, found, names, bearers) if tellable else None
 
     def _matter(self) -> tuple[object, ...]:
-        return self.touchy, self.triggers, self.settings, self.vague, self.counting, self.keeping, self.redefining
+        sent = self.notifying, self.notify_triggers
+        kept = self.keeping, self.redefining
+        return self.touchy, self.triggers, self.settings, self.vague, self.counting, sent, kept
 
 
 def _names(found: list[str] | None) -> frozenset[bytes]:

@@ -36,14 +36,26 @@ COMPUTED = (
 MASKED = r"\m(" + "|".join(HINDERING) + r")\M"
 # Asks for the values of sequences that it has not advanced itself.
 COUNTS = r"^(?!.*(nextval|\minsert\M)).*\m(currval|lastval)\M"
+# Sends notifications.
+NOTIFIES = r"\m(pg_)?notify\M"
 # Leaves something in the server process.
 KEEPS = r"\m(" + "|".join(["setseed", *KEEPING]) + r")\M|\mload\s+''"
 # Changes what sessions begin with.
 REDEFINES = r"\malter\s+(role|user|database)\M"
 # As they stand in a constant, whatever standard_conforming_strings says.
-ESCAPED, NAMED, VAGUE, COUNTING, KEPT, SHARED, HIDING, REDEFINING = (
+ESCAPED, NAMED, VAGUE, COUNTING, NOTIFYING, KEPT, SHARED, HIDING, REDEFINING = (
     words.replace("\\", "\\\\")
-    for words in (f"{WORDS}|{KEEPS}|{REDEFINES}", SETTING, COMPUTED, COUNTS, KEEPS, GLOBALS, MASKED, REDEFINES)
+    for words in (
+        f"{WORDS}|{KEEPS}|{REDEFINES}",
+        SETTING,
+        COMPUTED,
+        COUNTS,
+        NOTIFIES,
+        KEEPS,
+        GLOBALS,
+        MASKED,
+        REDEFINES,
+    )
 )
 # The functions that somebody has made; the first object of a user has this oid. Of an aggregate the text is its row in
 # the catalog.
@@ -53,7 +65,8 @@ TEXT = f"""CASE
       WHERE a.aggfnoid::pg_catalog.oid {EQUALS} p.oid)
     WHEN pg_catalog.length(p.prosrc) {EQUALS} 0 THEN pg_catalog.pg_get_functiondef(p.oid) ELSE p.prosrc END"""
 MATTERS = (
-    f"(said OPERATOR(pg_catalog.~*) E'{ESCAPED}|currval|lastval' OR said OPERATOR(pg_catalog.~) E'{SHARED}')"
+    f"(said OPERATOR(pg_catalog.~*) E'{ESCAPED}|currval|lastval|{NOTIFYING}'"
+    f" OR said OPERATOR(pg_catalog.~) E'{SHARED}')"
 )
 # No older transaction has made what is not seen here.
 HORIZON = """(pg_catalog.txid_snapshot_xmin(pg_catalog.txid_current_snapshot())
@@ -88,14 +101,15 @@ TOUCHY = f"""
 ), touchy AS (
   SELECT oid, name, said OPERATOR(pg_catalog.~*) E'{ESCAPED}' OR said OPERATOR(pg_catalog.~) E'{SHARED}' AS sets,
     said OPERATOR(pg_catalog.~*) E'{VAGUE}' AS vague, said OPERATOR(pg_catalog.~*) E'{COUNTING}' AS counts,
+    said OPERATOR(pg_catalog.~*) E'{NOTIFYING}' AS notifies,
     said OPERATOR(pg_catalog.~*) E'{KEPT}' OR said OPERATOR(pg_catalog.~) E'{SHARED}' AS keeps,
     said OPERATOR(pg_catalog.~*) E'{REDEFINING}' AS redefines
   FROM own WHERE {MATTERS}
   UNION SELECT o.oid, o.name, t.sets, t.vague OR t.sets AND o.said OPERATOR(pg_catalog.~*) E'{VAGUE}', t.counts,
-    t.keeps, t.redefines
+    t.notifies, t.keeps, t.redefines
     FROM touchy t JOIN own o
     ON pg_catalog.strpos(o.read, pg_catalog.lower(t.name)) OPERATOR(pg_catalog.>) 0
-    WHERE t.sets OR t.counts
+    WHERE t.sets OR t.counts OR t.notifies
 ), code AS (
   SELECT said FROM own WHERE oid {EQUALS} ANY (SELECT oid FROM touchy WHERE sets)
 ) SELECT pg_catalog.json_build_object(
@@ -104,9 +118,12 @@ TOUCHY = f"""
   'defaults', {DEFAULTS},
   'names', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE sets OR counts),
   'bearers', (SELECT pg_catalog.count(*) FROM pg_catalog.pg_proc p
-    WHERE p.proname::pg_catalog.text {EQUALS} ANY (SELECT name FROM touchy WHERE sets OR counts)),
+    WHERE p.proname::pg_catalog.text {EQUALS} ANY (SELECT name FROM touchy WHERE sets OR counts OR notifies)),
   'vague', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE vague),
   'counts', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE counts),
+  'notifies', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE notifies),
+  'notify_triggers', EXISTS(
+    SELECT FROM pg_catalog.pg_trigger t WHERE t.tgfoid {EQUALS} ANY (SELECT oid FROM touchy WHERE notifies)),
   'keeps', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE keeps),
   'redefines', (SELECT pg_catalog.json_agg(DISTINCT name) FROM touchy WHERE redefines),
   'settings', (SELECT pg_catalog.json_agg(
@@ -144,9 +161,9 @@ def everything(user: str) -> str:
 def news(since: Since, user: str) -> str:
     """SQL that answers as `everything` does, or with no more than the new horizon where nothing that matters is new.
 
-    What matters may set something, speaks of a function that does, bears the name of one, or is gone; and where there
-    is one, so does what may call it. A transaction that stays open, in whatever database, holds the horizon: what was
-    made since it began is new each time.
+    What matters may set something, or notify, speaks of a function that does, bears the name of one, or is gone; and
+    where there is one, so does what may call it. A transaction that stays open, in whatever database, holds the
+    horizon: what was made since it began is new each time.
     """
     age = f"{AT_MOST} pg_catalog.age('{since.horizon}'::pg_catalog.xid)"
     names = f"ARRAY[{','.join([literal(name) for name in since.names])}]::pg_catalog.text[]"
