@@ -106,8 +106,9 @@ def test_what_is_prepared_keeps_when_it_is_executed(pooler: MakePooler, cluster:
         "SELECT k_slots.k_row FROM k_slots",
         "DO $$BEGIN PERFORM k_slots.k_row FROM k_slots; END$$",
         "SELECT set_config('seed', '0.5', false)",
+        'SELECT U&"\\0073etseed"(0.5)',
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_what_a_server_process_keeps_is_seen_however_it_is_written(
     pooler: MakePooler, cluster: Cluster, sql: str
@@ -124,6 +125,7 @@ def test_what_a_server_process_keeps_is_seen_however_it_is_written(
     first = pid(wire)
     wire.run(sql)
     pinned(pool, 1)
+    wire.run("DISCARD ALL")
     wire.bye()
     eventually(lambda: cluster.admin(f"SELECT 1 FROM pg_stat_activity WHERE pid = {first}") == [])
     assert cluster.admin(SLOT) == []

@@ -75,6 +75,8 @@ UNDYING = (
     *[(KEEPS, frozenset({language.encode(), name.encode()})) for language in LANGUAGES for name in SHARED],
 )
 ALL_UNDYING = LOADS | SEEDS | KEEPS
+# An identifier that may be spelled in any way.
+SPELLED = re.compile(rb"U&\"", re.IGNORECASE)
 # A replication slot that is made, with arguments that have no parentheses, comments or quoted names.
 SLOT = re.compile(rb"\bpg_create_(?:physical|logical)_replication_slot\s*\(([\w\s',=>:$]*)\)", re.IGNORECASE)
 
@@ -135,7 +137,7 @@ def unlistens(text: bytes) -> bool:
 
 def undying(text: bytes) -> int:
     """Flags of what this text, or code in it, may do that can't be taken back, by the words that are in it."""
-    if not whole(text):
+    if not whole(text) or SPELLED.search(text) is not None:
         return ALL_UNDYING
     said = SLOT.sub(_unless_it_stays, text).lower()
     # Also behind the dollars of a quote, or of a variable.
