@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 from switchboard import Switchboard
@@ -161,3 +162,39 @@ def test_the_end_comes_behind_the_last_words(board: Switchboard) -> None:
     one.sock.close()
     assert two.hear() == b"goodbye" * 3
     assert two.ended()
+
+
+def test_rounds_are_fair_to_links_that_carry_much(make: Make) -> None:
+    """Results of many rows, 16 clients and 20 servers: nobody is served twice while another that is ready waits."""
+    board = make(servers=20)
+    clients = [board.client() for _ in range(16)]
+    for client in clients:
+        client.say(query("select everything"))
+    servers = [far for far in board.servers if far.link.client is not None]
+    assert len(servers) == len(clients)
+    ears = [next(client for client in clients if client.link is far.link.client) for far in servers]
+    chunk = ROW * 600
+    left = [b""] * len(servers)
+    times = [0] * len(servers)
+    longest = 0
+    for number in range(120):
+        for at, far in enumerate(servers):
+            left[at] = left[at] or chunk
+            with suppress(BlockingIOError):
+                left[at] = left[at][far.sock.send(left[at]) :]
+        board.pump.turn(0)
+        got = []
+        for ear in ears:
+            portion = 0
+            with suppress(BlockingIOError):
+                while data := ear.sock.recv(1 << 20):
+                    portion += len(data)
+            got.append(portion)
+        if number >= 10:
+            # By now links are known to carry much.
+            longest = max(longest, *got)
+        times = [count + (portion > 0) for count, portion in zip(times, got, strict=True)]
+        assert max(times) - min(times) <= 1, times
+    assert min(times) >= 100
+    # One receive, and what was held of a message that had only begun.
+    assert longest < 65536 + 5
