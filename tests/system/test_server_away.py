@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -13,6 +14,7 @@ from harness.cluster import Cluster
 from harness.crowd import Meanwhile, together
 from harness.fake import AUTHENTICATION_OK, WELCOME, FakeServer, Peer, columns, complete, error, parameter, row
 from harness.pooler import Pooler
+from harness.proxy import packet
 from harness.waiting import eventually
 from harness.wire import Closed, ServerError, Wire, error_in, kinds
 
@@ -187,11 +189,13 @@ class Away:
             self.peers.pop().sock.shutdown(socket.SHUT_RDWR)
 
 
+@pytest.mark.parametrize("backend", ["epoll", "io_uring"])
 @pytest.mark.parametrize("kind", TROUBLES)
-def test_what_passes_is_waited_out(pooler: MakePooler, kind: str) -> None:
+def test_what_passes_is_waited_out(pooler: MakePooler, kind: str, backend: str) -> None:
     away = Away()
     with FakeServer(away.script) as fake:
-        pool = pooler(fake, workers=1, server_connect_timeout=0.3, server_login_retry=0.05, log_level="debug")
+        short = {"server_connect_timeout": 0.3, "server_login_retry": 0.05, "log_level": "debug"}
+        pool = pooler(fake, event_backend=backend, workers=1, **short)
         idle = pool.wire()
         for number, (name, trouble) in enumerate(TROUBLES[kind].items()):
             assert idle.one("SELECT 1") == "fake"
@@ -206,6 +210,105 @@ def test_what_passes_is_waited_out(pooler: MakePooler, kind: str) -> None:
             assert kinds(idle.until()) == "TDCZ", name
             assert kinds(newcomer.until())[-1] == "Z", name
         assert "bug:" not in pool.log
+
+
+def half_of(*parts: bytes) -> Callable[[Peer], None]:
+    """Take part in a TLS handshake up to here, and say nothing more until the pooler gives up."""
+
+    def act(peer: Peer) -> None:
+        assert packet(peer.sock) == m.SSL_REQUEST
+        peer.send(b"S", *parts)
+        while peer.sock.recv(4096):
+            pass
+
+    return act
+
+
+# A record of a handshake: a ServerHello, of which the beginning is there.
+HELLO = b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03" + bytes(20)
+
+
+@pytest.mark.parametrize("backend", ["epoll", "io_uring"])
+@pytest.mark.parametrize("parts", [(), (HELLO,), (b"HTTP/1.1 400 Bad Request\r\n",)], ids=["S", "half", "garbage"])
+def test_half_a_handshake_is_waited_out(pooler: MakePooler, backend: str, parts: tuple[bytes, ...]) -> None:
+    away = Away()
+    with FakeServer(away.script) as fake:
+        short = {"server_connect_timeout": 0.3, "server_login_retry": 0.05, "log_level": "debug"}
+        pool = pooler(fake, event_backend=backend, workers=1, server_tls_sslmode="prefer", **short)
+        idle = pool.wire()
+        assert idle.one("SELECT 1") == "fake"
+        away.leave(half_of(*parts))
+        eventually(lambda: pool.pool()["sv_idle"] == 0)
+        idle.send(m.query("SELECT 1"))
+        newcomer = login_of(pool, timezone="Etc/GMT+1")
+        eventually(partial(refused, pool, pool.log.count("can't connect") + 3))
+        assert newcomer.silent()
+        assert idle.silent()
+        away.trouble = None
+        assert kinds(idle.until()) == "TDCZ"
+        assert kinds(newcomer.until())[-1] == "Z"
+        assert "bug:" not in pool.log
+
+
+class Unreachable(FakeServer):
+    """A server whose host can be made to answer no SYN: its queue is full then, and nobody takes anything from it."""
+
+    def __init__(self, script: Callable[[Peer], None]) -> None:
+        self.reachable = threading.Event()
+        self.reachable.set()
+        self.fillers: list[socket.socket] = []
+        super().__init__(script)
+
+    def _accept(self) -> None:
+        while True:
+            self.reachable.wait()
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            self._start(self._talk, sock, self.accepted)
+
+    def vanish(self) -> None:
+        """From now on nobody gets through."""
+        self.reachable.clear()
+        self._listener.listen(0)
+        # The first is taken by who waits for one already, and more are in the queue than it is long.
+        for _ in range(6):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", self.port))
+            self.fillers.append(filler)
+
+    def return_(self) -> None:
+        """The host is there again."""
+        for filler in self.fillers:
+            filler.close()
+        self._listener.listen(512)
+        self.reachable.set()
+
+
+@pytest.mark.parametrize("backend", ["epoll", "io_uring"])
+def test_host_that_does_not_answer_is_waited_for(pooler: MakePooler, backend: str) -> None:
+    away = Away()
+    with Unreachable(away.script) as fake:
+        short = {"server_connect_timeout": 0.3, "server_login_retry": 0.05, "log_level": "debug"}
+        pool = pooler(fake, event_backend=backend, workers=1, **short)
+        idle = pool.wire()
+        assert idle.one("SELECT 1") == "fake"
+        fake.vanish()
+        away.leave(nothing)
+        away.trouble = None
+        eventually(lambda: pool.pool()["sv_idle"] == 0)
+        idle.send(m.query("SELECT 1"))
+        newcomer = login_of(pool, timezone="Etc/GMT+1")
+        eventually(partial(refused, pool, pool.log.count("can't connect") + 3))
+        pool.logs("can't connect.*(timed out|time)")
+        assert newcomer.silent()
+        assert idle.silent()
+        fake.return_()
+        assert kinds(idle.until()) == "TDCZ"
+        assert kinds(newcomer.until())[-1] == "Z"
 
 
 LASTING = {
