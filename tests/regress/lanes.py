@@ -35,7 +35,8 @@ listen_port = {port}
 unix_socket_dir = ""
 workers = 2
 event_backend = "{backend}"
-pool_mode = "transaction"
+pool_mode = "{mode}"
+server_lifetime = {lifetime}
 default_pool_size = {pool}
 max_pinned_share = 1.0
 auth_type = "trust"
@@ -47,6 +48,10 @@ port = {server_port}
 [users.{user}]
 password = ""
 """
+
+# How pglido serves clients, as its pool_mode and server_lifetime: they share servers, or each has one for itself, which
+# nobody has used before.
+MODES = {"transaction": ("transaction", 3600), "alone": ("session", 0)}
 
 # What pg_regress sets for the database, and for psql; from src/test/regress/pg_regress.c.
 CREATE = [
@@ -86,6 +91,7 @@ class Plan:
     backend  pglido's setting event_backend
     pool     its setting default_pool_size: with less than `jobs`, clients wait for servers and move between them
     jobs     how many tests run at the same time
+    mode     how pglido serves clients, one of MODES
     groups   the tests that may run at the same time, in their order
     """
 
@@ -93,6 +99,7 @@ class Plan:
     backend: str
     pool: int
     jobs: int
+    mode: str
     groups: Sequence[Sequence[str]]
 
     @property
@@ -169,6 +176,8 @@ def _pglido(plan: Plan, server: embedded.Postgres, folder: Path) -> Iterator[Chi
         system_user=own_user(),
         port=port,
         backend=plan.backend,
+        mode=MODES[plan.mode][0],
+        lifetime=MODES[plan.mode][1],
         pool=plan.pool,
         database=DATABASE,
         server_port=server.port,

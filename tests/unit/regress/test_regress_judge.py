@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.regress import judge, lanes, report
-from tests.regress.__main__ import FLOOR, KNOWN, arguments
+from tests.regress.__main__ import FLOORS, KNOWN, arguments
 from tests.regress.judge import Kind, Known, KnownError, Verdict
 
 LONG = "".join(f"line {number}\n" for number in range(40))
@@ -88,5 +88,6 @@ def test_some_tests_are_run_after_the_one_they_all_need() -> None:
 
 
 def test_the_floor_is_for_all_tests() -> None:
-    assert arguments([]).floor == FLOOR
+    assert arguments([]).floor == FLOORS["transaction"]
+    assert arguments(["--mode", "alone"]).floor == 100.0
     assert arguments(["--only", "temp,copy"]).floor == 0
