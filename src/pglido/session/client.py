@@ -315,7 +315,7 @@ class Client(Rewriting):
         if server.signing.named and server.signing.named != self.process and server.status == IDLE and not server.open:
             # What others have done here does not make this client's notifications theirs.
             out.put(buf, server.signing.alone(self.process if self.notifies else 0))
-        if self.settled is not None and not setup.had_temp and server.status == IDLE and not server.open:
+        if self.settled is not None and not setup.had_temp and server.status == IDLE and not server.unsynced():
             out.put(buf, self.first_temp(server))
         if setup.pins:
             setup.reconsider()

@@ -494,7 +494,7 @@ class Heeding(Meaning):
 
     def _keeps_meanings(self, server: Server, out: Outbox, buf: bytes) -> bool:
         """A temporary object may come in front of what statements are about; must that wait?"""
-        if not self.rules.rewrite or server.open or server.status == FAILED:
+        if not self.rules.rewrite or server.unsynced() or server.status == FAILED:
             return False
         if self.await_answers(server, out, buf):
             return True
