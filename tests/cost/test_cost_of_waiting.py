@@ -21,7 +21,7 @@ def test_attempts_that_fail_do_not_look_at_all_who_wait() -> None:
         start = 0.0
         while not pool.outage.known(start):
             pool.outage.failed(start, start, REFUSED, RETRY, 1.0)
-            start += 5.0
+            start = pool.outage.retry_at
 
         def fail() -> None:
             now = start
