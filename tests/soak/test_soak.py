@@ -1,7 +1,7 @@
 """Fifty clients of mixed work, two thirds of them as fast as they can: memory stays flat, nobody waits without cause.
 
-`PGLIDO_SOAK_SECONDS` says how long (20 by default; `make soak` takes twenty minutes), `PGLIDO_SOAK_SEED` repeats a
-run's random choices.
+`make soak` runs it, for twenty minutes; `PGLIDO_SOAK_SECONDS` says how long (20 by default), `PGLIDO_SOAK_SEED`
+repeats a run's random choices.
 """
 
 import json
@@ -106,7 +106,7 @@ def crowd(pool: Pooler, cluster: Cluster, folder: Path) -> Iterator[dict[str, su
 def test_memory_stays_flat_and_nobody_waits_without_cause(pooler: MakePooler, cluster: Cluster, tmp_path: Path) -> None:
     cluster.admin(TABLES, "app")
     cluster.admin("ALTER TABLE soak OWNER TO app; ALTER TABLE notes OWNER TO app", "app")
-    pool = pooler(cluster, default_pool_size=POOL, workers=2, log_connections=False, log_disconnections=False)
+    pool = pooler(cluster, default_pool_size=POOL, workers=2, log_connections=False)
     print(f"\nPGLIDO_SOAK_SEED={SEED} PGLIDO_SOAK_SECONDS={SECONDS:g}")
     watch = Watch(pool)
     with crowd(pool, cluster, tmp_path) as processes:
