@@ -112,7 +112,7 @@ def test_messages_sent_ahead_cost_no_more_for_being_many(front: str, again: str,
         data = of_messages(front, again, size)
         return lambda: talk(data, **how)
 
-    assert_linear(of_size, 100, 3300)
+    assert_linear(of_size, 100, 3100)
 
 
 @pytest.mark.parametrize("how", [{}, {"fails": True}, {"listens": True}, {"tag": b"DEALLOCATE ALL"}], ids=str)

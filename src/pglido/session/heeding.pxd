@@ -83,6 +83,11 @@ cdef class Heeding(Meaning):
 
     cpdef int grant(self) except -1
 
+    cdef bint _may_notify(self, int flags) except -1
+
+    @cython.locals(functions=Functions)
+    cdef bint _hears_functions(self) except -1
+
     @cython.locals(functions=Functions)
     cdef bint _calls_notifying(self, int flags, bytes text) except -1
 

@@ -133,7 +133,7 @@ class Heeding(Meaning):
         flags = self._flags(src, first, stop)
         if flags & SIGNALS and self.aims_at(src[first:stop], b""):
             return True
-        if flags & (NOTIFIES | PREPARES) or self.listens():
+        if self._may_notify(flags):
             flags = self._heed_notify(flags, src[first:stop], out, buf)
         if not flags & ~NOTIFIES or self._only_writes(flags & ~NOTIFIES):
             return False
@@ -209,7 +209,7 @@ class Heeding(Meaning):
             return False
         if flags & SIGNALS and octets.length(src, at + 1) == stop - at - 1 and self.aims_at(text, src[first:stop]):
             return True
-        if flags & (NOTIFIES | PREPARES) or self.listens():
+        if self._may_notify(flags):
             flags = self._heed_notify(flags, text, out, buf)
         if not flags & ~NOTIFIES or self._only_writes(flags & ~NOTIFIES):
             return False
@@ -290,7 +290,7 @@ class Heeding(Meaning):
 
     def heed_parsed(self, flags: int, text: bytes, out: Outbox, buf: bytes) -> bool:
         """A text with these flags is about to be parsed, likely to be executed in the same batch; must it wait?"""
-        if (flags & NOTIFIES or self.listens()) and self._at_rest():
+        if (flags & NOTIFIES or self.listens()) and self._may_notify(flags) and self._at_rest():
             # In front of the batch it lasts.
             self._heed_notify(flags, text, out, buf)
         if not flags & (LISTENS | PREPARES | ENDS | SEQUENCES | TEMP):
@@ -340,12 +340,21 @@ class Heeding(Meaning):
         """A text with these flags is about to be executed; returns them, NOTIFIES only where it says so itself."""
         says = flags & NOTIFIES != 0 and _reading.notifies(text)
         executes = flags & PREPARES and self.sql_flags & NOTIFIES and _reading.executes(text)
-        if says or executes or (self.listens() and self._calls_notifying(flags, text)):
+        if says or executes or (self._hears_functions() and self._calls_notifying(flags, text)):
             self._sign(out, buf)
         return flags if says else flags & ~NOTIFIES
 
+    def _may_notify(self, flags: int) -> bool:
+        """Is a text with these flags worth to be read for what it notifies?"""
+        return flags & (NOTIFIES | PREPARES) != 0 or self._hears_functions()
+
+    def _hears_functions(self) -> bool:
+        """Does this client listen, where functions or triggers notify? Only then its own of these need be known."""
+        functions = self.rules.functions
+        return self.listens() and (functions.notify_triggers or len(functions.notifying) > 0)
+
     def _calls_notifying(self, flags: int, text: bytes) -> bool:
-        """May executing this text notify by a function, or by a trigger? Only who listens wants to know its own."""
+        """May executing this text notify by a function, or by a trigger?"""
         functions = self.rules.functions
         return (flags & WRITES != 0 and functions.notify_triggers) or _reading.mentions(text, functions.notifying)
 
