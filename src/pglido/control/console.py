@@ -35,6 +35,10 @@ log = logging.getLogger("pglido.control")
 # What one client may keep at once; a portal has the rows of its command.
 STATEMENTS = 100
 PORTALS = 10
+# Seconds that a client which must go has for taking its last message.
+FAREWELL = 5.0
+# Bytes of what it still sends that are read at a time.
+READ_SIZE = 1 << 16
 
 
 async def serve(pooler: Pooler, client: Console, sock: socket.socket) -> None:
@@ -293,8 +297,16 @@ class Session:
         self._send(error(severity, sqlstate, text, f"client {self._client.uuid}", hint))
 
     async def _fatal(self, text: str) -> None:
+        """Say what was wrong, and read on until the other end has closed.
+
+        A socket that is closed with bytes unread makes the worker's next write fail, and what was said is lost.
+        """
         self._error("FATAL", "08P01", text)
-        await self._writer.drain()
+        self._writer.write_eof()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                while await self._reader.read(READ_SIZE):
+                    pass
 
     ACTIONS: ClassVar[dict[int, Callable[[Session, bytes], Awaitable[None]]]] = {
         codes.QUERY: _query,
