@@ -17,8 +17,12 @@ from .host import Host
 from .links import SERIAL_BITS, SERIAL_MASK, Backend, Guest, cancel_key, key_size
 from .opening import send_cancel
 
-# Seconds before a cancel that came too early is tried again.
+# Seconds that a server has for reading a query, before what cancels it is sent; so many times longer before it is sent
+# again, as the query may not have been read by then.
 PAUSE = 0.01
+AGAIN = 4
+# Seconds after a client got its server in which that may not have read the client's query.
+FRESH = 0.1
 # Seconds after which nobody needs to wait any more: whoever had the request may be gone.
 LONGEST = 10.0
 
@@ -104,6 +108,8 @@ class Cancels:
             asks = guest.waiting or session.setup.coming is not None or session.replies.count > 1
             return self.guest_soon(guest) if asks else None
         elif backend is not None and backend.session.replies.head:
+            if self.host.pump.now - guest.started < FRESH:
+                return self.guest_soon(guest)
             return self.server(backend)
         return None
 
@@ -112,11 +118,25 @@ class Cancels:
         return self.host.spawn(self._guest_late(guest, guest.asked))
 
     async def _guest_late(self, guest: Guest, asked: float) -> None:
-        await asyncio.sleep(PAUSE)
-        # What it asks now may be something else.
-        under_way = self.guest(guest) if guest.asked == asked else None
-        if under_way is not None:
-            await under_way
+        """Cancel it, and again while it goes on; never where the client has asked for something else meanwhile.
+
+        Where something is asked behind it, there is one attempt: a second one could hit that.
+        """
+        pause, tries = PAUSE, 0
+        while pause < LONGEST:
+            await asyncio.sleep(pause)
+            backend = guest.server
+            if backend is None or guest.asked != asked:
+                return
+            replies = backend.session.replies
+            if not backend.session.adopting():
+                if not replies.head or (tries and replies.own != 1):
+                    return
+                under_way = self.server(backend)
+                if under_way is not None:
+                    await under_way
+                tries += 1
+            pause *= AGAIN
 
     def server(self, backend: Backend) -> "asyncio.Task[None] | None":
         """Cancel what a server is doing, if it still does it when it can be told."""

@@ -12,7 +12,7 @@ class Asked(Cancels):
     """Says what would be cancelled."""
 
     def __init__(self) -> None:
-        pass
+        self.host: Any = SimpleNamespace(pump=SimpleNamespace(now=100.0))
 
     def guest_soon(self, guest: Any) -> Any:
         """Not now."""
@@ -23,14 +23,17 @@ class Asked(Cancels):
         return "now"
 
 
-def guest(adopting: bool = False, owed: int = 1, waiting: bool = False, coming: bool = False) -> Any:
-    """A client with a server that is at something of pglido's own, or owes so many answers."""
+def guest(
+    adopting: bool = False, owed: int = 1, waiting: bool = False, coming: bool = False, started: float = 1.0
+) -> Any:
+    """A client with a server, since `started`, that is at something of pglido's own, or owes so many answers."""
     session = SimpleNamespace(
         adopting=lambda: adopting,
         replies=SimpleNamespace(head=owed, count=owed),
         setup=SimpleNamespace(coming="settings" if coming else None),
     )
-    return SimpleNamespace(ticket=None, peer=None, waiting=waiting, server=SimpleNamespace(session=session))
+    server = SimpleNamespace(session=session)
+    return SimpleNamespace(ticket=None, peer=None, waiting=waiting, server=server, started=started)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +41,8 @@ def guest(adopting: bool = False, owed: int = 1, waiting: bool = False, coming: 
     [
         (guest(), "now"),
         (guest(owed=0), None),
+        # It has just got its server, which may not have read the query yet.
+        (guest(started=99.99), "soon"),
         # A question behind an answer, which the client has: a driver's cancel may come as late as that.
         (guest(adopting=True), None),
         # It has asked for something else meanwhile: of that the server has nothing yet, or has it in line.
