@@ -19,19 +19,25 @@ from time import monotonic, sleep
 import psutil
 
 from conftest import MakePooler
+from harness import messages as m
 from harness.cluster import Cluster
 from harness.pooler import Pooler
 from harness.waiting import eventually
+from harness.wire import Wire
+from pglido.session import settings, statements
+from pglido.wire import look
 
 SECONDS = float(os.environ.get("PGLIDO_SOAK_SECONDS", "20"))
 SEED = int(os.environ.get("PGLIDO_SOAK_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 TESTS = Path(__file__).parents[1]
+WORKERS = 2
 POOL = 20
 VARIOUS = 18  # clients of soak/clients.py; the other 32 are pgbench's
 # Of pgbench: how it asks, how many clients, whether each transaction has a connection of its own.
 BENCHES = (("simple", 10, False), ("prepared", 15, False), ("extended", 5, False), ("simple", 2, True))
 # What the second half may add to a process, in bytes: pages that are first touched late, not what each client leaves.
 GROWTH = 4 << 20
+BATCH = 100  # Parses in one write
 WAIT = 1.0  # seconds a client may wait while servers of its pool rest
 TABLES = """
 DROP TABLE IF EXISTS soak, notes;
@@ -79,6 +85,39 @@ class Watch:
         return [now - then for now, then in zip(after, before, strict=True)]
 
 
+def fill_caches(pool: Pooler) -> int:
+    """Have each worker see as many texts and settings as it remembers; returns how many all workers then know.
+
+    Else the caches would fill all the time, and hide what else grows. What a worker remembers are statements that a
+    server has taken, what texts say, and the messages between two settings.
+    """
+    wires: dict[int, list[Wire]] = {}
+    while len(wires) < WORKERS or min(map(len, wires.values())) < 2:
+        wire = pool.wire()
+        wires.setdefault(wire.pid >> 23, []).append(wire)
+    for one, other, *_ in wires.values():
+        for start in range(0, statements.GOOD, BATCH):
+            texts = [f"SELECT {number}" for number in range(start, start + BATCH)]
+            one.send(*[m.parse("s", text) + m.close_statement("s") for text in texts], m.message("S"))
+            one.until("Z")
+        for number in range(max(look.KEPT, settings.KEPT)):
+            one.run(f"PREPARE p AS SELECT {number}")
+            other.run("SELECT 1")  # on the same server
+            one.run("DEALLOCATE p")
+    for some in wires.values():
+        for wire in some:
+            wire.bye()
+    known = cached(pool)
+    # Half of what a cache may hold is what it has been asked for before.
+    assert known >= WORKERS * (statements.GOOD + look.KEPT + settings.KEPT) / 2, f"{known} are known"
+    return known
+
+
+def cached(pool: Pooler) -> int:
+    """How many things all workers know, of which they can forget each."""
+    return sum(int(row["used"] or 0) for row in pool.console("SHOW MEM") if row["name"] == "cache")
+
+
 @contextmanager
 def crowd(pool: Pooler, cluster: Cluster, folder: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
     """All clients, as processes by name; each writes what it says to a file of that name. None is left at the end."""
@@ -106,8 +145,9 @@ def crowd(pool: Pooler, cluster: Cluster, folder: Path) -> Iterator[dict[str, su
 def test_memory_stays_flat_and_nobody_waits_without_cause(pooler: MakePooler, cluster: Cluster, tmp_path: Path) -> None:
     cluster.admin(TABLES, "app")
     cluster.admin("ALTER TABLE soak OWNER TO app; ALTER TABLE notes OWNER TO app", "app")
-    pool = pooler(cluster, default_pool_size=POOL, workers=2, log_connections=False)
+    pool = pooler(cluster, default_pool_size=POOL, workers=WORKERS, log_connections=False)
     print(f"\nPGLIDO_SOAK_SEED={SEED} PGLIDO_SOAK_SECONDS={SECONDS:g}")
+    known = fill_caches(pool)
     watch = Watch(pool)
     with crowd(pool, cluster, tmp_path) as processes:
         until = monotonic() + SECONDS
@@ -130,6 +170,7 @@ def test_memory_stays_flat_and_nobody_waits_without_cause(pooler: MakePooler, cl
         "longest deed, seconds": various["longest"],
         "resident bytes, control and workers": watch.sizes[-1],
         "growth in the second half, bytes": watch.growth(),
+        "cached at first, and now": (known, cached(pool)),
     }
     for name, figures in report.items():
         print(f"  {name}: {figures}")

@@ -212,7 +212,8 @@ def prepares_in(said: str) -> dict[str, str | None]:
 
 # A text larger than this is not worth keeping for the next client's sake.
 LARGE = 16384
-# Bytes of all statements that are kept as good ones, of each pool.
+# Statements that are kept as good ones, of each pool, and the bytes of all.
+GOOD = 10_000
 GOOD_BYTES = 8 << 20
 
 
@@ -221,7 +222,7 @@ class Good:
 
     __slots__ = ("_taken",)
 
-    def __init__(self, most: int = 10_000) -> None:
+    def __init__(self, most: int = GOOD) -> None:
         self._taken = Cache(GOOD_BYTES, most)
 
     def add(self, statement: Statement) -> None:
