@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-COUNTERS = (
-    "server_assignment_count",
-    "xact_count",
-    "query_count",
-    "received",
-    "sent",
-    "xact_time",
-    "query_time",
-    "wait_time",
-    "client_parse_count",
-    "server_parse_count",
-    "bind_count",
-    "client_login_count",
-)
+from msgspec.structs import fields
+
+from ..ipc.snapshot import DatabaseCounters
+
+COUNTERS = tuple(field.name for field in fields(DatabaseCounters) if field.type is int)
 # Times are averaged over what they were spent on, all else over seconds; PgBouncer's wait_time is per second
 # too.
 PER = {"xact_time": "xact_count", "query_time": "query_count"}
@@ -39,11 +29,9 @@ class Averages:
         self._latest: dict[int, ByDatabase] = {}
         self._marks: list[tuple[float, ByDatabase]] = [(now, {}), (now, {})]
 
-    def take(self, worker: int, rows: Iterable[Mapping[str, Any]]) -> None:
-        """A worker's own totals: rows with `database` and the counters."""
-        self._latest[worker] = {
-            str(row["database"]): {name: int(row.get(name, 0)) for name in COUNTERS} for row in rows
-        }
+    def take(self, worker: int, rows: Iterable[DatabaseCounters]) -> None:
+        """A worker's own totals."""
+        self._latest[worker] = {row.database: {name: getattr(row, name) for name in COUNTERS} for row in rows}
 
     def retire(self, worker: int) -> None:
         """A worker is gone; what it last told stays in the totals."""

@@ -6,16 +6,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from ..config.errors import ConfigError
 from ..config.model import rows as settings_table
+from .control_api import ControlApi
 from .protocol import TEXT, Column, Value
 from .show import PGBOUNCER, SHOWS, VERSION, rows_of
 from .tabular import Rows
-
-if TYPE_CHECKING:
-    from .pooler import Pooler
 
 
 class CommandError(Exception):
@@ -48,7 +46,7 @@ class Command(NamedTuple):
     """A command that was understood. `columns` is None where it gives no rows; `run` does it."""
 
     columns: tuple[Column, ...] | None
-    run: Callable[[Pooler], Awaitable[Result]]
+    run: Callable[[ControlApi], Awaitable[Result]]
 
 
 # A comment that does not end goes to the end of the text: one look at each character, however many begin.
@@ -175,14 +173,14 @@ def _unknown(words: str) -> CommandError:
 
 
 def _constant(name: str, value: Value, tag: str) -> Command:
-    async def run(pooler: Pooler) -> Result:
+    async def run(control: ControlApi) -> Result:
         return Result(tag if tag == "SHOW" else f"{tag} 1", [[value]])
 
     return Command((Column(name, TEXT),), run)
 
 
 def _said(tag: str, status: str = "") -> Command:
-    async def run(pooler: Pooler) -> Result:
+    async def run(control: ControlApi) -> Result:
         return Result(tag, status=status)
 
     return Command(None, run)
@@ -197,20 +195,20 @@ def _show(words: str, name: str) -> Command:
             return _constant(name.lower(), PARAMETERS[name.lower()], "SHOW")
         raise _unknown(words)
 
-    async def run(pooler: Pooler) -> Result:
-        rows, missing = await rows_of(show, pooler)
-        return Result("SHOW", rows, _missing(pooler, missing))
+    async def run(control: ControlApi) -> Result:
+        rows, missing = await rows_of(show, control)
+        return Result("SHOW", rows, _missing(control, missing))
 
     return Command(show.columns, run)
 
 
-def _missing(pooler: Pooler, workers: Iterable[int]) -> list[Notice]:
+def _missing(control: ControlApi, workers: Iterable[int]) -> list[Notice]:
     """What the client is told where the figures of some workers are missing."""
-    names = ", ".join(map(pooler.supervisor.name, sorted(workers)))
+    names = ", ".join(map(control.worker_name, sorted(workers)))
     return [Notice(f"{names}: does not answer, its part is missing", "See SHOW WORKERS.")] if names else []
 
 
-async def _help(pooler: Pooler) -> Result:
+async def _help(control: ControlApi) -> Result:
     return Result("SHOW", notices=[Notice("Console usage", help_text())])
 
 
@@ -229,9 +227,9 @@ def _reload(words: str, argument: str) -> Command:
     if argument:
         raise _unknown(words)
 
-    async def run(pooler: Pooler) -> Result:
+    async def run(control: ControlApi) -> Result:
         try:
-            reloaded = await pooler.reload()
+            reloaded = await control.reload()
         except ConfigError as error:
             # As PgBouncer, but the client need not go and read the log.
             raise CommandError(
@@ -239,7 +237,7 @@ def _reload(words: str, argument: str) -> Command:
             ) from error
         notices = [Notice(text, "It stays as it was when pglido was started.") for text in reloaded.waits]
         if reloaded.hung:
-            names = ", ".join(map(pooler.supervisor.name, sorted(reloaded.hung)))
+            names = ", ".join(map(control.worker_name, sorted(reloaded.hung)))
             text = f"{names}: does not answer, and takes the new configuration when it moves again or is replaced"
             notices.append(Notice(text, "See SHOW WORKERS."))
         return Result("RELOAD", notices=notices)
@@ -252,8 +250,8 @@ def _shutdown(words: str, argument: str) -> Command:
     if mode is None:
         raise _unknown(words)
 
-    async def run(pooler: Pooler) -> Result:
-        return Result("SHUTDOWN", afterwards=lambda: pooler.shutdown(mode))
+    async def run(control: ControlApi) -> Result:
+        return Result("SHUTDOWN", afterwards=lambda: control.shutdown(mode))
 
     return Command(None, run)
 

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from ..ipc.messages import Console
 from ..wire import codes
@@ -24,11 +24,9 @@ from ..wire.messages import (
 )
 from . import protocol
 from .commands import WELCOME, Command, CommandError, Result, fill, parameters, plain, split, understand
+from .control_api import ControlApi
 from .protocol import ProtocolError
 from .tabular import Rows
-
-if TYPE_CHECKING:
-    from .pooler import Pooler
 
 log = logging.getLogger("pglido.control")
 
@@ -41,13 +39,13 @@ FAREWELL = 5.0
 READ_SIZE = 1 << 16
 
 
-async def serve(pooler: Pooler, client: Console, sock: socket.socket) -> None:
+async def serve(control: ControlApi, client: Console, sock: socket.socket) -> None:
     """Talk to one client until it or the pooler goes."""
     sock.setblocking(False)
     reader, writer = await asyncio.open_connection(sock=sock)
     extra = {"uuid": client.uuid, "user": client.user, "database": client.database, "address": client.address}
     log.info("console: login%s", " as admin" if client.admin else "", extra=extra)
-    session = Session(pooler, client, reader, writer)
+    session = Session(control, client, reader, writer)
     try:
         await session.run()
     except (ConnectionError, asyncio.IncompleteReadError):
@@ -89,9 +87,9 @@ class Session:
     """The state of one console: prepared statements, portals, and what has not been flushed yet."""
 
     def __init__(
-        self, pooler: Pooler, client: Console, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, control: ControlApi, client: Console, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._pooler = pooler
+        self._control = control
         self._client = client
         self._reader = reader
         self._writer = writer
@@ -178,7 +176,7 @@ class Session:
         self._send(protocol.ready(self._status))
 
     async def _run(self, command: Command) -> Result:
-        result = await command.run(self._pooler)
+        result = await command.run(self._control)
         for one in result.notices:
             self._send(notice(one.message, one.detail))
         if result.status:

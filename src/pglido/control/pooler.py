@@ -49,16 +49,18 @@ from ..ipc.messages import (
     Vacate,
     Want,
 )
+from ..ipc.snapshot import DatabaseCounters, Snapshot, Subject, of_kind
 from . import process
 from .averages import Averages
 from .broker import Broker
 from .console import refuse, serve
+from .control_api import Reloaded, WorkerSnapshot
 from .heartbeat import LOOK
 from .leases import Limits, Plan, Verb
 from .listen import Listeners
 from .memory_limit import MemoryLimit
 from .reload import Loaded
-from .rollout import Reloaded, Rollout
+from .rollout import Rollout
 from .supervisor import COMMAND, Greeting, Supervisor
 
 log = logging.getLogger("pglido.control")
@@ -105,8 +107,8 @@ class Pooler:
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._tick: asyncio.TimerHandle | None = None
         self._looked = time.monotonic()
-        self._asked: dict[tuple[int, int], asyncio.Future[list[dict[str, Any]] | None]] = {}
-        self._told: dict[tuple[int, int], list[dict[str, Any]]] = {}
+        self._asked: dict[tuple[int, int], asyncio.Future[list[Snapshot] | None]] = {}
+        self._told: dict[tuple[int, int], list[Snapshot]] = {}
         self._ask_id = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._met: dict[bytes, tuple[int, int]] = {}
@@ -145,6 +147,11 @@ class Pooler:
         return self.loaded.config.settings
 
     @property
+    def secrets(self) -> Mapping[str, str]:
+        """See ControlApi."""
+        return self.loaded.users
+
+    @property
     def failure(self) -> str | None:
         """Why it ended by itself."""
         return self.supervisor.failure
@@ -171,17 +178,44 @@ class Pooler:
 
     # ---- what the console may do
 
-    async def ask(self, what: str) -> dict[int, list[dict[str, Any]]]:
-        """The rows of every worker that answers, by its index; a worker that hangs is not waited for."""
+    def workers(self) -> list[WorkerSnapshot]:
+        """See ControlApi."""
+        board = self.board
+        return [
+            WorkerSnapshot(
+                index=worker.index,
+                pid=worker.pid,
+                state=worker.state,
+                started=worker.started,
+                restarts=worker.restarts,
+                crashes=board.get(Column.CRASHES, worker.index),
+                clients=board.get(Column.CLIENTS, worker.index),
+                accepted=board.get(Column.ACCEPTED, worker.index),
+                silent=int(worker.heartbeat.silent),
+                memory=board.get(Column.MEMORY, worker.index),
+            )
+            for worker in self.supervisor.workers
+        ]
+
+    def running(self) -> set[int]:
+        """See ControlApi."""
+        return set(self.supervisor.alive())
+
+    def worker_name(self, index: int) -> str:
+        """See ControlApi."""
+        return self.supervisor.name(index)
+
+    async def ask(self, subject: Subject | None) -> dict[int, list[Snapshot]]:
+        """See ControlApi."""
         self._ask_id += 1
         loop = asyncio.get_running_loop()
-        waiting: dict[int, asyncio.Future[list[dict[str, Any]] | None]] = {}
+        waiting: dict[int, asyncio.Future[list[Snapshot] | None]] = {}
         ask_id = self._ask_id
         for worker in self.supervisor.answering():
             waiting[worker] = self._asked[worker, ask_id] = loop.create_future()
-            self.supervisor.tell(worker, Ask(ask_id, what))
+            self.supervisor.tell(worker, Ask(ask_id, subject))
         await self._patiently(waiting)
-        answers: dict[int, list[dict[str, Any]]] = {}
+        answers: dict[int, list[Snapshot]] = {}
         for worker, future in waiting.items():
             self._asked.pop((worker, ask_id), None)
             self._told.pop((worker, ask_id), None)
@@ -202,10 +236,10 @@ class Pooler:
             await asyncio.wait(wanted, timeout=min(LOOK, ANSWER_TIMEOUT))
 
     async def refresh_stats(self) -> set[int]:
-        """Bring `averages` up to now; returns the workers that answered."""
-        answers = await self.ask("stats")
+        """See ControlApi."""
+        answers = await self.ask(Subject.STATS)
         for worker, rows in answers.items():
-            self.averages.take(worker, rows)
+            self.averages.take(worker, of_kind(DatabaseCounters, rows))
         return set(answers)
 
     async def reload(self) -> Reloaded:
@@ -215,7 +249,7 @@ class Pooler:
         """
         reloaded = await self.rollout.reload()
         # A worker answers in turn: after it has taken what it was told before.
-        await self.ask("")
+        await self.ask(None)
         log.info("reload: done")
         return reloaded
 
@@ -459,6 +493,6 @@ async def _again_and_again(turn: Callable[[], Coroutine[Any, Any, None]]) -> Non
             log.exception("bug in the control process: a turn of %s failed", turn.__name__)
 
 
-def _resolve(future: asyncio.Future[list[dict[str, Any]] | None] | None, rows: list[dict[str, Any]] | None) -> None:
+def _resolve(future: asyncio.Future[list[Snapshot] | None] | None, rows: list[Snapshot] | None) -> None:
     if future is not None and not future.done():
         future.set_result(rows)

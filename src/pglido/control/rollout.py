@@ -22,6 +22,7 @@ from ..auth.secrets import raw
 from ..config.errors import ConfigError, Place, Problem
 from ..ipc.messages import Abort, Commit, Configure, Message, Prepare, Prepared
 from . import process
+from .control_api import Reloaded
 from .heartbeat import LOOK
 from .reload import Loaded, open_log, reread
 from .supervisor import Greeting, Supervisor
@@ -39,15 +40,6 @@ class _Pending(NamedTuple):
     loaded: Loaded
     outputs: logs.Outputs
     poll: Poll
-
-
-class Reloaded(NamedTuple):
-    """What is in force after a reload: the workers that hang take it when they move again; what `waits` for a restart
-    is as it was.
-    """
-
-    hung: set[int]
-    waits: list[str]
 
 
 class Rollout:

@@ -9,18 +9,33 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from msgspec.structs import asdict
 
 from .. import __version__
 from ..config.model import ADMIN_DATABASES, Database, rows
 from ..config.values import render
-from ..ipc.board import Column as Tally
+from ..ipc.snapshot import (
+    Answers,
+    ClientSnapshot,
+    ConnectionSnapshot,
+    DatabaseClients,
+    ListenSnapshot,
+    ListItem,
+    MemoryUse,
+    PinSnapshot,
+    PoolSnapshot,
+    ServerSnapshot,
+    Snapshot,
+    Subject,
+    from_all,
+    of_kind,
+)
+from .control_api import ControlApi
 from .protocol import TEXT, Column, Value
 from .show_stats import STATISTICS
-from .tabular import Answers, Rows, Show, int4, int8, text
-
-if TYPE_CHECKING:
-    from .pooler import Pooler
+from .tabular import Rows, Show, int4, int8, text
 
 # Monitoring picks the columns that it expects by the first version number it finds here.
 PGBOUNCER = "1.25.0"
@@ -49,17 +64,17 @@ POOLS = (
 )
 
 
-def _pools(pooler: Pooler, answers: Answers) -> Rows:
+def _pools(control: ControlApi, answers: Answers) -> Rows:
     merged: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in _flat(answers):
-        key = (row["database"], row["user"])
-        sums = merged.setdefault(key, {**row, **dict.fromkeys(_POOL_COUNTS, 0), "maxwait_us": 0})
+    for row in from_all(PoolSnapshot, answers):
+        key = (row.database, row.user)
+        sums = merged.setdefault(key, {**asdict(row), **dict.fromkeys(_POOL_COUNTS, 0)})
         for name in _POOL_COUNTS:
-            sums[name] += row.get(name, 0)
-        sums["maxwait_us"] = max(sums["maxwait_us"], row.get("maxwait_us", 0))
+            sums[name] += getattr(row, name)
+        sums["maxwait_us"] = max(sums["maxwait_us"], row.maxwait_us)
     for key, sums in merged.items():
-        sums["maxwait"], sums["maxwait_us"] = divmod(int(sums["maxwait_us"]), 1_000_000)
-        sums["leased"] = pooler.broker.held(key)
+        sums["maxwait"], sums["maxwait_us"] = divmod(sums["maxwait_us"], 1_000_000)
+        sums["leased"] = control.broker.held(key)
     return _pick(POOLS, (merged[key] for key in sorted(merged)))
 
 
@@ -79,28 +94,30 @@ CONNECTIONS = (
     + text("pinned")
     + int8("held_bytes")
 )
-_TIMES = ("connect_time", "request_time")
 
 
-def _connections(pooler: Pooler, answers: Answers) -> Rows:
-    return _pick(CONNECTIONS, (_connection(worker, row) for worker, part in answers.items() for row in part))
+def _clients(control: ControlApi, answers: Answers) -> Rows:
+    found = ((worker, row) for worker, part in answers.items() for row in of_kind(ClientSnapshot, part))
+    return _pick(CONNECTIONS, (_client(worker, row) for worker, row in found))
 
 
-def _connection(worker: int, row: Mapping[str, Any]) -> dict[str, Any]:
-    shown: dict[str, Any] = {
-        "close_needed": 0,
-        "remote_pid": 0,
-        "prepared_statements": 0,
-        "held_bytes": 0,
-        **row,
-        "worker": worker,
-    }
-    for name in _TIMES:
-        shown[name] = timestamp(row.get(name))
-    wait = row.get("wait", 0)
-    if isinstance(wait, float):
-        shown["wait"], shown["wait_us"] = divmod(int(wait * 1_000_000), 1_000_000)
-    return shown
+def _client(worker: int, row: ClientSnapshot) -> dict[str, Any]:
+    wait, wait_us = divmod(row.waited_us, 1_000_000)
+    return {**_connection(worker, row), "type": "C", "wait": wait, "wait_us": wait_us, "held_bytes": row.held_bytes}
+
+
+def _servers(control: ControlApi, answers: Answers) -> Rows:
+    found = ((worker, row) for worker, part in answers.items() for row in of_kind(ServerSnapshot, part))
+    return _pick(CONNECTIONS, (_server(worker, row) for worker, row in found))
+
+
+def _server(worker: int, row: ServerSnapshot) -> dict[str, Any]:
+    return {**_connection(worker, row), "type": "S", "wait": 0, "wait_us": 0, "held_bytes": 0}
+
+
+def _connection(worker: int, row: ConnectionSnapshot) -> dict[str, Any]:
+    times = {"connect_time": timestamp(row.connect_time), "request_time": timestamp(row.request_time)}
+    return {**asdict(row), **times, "worker": worker}
 
 
 _LISTEN_COUNTS = (
@@ -110,16 +127,16 @@ _LISTEN_COUNTS = (
 LISTEN = text("database", "user") + int4("channels") + int8(*_LISTEN_COUNTS)
 
 
-def _listen(pooler: Pooler, answers: Answers) -> Rows:
+def _listen(control: ControlApi, answers: Answers) -> Rows:
     merged: dict[tuple[str, str], dict[str, Any]] = {}
     channels: dict[tuple[str, str], set[str]] = {}
-    for row in _flat(answers):
-        key = (row["database"], row["user"])
-        sums = merged.setdefault(key, {**row, **dict.fromkeys(_LISTEN_COUNTS, 0)})
+    for row in from_all(ListenSnapshot, answers):
+        key = (row.database, row.user)
+        sums = merged.setdefault(key, {**asdict(row), **dict.fromkeys(_LISTEN_COUNTS, 0)})
         for name in _LISTEN_COUNTS:
-            sums[name] += row[name]
+            sums[name] += getattr(row, name)
         # Several workers may listen to the same.
-        channels.setdefault(key, set()).update(row["channels"])
+        channels.setdefault(key, set()).update(row.channels)
         sums["channels"] = len(channels[key])
     return _pick(LISTEN, (merged[key] for key in sorted(merged)))
 
@@ -143,23 +160,23 @@ DATABASES = (
 )
 
 
-def _databases(pooler: Pooler, answers: Answers) -> Rows:
-    clients: dict[str, int] = dict.fromkeys([*pooler.config.databases, *ADMIN_DATABASES], 0)
-    for row in _flat(answers):
-        clients[row["database"]] = clients.get(row["database"], 0) + row["clients"]
+def _databases(control: ControlApi, answers: Answers) -> Rows:
+    clients: dict[str, int] = dict.fromkeys([*control.config.databases, *ADMIN_DATABASES], 0)
+    for row in from_all(DatabaseClients, answers):
+        clients[row.database] = clients.get(row.database, 0) + row.clients
     found: list[list[Value]] = []
     for name in sorted(clients.keys() - {"*"}):
-        database = pooler.config.database(name)
+        database = control.config.database(name)
         if name in ADMIN_DATABASES:
-            found.append(_admin_database(pooler, name, clients[name]))
+            found.append(_admin_database(control, name, clients[name]))
         elif database is not None:
-            found.append(_database(pooler, name, database, clients[name]))
+            found.append(_database(control, name, database, clients[name]))
     return found
 
 
-def _admin_database(pooler: Pooler, name: str, clients: int) -> list[Value]:
+def _admin_database(control: ControlApi, name: str, clients: int) -> list[Value]:
     """The row of a console's database: it has clients, a limit on them, and no servers."""
-    settings = pooler.settings
+    settings = control.settings
     shown: dict[str, Value] = {
         "name": name,
         "port": settings.listen_port,
@@ -172,10 +189,10 @@ def _admin_database(pooler: Pooler, name: str, clients: int) -> list[Value]:
     return [shown.get(column.name, None if column.type == TEXT else 0) for column in DATABASES]
 
 
-def _database(pooler: Pooler, name: str, database: Database, clients: int) -> list[Value]:
+def _database(control: ControlApi, name: str, database: Database, clients: int) -> list[Value]:
     def effective(key: str, of: str = "") -> int:
         own = getattr(database, key)
-        return int(getattr(pooler.settings, of or key) if own is None else own)
+        return int(getattr(control.settings, of or key) if own is None else own)
 
     return [
         name,
@@ -190,7 +207,7 @@ def _database(pooler: Pooler, name: str, database: Database, clients: int) -> li
         None if database.pool_mode is None else str(database.pool_mode),
         str(database.load_balance_hosts),
         effective("max_db_connections"),
-        pooler.broker.database_total(name),
+        control.broker.database_total(name),
         effective("max_db_client_connections"),
         clients,
         0,
@@ -209,12 +226,12 @@ USERS = (
 )
 
 
-def _users(pooler: Pooler, answers: Answers) -> Rows:
-    connected = Counter(str(row["user"]) for row in _flat(answers))
+def _users(control: ControlApi, answers: Answers) -> Rows:
+    connected = Counter(row.user for row in from_all(ClientSnapshot, answers))
     found: list[list[Value]] = []
-    settings = pooler.settings
-    for name in sorted(pooler.config.users.keys() | pooler.loaded.users.keys()):
-        user = pooler.config.users.get(name)
+    settings = control.settings
+    for name in sorted(control.config.users.keys() | control.secrets.keys()):
+        user = control.config.users.get(name)
         servers = user.max_user_connections if user else None
         clients = user.max_user_client_connections if user else None
         mode = user.pool_mode if user else None
@@ -225,7 +242,7 @@ def _users(pooler: Pooler, answers: Answers) -> Rows:
                 user.reserve_pool_size if user else None,
                 None if mode is None else str(mode),
                 settings.max_user_connections if servers is None else servers,
-                pooler.broker.user_total(name),
+                control.broker.user_total(name),
                 settings.max_user_client_connections if clients is None else clients,
                 connected[name],
             ]
@@ -233,11 +250,11 @@ def _users(pooler: Pooler, answers: Answers) -> Rows:
     return found
 
 
-def _config(pooler: Pooler, answers: Answers) -> Rows:
+def _config(control: ControlApi, answers: Answers) -> Rows:
     return [
         [
             name,
-            render(field, getattr(pooler.settings, name)),
+            render(field, getattr(control.settings, name)),
             render(field, field.default),
             "yes" if field.row.reload else "no",
         ]
@@ -265,21 +282,21 @@ LISTS = (
 )
 
 
-def _lists(pooler: Pooler, answers: Answers) -> Rows:
+def _lists(control: ControlApi, answers: Answers) -> Rows:
     items = dict.fromkeys(LISTS, 0)
-    for row in _flat(answers):
-        if row.get("list") in items:
-            items[row["list"]] += row.get("items", 0)
+    for row in from_all(ListItem, answers):
+        if row.name in items:
+            items[row.name] += row.items
     items |= {
-        "databases": len(pooler.config.databases),
-        "users": len(pooler.config.users.keys() | pooler.loaded.users.keys()),
-        "pools": len({(row.database, row.user) for row in pooler.broker.rows()}),
+        "databases": len(control.config.databases),
+        "users": len(control.config.users.keys() | control.secrets.keys()),
+        "pools": len({(row.database, row.user) for row in control.broker.rows()}),
     }
     return [[name, items[name]] for name in LISTS]
 
 
-def _state(pooler: Pooler, answers: Answers) -> Rows:
-    running = pooler.state in ("starting", "running")
+def _state(control: ControlApi, answers: Answers) -> Rows:
+    running = control.state in ("starting", "running")
     return [
         ["active", "yes" if running else "no"],
         ["paused", "no"],
@@ -288,24 +305,20 @@ def _state(pooler: Pooler, answers: Answers) -> Rows:
     ]
 
 
-def _version(pooler: Pooler, answers: Answers) -> Rows:
+def _version(control: ControlApi, answers: Answers) -> Rows:
     return [[VERSION]]
 
 
 MEM = text("name") + int4("size", "used", "free") + int8("memtotal")
 
 
-def _mem(pooler: Pooler, answers: Answers) -> Rows:
-    merged: dict[str, dict[str, Any]] = {}
-    for row in _flat(answers):
-        sums = merged.setdefault(
-            row["name"],
-            {"name": row["name"], "size": 0, "used": 0, "free": 0, "memtotal": 0},
-        )
-        for name in ("used", "memtotal"):
-            sums[name] += row[name]
-        sums["size"] = sums["memtotal"] // max(1, sums["used"])
-    return _pick(MEM, merged.values())
+def _mem(control: ControlApi, answers: Answers) -> Rows:
+    used: Counter[str] = Counter()
+    total: Counter[str] = Counter()
+    for row in from_all(MemoryUse, answers):
+        used[row.name] += row.used
+        total[row.name] += row.memtotal
+    return [[name, total[name] // max(1, used[name]), used[name], 0, total[name]] for name in used]
 
 
 PINS = (
@@ -317,9 +330,9 @@ PINS = (
 )
 
 
-def _pins(pooler: Pooler, answers: Answers) -> Rows:
-    rows = sorted(_flat(answers), key=lambda row: row["since"])
-    return _pick(PINS, [{**row, "since": timestamp(row["since"])} for row in rows])
+def _pins(control: ControlApi, answers: Answers) -> Rows:
+    found = sorted(from_all(PinSnapshot, answers), key=lambda row: row.since)
+    return _pick(PINS, [{**asdict(row), "since": timestamp(row.since)} for row in found])
 
 
 WORKERS = (
@@ -332,14 +345,13 @@ WORKERS = (
 )
 
 
-def _workers(pooler: Pooler, answers: Answers) -> Rows:
+def _workers(control: ControlApi, answers: Answers) -> Rows:
     leases: dict[int, int] = {}
-    for row in pooler.broker.rows():
+    for row in control.broker.rows():
         leases[row.worker] = leases.get(row.worker, 0) + row.held
     # NULL for a worker that does not answer.
     logins = {worker: _sum(part, "login_clients") for worker, part in answers.items()}
     servers = {worker: _sum(part, "free_servers", "used_servers") for worker, part in answers.items()}
-    board = pooler.board
     return [
         [
             worker.index,
@@ -347,28 +359,28 @@ def _workers(pooler: Pooler, answers: Answers) -> Rows:
             worker.state,
             timestamp(worker.started),
             worker.restarts,
-            board.get(Tally.CRASHES, worker.index),
-            board.get(Tally.CLIENTS, worker.index),
+            worker.crashes,
+            worker.clients,
             logins.get(worker.index),
             servers.get(worker.index),
             leases.get(worker.index, 0),
-            board.get(Tally.ACCEPTED, worker.index),
-            int(worker.heartbeat.silent),
-            board.get(Tally.MEMORY, worker.index),
+            worker.accepted,
+            worker.silent,
+            worker.memory,
         ]
-        for worker in pooler.supervisor.workers
+        for worker in control.workers()
     ]
 
 
-def _sum(part: Iterable[Mapping[str, Any]], *names: str) -> int:
+def _sum(part: Iterable[Snapshot], *names: str) -> int:
     """How many things a worker counts under these names of SHOW LISTS."""
-    return sum(row["items"] for row in part if row["list"] in names)
+    return sum(row.items for row in of_kind(ListItem, part) if row.name in names)
 
 
 LEASES = text("database", "user") + int4("worker", "held", "wanted") + int8("wait_us")
 
 
-def _leases(pooler: Pooler, answers: Answers) -> Rows:
+def _leases(control: ControlApi, answers: Answers) -> Rows:
     now = monotonic()
     return [
         [
@@ -379,50 +391,46 @@ def _leases(pooler: Pooler, answers: Answers) -> Rows:
             row.wanted,
             0 if row.since is None else max(0, int((now - row.since) * 1_000_000)),
         ]
-        for row in pooler.broker.rows()
+        for row in control.broker.rows()
     ]
 
 
 SHOWS: dict[str, Show] = {
-    "CLIENTS": Show(CONNECTIONS, _connections, "clients"),
+    "CLIENTS": Show(CONNECTIONS, _clients, Subject.CLIENTS),
     "CONFIG": Show(text("key", "value", "default", "changeable"), _config),
-    "DATABASES": Show(DATABASES, _databases, "databases"),
+    "DATABASES": Show(DATABASES, _databases, Subject.DATABASES),
     "LEASES": Show(LEASES, _leases),
-    "LISTEN": Show(LISTEN, _listen, "listen"),
-    "LISTS": Show(text("list") + int4("items"), _lists, "lists"),
-    "MEM": Show(MEM, _mem, "mem"),
-    "PINS": Show(PINS, _pins, "pins"),
-    "POOLS": Show(POOLS, _pools, "pools"),
-    "SERVERS": Show(CONNECTIONS, _connections, "servers"),
+    "LISTEN": Show(LISTEN, _listen, Subject.LISTEN),
+    "LISTS": Show(text("list") + int4("items"), _lists, Subject.LISTS),
+    "MEM": Show(MEM, _mem, Subject.MEM),
+    "PINS": Show(PINS, _pins, Subject.PINS),
+    "POOLS": Show(POOLS, _pools, Subject.POOLS),
+    "SERVERS": Show(CONNECTIONS, _servers, Subject.SERVERS),
     "STATE": Show(text("key", "value"), _state),
-    "USERS": Show(USERS, _users, "clients"),
+    "USERS": Show(USERS, _users, Subject.CLIENTS),
     "VERSION": Show(text("version"), _version),
-    "WORKERS": Show(WORKERS, _workers, "lists"),
+    "WORKERS": Show(WORKERS, _workers, Subject.LISTS),
     **STATISTICS,
 }
 
 
-async def rows_of(show: Show, pooler: Pooler) -> tuple[Rows, set[int]]:
+async def rows_of(show: Show, control: ControlApi) -> tuple[Rows, set[int]]:
     """Ask the workers as far as needed, and make the rows; with them the workers that run and did not answer."""
-    if not show.asks:
-        return show.rows(pooler, {}), set()
-    asked = set(pooler.supervisor.alive())
+    if show.asks is None:
+        return show.rows(control, {}), set()
+    asked = control.running()
     answers: Answers = {}
-    if show.asks == "stats":
-        answered = await pooler.refresh_stats()
+    if show.asks is Subject.STATS:
+        answered = await control.refresh_stats()
     else:
-        answers = await pooler.ask(show.asks)
+        answers = await control.ask(show.asks)
         answered = set(answers)
-    return show.rows(pooler, answers), asked.intersection(pooler.supervisor.alive()) - answered
+    return show.rows(control, answers), (asked & control.running()) - answered
 
 
 def timestamp(epoch: float | None) -> str | None:
     """As PgBouncer writes times."""
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if epoch else None
-
-
-def _flat(answers: Answers) -> Iterable[dict[str, Any]]:
-    return (row for part in answers.values() for row in part)
 
 
 def _pick(columns: Sequence[Column], found: Iterable[Mapping[str, Any]]) -> Rows:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING
 
+from ..ipc.snapshot import Answers, Subject
 from .averages import COUNTERS, Counts
+from .control_api import ControlApi
 from .protocol import Value
-from .tabular import Answers, Rows, Show, numeric, text
-
-if TYPE_CHECKING:
-    from .pooler import Pooler
+from .tabular import Rows, Show, numeric, text
 
 _IN_STATS = {"received": "recv"}  # the averages' own spelling
 _IN_TOTALS = {"received": "bytes_received", "sent": "bytes_sent"}
@@ -38,24 +36,24 @@ def _values(counts: Counts) -> list[Value]:
     return [counts[name] for name in COUNTERS]
 
 
-def _stats(pooler: Pooler, answers: Answers) -> Rows:
-    averages = pooler.averages.averages(monotonic())
+def _stats(control: ControlApi, answers: Answers) -> Rows:
+    averages = control.averages.averages(monotonic())
     return [
         [name, *_values(counts), *_values(averages[name])]
-        for name, counts in pooler.averages.totals().items()
+        for name, counts in control.averages.totals().items()
     ]
 
 
-def _stats_totals(pooler: Pooler, answers: Answers) -> Rows:
-    return [[name, *_values(counts)] for name, counts in pooler.averages.totals().items()]
+def _stats_totals(control: ControlApi, answers: Answers) -> Rows:
+    return [[name, *_values(counts)] for name, counts in control.averages.totals().items()]
 
 
-def _stats_averages(pooler: Pooler, answers: Answers) -> Rows:
-    return [[name, *_values(counts)] for name, counts in pooler.averages.averages(monotonic()).items()]
+def _stats_averages(control: ControlApi, answers: Answers) -> Rows:
+    return [[name, *_values(counts)] for name, counts in control.averages.averages(monotonic()).items()]
 
 
-def _totals(pooler: Pooler, answers: Answers) -> Rows:
-    sums, averages = pooler.averages.overall(monotonic())
+def _totals(control: ControlApi, answers: Answers) -> Rows:
+    sums, averages = control.averages.overall(monotonic())
     return [
         [f"{prefix}_{_IN_SUM.get(name, name)}", counts[name]]
         for prefix, counts in (("total", sums), ("avg", averages))
@@ -64,8 +62,8 @@ def _totals(pooler: Pooler, answers: Answers) -> Rows:
 
 
 STATISTICS: dict[str, Show] = {
-    "STATS": Show(STATS, _stats, "stats"),
-    "STATS_AVERAGES": Show(STATS_AVERAGES, _stats_averages, "stats"),
-    "STATS_TOTALS": Show(STATS_TOTALS, _stats_totals, "stats"),
-    "TOTALS": Show(text("name") + numeric("value"), _totals, "stats"),
+    "STATS": Show(STATS, _stats, Subject.STATS),
+    "STATS_AVERAGES": Show(STATS_AVERAGES, _stats_averages, Subject.STATS),
+    "STATS_TOTALS": Show(STATS_TOTALS, _stats_totals, Subject.STATS),
+    "TOTALS": Show(text("name") + numeric("value"), _totals, Subject.STATS),
 }

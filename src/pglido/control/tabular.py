@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
+from ..ipc.snapshot import Answers, Subject
+from .control_api import ControlApi
 from .protocol import INT4, INT8, NUMERIC, TEXT, Column, Value
 
-if TYPE_CHECKING:
-    from .pooler import Pooler
-
 Rows = Sequence[Sequence[Value]]
-Answers = dict[int, list[dict[str, Any]]]
 
 
 class Show(NamedTuple):
-    """One command. `asks` names what the workers are asked first; `rows` gets their answers."""
+    """One command. `asks` is what the workers are asked first; `rows` gets their answers."""
 
     columns: tuple[Column, ...]
-    rows: Callable[[Pooler, Answers], Rows]
-    asks: str = ""
+    rows: Callable[[ControlApi, Answers], Rows]
+    asks: Subject | None = None
 
 
 def text(*names: str) -> tuple[Column, ...]:

@@ -38,11 +38,10 @@ may ask for one back with `Recall`.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from ..config.model import Config, Host
+from .snapshot import Snapshot, Subject
 
 MAX_WORKERS = 250  # index + 1 fits the 8 bits it has in a cancel key
 WANT_INTERVAL = 0.05  # seconds between two Wants for the same pool
@@ -243,7 +242,7 @@ class Answer(Message, frozen=True):
     """Rows for the `Ask` with the same id; with `more` others follow, for what is told in one round is bounded."""
 
     ask_id: int
-    rows: list[dict[str, Any]]
+    rows: list[Snapshot]
     more: bool = False
 
 
@@ -349,12 +348,10 @@ class Uncover(Message, frozen=True):
 
 
 class Ask(Message, frozen=True):
-    """Answer with rows about `what`: pools, clients, servers, stats, lists, databases or mem; unknown: no
-    rows.
-    """
+    """Answer with rows about `subject`; None: with none, once all that was told before is done."""
 
     ask_id: int
-    what: str
+    subject: Subject | None
 
 
 class Drain(Message, frozen=True):

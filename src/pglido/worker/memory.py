@@ -1,13 +1,14 @@
 """What things cost, for SHOW MEM: bytes of the objects that there are now, of each kind.
 
-Rows have a name, `used` (how many) and `memtotal` (bytes); those of one name are added up.
+Rows of one name are added up.
 """
 
 from collections.abc import Iterable, Sequence
 from sys import getsizeof
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..ipc.process_memory import resident
+from ..ipc.snapshot import MemoryUse, Snapshot
 from ..session import statements
 from ..wire.cache import caches
 from .links import Backend, Guest
@@ -15,10 +16,8 @@ from .links import Backend, Guest
 if TYPE_CHECKING:
     from .worker import Worker
 
-Row = dict[str, Any]
 
-
-def clients(worker: "Worker", found: Sequence[Guest]) -> list[Row]:
+def clients(worker: "Worker", found: Sequence[Guest]) -> list[Snapshot]:
     """Of clients: what they are, and what is kept for them."""
     return [
         _row("client", [client_size(guest) for guest in found]),
@@ -26,29 +25,29 @@ def clients(worker: "Worker", found: Sequence[Guest]) -> list[Row]:
     ]
 
 
-def servers(worker: "Worker", found: Sequence[Backend]) -> list[Row]:
+def servers(worker: "Worker", found: Sequence[Backend]) -> list[Snapshot]:
     """Of server connections."""
     return [_row("server", [server_size(backend) for backend in found])]
 
 
-def prepared(worker: "Worker", found: Sequence[statements.Statement]) -> list[Row]:
+def prepared(worker: "Worker", found: Sequence[statements.Statement]) -> list[Snapshot]:
     """Of prepared statements."""
     return [_row("prepared_statement", [statement_size(one) for one in found])]
 
 
-def process(worker: "Worker", found: object) -> list[Row]:
+def process(worker: "Worker", found: object) -> list[Snapshot]:
     """Of the worker as a whole: `process` is all that it has in memory."""
     return [
-        {"name": "held_in_all", "used": 1, "memtotal": worker.host.budget.total()},
-        {"name": "cache", "used": sum(map(len, caches())), "memtotal": sum(one.size() for one in caches())},
+        MemoryUse("held_in_all", 1, worker.host.budget.total()),
+        MemoryUse("cache", sum(map(len, caches())), sum(one.size() for one in caches())),
         _row("buffer", worker.host.pump.buffers()),
-        {"name": "process", "used": 1, "memtotal": resident()},
+        MemoryUse("process", 1, resident()),
     ]
 
 
-def _row(name: str, sizes: Iterable[int]) -> dict[str, Any]:
+def _row(name: str, sizes: Iterable[int]) -> MemoryUse:
     found = list(sizes)
-    return {"name": name, "used": len(found), "memtotal": sum(found)}
+    return MemoryUse(name, len(found), sum(found))
 
 
 def client_size(guest: Guest) -> int:

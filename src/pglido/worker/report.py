@@ -6,6 +6,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..io.tls import describe
+from ..ipc.snapshot import (
+    ClientSnapshot,
+    DatabaseClients,
+    DatabaseCounters,
+    ListenSnapshot,
+    ListItem,
+    PinSnapshot,
+    PoolSnapshot,
+    ServerSnapshot,
+    Snapshot,
+    Subject,
+)
 from ..pool.states import BUSY, CHECKING, OPENING, STATES
 from ..session import statements
 from . import memory
@@ -16,15 +28,13 @@ from .live import LivePool
 if TYPE_CHECKING:
     from .worker import Worker
 
-Row = dict[str, Any]
-
 # Of how many connections is told in one round: about a millisecond's work.
 PORTION = 32
 
 
-def answer(worker: "Worker", what: str) -> Iterator[list[Row]]:
-    """The rows about `what`, in portions: others have their turn in between. None for what is not known."""
-    for members, rows in PARTS.get(what, ()):
+def answer(worker: "Worker", subject: Subject) -> Iterator[list[Snapshot]]:
+    """The rows about `subject`, in portions: others have their turn in between."""
+    for members, rows in PARTS[subject]:
         found = list(members(worker))
         for at in range(0, len(found), PORTION):
             yield rows(worker, found[at : at + PORTION])
@@ -46,50 +56,45 @@ def _once(worker: "Worker") -> Iterable["Worker"]:
     return (worker,)
 
 
-def pools(worker: "Worker", found: Sequence[LivePool]) -> list[Row]:
+def pools(worker: "Worker", found: Sequence[LivePool]) -> list[Snapshot]:
     """One row per pool with the counts of this worker."""
-    now = time.monotonic()
-    rows = []
     cancelled_of = Counter([backend.live for backend in worker.host.backends if backend.cancels])
-    for live in found:
-        policy, settings = live.policy, live.settings
-        oldest = policy.oldest_wait()
-        fresh = [slot for slot in policy.idle.all() if now - slot.since < settings.server_check_delay]
-        cancelled = cancelled_of[live]
-        # Who logs in is no client of the pool yet.
-        waiting = policy.line.size - len(policy.logins)
-        rows.append(
-            {
-                "database": live.key[0],
-                "user": live.key[1],
-                "cl_active": policy.clients - waiting,
-                "cl_waiting": waiting,
-                "cl_active_cancel_req": cancelled,
-                "cl_waiting_cancel_req": 0,
-                "sv_active": policy.count(BUSY),
-                "sv_active_cancel": cancelled,
-                "sv_being_canceled": cancelled,
-                "sv_idle": len(fresh),
-                "sv_used": policy.idle.size - len(fresh),
-                "sv_tested": policy.count(CHECKING),
-                "sv_login": policy.count(OPENING),
-                "maxwait_us": int((now - oldest) * 1e6) if oldest is not None else 0,
-                "pool_mode": settings.pool_mode.value,
-                "load_balance_hosts": settings.load_balance_hosts.value if len(settings.hosts) > 1 else None,
-                "pool_size": settings.pool_size,
-                "reserve_pool_size": settings.reserve_pool_size,
-                "leases": policy.leases,
-            }
-        )
-    return rows
+    return [_pool(live, cancelled_of[live], time.monotonic()) for live in found]
 
 
-def clients(worker: "Worker", found: Sequence[Guest]) -> list[Row]:
+def _pool(live: LivePool, cancelled: int, now: float) -> PoolSnapshot:
+    policy, settings = live.policy, live.settings
+    oldest = policy.oldest_wait()
+    fresh = [slot for slot in policy.idle.all() if now - slot.since < settings.server_check_delay]
+    # Who logs in is no client of the pool yet.
+    waiting = policy.line.size - len(policy.logins)
+    return PoolSnapshot(
+        database=live.key[0],
+        user=live.key[1],
+        pool_mode=settings.pool_mode.value,
+        load_balance_hosts=settings.load_balance_hosts.value if len(settings.hosts) > 1 else None,
+        pool_size=settings.pool_size,
+        reserve_pool_size=settings.reserve_pool_size,
+        cl_active=policy.clients - waiting,
+        cl_waiting=waiting,
+        cl_active_cancel_req=cancelled,
+        sv_active=policy.count(BUSY),
+        sv_active_cancel=cancelled,
+        sv_being_canceled=cancelled,
+        sv_idle=len(fresh),
+        sv_used=policy.idle.size - len(fresh),
+        sv_tested=policy.count(CHECKING),
+        sv_login=policy.count(OPENING),
+        maxwait_us=int((now - oldest) * 1e6) if oldest is not None else 0,
+    )
+
+
+def clients(worker: "Worker", found: Sequence[Guest]) -> list[Snapshot]:
     """One row per client, admin clients included; those that are still logging in are left out."""
     return [_client(worker, guest) for guest in found if not guest.logging_in and not guest.closed]
 
 
-def _client(worker: "Worker", guest: Guest) -> Row:
+def _client(worker: "Worker", guest: Guest) -> ClientSnapshot:
     now = time.monotonic()
     ticket, session = guest.ticket, guest.session
     waited = now - ticket.since if ticket is not None else 0.0
@@ -98,31 +103,29 @@ def _client(worker: "Worker", guest: Guest) -> Row:
     link = guest.server if guest.server is not None else guest.peer
     state = "waiting" if ticket is not None else "active" if link is not None else "idle"
     raw = isinstance(guest.peer, Backend)
-    return {
-        "type": "C",
-        "user": guest.user,
-        "database": guest.database,
-        "replication": "logical" if raw else "none",
-        "state": state,
-        "addr": host,
-        "port": port,
-        "local_addr": local,
-        "local_port": local_port,
-        "connect_time": epoch(guest.born),
-        "request_time": epoch(guest.asked or guest.rested),
-        "wait": int(waited),
-        "wait_us": int(waited * 1e6) % 1_000_000,
-        "close_needed": int(worker.host.draining),
-        "ptr": guest.uuid,
-        "link": link.uuid if isinstance(link, Backend) else "",
-        "remote_pid": process_at(guest.fd) if host == "unix" else 0,
-        "tls": describe(guest.tls),
-        "application_name": _application(guest),
-        "prepared_statements": len(session.statements or ()) if session is not None else 0,
-        "id": guest.serial,
-        "pinned": guest.server.session.setup.why() if guest.server is not None else "",
-        "held_bytes": memory.held_by(guest),
-    }
+    return ClientSnapshot(
+        user=guest.user,
+        database=guest.database,
+        replication="logical" if raw else "none",
+        state=state,
+        addr=host,
+        port=port,
+        local_addr=local,
+        local_port=local_port,
+        connect_time=epoch(guest.born),
+        request_time=epoch(guest.asked or guest.rested),
+        waited_us=int(waited * 1e6),
+        close_needed=int(worker.host.draining),
+        ptr=guest.uuid,
+        link=link.uuid if isinstance(link, Backend) else "",
+        remote_pid=process_at(guest.fd) if host == "unix" else 0,
+        tls=describe(guest.tls),
+        application_name=_application(guest),
+        prepared_statements=len(session.statements or ()) if session is not None else 0,
+        id=guest.serial,
+        pinned=guest.server.session.setup.why() if guest.server is not None else "",
+        held_bytes=memory.held_by(guest),
+    )
 
 
 def _application(guest: Guest) -> str:
@@ -131,12 +134,12 @@ def _application(guest: Guest) -> str:
     return guest.session.settings.values.get("application_name", "") if guest.session is not None else ""
 
 
-def servers(worker: "Worker", found: Sequence[Backend]) -> list[Row]:
+def servers(worker: "Worker", found: Sequence[Backend]) -> list[Snapshot]:
     """One row per server connection."""
     return [_server(backend) for backend in found if not backend.closed]
 
 
-def _server(backend: Backend) -> Row:
+def _server(backend: Backend) -> ServerSnapshot:
     session, guest = backend.session, backend.client
     host, port = socket_name(backend.fd)
     local, local_port = socket_name(backend.fd, local=True)
@@ -145,60 +148,55 @@ def _server(backend: Backend) -> Row:
     hub = backend.live.hub
     if hub is not None and hub.ear.backend is backend:
         state = "listen"
-    return {
-        "type": "S",
-        "user": backend.live.key[1],
-        "database": backend.live.key[0],
-        "replication": "logical" if isinstance(backend.peer, Guest) else "none",
-        "state": state,
-        "addr": backend.address.rpartition(":")[0] if host == "unix" else host,
-        "port": int(backend.address.rpartition(":")[2] or 0) if host == "unix" else port,
-        "local_addr": local,
-        "local_port": local_port,
-        "connect_time": epoch(backend.born),
-        "request_time": epoch(backend.slot.since),
-        "wait": 0,
-        "wait_us": 0,
-        "close_needed": int(backend.slot.doomed),
-        "ptr": backend.uuid,
-        "link": linked.uuid if isinstance(linked, Guest) else "",
-        "remote_pid": backend.pid,
-        "tls": describe(backend.tls),
-        "application_name": session.setup.settings.values.get("application_name", ""),
-        "prepared_statements": len(session.prepared.known),
-        "id": backend.serial,
-        "pinned": session.setup.why(),
-    }
+    return ServerSnapshot(
+        user=backend.live.key[1],
+        database=backend.live.key[0],
+        replication="logical" if isinstance(backend.peer, Guest) else "none",
+        state=state,
+        addr=backend.address.rpartition(":")[0] if host == "unix" else host,
+        port=int(backend.address.rpartition(":")[2] or 0) if host == "unix" else port,
+        local_addr=local,
+        local_port=local_port,
+        connect_time=epoch(backend.born),
+        request_time=epoch(backend.slot.since),
+        close_needed=int(backend.slot.doomed),
+        ptr=backend.uuid,
+        link=linked.uuid if isinstance(linked, Guest) else "",
+        remote_pid=backend.pid,
+        tls=describe(backend.tls),
+        application_name=session.setup.settings.values.get("application_name", ""),
+        prepared_statements=len(session.prepared.known),
+        id=backend.serial,
+        pinned=session.setup.why(),
+    )
 
 
-def pins(worker: "Worker", found: Sequence[Guest]) -> list[Row]:
+def pins(worker: "Worker", found: Sequence[Guest]) -> list[Snapshot]:
     """One row per client that keeps its server between transactions."""
     return [_pin(guest, guest.server) for guest in found if guest.server is not None and guest.server.pinned]
 
 
-def _pin(guest: Guest, backend: Backend) -> Row:
+def _pin(guest: Guest, backend: Backend) -> PinSnapshot:
     setup = backend.session.setup
-    return {
-        "database": guest.database,
-        "user": guest.user,
-        "client": guest.uuid,
-        "server": backend.uuid,
-        "remote_pid": backend.pid,
-        "since": epoch(backend.pinned),
-        "idle": int(time.monotonic() - guest.rested),
-        "reason": setup.why(),
-        "statement": setup.cause.split(b"\0")[0].decode("utf-8", "replace"),
-    }
+    return PinSnapshot(
+        database=guest.database,
+        user=guest.user,
+        client=guest.uuid,
+        server=backend.uuid,
+        remote_pid=backend.pid,
+        since=epoch(backend.pinned),
+        idle=int(time.monotonic() - guest.rested),
+        reason=setup.why(),
+        statement=setup.cause.split(b"\0")[0].decode("utf-8", "replace"),
+    )
 
 
-def stats(worker: "Worker", found: Sequence["Worker"]) -> list[Row]:
+def stats(worker: "Worker", found: Sequence["Worker"]) -> list[Snapshot]:
     """Cumulative counters, one row per database; times in microseconds."""
-    sums: dict[str, Row] = {}
+    sums: dict[str, Counter[str]] = {}
     for live in worker.host.pools.values():
-        row = sums.setdefault(live.key[0], {"database": live.key[0]})
-        for name, value in _counters(live).items():
-            row[name] = row.get(name, 0) + value
-    return list(sums.values())
+        sums.setdefault(live.key[0], Counter()).update(_counters(live))
+    return [DatabaseCounters(database=name, **counts) for name, counts in sums.items()]
 
 
 def _counters(live: LivePool) -> dict[str, int]:
@@ -219,60 +217,56 @@ def _counters(live: LivePool) -> dict[str, int]:
     }
 
 
-def client_counts(worker: "Worker", found: Sequence[Guest]) -> list[Row]:
+def client_counts(worker: "Worker", found: Sequence[Guest]) -> list[Snapshot]:
     """How many of these clients are let in, and not yet."""
     logging_in = len([guest for guest in found if guest.logging_in])
-    return [_count("used_clients", len(found) - logging_in), _count("login_clients", logging_in)]
+    return [ListItem("used_clients", len(found) - logging_in), ListItem("login_clients", logging_in)]
 
 
-def lists(worker: "Worker", found: Sequence["Worker"]) -> list[Row]:
+def lists(worker: "Worker", found: Sequence["Worker"]) -> list[Snapshot]:
     """Counts of all else: name and number."""
     host = worker.host
     idle = sum(live.policy.idle.size for live in host.pools.values())
     return [
-        _count("pools", len(host.pools)),
-        _count("free_servers", idle),
-        _count("used_servers", len(host.backends) - idle),
-        _count("prepared_statements", statements.count()),
+        ListItem("pools", len(host.pools)),
+        ListItem("free_servers", idle),
+        ListItem("used_servers", len(host.backends) - idle),
+        ListItem("prepared_statements", statements.count()),
     ]
 
 
-def _count(name: str, items: int) -> Row:
-    return {"list": name, "items": items}
-
-
-def consoles(worker: "Worker", found: Sequence[Guest]) -> list[Row]:
+def consoles(worker: "Worker", found: Sequence[Guest]) -> list[Snapshot]:
     """How many of these clients each of the admin databases has."""
     counts = Counter(guest.database for guest in found if guest.console)
-    return [{"database": name, "clients": count} for name, count in counts.items()]
+    return [DatabaseClients(name, count) for name, count in counts.items()]
 
 
-def databases(worker: "Worker", found: Sequence[LivePool]) -> list[Row]:
+def databases(worker: "Worker", found: Sequence[LivePool]) -> list[Snapshot]:
     """How many clients each database has, a row for each pool."""
-    return [{"database": live.key[0], "clients": live.policy.clients} for live in found]
+    return [DatabaseClients(live.key[0], live.policy.clients) for live in found]
 
 
-def listen(worker: "Worker", found: Sequence[LivePool]) -> list[Row]:
+def listen(worker: "Worker", found: Sequence[LivePool]) -> list[Snapshot]:
     """One row per pool in which clients of this worker have listened."""
     return [_hub(live.hub) for live in found if live.hub is not None]
 
 
-def _hub(hub: Hub) -> Row:
+def _hub(hub: Hub) -> ListenSnapshot:
     tally, backend = hub.tally, hub.ear.backend
-    return {
-        "database": hub.live.key[0],
-        "user": hub.live.key[1],
-        "clients": len(hub.guests),
-        "channels": [name.decode("utf-8", "replace") for name in hub.topics],
-        "connections": int(backend is not None),
-        "waiting": len(hub.waiting),
-        "received": tally.received,
-        "delivered": tally.delivered,
-        "listens": tally.listens,
-        "unlistens": tally.unlistens,
-        "slow_clients": tally.slow,
-        "reconnects": tally.reconnects,
-    }
+    return ListenSnapshot(
+        database=hub.live.key[0],
+        user=hub.live.key[1],
+        clients=len(hub.guests),
+        channels=[name.decode("utf-8", "replace") for name in hub.topics],
+        connections=int(backend is not None),
+        waiting=len(hub.waiting),
+        received=tally.received,
+        delivered=tally.delivered,
+        listens=tally.listens,
+        unlistens=tally.unlistens,
+        slow_clients=tally.slow,
+        reconnects=tally.reconnects,
+    )
 
 
 def tls_of(guest: Guest) -> str:
@@ -281,19 +275,20 @@ def tls_of(guest: Guest) -> str:
 
 
 # By what is asked: the things that are told about, and the rows of a portion of them. Counts of one name are added up.
-PARTS: dict[str, tuple[tuple[Callable[["Worker"], Iterable[Any]], Callable[["Worker", Any], list[Row]]], ...]] = {
-    "pools": ((_pools, pools),),
-    "clients": ((_guests, clients),),
-    "servers": ((_backends, servers),),
-    "stats": ((_once, stats),),
-    "lists": ((_guests, client_counts), (_once, lists)),
-    "databases": ((_guests, consoles), (_pools, databases)),
-    "mem": (
+Part = tuple[Callable[["Worker"], Iterable[Any]], Callable[["Worker", Any], list[Snapshot]]]
+PARTS: dict[Subject, tuple[Part, ...]] = {
+    Subject.POOLS: ((_pools, pools),),
+    Subject.CLIENTS: ((_guests, clients),),
+    Subject.SERVERS: ((_backends, servers),),
+    Subject.STATS: ((_once, stats),),
+    Subject.LISTS: ((_guests, client_counts), (_once, lists)),
+    Subject.DATABASES: ((_guests, consoles), (_pools, databases)),
+    Subject.MEM: (
         (_guests, memory.clients),
         (_backends, memory.servers),
         (lambda _: statements.alive(), memory.prepared),
         (_once, memory.process),
     ),
-    "pins": ((_guests, pins),),
-    "listen": ((_pools, listen),),
+    Subject.PINS: ((_guests, pins),),
+    Subject.LISTEN: ((_pools, listen),),
 }

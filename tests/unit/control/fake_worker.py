@@ -46,6 +46,17 @@ from pglido.ipc.messages import (
     ToWorker,
     Want,
 )
+from pglido.ipc.snapshot import (
+    ClientSnapshot,
+    DatabaseClients,
+    DatabaseCounters,
+    ListItem,
+    MemoryUse,
+    PoolSnapshot,
+    ServerSnapshot,
+    Snapshot,
+    Subject,
+)
 
 MODE = os.environ.get("FAKE_WORKER", "")
 
@@ -107,9 +118,9 @@ class FakeWorker:
                 self.channel.post(Load(pool, 0.0, 0, 0.0, 0))
             case CancelHere(pid, key, _, _):
                 self.told[-1] = f"CancelHere:{pid}:{key.hex()}"
-            case Ask(ask_id, what):
+            case Ask(ask_id, subject):
                 if MODE != "mute":
-                    self.channel.post(Answer(ask_id, self.rows(what)))
+                    self.channel.post(Answer(ask_id, self.rows(subject)))
             case Drain() | Stop() if MODE != "deaf":
                 os._exit(0)
 
@@ -118,39 +129,34 @@ class FakeWorker:
             self.board.add(Column.BEATS, 1)
             await asyncio.sleep(0.1)
 
-    def rows(self, what: str) -> list[dict[str, object]]:
-        pool = {
-            "database": "app",
-            "user": "alice",
-            "pool_mode": "transaction",
-            "load_balance_hosts": "disable",
+    def rows(self, subject: Subject | None) -> list[Snapshot]:
+        where = {"database": "app", "user": "alice"}
+        connection = {**where, "state": "active", "addr": "127.0.0.1", "port": 5, "connect_time": 1.7e9, "id": 7}
+        wait = 1_500_000 * (self.index + 1)
+        names = ("dns_names", "used_clients", "login_clients", "servers")
+        told: dict[Subject, list[Snapshot]] = {
+            Subject.POOLS: [
+                PoolSnapshot(
+                    **where,
+                    pool_mode="transaction",
+                    load_balance_hosts="disable",
+                    pool_size=20,
+                    cl_active=2,
+                    cl_waiting=1,
+                    sv_idle=3,
+                    maxwait_us=wait,
+                )
+            ],
+            Subject.CLIENTS: [ClientSnapshot(**connection, ptr=f"C-{self.index}", waited_us=2_500_000)],
+            Subject.SERVERS: [ServerSnapshot(**connection, ptr=f"S-{self.index}")],
+            Subject.STATS: [
+                DatabaseCounters(database="app", xact_count=10, query_count=20, query_time=4000, received=5)
+            ],
+            Subject.LISTS: [ListItem(name, 2) for name in names],
+            Subject.DATABASES: [DatabaseClients("app", 3), DatabaseClients("pglido", 1)],
+            Subject.MEM: [MemoryUse("client", 2, 300)],
         }
-        if what == "pools":
-            wait = 1_500_000 * (self.index + 1)
-            return [
-                {**pool, "cl_active": 2, "cl_waiting": 1, "sv_idle": 3, "maxwait_us": wait, "pool_size": 20}
-            ]
-        if what in ("clients", "servers"):
-            kind = what[0].upper()
-            row = {
-                "type": kind,
-                "user": "alice",
-                "database": "app",
-                "state": "active",
-                "ptr": f"{kind}-{self.index}",
-            }
-            return [{**row, "addr": "127.0.0.1", "port": 5, "connect_time": 1.7e9, "wait": 2.5, "id": 7}]
-        if what == "stats":
-            return [
-                {"database": "app", "xact_count": 10, "query_count": 20, "query_time": 4000, "received": 5}
-            ]
-        if what == "lists":
-            return [{"list": name, "items": 2} for name in ("dns_names", "used_clients", "login_clients", "servers")]
-        if what == "databases":
-            return [{"database": "app", "clients": 3}, {"database": "pglido", "clients": 1}]
-        if what == "mem":
-            return [{"name": "client", "used": 2, "memtotal": 300}]
-        return []
+        return told.get(subject, []) if subject else []
 
     async def client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.board.add(Column.ACCEPTED, 1)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pglido.control.averages import Averages
+from pglido.ipc.snapshot import DatabaseCounters
 
 
-def stats(**counts: int) -> list[dict[str, object]]:
-    return [{"database": "app", **counts}]
+def stats(**counts: int) -> list[DatabaseCounters]:
+    return [DatabaseCounters(database="app", **counts)]
 
 
 def test_totals_add_up_over_workers_and_databases():
     averages = Averages(0.0)
     averages.take(0, stats(query_count=5))
-    averages.take(1, [*stats(query_count=7), {"database": "other", "query_count": 1}])
-    averages.take(1, [*stats(query_count=8), {"database": "other", "query_count": 2}])
+    averages.take(1, [*stats(query_count=7), DatabaseCounters(database="other", query_count=1)])
+    averages.take(1, [*stats(query_count=8), DatabaseCounters(database="other", query_count=2)])
     assert {name: counts["query_count"] for name, counts in averages.totals().items()} == {
         "app": 13,
         "other": 2,

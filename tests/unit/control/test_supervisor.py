@@ -8,6 +8,7 @@ import signal
 
 from pglido.control import supervisor as supervisor_module
 from pglido.ipc.board import Column
+from pglido.ipc.snapshot import Subject
 
 from .conftest import Running, running
 
@@ -130,12 +131,12 @@ async def test_a_worker_that_does_not_answer_is_left_out(tmp_path, fake_mode, mo
     monkeypatch.setattr("pglido.control.pooler.ANSWER_TIMEOUT", 0.1)
     fake_mode("mute")
     async with running(tmp_path, workers=1) as it:
-        assert await it.pooler.ask("pools") == {}
+        assert await it.pooler.ask(Subject.POOLS) == {}
 
 
 async def test_a_worker_that_dies_while_it_is_asked_is_left_out(it: Running):
     os.kill(it.pooler.supervisor.workers[0].pid, signal.SIGSTOP)
-    asking = asyncio.create_task(it.pooler.ask("pools"))
+    asking = asyncio.create_task(it.pooler.ask(Subject.POOLS))
     await asyncio.sleep(0)
     os.kill(it.pooler.supervisor.workers[0].pid, signal.SIGKILL)
     assert list(await asking) == [1]

@@ -26,6 +26,7 @@ from pglido.ipc.messages import (
     ToControl,
     share,
 )
+from pglido.ipc.snapshot import ListItem
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ async def test_both_directions_at_once(ends):
 
 async def test_a_message_larger_than_the_socket_buffer(ends):
     worker, control = ends
-    rows = [{"text": "x" * 1000, "number": number} for number in range(5000)]
+    rows = [ListItem("x" * 1000, number) for number in range(5000)]
     sending = asyncio.create_task(worker.send(Answer(1, rows)))
     message, _ = await control.receive()
     await sending
@@ -156,7 +157,7 @@ async def test_a_peer_that_does_not_read_breaks_the_channel_instead_of_eating_me
     monkeypatch.setattr(channel_module, "MAX_QUEUED", 1 << 20)
     worker, _ = ends
     for number in range(100_000):
-        worker.post(Answer(number, [{"text": "x" * 1000}]))
+        worker.post(Answer(number, [ListItem("x" * 1000, 1)]))
     assert worker.closed
     with pytest.raises(ChannelBroken):
         await worker.send(Ready(1))
@@ -167,7 +168,7 @@ async def test_unsent_descriptors_are_closed_with_the_channel():
     worker = Channel(left, TO_WORKER)
     before = open_fds()
     for number in range(200):
-        worker.post(Answer(number, [{"text": "x" * 10000}]), [os.open("/dev/null", os.O_RDONLY)])
+        worker.post(Answer(number, [ListItem("x" * 10000, 1)]), [os.open("/dev/null", os.O_RDONLY)])
     worker.close()
     right.close()
     assert open_fds() == before - 2
@@ -197,7 +198,7 @@ async def test_nonsense_is_an_error(wire):
 MESSAGES = st.one_of(
     st.builds(Ready, st.integers(0, 2**31)),
     st.builds(Return, st.tuples(st.text(), st.text()), st.integers(0, 1000)),
-    st.builds(Answer, st.integers(0, 9), st.lists(st.dictionaries(st.text(), st.text() | st.integers(0, 9)))),
+    st.builds(Answer, st.integers(0, 9), st.lists(st.builds(ListItem, st.text(), st.integers(0, 9)))),
 )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pglido.ipc.messages import Answer, Ask
+from pglido.ipc.snapshot import ListItem, Subject, of_kind
 from pglido.worker import report
 from pglido.worker.links import Guest
 from pglido.worker.worker import Worker
@@ -28,20 +29,24 @@ def worker_with(guests: int) -> Any:
     return SimpleNamespace(host=host)
 
 
-@pytest.mark.parametrize("what", ["clients", "pins", "mem", "lists", "databases"])
-def test_each_client_is_looked_at_once_and_few_in_one_portion(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "subject", [Subject.CLIENTS, Subject.PINS, Subject.MEM, Subject.LISTS, Subject.DATABASES]
+)
+def test_each_client_is_looked_at_once_and_few_in_one_portion(
+    subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     worker = worker_with(MANY)
     looked: list[Guest] = []
     portions: list[int] = []
-    (members, rows), *others = report.PARTS[what]
+    (members, rows), *others = report.PARTS[subject]
 
     def counted(worker: Any, found: list[Guest]) -> Any:
         looked.extend(found)
         portions.append(len(found))
         return rows(worker, found)
 
-    monkeypatch.setitem(report.PARTS, what, ((members, counted), *others))
-    told = list(report.answer(worker, what))
+    monkeypatch.setitem(report.PARTS, subject, ((members, counted), *others))
+    told = list(report.answer(worker, subject))
     assert looked == list(worker.host.guests.values())
     assert max(portions) <= report.PORTION
     assert len(told) >= MANY // report.PORTION
@@ -49,14 +54,14 @@ def test_each_client_is_looked_at_once_and_few_in_one_portion(what: str, monkeyp
 
 def test_counts_of_one_name_add_up() -> None:
     counts: Counter[str] = Counter()
-    for rows in report.answer(worker_with(MANY), "lists"):
-        counts.update({row["list"]: row["items"] for row in rows})
+    for rows in report.answer(worker_with(MANY), Subject.LISTS):
+        counts.update({row.name: row.items for row in of_kind(ListItem, rows)})
     assert counts["login_clients"] == MANY
     assert counts["used_clients"] == 0
 
 
-def test_nothing_is_told_of_what_is_not_known() -> None:
-    assert list(report.answer(worker_with(1), "nothing")) == []
+def test_there_is_an_answer_to_each_question() -> None:
+    assert report.PARTS.keys() == set(Subject)
 
 
 def test_others_have_their_turn_between_two_portions() -> None:
@@ -76,7 +81,7 @@ def test_others_have_their_turn_between_two_portions() -> None:
             loop.call_soon(turn)
 
         loop.call_soon(turn)
-        await Worker.tell(worker, Ask(7, "mem"))
+        await Worker.tell(worker, Ask(7, Subject.MEM))
 
     asyncio.run(run())
     assert len(posts) > MANY // report.PORTION

@@ -1,0 +1,81 @@
+"""What the console may look at and order: the running pooler, as far as an admin is concerned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from ..config.model import Config, Settings
+from ..ipc.snapshot import Answers, Subject
+from .averages import Averages
+from .broker import Broker
+
+
+@dataclass(frozen=True)
+class WorkerSnapshot:
+    """One worker, as SHOW WORKERS has it, but for what only itself can tell.
+
+    `started` is in seconds since 1970, `silent` how many seconds ago it last moved, `memory` in bytes.
+    """
+
+    index: int
+    pid: int
+    state: str
+    started: float
+    restarts: int
+    crashes: int
+    clients: int
+    accepted: int
+    silent: int
+    memory: int
+
+
+class Reloaded(NamedTuple):
+    """What is in force after a reload: the workers that hang take it when they move again; what `waits` for a restart
+    is as it was.
+    """
+
+    hung: set[int]
+    waits: list[str]
+
+
+class ControlApi(Protocol):
+    """The control process. Configuration and leases are those in force."""
+
+    state: str  # starting, running, draining, stopping
+    broker: Broker
+    averages: Averages
+
+    @property
+    def config(self) -> Config:
+        """The configuration."""
+
+    @property
+    def settings(self) -> Settings:
+        """The global settings."""
+
+    @property
+    def secrets(self) -> Mapping[str, str]:
+        """What `auth_file` has, by user."""
+
+    def workers(self) -> Sequence[WorkerSnapshot]:
+        """All workers."""
+
+    def running(self) -> set[int]:
+        """The workers that can be asked, those that hang among them."""
+
+    def worker_name(self, index: int) -> str:
+        """What the log and the console call a worker."""
+
+    async def ask(self, subject: Subject) -> Answers:
+        """The rows of every worker that answers; a worker that hangs is not waited for."""
+
+    async def refresh_stats(self) -> set[int]:
+        """Bring `averages` up to now; returns the workers that answered."""
+
+    async def reload(self) -> Reloaded:
+        """Read the configuration again and put it in force. Raises ConfigError; then all is as it was."""
+
+    def shutdown(self, mode: str) -> None:
+        """End: `now`; `servers`, when transactions are over; `clients`, when clients have left."""
