@@ -138,6 +138,35 @@ STORIES = {
     "unlisten all in front of an error": ["LISTEN a", "BEGIN", "COMMIT; UNLISTEN *; SELECT 1/0"],
     "unlisten all behind an error": ["LISTEN a", "BEGIN", "ROLLBACK; SELECT 1/0; UNLISTEN *"],
     "unlisten all behind a failed block": ["LISTEN a", "BEGIN", "SELECT 1/0", "COMMIT; UNLISTEN *"],
+    "unlisten, then others back to a savepoint": [
+        "LISTEN a; LISTEN b", "BEGIN", "UNLISTEN a", "SAVEPOINT s", "UNLISTEN b", "ROLLBACK TO s", "COMMIT"],
+    "unlisten again behind a savepoint": ["LISTEN a; LISTEN b", "BEGIN", "SAVEPOINT s", "UNLISTEN a; UNLISTEN b",
+                                          "ROLLBACK TO s", "UNLISTEN a", "COMMIT"],
+    "unlisten once more, rolled back": ["LISTEN a", "BEGIN", "UNLISTEN a", "SAVEPOINT s", "UNLISTEN a", "ROLLBACK TO s",
+                                        "COMMIT"],
+    "unlisten and listen in a block": ["LISTEN a", "BEGIN", "UNLISTEN a", "LISTEN a", "UNLISTEN b", "COMMIT"],
+    "unlisten all behind some": ["LISTEN a; LISTEN b", "BEGIN", "UNLISTEN a", "UNLISTEN *", "COMMIT"],
+    "unlisten all rolled back behind some": ["LISTEN a; LISTEN b", "BEGIN", "UNLISTEN a", "SAVEPOINT s", "UNLISTEN *",
+                                             "ROLLBACK TO s", "COMMIT"],
+    "unlisten all twice": ["LISTEN a", "BEGIN", "SAVEPOINT s", "UNLISTEN *", "ROLLBACK TO s", "UNLISTEN *", "LISTEN c",
+                           "COMMIT"],
+    "unlisten all that fails in a savepoint": ["LISTEN a", "BEGIN", "SAVEPOINT s", "UNLISTEN *; LISTEN pg_sleep(1)",
+                                               "ROLLBACK TO s", "COMMIT"],
+    "unlisten, then code that does": [
+        "LISTEN a; LISTEN b; LISTEN c", "BEGIN", "UNLISTEN a", "DO $$ BEGIN UNLISTEN b; END $$", "COMMIT"],
+    "code that unlistens, then unlisten": ["LISTEN a; LISTEN b; LISTEN c", "BEGIN", "DO $$ BEGIN UNLISTEN b; END $$",
+                                           "UNLISTEN a", "COMMIT"],
+    "unlisten, then other things": ["LISTEN a; LISTEN b", "UNLISTEN a; SELECT 1"],
+    "other things in a block": [
+        "LISTEN a; LISTEN b; LISTEN c", "UNLISTEN a; BEGIN; SELECT 1", "UNLISTEN b", "ROLLBACK"],
+    "a block in one query": [
+        "LISTEN a; LISTEN b; LISTEN c", "BEGIN; UNLISTEN a; SAVEPOINT s; UNLISTEN b; ROLLBACK TO s; COMMIT"],
+    "unlisten by a function": ["SELECT hear('a')", "LISTEN b", "LISTEN c", "UNLISTEN c; SELECT deaf('a')"],
+    "unlisten by a prepared function": [
+        "LISTEN a", "LISTEN b", "PREPARE p AS SELECT deaf('a')", "UNLISTEN b; EXECUTE p"],
+    "what is listened to is asked for": ["LISTEN a", "LISTEN b", "SELECT pg_listening_channels(); UNLISTEN a"],
+    "unlisten in two blocks that are chained": [
+        "LISTEN a; LISTEN b", "BEGIN", "UNLISTEN a", "COMMIT AND CHAIN", "UNLISTEN b", "ROLLBACK"],
     "listen and unlisten": ["BEGIN", "LISTEN a", "UNLISTEN a", "LISTEN b", "COMMIT"],
     "commit and chain": ["BEGIN", "LISTEN a", "COMMIT AND CHAIN", "LISTEN b", "ROLLBACK"],
     "rollback and chain": ["BEGIN", "LISTEN a", "ROLLBACK AND CHAIN", "LISTEN b", "COMMIT"],
@@ -158,10 +187,12 @@ STORIES = {
 
 @pytest.fixture(scope="module")
 def hear(cluster: Cluster) -> None:
-    """A function that listens."""
+    """Functions that listen, and end to."""
     with cluster.wire() as wire:
         wire.run("CREATE OR REPLACE FUNCTION hear(what text) RETURNS void LANGUAGE plpgsql AS "
                  "$f$ BEGIN EXECUTE format('LISTEN %I', what); END $f$")  # fmt: skip
+        wire.run("CREATE OR REPLACE FUNCTION deaf(what text) RETURNS void LANGUAGE plpgsql AS "
+                 "$f$ BEGIN EXECUTE format('UNLISTEN %I', what); END $f$")  # fmt: skip
 
 
 @pytest.mark.parametrize("protocol", ["simple", "extended"])

@@ -39,13 +39,11 @@ cdef class Heeding(Meaning):
 
     cdef int begin_heeding(self) except -1
 
-    @cython.locals(flags=int)
-    cdef bint heed(self, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
+    cdef bint heed(self, int flags, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 
     cdef int flags_of(self, bytes text) except -1
 
-    @cython.locals(flags=int)
-    cdef int mark(self, bytes text) except -1
+    cdef int mark(self, bytes text, int flags) except -1
 
     @cython.locals(count=Py_ssize_t, size=Py_ssize_t)
     cdef int _forget_marks(self, dict marks) except -1
@@ -141,4 +139,5 @@ cdef class Heeding(Meaning):
     cdef int _ended(self, bytes text) except -1
 
     cdef bint _wishes(self, Server server, tuple wish) except -1
-    cdef int _bring_channels(self, Server server, bytes text, said, Outbox out, const unsigned char* buf) except -1
+    @cython.locals(in_block=bint, called=int, exact=bint, sent=bytes)
+    cdef int _bring_channels(self, Server server, int flags, bytes text, said, Outbox out, const unsigned char* buf) except -1

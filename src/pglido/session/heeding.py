@@ -128,9 +128,8 @@ class Heeding(Meaning):
         self.wish: tuple[bytes, ...] = ()
         self.granted: frozenset[bytes] | None = None
 
-    def heed(self, src: bytes, first: int, stop: int, out: Outbox, buf: bytes) -> bool:
-        """The query `src[first:stop]` is about to be sent; returns whether it must wait."""
-        flags = self._flags(src, first, stop)
+    def heed(self, flags: int, src: bytes, first: int, stop: int, out: Outbox, buf: bytes) -> bool:
+        """The query `src[first:stop]` with these flags is about to be sent; returns whether it must wait."""
         if flags & SIGNALS and self.aims_at(src[first:stop], b""):
             return True
         if self._may_notify(flags):
@@ -144,9 +143,8 @@ class Heeding(Meaning):
         """What executing this text may do to the session."""
         return self._flags(text, 0, len(text))
 
-    def mark(self, text: bytes) -> int:
-        """This text is parsed: remember what executing it may do. Returns its flags."""
-        flags = self.flags_of(text)
+    def mark(self, text: bytes, flags: int) -> None:
+        """This text is parsed: remember that executing it may do what these flags say."""
         if flags:
             if self.marks is None:
                 self.marks = {}
@@ -160,7 +158,6 @@ class Heeding(Meaning):
             if len(self.fresh) > 2 * len(self.statements or ()) + MARKS:
                 self.fresh = set()
             self.fresh.add(text)
-        return flags
 
     def _forget_marks(self, marks: dict[bytes, int]) -> None:
         """Keep no marks of statements that are no more, once these are more than those that are: by number, or bytes.
@@ -224,7 +221,7 @@ class Heeding(Meaning):
         if not name:
             return self.unnamed_flags
         if self.fresh is not None and text not in self.fresh:
-            self.mark(text)
+            self.mark(text, self.flags_of(text))
         return self.marks[text] if self.marks is not None and text in self.marks else 0
 
     def heed_described(self, name: bytes, text: bytes, out: Outbox, buf: bytes) -> bool:
@@ -498,7 +495,7 @@ class Heeding(Meaning):
                 # Never the values of another, nor those of before it was elsewhere.
                 out.put(buf, server.own(server.setup.forget_sequences()))
         if listens:
-            self._bring_channels(server, text, said, out, buf)
+            self._bring_channels(server, flags, text, said, out, buf)
         return False
 
     def _keeps_meanings(self, server: Server, out: Outbox, buf: bytes) -> bool:
@@ -531,7 +528,7 @@ class Heeding(Meaning):
         if portal is not None:
             for name in names[:1]:
                 # PostgreSQL parses no text with more than one statement.
-                prepared.dooms[portal[:LONGEST_NAME]] = name
+                prepared.doom(portal[:LONGEST_NAME], name)
         elif self.statements is not None:
             for name in names:
                 prepared.drops(name, self.take_statement(name))
@@ -651,10 +648,16 @@ class Heeding(Meaning):
             return True
         return False
 
-    def _bring_channels(self, server: Server, text: bytes, said: Look, out: Outbox, buf: bytes) -> None:
+    def _bring_channels(self, server: Server, flags: int, text: bytes, said: Look, out: Outbox, buf: bytes) -> None:
         """Before a text that may UNLISTEN: bring the server to what is listened to, as far as that may end."""
         if self.channels and not server.open:
-            ended = _reading.unlistened(text, said)
-            out.put(buf, server.own(server.setup.bring(self.channels, ended, server.status != IDLE)))
+            in_block = server.status != IDLE
+            called = CALLED & self.rules.heeded
+            # Code may end anything. What ends the block in the same text, takes what was brought in it away.
+            exact = not in_block and not flags & PREPARES and flags & called != called
+            ended = _reading.unlistened(text, said) if exact or _reading.only_listens(said) else None
+            sent = server.setup.bring(self.channels, ended, in_block)
+            self.spent += len(sent) >> 4
+            out.put(buf, server.own(sent))
         if _reading.unlistens(text):
             server.setup.unlistens()

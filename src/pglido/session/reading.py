@@ -51,6 +51,7 @@ CONFIGURES = re.compile(
 COUNTS = re.compile(rb"\b(?:currval|lastval)\b", re.IGNORECASE)
 # Statements that change what is listened to, and nothing else that matters to that.
 LISTENERS = re.compile(rb"(?:un)?listen\s+[\w\"$]+|unlisten\s*\*|discard\s+all", re.IGNORECASE)
+CHANNELS = re.compile(rb"pg_listening_channels", re.IGNORECASE)
 UNLISTENS = re.compile(rb"\bunlisten\s*\*", re.IGNORECASE)
 # Code that shows prepared statements, or knows the names of shared ones.
 SHOWN = re.compile(rb"pg_prepared_statement|" + _statements.PREFIX, re.IGNORECASE)
@@ -109,12 +110,14 @@ def channels(said: Look) -> tuple[bytes, ...]:
     return tuple([name for verb, name in said.channels if verb == "LISTEN"])
 
 
-def unlistened(text: bytes, said: Look) -> frozenset[bytes] | None:
-    """The channels that executing a text may have the session listen to no more, b"" for all; None: any.
+def only_listens(said: Look) -> bool:
+    """Do all statements of a text change what is listened to, and do nothing else?"""
+    return all(LISTENERS.fullmatch(one) for one in said.statements)
 
-    A text that says anything else may call a function, or end a transaction in which something was said.
-    """
-    if not whole(text) or not text.isascii() or not all(LISTENERS.fullmatch(one) for one in said.statements):
+
+def unlistened(text: bytes, said: Look) -> frozenset[bytes] | None:
+    """The channels that a text itself ends to listen to, b"" for all; None: not all can be told, or it asks for all."""
+    if not whole(text) or not text.isascii() or CHANNELS.search(text) is not None:
         return None
     names = {name for verb, name in said.channels if verb == "UNLISTEN"}
     return frozenset(names | {b""} if forgets(text) else names)
