@@ -100,6 +100,7 @@ def of_messages(front: str, again: str, size: int) -> bytes:
         ("parse, doom", "run"),
         ("parse, doom", "execute"),
         ("doom, run", "parse, bind"),
+        ("begin, doom", "run"),
         ("parse", "foreign"),
         ("sql", "parse, close"),
         ("parse, query", "parse, bind, query"),
@@ -112,7 +113,7 @@ def test_messages_sent_ahead_cost_no_more_for_being_many(front: str, again: str,
         data = of_messages(front, again, size)
         return lambda: talk(data, **how)
 
-    assert_linear(of_size, 100, 3100)
+    assert_linear(of_size, 100, 3000)
 
 
 @pytest.mark.parametrize("how", [{}, {"fails": True}, {"listens": True}, {"tag": b"DEALLOCATE ALL"}], ids=str)
@@ -163,6 +164,29 @@ def test_a_statement_that_is_refused_makes_others_no_more_costly_to_show() -> No
         return shows
 
     assert_linear(of_size, 40, 3000)
+
+
+def test_portals_that_drop_statements_are_counted_until_their_transaction_is_over() -> None:
+    """Each of them is remembered, and cost nothing of what a client may have."""
+    one = Conversation()
+    one.say(query("begin"))
+    one.answer()
+    one.hear(message("C", b"BEGIN\0") + message("Z", b"T"))
+    sizes = []
+    for size in (0, 100, 200, 400):
+        one.say(said([lambda n: parse("", f"deallocate s{n}") + bind("", portal=f"p{n}")], size) + SYNC)
+        while one.server.replies.count:
+            one.answer() if one.server.replies.head & entries.KIND != entries.SYNCING else one.hear(message("Z", b"T"))
+        sizes.append(one.client.held_bytes())
+        assert len(one.server.prepared.dooms) == size
+    assert 300 * 100 < sizes[1] - sizes[0] < 500 * 100
+    each = (sizes[1] - sizes[0]) / 100
+    assert [size - sizes[0] for size in sizes] == pytest.approx([each * size for size in (0, 100, 200, 400)], rel=0.02)
+    one.say(query("commit"))
+    one.answer()
+    one.say(query("select 1"))
+    assert not one.server.prepared.dooms
+    assert one.client.held_bytes() == sizes[0]
 
 
 def test_copies_sent_ahead_cost_no_more_for_being_many() -> None:

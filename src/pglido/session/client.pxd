@@ -11,7 +11,7 @@ cdef int BIND, CLOSE, COPY_DATA, COPY_DONE, COPY_FAIL, DESCRIBE, EXECUTE, FAILED
 cdef int MAX_OWED, CALLING, COPY_END, EXECUTING, QUERYING, SYNCING
 cdef int ATTACH, GO_ON, GOODBYE, PAUSE
 cdef Py_ssize_t SHARE
-cdef int SIGNALS, TOO_LARGE
+cdef int LISTENS, PREPARES, SIGNALS, TOO_LARGE
 cdef Py_ssize_t CALLED_FIRST, LONGEST_HELD, LONGEST_NAME, SHORT_LIMIT, SMALL
 cdef bytes SIZES
 
@@ -35,10 +35,10 @@ cdef class Client(Rewriting):
     cdef Py_ssize_t _breaks_copy(self, Server server, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 
     cdef bint _comes_early(self, Server server, int kind, Outbox out, const unsigned char* buf) except -1
-    @cython.locals(text=bytes)
+    @cython.locals(text=bytes, flags=int, lack=tuple)
     cdef Py_ssize_t _query(self, Server server, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
-    @cython.locals(flags=int)
-    cdef bint _waits(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
+    @cython.locals(kept=int)
+    cdef bint _waits(self, int flags, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
     cdef bint _must_be_whole(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total) except -1
 
     @cython.locals(setup=Setup)

@@ -27,7 +27,7 @@ from ..wire.codes import (
     TERMINATE,
 )
 from ..wire.letters import LONGEST_NAME
-from ..wire.sql import SIGNALS
+from ..wire.sql import LISTENS, PREPARES, SIGNALS
 from . import aims as _aims
 from . import deferred as _deferred
 from . import statements as _statements
@@ -261,10 +261,11 @@ class Client(Rewriting):
             # Out of place, as above.
             server.copying = False
         else:
-            lack = self.lack_for(src[at + 5 : at + have]) if self.may_lack() and have == total else None
+            flags = self._flags(src, at + 5, at + have) if self.rules.heeded and have == total else 0
+            lack = self.lack_for(src[at + 5 : at + have], flags) if flags & (PREPARES | LISTENS) else None
             if lack is not None:
                 return self.refuse_query(lack, have, out, buf)
-            if self._waits(src, at, have, total, out, buf):
+            if self._waits(flags, src, at, have, total, out, buf):
                 return 0
         server.prepared.unnamed = 0
         if self.unnamed is not None:
@@ -281,18 +282,18 @@ class Client(Rewriting):
             return self.pass_on(src, at, have, total, None, buf)
         return self.pass_on(src, at, have, total, out, buf)
 
-    def _waits(self, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> bool:
-        """What this query may do to the session is noted; must it wait?"""
+    def _waits(self, flags: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> bool:
+        """What this query with these flags, if it is whole, may do to the session is noted; must it wait?"""
         if self.rules.keep:
-            flags = self.heed_kept(src, at + 5, at + have)
-            if flags & SIGNALS and have == total and self.aims_at(src[at + 5 : at + have], b""):
+            kept = self.heed_kept(src, at + 5, at + have)
+            if kept & SIGNALS and have == total and self.aims_at(src[at + 5 : at + have], b""):
                 return True
         if not self.rules.heeded:
             return False
         if have < total:
             self.heed_unknown(TOO_LARGE, src[at + 5 : at + have])
             return False
-        return self.heed(src, at + 5, at + have, out, buf)
+        return self.heed(flags, src, at + 5, at + have, out, buf)
 
     def _must_be_whole(self, src: bytes, at: int, have: int, total: int) -> bool:
         """Must this query be seen to its end before it is sent, as it may change what comes after it?"""

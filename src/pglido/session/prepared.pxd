@@ -90,6 +90,8 @@ cdef class Prepared:
     cdef int not_dropped(self, ClientState client) except -1
     @cython.locals(name=bytes)
     cdef bytes give_back(self, ClientState client)
+    @cython.locals(before=bytes)
+    cdef int doom(self, bytes portal, bytes name) except -1
     @cython.locals(name=bytes)
     cdef bint executed(self, bytes portal, ClientState client) except -1
     cdef int block_is_over(self) except -1

@@ -26,6 +26,9 @@ _parses = 0
 NOBODYS = -1
 # Bytes that are kept of an owed Describe.
 DESCRIBE = 160
+# Bytes of a portal that drops a statement, besides that one's name; and of how many such portals no account is kept.
+DOOM = 320
+FEW_DOOMS = 64
 # Of more bytes of statements on one server the least used are closed, however few they are; of half of that those used
 # last are told.
 KNOWN = 16 << 20
@@ -413,6 +416,12 @@ class Prepared:
             if self.view is not None:
                 self.view.put(name)
 
+    def doom(self, portal: bytes, name: bytes) -> None:
+        """When `portal` is executed, it drops what goes by this name."""
+        before = self.dooms.get(portal)
+        self.promises.keep(DOOM + len(name) if before is None else len(name) - len(before))
+        self.dooms[portal] = name
+
     def executed(self, portal: bytes, client: ClientState) -> bool:
         """`portal` is executed: is it a DEALLOCATE? Then its answer tells what is there."""
         name = self.dooms.get(portal)
@@ -424,6 +433,7 @@ class Prepared:
         """No transaction is open, and so no portal."""
         self.purges = False
         if self.dooms:
+            self.promises.keep(-DOOM * len(self.dooms) - sum([len(name) for name in self.dooms.values()]))
             self.dooms = {}
 
     def undecided(self, name: bytes, statement: Statement | None) -> bool:
@@ -470,6 +480,7 @@ class Prepared:
         """The server is gone."""
         self.describing.clear()
         self.lending.clear()
+        self.dooms = {}
         self.promises.drop()
 
     # Answers.

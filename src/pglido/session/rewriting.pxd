@@ -12,14 +12,14 @@ cdef bytes AIMED, MISFIT
 cdef dict NOT_KEPT
 cdef tuple OF_MEMORY
 cdef int PORTAL_KIND, NO_NAME
-cdef Py_ssize_t CHANNEL, NAMED, PARSED, UNNAMED_FIRST
+cdef Py_ssize_t CHANNEL, DOOM, FEW_DOOMS, NAMED, PARSED, UNNAMED_FIRST
 cdef int LISTENS, PREPARES
 cdef Py_ssize_t LONGEST, NAME_SIZE, SMALL, NAMES_FIRST, LONGEST_NAME
 
 cdef bint _begins_with_d(const unsigned char* src, Py_ssize_t at, Py_ssize_t stop) noexcept
 
 cdef class Rewriting(Holding):
-    @cython.locals(first=Py_ssize_t, end=Py_ssize_t, name=bytes, taken=bint)
+    @cython.locals(first=Py_ssize_t, end=Py_ssize_t, name=bytes, taken=bint, flags=int)
     cdef bytes answer_alone(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t stop)
 
     @cython.locals(server=Server)
@@ -27,7 +27,7 @@ cdef class Rewriting(Holding):
 
     cdef int _heed_kept(self, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop) except -1
 
-    @cython.locals(server=Server, stop=Py_ssize_t, first=Py_ssize_t, end=Py_ssize_t, name=bytes)
+    @cython.locals(server=Server, stop=Py_ssize_t, first=Py_ssize_t, end=Py_ssize_t, name=bytes, lack=tuple)
     cdef Py_ssize_t rewrite(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(rest=bytes, flags=int)
@@ -36,6 +36,8 @@ cdef class Rewriting(Holding):
     @cython.locals(server=Server, prepared=Prepared, rest=bytes, have=Py_ssize_t, flags=int)
     cdef Py_ssize_t _parse(self, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t rest_at, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 
+    @cython.locals(text=bytes)
+    cdef tuple _lack_of_doom(self, Prepared prepared, bytes name)
     @cython.locals(more=Py_ssize_t)
     cdef tuple _lack_of_room(self, bytes name, object statement, Py_ssize_t size, Py_ssize_t named)
     cdef Py_ssize_t _refuse_statement(self, tuple lack, bint unnamed, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
@@ -45,8 +47,7 @@ cdef class Rewriting(Holding):
 
     cdef Py_ssize_t refuse_query(self, tuple lack, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1
     cdef int _provoke(self, Server server, tuple lack, Outbox out, const unsigned char* buf) except -1
-    cdef tuple lack_for(self, bytes text)
-    cdef bint may_lack(self) noexcept
+    cdef tuple lack_for(self, bytes text, int flags)
 
     @cython.locals(server=Server)
     cdef Py_ssize_t _close_statement(self, bytes name, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1

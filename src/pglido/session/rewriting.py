@@ -14,7 +14,7 @@ from . import statements as _statements
 from .entries import BINDING, CLOSING, DESCRIBING, PARSING, STATEMENT, SWALLOW, SYNCING
 from .holding import SMALL, Holding
 from .outbox import Outbox
-from .prepared import Prepared
+from .prepared import DOOM, FEW_DOOMS, Prepared
 from .retry import LONGEST
 from .server import Server
 from .state import CHANNEL, NAMED
@@ -72,9 +72,12 @@ class Rewriting(Holding):
             if statement is not None and statement in self.rules.good:
                 if self._lack_of_room(name, statement, len(statement.rest), NAMED) is not None:
                     return None
-                if self.rules.heeded and self.mark(statement.rest) & PREPARES:
-                    # What it is depends on what goes by the name in it.
-                    return None
+                if self.rules.heeded:
+                    flags = self.flags_of(statement.rest)
+                    self.mark(statement.rest, flags)
+                    if flags & PREPARES:
+                        # What it is depends on what goes by the name in it.
+                        return None
                 self.put_statement(name, statement)
                 self.settle(name)
                 self.owe_parse(name)
@@ -144,6 +147,10 @@ class Rewriting(Holding):
             # No zero where the name should end, or none in sight: PostgreSQL has the words for that.
             return self.plain(kind, src, at, have, total, out, buf)
         name = src[first : min(end, first + LONGEST_NAME)]
+        lack = self._lack_of_doom(server.prepared, name) if kind == BIND else None
+        if lack is not None:
+            self._provoke(server, lack, out, buf)
+            return self.pass_on(src, at, have, total, None, buf)
         if not self.rules.rewrite:
             return self._unshared(kind, name, src, at, end + 1, have, total, out, buf)
         if kind == PARSE:
@@ -191,15 +198,14 @@ class Rewriting(Holding):
         if statement is not None and prepared.undecided(name, statement):
             self.wait(prepared.known_at(name, statement))
             return 0
-        lack = self._lack_of_room(name, statement, len(rest), NAMED)
-        if lack is None and self.may_lack():
-            lack = self.lack_for(rest)
+        flags = self.flags_of(rest) if self.rules.heeded else 0
+        lack = self._lack_of_room(name, statement, len(rest), NAMED) or self.lack_for(rest, flags)
         if lack is not None:
             return self._refuse_statement(lack, not name, have, have, out, buf)
-        flags = 0
         if self.rules.heeded:
             text = rest if statement is None else statement.rest
-            flags = self.flags_of(text) if statement is None else self.mark(text)
+            if statement is not None:
+                self.mark(text, flags)
             if self.heed_parsed(flags, text, out, buf):
                 return 0
         self.rules.counts.client_parses += 1
@@ -225,10 +231,6 @@ class Rewriting(Holding):
         out.put(buf, prepared.learn(name, statement, self.room(server), PARSING, True))
         return have
 
-    def may_lack(self) -> bool:
-        """Is it worth to read a text for what it has kept? Not of a client that listens to nothing."""
-        return self.rules.heeded != 0 and (self.budget.tight or len(self.channels) > 0)
-
     def _lack_of_room(self, name: bytes, statement: Statement | None, size: int, named: int) -> Lack | None:
         """What hinders that a text of this size is kept; if it has a name, that takes `named` bytes and its own.
 
@@ -240,6 +242,16 @@ class Rewriting(Holding):
             return OF_MEMORY
         more = named + len(name) if name else 0
         return self.lack(size + more, more if statement is not None and statement.holders else size + more)
+
+    def _lack_of_doom(self, prepared: Prepared, name: bytes) -> Lack | None:
+        """What hinders that is kept what this statement drops once it was bound; None: nothing, or it drops nothing."""
+        if len(prepared.dooms) < FEW_DOOMS:
+            return None
+        statement = None if self.statements is None else self.statements.get(name)
+        text = statement.rest if statement is not None else self.unnamed if not name else None
+        if text is None or not _reading.deallocated(self._read(text)):
+            return None
+        return self.lack(DOOM, DOOM)
 
     def _refuse_statement(self, lack: Lack, unnamed: bool, have: int, total: int, out: Outbox, buf: bytes) -> int:
         """Drop a Parse. In its place PostgreSQL gets something to refuse, and skips what follows up to a Sync.
@@ -273,12 +285,12 @@ class Rewriting(Holding):
         server.owe(BINDING)
         out.put(buf, NOT_KEPT[lack])
 
-    def lack_for(self, text: bytes) -> Lack | None:
-        """What hinders that is kept what this text prepares by SQL, or listens to; None: nothing does.
+    def lack_for(self, text: bytes, flags: int) -> Lack | None:
+        """What hinders that is kept what a text with these flags prepares by SQL, or listens to; None: nothing does.
 
-        Of one that is too long to be read what its beginning says counts.
+        Of one that is too long to be read what its beginning says counts; and nothing of a client's first channels.
         """
-        if not self.flags_of(text) & (PREPARES | LISTENS):
+        if not flags & (PREPARES | LISTENS) or not (self.budget.tight or len(self.channels) > 0):
             return None
         said = self._read(text)
         if self.budget.tight and said.prepares:

@@ -279,6 +279,28 @@ def test_channels_count_and_who_would_have_too_many_is_refused(build: Build) -> 
     is_at_rest(talk)
 
 
+def test_portals_that_drop_statements_count_and_who_would_have_too_many_is_refused(build: Build) -> None:
+    """As long as the transaction lasts in which they were bound; what drops nothing is bound as ever."""
+    talk = Talk(build, max_client_held=40_000)
+    talk.rules.heeded = build.session.question.HEEDED
+    talk.forward(talk.client, query("begin"), done("BEGIN") + ready("T"))
+    refused = []
+    for number in range(130):
+        talk.client >> parse("", f"deallocate s{number}") + bind("", portal=f"p{number}") + SYNC
+        lacks = NOT_KEPT in bytes(talk.server.got)
+        talk.server >> PARSED + (MISSING if lacks else BOUND) + ready("T")
+        talk.server.got.clear()
+        talk.client << PARSED + (OF_ITS_OWN if lacks else BOUND) + ready("T")
+        refused.append(lacks)
+    assert 64 < refused.index(True) < 130
+    assert all(refused[refused.index(True) :])
+    talk.client >> parse("", "delete from t") + bind("") + SYNC
+    assert NOT_KEPT not in bytes(talk.server.got)
+    talk.server >> PARSED + BOUND + ready("T")
+    talk.server.got.clear()
+    talk.client << PARSED + BOUND + ready("T")
+
+
 def test_a_refused_statement_fails_its_transaction(build: Build) -> None:
     talk = Talk(build, max_client_held=20_000)
     talk.forward(talk.client, query("begin"), done("BEGIN") + ready("T"))
