@@ -102,21 +102,55 @@ def test_unknown_user_cannot_be_told_from_a_wrong_password(pooler: MakePooler, m
     assert refusal(pool, "usr", "wrong")[1:] == unknown[1:]
 
 
+def challenge(pool: Pooler, user: str) -> bytes:
+    """The salt and the iterations that a SCRAM challenge shows."""
+    wire = pool.dial()
+    wire.hello(user, "app")
+    wire.until("R")
+    wire.send(m.sasl_initial("SCRAM-SHA-256", "n,,n=,r=abcdefghijklmnopqrstuvwx"))
+    first = wire.until("R")[-1].body[4:]
+    wire.close()
+    return first.split(b",", 1)[1]
+
+
 def test_unknown_users_challenge_is_always_the_same(pooler: MakePooler) -> None:
     pool = pooler(auth_type="scram-sha-256", workers=3, users={"app": {"password": SECRET}})
+    assert len({challenge(pool, "app") for _ in range(10)}) == 1
+    assert len({challenge(pool, "unknown") for _ in range(10)}) == 1
+    assert challenge(pool, "unknown") != challenge(pool, "unknown2")
 
-    def salt(user: str) -> bytes:
-        wire = pool.dial()
-        wire.hello(user, "app")
-        wire.until("R")
-        wire.send(m.sasl_initial("SCRAM-SHA-256", "n,,n=,r=abcdefghijklmnopqrstuvwx"))
-        first = wire.until("R")[-1].body[4:]
-        wire.close()
-        return first.split(b",", 1)[1]
 
-    assert len({salt("app") for _ in range(10)}) == 1
-    assert len({salt("unknown") for _ in range(10)}) == 1
-    assert salt("unknown") != salt("unknown2")
+def challenges_of_two_lives(pool: Pooler) -> list[dict[str, bytes]]:
+    """What names are shown before a restart and after it."""
+    seen = []
+    for _ in range(2):
+        seen.append({name: challenge(pool, name) for name in ("app", "usr", "unknown")})
+        pool.stop()
+        pool.start()
+    return seen
+
+
+@pytest.mark.parametrize("lasting", ["auth_mock_seed", "client_tls_key_file"])
+def test_a_restart_does_not_tell_which_names_there_are(
+    pooler: MakePooler, verifiers: dict[str, str], certificates: Certificates, lasting: str
+) -> None:
+    """A verifier's salt stays: so must those of names that nobody has, and of passwords in clear."""
+    own = certificates.server
+    tls = {"client_tls_sslmode": "allow", "client_tls_cert_file": own.certificate, "client_tls_key_file": own.key}
+    more: dict[str, object] = {"auth_mock_seed": "something secret"} if lasting == "auth_mock_seed" else {**tls}
+    users = {"app": {"password": verifiers["app"]}, "usr": {"password": SECRET}}
+    before, after = challenges_of_two_lives(pooler(auth_type="scram-sha-256", workers=1, users=users, **more))
+    assert before == after
+    assert len(set(before.values())) == 3
+
+
+def test_poolers_with_the_same_seed_show_the_same_challenges(pooler: MakePooler, verifiers: dict[str, str]) -> None:
+    users = {"app": {"password": verifiers["app"]}}
+    seen = [
+        challenge(pooler(auth_type="scram-sha-256", workers=1, users=users, auth_mock_seed=seed), "unknown")
+        for seed in ("one", "one", "another")
+    ]
+    assert seen[0] == seen[1] != seen[2]
 
 
 def test_unknown_user_takes_as_long_as_a_wrong_password(pooler: MakePooler, verifiers: dict[str, str]) -> None:

@@ -403,6 +403,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     scram_iterations: Annotated[
         int, Row("Iterations for verifiers made from plain passwords.", low=1, high=10_000_000)
     ] = 4096
+    auth_mock_seed: Annotated[
+        str,
+        Row(
+            "A secret text that decides what challenge a name gets that nobody has: the same after a restart, and from"
+            " every pooler that has the same text. Empty: the key in `client_tls_key_file` decides, without TLS what is"
+            " drawn at each start.",
+            secret=True,
+            own=True,
+        ),
+    ] = ""
     admin_users: Annotated[tuple[str, ...], Row("Users who may run every console command.")] = ()
     stats_users: Annotated[tuple[str, ...], Row("Users who may run SHOW on the console.")] = ()
 

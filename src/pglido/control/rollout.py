@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
 import secrets
 import time
@@ -59,7 +60,7 @@ class Rollout:
         self._workers = workers
         self._changed = changed
         self._environ = environ
-        self._mock_seed = secrets.token_bytes(32)
+        self._drawn = secrets.token_bytes(32)
         self._lock = asyncio.Lock()
         self._heard = asyncio.Event()
         self._number = 0
@@ -170,8 +171,18 @@ class Rollout:
 
     def _message(self, loaded: Loaded, outputs: logs.Outputs) -> tuple[Configure, list[int]]:
         users = {name: raw(secret) for name, secret in loaded.users.items()}
-        message = Configure(loaded.config, users, self._workers, self._mock_seed, loaded.files)
-        return message, outputs.again().fds
+        seed = mock_seed(loaded, self._drawn)
+        return Configure(loaded.config, users, self._workers, seed, loaded.files), outputs.again().fds
+
+
+def mock_seed(loaded: Loaded, drawn: bytes) -> bytes:
+    """32 bytes that decide what users look like who don't exist (see `auth.crowd`), from what outlives a restart.
+
+    Never from the secrets of users: a salt that is shown to anybody would then tell whether a password was guessed.
+    """
+    settings = loaded.config.settings
+    lasting = settings.auth_mock_seed.encode() or loaded.files.get(settings.client_tls_key_file, b"")
+    return hmac.digest(lasting, b"pglido: what users look like who don't exist", "sha256") if lasting else drawn
 
 
 def _tell(failure: ConfigError) -> ConfigError:
