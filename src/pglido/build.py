@@ -30,6 +30,7 @@ COMPILED = (
     "pool.line",
     "pool.pool",
     "pool.stats",
+    "session.budget",
     "session.client",
     "session.hearing",
     "session.heeding",

@@ -35,7 +35,7 @@ class Conversation:
         rules = state.Rules(
             True, statements, 1 << 30, True, False, session.statements.Good(), state.Counts(), session.question.HEEDED
         )
-        self.client = session.client.Client(settings.EMPTY, rules, state.Budget(1 << 30))
+        self.client = session.client.Client(settings.EMPTY, rules, session.budget.Budget(1 << 30))
         if listens:
             self.client.channels = frozenset([b"here"])
         self.server = session.server.Server()

@@ -93,7 +93,7 @@ class World:
         # Both builds begin alike, whatever was done with one of them before: names are made of the generation.
         session.statements._kept = session.statements._generation = 0
         session.statements._known.clear()
-        self.budget = session.state.Budget(max_held)
+        self.budget = session.budget.Budget(max_held)
         self.rules = session.state.Rules(rewrite, max_statements, 1 << 20, True, False, self.good, self.counts)
         self.guests = [
             Guest(session.client.Client(self.home(one.start), self.rules, self.budget), deque(one.says))

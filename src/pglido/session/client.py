@@ -30,7 +30,8 @@ from ..wire.letters import LONGEST_NAME
 from ..wire.sql import LISTENS, PREPARES, SIGNALS
 from . import aims as _aims
 from . import deferred as _deferred
-from . import statements as _statements
+from . import reading as _reading
+from .budget import Budget
 from .entries import (
     CALLING,
     COPY_END,
@@ -45,7 +46,7 @@ from .outbox import Outbox
 from .rewriting import Rewriting
 from .server import Server
 from .settings import Settings
-from .state import Budget, Rules
+from .state import Rules
 from .verdicts import ATTACH, GO_ON, GOODBYE, PAUSE
 
 # The server takes no longer message of these kinds (PQ_SMALL_MESSAGE_LIMIT in PostgreSQL).
@@ -271,7 +272,7 @@ class Client(Rewriting):
         if self.unnamed is not None:
             self.put_unnamed(None, 0, 0)
         server.prepared.bound = None
-        if have > 5 and (src[at + 5] | 0x20) == 0x64 and _statements.purges(src[at + 5 : at + have]):
+        if have > 5 and (src[at + 5] | 0x20) == 0x64 and _reading.purges(src[at + 5 : at + have]):
             server.decisive = True
         if server.decides():
             server.decisive = True

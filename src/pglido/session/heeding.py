@@ -456,7 +456,7 @@ class Heeding(Meaning):
             self._advances()
         assert self.server is not None
         self.server.redefining |= _reading.redefines(text, said, self.rules.functions.redefining)
-        if flags & ENDS and _reading.purges(said):
+        if flags & ENDS and _reading.purges_somewhere(said):
             if portal is not None:
                 self.server.prepared.purges = True
             else:

@@ -1,9 +1,9 @@
 cimport cython
 
+from pglido.session.budget cimport Budget
 from pglido.session.heeding cimport Heeding
 from pglido.session.outbox cimport Outbox
 from pglido.session.server cimport Server
-from pglido.session.state cimport Budget
 from pglido.wire cimport octets
 
 cdef int CLOSE_IT

@@ -1,6 +1,7 @@
 cimport cython
 
-from pglido.session.state cimport Budget, ClientState
+from pglido.session.budget cimport Budget
+from pglido.session.state cimport ClientState
 
 cdef Py_ssize_t BARE, MANY
 cdef Budget NO_BUDGET

@@ -1,6 +1,7 @@
 """What the Parse and Close messages under way have promised, to be taken back when the server skips them."""
 
-from .state import NO_BUDGET, ClientState
+from .budget import NO_BUDGET
+from .state import ClientState
 from .statements import Statement
 
 # So many that were taken are let go at once: one by one costs more than making them.

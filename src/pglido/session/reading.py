@@ -63,6 +63,7 @@ WORD = re.compile(rb"[\w$\x80-\xff]+")
 ESCAPED, ESCAPE = re.compile(rb"(?<=\\)[\w$\x80-\xff]+"), 9
 # As CUSTOM, or a word without a dot, so that this is not begun anew at each of its letters.
 DOTTED = re.compile(CUSTOM.pattern[:-1] + b"*")
+_PURGE = re.compile(rb"\s*(?:deallocate|discard)\s+(?:prepare\s+)?all\b", re.IGNORECASE)
 MASKED = re.compile(rb"\b(?:" + "|".join(HINDERING).encode() + rb")\b", re.IGNORECASE)
 FORGETS = re.compile(rb"\bdiscard\s+all\b", re.IGNORECASE)
 # Of code only its words tell whether it does what lasts for ever: all of any of these sets.
@@ -217,9 +218,14 @@ def deallocated(said: Look) -> list[bytes]:
     return found
 
 
-def purges(said: Look) -> bool:
-    """Will executing this text deallocate all prepared statements?"""
-    return any(_statements.purges(statement) for statement in said.statements)
+def purges(statement: bytes) -> bool:
+    """Will executing this statement deallocate all prepared statements of the session?"""
+    return _PURGE.match(statement) is not None
+
+
+def purges_somewhere(said: Look) -> bool:
+    """Will executing this text?"""
+    return any(map(purges, said.statements))
 
 
 def masked(text: bytes) -> tuple[str, ...]:

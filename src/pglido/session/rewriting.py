@@ -433,7 +433,7 @@ class Rewriting(Holding):
 
     def _foresee(self, prepared: Prepared, rest: bytes) -> None:
         """A statement is bound: should it be executed, may all of them be gone?"""
-        if _begins_with_d(rest, 0, len(rest)) and _statements.purges(rest):
+        if _begins_with_d(rest, 0, len(rest)) and _reading.purges(rest):
             prepared.purges = True
 
     def _bring(self, server: Server, kind: int, name: bytes, statement: Statement, out: Outbox, buf: bytes) -> None:

@@ -1,5 +1,6 @@
 cimport cython
 
+from pglido.session.budget cimport Budget
 from pglido.session.settings cimport Settings
 
 cdef Py_ssize_t GONE
@@ -43,17 +44,6 @@ cdef class Rules:
     cdef public Py_ssize_t max_statements
     cdef public Py_ssize_t max_packet
     cdef public tuple realm
-
-cdef class Budget:
-    cdef public Py_ssize_t limit
-    cdef public Py_ssize_t each
-    cdef public Py_ssize_t used
-    cdef public Py_ssize_t shared
-    cdef public bint tight
-    cdef public Py_ssize_t refused
-    cdef public str reason
-
-    cpdef Py_ssize_t total(self) except -1
 
 cdef class View:
     cdef public dict changed

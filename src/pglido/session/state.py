@@ -7,6 +7,7 @@ from typing import Any
 
 from ..wire import messages
 from . import defaults as _defaults
+from .budget import Budget
 from .settings import EMPTY, Settings
 from .statements import Dialect, Good, Statement
 from .study import Since
@@ -208,36 +209,6 @@ NAMED = 160
 # What a channel takes: its name, of 63 bytes at most, and who listens to it.
 CHANNEL = 320
 
-
-class Budget:
-    """Bytes that are kept for all clients of a worker: `used`, and besides the `shared` statements, once for all.
-
-    All may have `limit` together, one of them `each`. `tight`: memory is short, and nothing new is kept. So many times
-    something was `refused` since the log told of it, the last time for this `reason`.
-    """
-
-    __slots__ = ("each", "limit", "reason", "refused", "shared", "tight", "used")
-
-    def __init__(self, limit: int, each: int | None = None) -> None:
-        self.limit = limit
-        self.each = limit if each is None else each
-        self.used = 0
-        self.shared = 0
-        self.tight = False
-        self.refused = 0
-        self.reason = ""
-
-    def total(self) -> int:
-        """All that is kept: shared texts once."""
-        return self.used + self.shared
-
-    def refuse(self, reason: str) -> None:
-        """Something is not kept for a client, which is told so."""
-        self.refused += 1
-        self.reason = reason
-
-
-NO_BUDGET = Budget(0)
 
 # Names that a client may have given up before what one server shows of them is forgotten, besides as many as it has.
 GONE = 64

@@ -7,14 +7,11 @@ given a server connection knows what is prepared there.
 import hashlib
 import re
 import weakref
-from typing import TYPE_CHECKING
 
 from ..wire.cache import Cache
 from ..wire.look import look
+from .budget import Budget
 from .tally import Alone, Tally
-
-if TYPE_CHECKING:
-    from .state import Budget
 
 Dialect = tuple[tuple[str, str], ...]
 
@@ -76,7 +73,7 @@ class Statement:
         self.holders = 0
         self.budget: Budget | None = None
 
-    def hold(self, budget: "Budget") -> None:
+    def hold(self, budget: Budget) -> None:
         """One more of a client's names stands for it: it counts once in the budget that all of them have."""
         self.holders += 1
         if self.holders == 1:
@@ -181,14 +178,6 @@ def alive() -> list[Statement]:
 def count() -> int:
     """How many different statements are alive."""
     return len(_alive)
-
-
-_PURGE = re.compile(rb"\s*(?:deallocate|discard)\s+(?:prepare\s+)?all\b", re.IGNORECASE)
-
-
-def purges(rest: bytes) -> bool:
-    """Will executing this statement deallocate all prepared statements of the session?"""
-    return _PURGE.match(rest) is not None
 
 
 def prepares_in(said: str) -> dict[str, str | None]:

@@ -3,22 +3,23 @@
 import asyncio
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from .. import log as logs
+from ..config.model import Config
 from ..io.orphan import orphaned
 from ..ipc import process_memory
-from ..ipc.board import Column
+from ..ipc.board import Board, Column
 from ..pool.outage import last_error
 from ..wire import cache
 from ..wire.codes import IDLE
+from .departures import Departures
+from .host import Host
 from .links import Guest
 from .live import LivePool
 from .overlong import measured
+from .porch import Porch
 from .studies import Studies
-
-if TYPE_CHECKING:
-    from .worker import Worker
 
 log = logging.getLogger("pglido.worker")
 
@@ -38,10 +39,31 @@ REFUSALS_PAUSE = 10.0
 FAST_TICK = 0.05
 
 
+class Timed(Protocol):
+    """What a clock looks after: all of a worker.
+
+    `parent` is the process id of the control process. It is `leaving` at a moment of the monotonic clock (None: it
+    stays), once its clients are gone if it is to `wait_for_clients`, and has `ended` then.
+    """
+
+    parent: int
+    board: Board
+    host: Host
+    config: Config
+    departures: Departures
+    porch: Porch
+    leaving: float | None
+    wait_for_clients: bool
+    ended: asyncio.Event
+
+    def goodbye(self, guest: Guest) -> None:
+        """Close a client because the pooler stops."""
+
+
 class Clock:
     """Looks at everything from time to time; no connection has a timer of its own."""
 
-    def __init__(self, worker: "Worker") -> None:
+    def __init__(self, worker: Timed) -> None:
         self.worker = worker
         self._timer: asyncio.TimerHandle | None = None
         self._studies = Studies(worker.host, time.monotonic())

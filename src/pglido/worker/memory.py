@@ -5,19 +5,16 @@ Rows of one name are added up.
 
 from collections.abc import Iterable, Sequence
 from sys import getsizeof
-from typing import TYPE_CHECKING
 
 from ..ipc.process_memory import resident
 from ..ipc.snapshot import MemoryUse, Snapshot
 from ..session import statements
 from ..wire.cache import caches
+from .host import Host
 from .links import Backend, Guest
 
-if TYPE_CHECKING:
-    from .worker import Worker
 
-
-def clients(worker: "Worker", found: Sequence[Guest]) -> list[Snapshot]:
+def clients(host: Host, found: Sequence[Guest]) -> list[Snapshot]:
     """Of clients: what they are, and what is kept for them."""
     return [
         _row("client", [client_size(guest) for guest in found]),
@@ -25,22 +22,22 @@ def clients(worker: "Worker", found: Sequence[Guest]) -> list[Snapshot]:
     ]
 
 
-def servers(worker: "Worker", found: Sequence[Backend]) -> list[Snapshot]:
+def servers(host: Host, found: Sequence[Backend]) -> list[Snapshot]:
     """Of server connections."""
     return [_row("server", [server_size(backend) for backend in found])]
 
 
-def prepared(worker: "Worker", found: Sequence[statements.Statement]) -> list[Snapshot]:
+def prepared(host: Host, found: Sequence[statements.Statement]) -> list[Snapshot]:
     """Of prepared statements."""
     return [_row("prepared_statement", [statement_size(one) for one in found])]
 
 
-def process(worker: "Worker", found: object) -> list[Snapshot]:
+def process(host: Host, found: object) -> list[Snapshot]:
     """Of the worker as a whole: `process` is all that it has in memory."""
     return [
-        MemoryUse("held_in_all", 1, worker.host.budget.total()),
+        MemoryUse("held_in_all", 1, host.budget.total()),
         MemoryUse("cache", sum(map(len, caches())), sum(one.size() for one in caches())),
-        _row("buffer", worker.host.pump.buffers()),
+        _row("buffer", host.pump.buffers()),
         MemoryUse("process", 1, resident()),
     ]
 

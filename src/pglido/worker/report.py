@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..io.tls import describe
 from ..ipc.snapshot import (
@@ -21,44 +21,42 @@ from ..ipc.snapshot import (
 from ..pool.states import BUSY, CHECKING, OPENING, STATES
 from ..session import statements
 from . import memory
+from .host import Host
 from .hub import Hub
 from .links import Backend, Guest, epoch, process_at, socket_name
 from .live import LivePool
-
-if TYPE_CHECKING:
-    from .worker import Worker
 
 # Of how many connections is told in one round: about a millisecond's work.
 PORTION = 32
 
 
-def answer(worker: "Worker", subject: Subject) -> Iterator[list[Snapshot]]:
+def answer(host: Host, subject: Subject) -> Iterator[list[Snapshot]]:
     """The rows about `subject`, in portions: others have their turn in between."""
     for members, rows in PARTS[subject]:
-        found = list(members(worker))
+        found = list(members(host))
         for at in range(0, len(found), PORTION):
-            yield rows(worker, found[at : at + PORTION])
+            yield rows(host, found[at : at + PORTION])
 
 
-def _guests(worker: "Worker") -> Iterable[Guest]:
-    return worker.host.guests.values()
+def _guests(host: Host) -> Iterable[Guest]:
+    return host.guests.values()
 
 
-def _backends(worker: "Worker") -> Iterable[Backend]:
-    return worker.host.backends
+def _backends(host: Host) -> Iterable[Backend]:
+    return host.backends
 
 
-def _pools(worker: "Worker") -> Iterable[LivePool]:
-    return worker.host.pools.values()
+def _pools(host: Host) -> Iterable[LivePool]:
+    return host.pools.values()
 
 
-def _once(worker: "Worker") -> Iterable["Worker"]:
-    return (worker,)
+def _once(host: Host) -> Iterable[Host]:
+    return (host,)
 
 
-def pools(worker: "Worker", found: Sequence[LivePool]) -> list[Snapshot]:
+def pools(host: Host, found: Sequence[LivePool]) -> list[Snapshot]:
     """One row per pool with the counts of this worker."""
-    cancelled_of = Counter([backend.live for backend in worker.host.backends if backend.cancels])
+    cancelled_of = Counter([backend.live for backend in host.backends if backend.cancels])
     return [_pool(live, cancelled_of[live], time.monotonic()) for live in found]
 
 
@@ -89,16 +87,16 @@ def _pool(live: LivePool, cancelled: int, now: float) -> PoolSnapshot:
     )
 
 
-def clients(worker: "Worker", found: Sequence[Guest]) -> list[Snapshot]:
+def clients(host: Host, found: Sequence[Guest]) -> list[Snapshot]:
     """One row per client, admin clients included; those that are still logging in are left out."""
-    return [_client(worker, guest) for guest in found if not guest.logging_in and not guest.closed]
+    return [_client(host, guest) for guest in found if not guest.logging_in and not guest.closed]
 
 
-def _client(worker: "Worker", guest: Guest) -> ClientSnapshot:
+def _client(host: Host, guest: Guest) -> ClientSnapshot:
     now = time.monotonic()
     ticket, session = guest.ticket, guest.session
     waited = now - ticket.since if ticket is not None else 0.0
-    host, port = socket_name(guest.fd)
+    address, port = socket_name(guest.fd)
     local, local_port = socket_name(guest.fd, local=True)
     link = guest.server if guest.server is not None else guest.peer
     state = "waiting" if ticket is not None else "active" if link is not None else "idle"
@@ -108,17 +106,17 @@ def _client(worker: "Worker", guest: Guest) -> ClientSnapshot:
         database=guest.database,
         replication="logical" if raw else "none",
         state=state,
-        addr=host,
+        addr=address,
         port=port,
         local_addr=local,
         local_port=local_port,
         connect_time=epoch(guest.born),
         request_time=epoch(guest.asked or guest.rested),
         waited_us=int(waited * 1e6),
-        close_needed=int(worker.host.draining),
+        close_needed=int(host.draining),
         ptr=guest.uuid,
         link=link.uuid if isinstance(link, Backend) else "",
-        remote_pid=process_at(guest.fd) if host == "unix" else 0,
+        remote_pid=process_at(guest.fd) if address == "unix" else 0,
         tls=describe(guest.tls),
         application_name=_application(guest),
         prepared_statements=len(session.statements or ()) if session is not None else 0,
@@ -134,7 +132,7 @@ def _application(guest: Guest) -> str:
     return guest.session.settings.values.get("application_name", "") if guest.session is not None else ""
 
 
-def servers(worker: "Worker", found: Sequence[Backend]) -> list[Snapshot]:
+def servers(host: Host, found: Sequence[Backend]) -> list[Snapshot]:
     """One row per server connection."""
     return [_server(backend) for backend in found if not backend.closed]
 
@@ -171,7 +169,7 @@ def _server(backend: Backend) -> ServerSnapshot:
     )
 
 
-def pins(worker: "Worker", found: Sequence[Guest]) -> list[Snapshot]:
+def pins(host: Host, found: Sequence[Guest]) -> list[Snapshot]:
     """One row per client that keeps its server between transactions."""
     return [_pin(guest, guest.server) for guest in found if guest.server is not None and guest.server.pinned]
 
@@ -191,10 +189,10 @@ def _pin(guest: Guest, backend: Backend) -> PinSnapshot:
     )
 
 
-def stats(worker: "Worker", found: Sequence["Worker"]) -> list[Snapshot]:
+def stats(host: Host, found: Sequence[Host]) -> list[Snapshot]:
     """Cumulative counters, one row per database; times in microseconds."""
     sums: dict[str, Counter[str]] = {}
-    for live in worker.host.pools.values():
+    for live in host.pools.values():
         sums.setdefault(live.key[0], Counter()).update(_counters(live))
     return [DatabaseCounters(database=name, **counts) for name, counts in sums.items()]
 
@@ -217,15 +215,14 @@ def _counters(live: LivePool) -> dict[str, int]:
     }
 
 
-def client_counts(worker: "Worker", found: Sequence[Guest]) -> list[Snapshot]:
+def client_counts(host: Host, found: Sequence[Guest]) -> list[Snapshot]:
     """How many of these clients are let in, and not yet."""
     logging_in = len([guest for guest in found if guest.logging_in])
     return [ListItem("used_clients", len(found) - logging_in), ListItem("login_clients", logging_in)]
 
 
-def lists(worker: "Worker", found: Sequence["Worker"]) -> list[Snapshot]:
+def lists(host: Host, found: Sequence[Host]) -> list[Snapshot]:
     """Counts of all else: name and number."""
-    host = worker.host
     idle = sum(live.policy.idle.size for live in host.pools.values())
     return [
         ListItem("pools", len(host.pools)),
@@ -235,18 +232,18 @@ def lists(worker: "Worker", found: Sequence["Worker"]) -> list[Snapshot]:
     ]
 
 
-def consoles(worker: "Worker", found: Sequence[Guest]) -> list[Snapshot]:
+def consoles(host: Host, found: Sequence[Guest]) -> list[Snapshot]:
     """How many of these clients each of the admin databases has."""
     counts = Counter(guest.database for guest in found if guest.console)
     return [DatabaseClients(name, count) for name, count in counts.items()]
 
 
-def databases(worker: "Worker", found: Sequence[LivePool]) -> list[Snapshot]:
+def databases(host: Host, found: Sequence[LivePool]) -> list[Snapshot]:
     """How many clients each database has, a row for each pool."""
     return [DatabaseClients(live.key[0], live.policy.clients) for live in found]
 
 
-def listen(worker: "Worker", found: Sequence[LivePool]) -> list[Snapshot]:
+def listen(host: Host, found: Sequence[LivePool]) -> list[Snapshot]:
     """One row per pool in which clients of this worker have listened."""
     return [_hub(live.hub) for live in found if live.hub is not None]
 
@@ -275,7 +272,7 @@ def tls_of(guest: Guest) -> str:
 
 
 # By what is asked: the things that are told about, and the rows of a portion of them. Counts of one name are added up.
-Part = tuple[Callable[["Worker"], Iterable[Any]], Callable[["Worker", Any], list[Snapshot]]]
+Part = tuple[Callable[[Host], Iterable[Any]], Callable[[Host, Any], list[Snapshot]]]
 PARTS: dict[Subject, tuple[Part, ...]] = {
     Subject.POOLS: ((_pools, pools),),
     Subject.CLIENTS: ((_guests, clients),),

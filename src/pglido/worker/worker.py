@@ -193,7 +193,7 @@ class Worker:
 
     async def tell(self, asked: ipc.Ask) -> None:
         """Answer what the control process asks, a portion in each round."""
-        for rows in report.answer(self, asked.subject) if asked.subject is not None else ():
+        for rows in report.answer(self.host, asked.subject) if asked.subject is not None else ():
             self.channel.post(ipc.Answer(asked.ask_id, rows, more=True))
             await asyncio.sleep(0)
         self.channel.post(ipc.Answer(asked.ask_id, []))

@@ -12,8 +12,9 @@ from pglido.io.links import RELAY, ClientLink, Link, ServerLink
 from pglido.io.pump import Pump
 from pglido.pool.stats import Stats
 from pglido.session import settings as _settings
+from pglido.session.budget import Budget
 from pglido.session.client import Client
-from pglido.session.state import Budget, Counts, Rules
+from pglido.session.state import Counts, Rules
 from pglido.session.statements import Good
 from pglido.wire import messages
 

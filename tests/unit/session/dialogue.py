@@ -124,7 +124,7 @@ class Talk:
         session.statements._kept = 0
         self.good = session.statements.Good()
         self.counts = session.state.Counts()
-        self.budget = session.state.Budget(max_held, max_client_held)
+        self.budget = session.budget.Budget(max_held, max_client_held)
         self.rules = session.state.Rules(rewrite, max_statements, max_packet, True, False, self.good, self.counts)
         self.servers = [ServerEnd(self, session.server.Server()) for _ in range(servers)]
         for server in self.servers:

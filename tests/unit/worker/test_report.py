@@ -40,13 +40,13 @@ def test_each_client_is_looked_at_once_and_few_in_one_portion(
     portions: list[int] = []
     (members, rows), *others = report.PARTS[subject]
 
-    def counted(worker: Any, found: list[Guest]) -> Any:
+    def counted(host: Any, found: list[Guest]) -> Any:
         looked.extend(found)
         portions.append(len(found))
-        return rows(worker, found)
+        return rows(host, found)
 
     monkeypatch.setitem(report.PARTS, subject, ((members, counted), *others))
-    told = list(report.answer(worker, subject))
+    told = list(report.answer(worker.host, subject))
     assert looked == list(worker.host.guests.values())
     assert max(portions) <= report.PORTION
     assert len(told) >= MANY // report.PORTION
@@ -54,7 +54,7 @@ def test_each_client_is_looked_at_once_and_few_in_one_portion(
 
 def test_counts_of_one_name_add_up() -> None:
     counts: Counter[str] = Counter()
-    for rows in report.answer(worker_with(MANY), Subject.LISTS):
+    for rows in report.answer(worker_with(MANY).host, Subject.LISTS):
         counts.update({row.name: row.items for row in of_kind(ListItem, rows)})
     assert counts["login_clients"] == MANY
     assert counts["used_clients"] == 0
