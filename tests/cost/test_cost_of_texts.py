@@ -205,6 +205,25 @@ def test_text_is_searched_once(front: str, again: str, back: str) -> None:
         search(data)
 
 
+def test_long_text_is_searched_for_what_it_alters_piece_by_piece() -> None:
+    """Of many megabytes an expression looked at each letter, while everybody waited."""
+    reading = session.reading
+    size = reading.LONGEST_READ
+
+    said = wire.look.look(b"do ''")
+
+    def redefines(text: bytes) -> int:
+        return reading.redefines(text, said, frozenset())
+
+    assert_linear(lambda times: lambda: redefines(b"do $$" + b"perform a; " * 6000 * times), 4, most=20)
+    for at in (size - 10, size, 2 * size - 20, 2 * size, 3 * size - 3, 5 * size - 6):
+        text = bytearray(b" " * 5 * size)
+        text[at : at + 6] = b"aLTER "
+        assert redefines(bytes(text)) == wire.look.ALTERED, at
+        text[at - 1] = ord("x")
+        assert redefines(bytes(text)) == 0, at
+
+
 def test_text_longer_than_is_read_is_searched_no_further() -> None:
     """All that can be is suspected of it; what is asked at its end is not found."""
     reading = session.reading

@@ -73,6 +73,35 @@ def shown(one: Message) -> str:
 
 
 STORIES: dict[str, list[Step]] = {
+    "dropped by code": [
+        parse("x", "SELECT 1"), "DO $$ BEGIN EXECUTE 'DEALLOCATE x'; END $$", bound("x"), parse("x", "SELECT 2"),
+        bound("x")],
+    "dropped by code's own": [parse("x", "SELECT 1"), "DO $$ BEGIN DEALLOCATE x; END $$", bound("x"), "EXECUTE x"],
+    "dropped by code in a batch": [
+        parse("x", "SELECT 1"), batch("DO $$ BEGIN EXECUTE 'DEALLOCATE x'; END $$"), bound("x")],
+    "dropped by code in a block": [
+        parse("x", "SELECT 1"), "BEGIN", "DO $$ BEGIN EXECUTE 'DEALLOCATE x'; END $$", "ROLLBACK", bound("x")],
+    "dropped by code that fails": [
+        parse("x", "SELECT 1"), "DO $$ BEGIN EXECUTE 'DEALLOCATE x'; RAISE 'no'; END $$", bound("x")],
+    "what SQL has prepared, by code": [
+        "PREPARE x AS SELECT 1", "DO $$ BEGIN EXECUTE 'DEALLOCATE x'; END $$", "EXECUTE x"],
+    "all, by code": [
+        parse("x", "SELECT 1"), parse("y", "SELECT 2"), "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$", bound("x"),
+        bound("y"), parse("x", "SELECT 3"), bound("x")],
+    "all, by code in a block": [
+        parse("x", "SELECT 1"), "BEGIN", "DO $$ BEGIN DEALLOCATE ALL; END $$", "ROLLBACK", bound("x")],
+    "a name that code puts together": [
+        parse("xyz", "SELECT 1"), "DO $$ BEGIN EXECUTE format('DEALLOCATE %I', 'x' || 'yz'); END $$", bound("xyz")],
+    "one of two, by code": [
+        parse("x", "SELECT 1"), parse("y", "SELECT 2"), "DO $$ BEGIN DEALLOCATE y; END $$", bound("x"), bound("y")],
+    "nothing of that name, by code": [parse("x", "SELECT 1"), "DO $$ BEGIN DEALLOCATE y; END $$", bound("x")],
+    "executed by code": [parse("x", "SELECT 1"), "DO $$ BEGIN EXECUTE 'EXECUTE x'; END $$", bound("x")],
+    "prepared by code": ["DO $$ BEGIN EXECUTE 'PREPARE x AS SELECT 1'; END $$", "EXECUTE x", bound("x")],
+    "a name that is taken, by code": [
+        parse("x", "SELECT 1"), "DO $$ BEGIN EXECUTE 'PREPARE x AS SELECT 2'; END $$", bound("x")],
+    "made anew by code": [
+        parse("x", "SELECT 1"), "DO $$ BEGIN DEALLOCATE x; EXECUTE 'PREPARE x AS SELECT 2'; END $$", bound("x"),
+        "EXECUTE x"],
     "not dropped, for something before failed": [parse("s", "SELECT 1"), "SELECT 1/0; DEALLOCATE s", bound("s")],
     "not dropped in a failed block": [parse("s", "SELECT 1"), "BEGIN", "SELECT 1/0", "DEALLOCATE s", "ROLLBACK",
                                       bound("s")],

@@ -55,6 +55,9 @@ CHANNELS = re.compile(rb"pg_listening_channels", re.IGNORECASE)
 UNLISTENS = re.compile(rb"\bunlisten\s*\*", re.IGNORECASE)
 # Code that shows prepared statements, or knows the names of shared ones.
 SHOWN = re.compile(rb"pg_prepared_statement|" + _statements.PREFIX, re.IGNORECASE)
+# The same of code that drops, makes or runs them.
+DOES = re.compile(rb"\bdo\b", re.IGNORECASE)
+PREPARING = re.compile(rb"\b(?:deallocate|prepare)\b|'[ \t\n]*execute\b", re.IGNORECASE)
 NOTIFIES = re.compile(rb"\b(?:pg_)?notify\b", re.IGNORECASE)
 EXECUTES = re.compile(rb"\bexecute\b", re.IGNORECASE)
 # Names as they stand in code, without quotes.
@@ -90,9 +93,18 @@ def read(text: bytes) -> Look:
 
 def redefines(text: bytes, said: Look, functions: frozenset[bytes]) -> int:
     """Flags of `look`: what may this text, itself or by one of these functions, do to what sessions begin with?"""
-    if not whole(text) and ALTERS.search(text, LONGEST_READ - LONGEST_KEYWORD) is not None:
+    if not whole(text) and _alters(text, LONGEST_READ - LONGEST_KEYWORD):
         return said.defaults | ALTERED
     return said.defaults | (ALTERED if mentions(text, functions) else 0)
+
+
+def _alters(text: bytes, start: int) -> bool:
+    """Is ALTER said from there on? Of many megabytes, and so piece by piece, and by an expression where it may be."""
+    for at in range(start, len(text), LONGEST_READ):
+        piece = text[at : at + LONGEST_READ + LONGEST_KEYWORD]
+        if b"alter" in piece.lower() and ALTERS.search(piece) is not None:
+            return True
+    return False
 
 
 def whole(text: bytes) -> bool:
@@ -125,8 +137,11 @@ def unlistened(text: bytes, said: Look) -> frozenset[bytes] | None:
 
 
 def shows(text: bytes) -> bool:
-    """May this text show or name the statements that servers have of others?"""
-    return SHOWN.search(text, 0, LONGEST_READ) is not None
+    """May this text show or name the statements that servers have of others, or are code that does more with them?"""
+    if SHOWN.search(text, 0, LONGEST_READ) is not None:
+        return True
+    does = DOES.search(text, 0, LONGEST_READ)
+    return does is not None and PREPARING.search(text, does.end(), LONGEST_READ) is not None
 
 
 def forgets(text: bytes) -> bool:

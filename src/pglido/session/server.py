@@ -317,7 +317,7 @@ class Server(Owing):
             try:
                 self.setup.answered(body, self.client, out, buf)
                 if self.setup.there is not None:
-                    self.prepared.keep(self.setup.there)
+                    self._keep_prepared(self.setup.there)
                     self.setup.there = None
             except ValueError as problem:
                 self.fault = f"server answered with garbage: {problem}"
@@ -344,6 +344,21 @@ class Server(Owing):
                 self.redefined()
             self.setup.command_done(body, self.client, drop)
         return drop
+
+    def _keep_prepared(self, there: dict[str, str | None]) -> None:
+        """The server has these prepared statements: code may have dropped others, or made them anew by SQL."""
+        client = self.client
+        for name in list(self.prepared.borrowed):
+            statement = None if client is None or client.statements is None else client.statements.get(name)
+            if client is None or statement is None or not self.prepared.goes_by(name, statement):
+                continue
+            text = there.get(name.decode("utf-8", messages.ESCAPE), "")
+            if text is not None:
+                client.take_statement(name)
+            if text:
+                # It is the client's, and not to be given back.
+                del self.prepared.borrowed[name]
+        self.prepared.keep(there)
 
     def _notified(self, body: bytes, out: Outbox, buf: bytes) -> bool:
         """A client that keeps its server is notified by that: its own notifications bear its own process id."""
