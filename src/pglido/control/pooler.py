@@ -22,7 +22,6 @@ from ..config.model import Config, Settings
 from ..ipc import process_memory
 from ..ipc.board import Board, Column, pins_of
 from ..ipc.messages import (
-    MET,
     Answer,
     Ask,
     CancelAt,
@@ -345,9 +344,7 @@ class Pooler:
                 self.supervisor.tell(other, message)
 
     def _remember(self, worker: int, message: Met, fds: tuple[int, ...]) -> None:
-        for user, face in message.faces.items():
-            if user in self._met or len(self._met) < MET:
-                self._met[user] = face
+        message.learn(self._met)
         self._pass_on(worker, message, fds)
 
     def _answer(self, worker: int, message: Answer, fds: tuple[int, ...]) -> None:

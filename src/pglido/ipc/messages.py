@@ -211,6 +211,15 @@ class Met(Message, frozen=True):
 
     faces: dict[bytes, tuple[int, int]]
 
+    def learn(self, known: dict[bytes, tuple[int, int]]) -> bool:
+        """Put these users into what is `known` of up to `MET`; returns whether that is news."""
+        news = False
+        for user, face in self.faces.items():
+            if known.get(user) != face and (user in known or len(known) < MET):
+                known[user] = face
+                news = True
+        return news
+
 
 class NotCovered(Message, frozen=True):
     """The sockets of `worker` that came with `Cover` could not be had: this process is out of descriptors."""

@@ -17,7 +17,6 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
@@ -77,7 +76,7 @@ class People:
         self.host = host
         self.texts: dict[str, str] = {}
         self.terms = self._terms_of_all = Terms(Crowd(), 0, os.urandom, b"")
-        self._met: dict[bytes, Face] = {}
+        self._met: dict[bytes, tuple[int, int]] = {}
         self._file: Counter[Face] = Counter()
         self.asks = False
         self.secrets: dict[str, Secret] = {}
@@ -114,19 +113,15 @@ class People:
         """On which terms clients of this pool are asked for a proof."""
         return self._terms_of_all if self.asks_for(pool) else self.terms
 
-    def met(self, faces: Mapping[bytes, Face]) -> bool:
-        """Users of auth_query, by a digest, have secrets that look like this; returns whether that is news."""
-        changed = False
-        for user, face in faces.items():
-            if self._met.get(user) != face and (user in self._met or len(self._met) < ipc.MET):
-                self._met[user] = face
-                changed = True
-        if changed:
+    def met(self, message: ipc.Met) -> bool:
+        """Users of auth_query have secrets that look like this; returns whether that is news."""
+        news = message.learn(self._met)
+        if news:
             self._count()
-        return changed
+        return news
 
     def _count(self) -> None:
-        found = Counter(self._met.values()) or Counter([SUPPOSED])
+        found = Counter([Face(*face) for face in self._met.values()]) or Counter([SUPPOSED])
         crowd = Crowd.counted(self._file + found)
         self._terms_of_all = Terms(crowd, self.terms.iterations, self.terms.rng, self.terms.seed)
 
@@ -136,8 +131,9 @@ class People:
         if face is None or key[1] in self.secrets:
             return
         user = blake2b(repr(key).encode("utf-8", "surrogateescape"), digest_size=8).digest()
-        if self.met({user: face}):
-            self.host.outside.channel.post(ipc.Met({user: face}))
+        message = ipc.Met({user: face})
+        if self.met(message):
+            self.host.outside.channel.post(message)
 
     def asks_for(self, pool: PoolSettings | None) -> bool:
         """Is auth_query asked for clients of this pool?"""

@@ -11,7 +11,6 @@ from functools import lru_cache, partial
 from typing import Any
 
 from .. import log as logs
-from ..auth.crowd import Face
 from ..auth.secrets import Proof
 from ..config.choices import EventBackend
 from ..config.model import Config, PoolSettings
@@ -166,7 +165,7 @@ class Worker:
             ipc.StandInOver: self.signals.over_elsewhere,
             ipc.Vacate: lambda m: self.departures.begin(m.hosts, m.databases),
             ipc.SenderGone: lambda m: self.forget_sender(m.hosts, m.process),
-            ipc.Met: lambda m: self.people.met({user: Face(*face) for user, face in m.faces.items()}),
+            ipc.Met: self.people.met,
             ipc.Uncover: lambda m: self.uncover(m.worker),
             ipc.Ask: lambda m: self.host.spawn(self.tell(m)),
             ipc.Drain: self.on_drain,
