@@ -82,6 +82,16 @@ def of_messages(front: str, again: str, size: int) -> bytes:
     return said(parts[0], size) + said(parts[1], size)
 
 
+def talks(front: str, again: str, how: dict[str, Any]) -> Callable[[int], Callable[[], object]]:
+    """Conversations of each size in which this is said; `how` as `Conversation` takes it."""
+
+    def of_size(size: int) -> Callable[[], object]:
+        data = of_messages(front, again, size)
+        return lambda: talk(data, **how)
+
+    return of_size
+
+
 @pytest.mark.parametrize("how", [{}, {"fails": True}, {"listens": True}, {"tag": b"DEALLOCATE ALL"}], ids=str)
 @pytest.mark.parametrize(
     ("front", "again"),
@@ -108,12 +118,7 @@ def of_messages(front: str, again: str, size: int) -> bytes:
 )
 def test_messages_sent_ahead_cost_no_more_for_being_many(front: str, again: str, how: dict[str, Any]) -> None:
     """Each of them asked all replies that were owed, or what had been promised, one by one."""
-
-    def of_size(size: int) -> Callable[[], object]:
-        data = of_messages(front, again, size)
-        return lambda: talk(data, **how)
-
-    assert_linear(of_size, 100, 3000)
+    assert_linear(talks(front, again, how), 100, 3000)
 
 
 @pytest.mark.parametrize("how", [{}, {"fails": True}, {"listens": True}, {"tag": b"DEALLOCATE ALL"}], ids=str)
@@ -131,12 +136,7 @@ def test_messages_sent_ahead_cost_no_more_for_being_many(front: str, again: str,
 )
 def test_statements_are_shown_without_being_made_anew_each_time(front: str, again: str, how: dict[str, Any]) -> None:
     """n queries that show a client's statements, and n of these, which were all brought to the server for each."""
-
-    def of_size(size: int) -> Callable[[], object]:
-        data = of_messages(front, again, size)
-        return lambda: talk(data, **how)
-
-    assert_linear(of_size, 60, 6000)
+    assert_linear(talks(front, again, how), 60, 6000)
 
 
 def test_a_statement_that_is_refused_makes_others_no_more_costly_to_show() -> None:

@@ -154,8 +154,12 @@ class FakeServer:
         self._threads.append(thread)
         thread.start()
 
+    def _await_turn(self) -> None:
+        """Called before each connection is accepted; one that is not there keeps them waiting."""
+
     def _accept(self) -> None:
         while True:
+            self._await_turn()
             try:
                 sock, _ = self._listener.accept()
             except OSError:

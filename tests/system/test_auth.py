@@ -2,7 +2,6 @@
 
 import hashlib
 import struct
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -151,19 +150,6 @@ def test_poolers_with_the_same_seed_show_the_same_challenges(pooler: MakePooler,
         for seed in ("one", "one", "another")
     ]
     assert seen[0] == seen[1] != seen[2]
-
-
-def test_unknown_user_takes_as_long_as_a_wrong_password(pooler: MakePooler, verifiers: dict[str, str]) -> None:
-    pool = pooler(auth_type="scram-sha-256", workers=1, users={"app": {"password": verifiers["app"]}})
-    taken: dict[str, list[float]] = {"app": [], "usr": []}
-    for turn in range(60):
-        user = ("app", "usr")[turn % 2]
-        start = time.perf_counter()
-        refusal(pool, user, "wrong")
-        taken[user].append(time.perf_counter() - start)
-    # The quickest of each: all others may have been held up by what else the machine does.
-    known, unknown = (min(times) for times in taken.values())
-    assert 0.5 < known / unknown < 2, f"{known * 1e3:.2f} ms against {unknown * 1e3:.2f} ms"
 
 
 def test_trust_refuses_users_it_does_not_know(pooler: MakePooler) -> None:

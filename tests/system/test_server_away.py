@@ -5,6 +5,7 @@ import struct
 import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -259,15 +260,8 @@ class Unreachable(FakeServer):
         self.fillers: list[socket.socket] = []
         super().__init__(script)
 
-    def _accept(self) -> None:
-        while True:
-            self.reachable.wait()
-            try:
-                sock, _ = self._listener.accept()
-            except OSError:
-                return
-            self.accepted += 1
-            self._start(self._talk, sock, self.accepted)
+    def _await_turn(self) -> None:
+        self.reachable.wait()
 
     def vanish(self) -> None:
         """From now on nobody gets through."""
@@ -498,3 +492,53 @@ def test_malformed_answer_during_a_login_is_the_servers_fault(pooler: MakePooler
             pool.wire(timezone="Etc/GMT+1")
         pool.logs("warning.*server sent a malformed message")
         assert "bug:" not in pool.log
+
+
+# Its name can't be resolved yet, as where a pooler starts before the name servers that it needs.
+
+RESOLVER = """
+import pathlib
+import socket
+
+asked = socket.getaddrinfo
+
+
+def getaddrinfo(host, *rest, **more):
+    told = pathlib.Path({hosts!r}).read_text() if host == "db.example" else host
+    if told.startswith("EAI_"):
+        raise socket.gaierror(getattr(socket, told), "no address yet")
+    return asked(told, *rest, **more)
+
+
+socket.getaddrinfo = getaddrinfo
+"""
+
+
+@pytest.mark.parametrize("problem", ["EAI_NONAME", "EAI_AGAIN"])
+def test_host_name_that_is_known_later_needs_no_restart(
+    pooler: MakePooler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: str
+) -> None:
+    """Who logs in before is told why; who does afterwards is served, and neither is anything reloaded."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text(problem)
+    (tmp_path / "sitecustomize.py").write_text(RESOLVER.format(hosts=str(hosts)))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    pool = pooler(databases={"app": {"host": "db.example"}}, dns_nxdomain_ttl=0.1, workers=2)
+    for _ in range(4):
+        with pytest.raises(ServerError) as refused:
+            pool.wire()
+        assert refused.value.sqlstate == "08001"
+        assert 'could not translate host name "db.example" to address: no address yet' in str(refused.value)
+    known = tmp_path / "known"
+    known.write_text("127.0.0.1")
+    known.rename(hosts)
+
+    def served() -> bool:
+        try:
+            return pool.wire().one("SELECT 1") == "1"
+        except ServerError:
+            return False
+
+    # In each worker after its next attempt.
+    eventually(lambda: all(served() for _ in range(8)))
+    assert "bug:" not in pool.log

@@ -32,15 +32,6 @@ def test_query_timeout(pooler: MakePooler, cluster: Cluster) -> None:
     assert pool.wire().one("SELECT 1") == "1"
 
 
-def test_query_timeout_counts_each_query(pooler: MakePooler) -> None:
-    wire = pooler(query_timeout=1).wire()
-    for _ in range(4):
-        assert kinds(wire.ask("SELECT pg_sleep(0.4)")) == "TDCZ"
-    wire.run("BEGIN")
-    for _ in range(4):
-        assert kinds(wire.ask("SELECT pg_sleep(0.4)")) == "TDCZ"
-
-
 def test_query_wait_timeout(pooler: MakePooler) -> None:
     pool = pooler(default_pool_size=1, query_wait_timeout=0.5, workers=1)
     holder, waiting = pool.wire(), pool.wire()

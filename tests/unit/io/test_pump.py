@@ -76,6 +76,20 @@ def test_a_client_in_a_transaction_keeps_its_server(board: Switchboard) -> None:
     assert server.hear() == query("two")
 
 
+@pytest.mark.parametrize("ready", [READY, IN_BLOCK], ids=["idle", "in a block"])
+def test_each_query_begins_when_it_is_asked(board: Switchboard, ready: bytes) -> None:
+    """However long its transaction lasts already: by that query_timeout goes."""
+    client, (server,) = board.client(), board.servers
+    answered = 0.0
+    for _ in range(4):
+        client.say(query("select 1"))
+        assert client.link.asked >= answered > -1
+        assert client.link.asked > 0
+        server.say(DONE + ready)
+        assert client.link.asked == 0
+        answered = client.link.rested
+
+
 def test_a_client_of_a_session_pool_keeps_its_server(make: Make) -> None:
     board = make(keep=True)
     one, two, (server,) = board.client(), board.client(), board.servers
