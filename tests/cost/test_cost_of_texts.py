@@ -37,7 +37,7 @@ def read(text: bytes) -> None:
     reading.unnamed(text, TOUCHY)
     reading.counts(text, TOUCHY)
     reading.deallocated(said)
-    reading.purges(said)
+    reading.purges_somewhere(said)
     reading.names_anywhere(text)
     reading.notifies(text)
     session.aims.wanted(text, b"")
