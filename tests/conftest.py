@@ -77,6 +77,13 @@ def tls_cluster(certificates: Certificates) -> Iterator[Cluster]:
     made.server.remove()
 
 
+@pytest.fixture(params=["cluster16", "tls_cluster", "cluster"])
+def every_cluster(request: pytest.FixtureRequest) -> Cluster:
+    """Each PostgreSQL that there is, in turn: 16, 17 and 18."""
+    found: Cluster = request.getfixturevalue(request.param)
+    return found
+
+
 @pytest.fixture
 def own_cluster() -> Iterator[Cluster]:
     """A PostgreSQL 18 of the test's own, to be stopped and started at will."""

@@ -11,7 +11,7 @@ from conftest import MakePooler
 from harness.cluster import Cluster
 from harness.waiting import eventually
 
-from .test_session_state import elsewhere, pid, pinned, pins
+from .test_session_state import elsewhere, keeps_its_server_until_it_leaves, pins
 
 REMOTE = "host=127.0.0.1 port={port} user=app dbname=other application_name=k_remote"
 REMOTES = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'k_remote'"
@@ -64,21 +64,9 @@ def test_connection_is_its_clients_and_ends_with_it(
 ) -> None:
     sql, show, value = KEPT[what]
     pool = pooler(extended, pool_mode=mode, default_pool_size=2, workers=1)
-    wire, other = pool.wire("postgres"), pool.wire("postgres")
-    other.run("SELECT 1")
-    first = pid(wire)
-    wire.run(sql.format(remote=REMOTE.format(port=extended.port)))
-    if mode == "transaction":
-        assert pinned(pool, 1)[0]["reason"] == "state of the server process"
-        other.run("BEGIN")
-        assert pid(other) != first
-        other.run("ROLLBACK")
-    assert wire.one(show) == value
-    assert pid(wire) == first
-    wire.bye()
-    eventually(lambda: extended.admin(f"SELECT 1 FROM pg_stat_activity WHERE pid = {first}") == [])
+    said = sql.format(remote=REMOTE.format(port=extended.port))
+    keeps_its_server_until_it_leaves(pool, extended, mode, said, show, value)
     eventually(lambda: extended.admin(REMOTES) == [["0"]])
-    assert pins(pool) == []
 
 
 def test_connection_for_one_statement_keeps_nobody(pooler: MakePooler, extended: Cluster) -> None:

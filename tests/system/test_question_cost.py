@@ -57,10 +57,10 @@ COUNTED = (
 )
 
 
-@pytest.fixture(params=["cluster16", "tls_cluster", "cluster"])
-def server(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+@pytest.fixture
+def server(every_cluster: Cluster) -> Iterator[Cluster]:
     """A server with something to find: functions that matter and triggers."""
-    found: Cluster = request.getfixturevalue(request.param)
+    found = every_cluster
     found.admin(
         "CREATE TABLE q_table (n int); GRANT ALL ON q_table TO PUBLIC;"
         "CREATE FUNCTION q_sets() RETURNS trigger LANGUAGE plpgsql AS"

@@ -12,7 +12,7 @@ from harness.waiting import eventually
 from harness.wire import Wire, kinds
 from pglido.wire import lasting
 
-from .test_session_state import pid, pinned, pins
+from .test_session_state import keeps_its_server_until_it_leaves, pid, pinned, pins
 
 SLOT = "SELECT slot_name FROM pg_replication_slots WHERE slot_name LIKE 'k\\_%'"
 # What is done, what shows it in the same session, and what it shows.
@@ -33,9 +33,9 @@ CODE = ("SELECT k_calls()", SLOT, "k_four")
 TRIED = [(mode, *row) for mode in ("transaction", "session") for row in KEPT] + [("transaction", *CODE)]
 
 
-@pytest.fixture(params=["cluster16", "tls_cluster", "cluster"])
-def server(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    found: Cluster = request.getfixturevalue(request.param)
+@pytest.fixture
+def server(every_cluster: Cluster) -> Iterator[Cluster]:
+    found = every_cluster
     found.admin(
         "SELECT pg_replication_origin_create('k_origin');"
         "CREATE FUNCTION k_slot() RETURNS void LANGUAGE plpgsql AS"
@@ -60,21 +60,8 @@ def test_what_a_server_process_keeps_ends_with_its_client(
     pooler: MakePooler, server: Cluster, mode: str, sql: str, show: str, value: str
 ) -> None:
     pool = pooler(server, pool_mode=mode, default_pool_size=2, workers=1, pin_functions=["public.K_Own"])
-    wire, other = superuser(pool), superuser(pool)
-    other.run("SELECT 1")
-    first = pid(wire)
-    wire.run(sql)
-    if mode == "transaction":
-        assert pinned(pool, 1)[0]["reason"] == "state of the server process"
-        other.run("BEGIN")
-        assert pid(other) != first
-        other.run("ROLLBACK")
-    assert wire.one(show) == value
-    assert pid(wire) == first
-    wire.bye()
-    eventually(lambda: server.admin(f"SELECT 1 FROM pg_stat_activity WHERE pid = {first}") == [])
+    keeps_its_server_until_it_leaves(pool, server, mode, sql, show, value)
     assert server.admin(SLOT) == []
-    assert pins(pool) == []
 
 
 def test_what_is_prepared_keeps_when_it_is_executed(pooler: MakePooler, cluster: Cluster) -> None:
@@ -156,12 +143,10 @@ def test_functions_of_ones_own_are_told_by_a_reload(pooler: MakePooler, cluster:
     cluster.admin("DROP FUNCTION k_mine()", "app")
 
 
-@pytest.mark.parametrize("version", ["cluster16", "tls_cluster", "cluster"])
-def test_functions_of_the_table_exist(version: str, request: pytest.FixtureRequest) -> None:
+def test_functions_of_the_table_exist(every_cluster: Cluster) -> None:
     """By their names, of PostgreSQL's own; those that only older or other builds have are named here."""
-    cluster: Cluster = request.getfixturevalue(version)
     modules = {"dblink", "postgres_fdw", "pg_trgm", "sepgsql", "tablefunc", "xml2", "isn"}
     for row in lasting.LASTING:
         for name in row.names if row.section not in modules else ():
-            found = cluster.admin(f"SELECT 1 FROM pg_proc WHERE proname = '{name}' AND pronamespace = 11")
+            found = every_cluster.admin(f"SELECT 1 FROM pg_proc WHERE proname = '{name}' AND pronamespace = 11")
             assert found or name == "pg_start_backup", name

@@ -53,6 +53,26 @@ def pinned(pool: Pooler, count: int) -> list[dict[str, str | None]]:
     return pins(pool)
 
 
+def keeps_its_server_until_it_leaves(
+    pool: Pooler, cluster: Cluster, mode: str, sql: str, show: str, value: str
+) -> None:
+    """A superuser says `sql`, which leaves something in the server process, as `show` tells; both end together."""
+    wire, other = pool.wire("postgres"), pool.wire("postgres")
+    other.run("SELECT 1")
+    first = pid(wire)
+    wire.run(sql)
+    if mode == "transaction":
+        assert pinned(pool, 1)[0]["reason"] == "state of the server process"
+        other.run("BEGIN")
+        assert pid(other) != first
+        other.run("ROLLBACK")
+    assert wire.one(show) == value
+    assert pid(wire) == first
+    wire.bye()
+    eventually(lambda: cluster.admin(f"SELECT 1 FROM pg_stat_activity WHERE pid = {first}") == [])
+    assert pins(pool) == []
+
+
 @contextmanager
 def stuck(cluster: Cluster) -> Iterator[None]:
     """Nobody can find out meanwhile whether there are temporary objects."""
