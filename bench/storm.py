@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from pglido.auth import server
 from pglido.auth.errors import AuthError
 from pglido.auth.secrets import Plain
-from pglido.wire import codes
-from pglido.wire.messages import message
+from pglido.protocol import codes
+from pglido.protocol.messages import message
 
 from .crowd import startup
 

@@ -292,7 +292,7 @@ def test_no_messages_cost_more_for_each_than_others(
 
     def of_size(size: int) -> Callable[[], object]:
         data = said(front, size) + said(again, size)
-        SOURCE.wire.look._remembered.clear()
+        SOURCE.sql.analysis._remembered.clear()
         return lambda: talk(data, fails=fails, tag=tag, statements=statements, listens=listens)
 
     # Most cost between 50 and 600 steps; reading a text by name costs some for each of its letters.

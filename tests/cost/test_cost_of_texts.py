@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from harness.steps import assert_linear, steps
 from parity.builds import SOURCE
 
-wire, session = SOURCE.wire, SOURCE.session
+session, sql = SOURCE.session, SOURCE.sql
 HEEDED = session.question.HEEDED
 
 # Words that lead somewhere, and what stands between them.
@@ -27,10 +27,10 @@ TOUCHY = frozenset([b"loosen", b"a b"])
 
 def read(text: bytes) -> None:
     """All that is asked of a text, of which nothing is remembered."""
-    wire.look._remembered.clear()
-    flags = wire.sql.scan(text, 0, len(text), False, TOUCHY)
-    wire.sql.scan(text, 0, len(text), True, None)
-    said = wire.look._look(text)
+    sql.analysis._remembered.clear()
+    flags = sql.scanner.scan(text, 0, len(text), False, TOUCHY)
+    sql.scanner.scan(text, 0, len(text), True, None)
+    said = sql.analysis._look(text)
     reading = session.reading
     reading.only_cleans(text, said)
     reading.channels(said)
@@ -141,7 +141,7 @@ def test_statements_prepared_by_one_text_are_looked_for_in_it_once() -> None:
     def of_size(size: int) -> Callable[[], object]:
         said = ";".join([f"prepare s{number} as select {number}" for number in range(size)])
         prepared = {f"s{number}": said for number in range(size)}
-        wire.look._remembered.clear()
+        sql.analysis._remembered.clear()
         return lambda: session.statements.replayable(prepared)
 
     assert_linear(of_size, 15)
@@ -210,7 +210,7 @@ def test_long_text_is_searched_for_what_it_alters_piece_by_piece() -> None:
     reading = session.reading
     size = reading.LONGEST_READ
 
-    said = wire.look.look(b"do ''")
+    said = sql.analysis.look(b"do ''")
 
     def redefines(text: bytes) -> int:
         return reading.redefines(text, said, frozenset())
@@ -219,7 +219,7 @@ def test_long_text_is_searched_for_what_it_alters_piece_by_piece() -> None:
     for at in (size - 10, size, 2 * size - 20, 2 * size, 3 * size - 3, 5 * size - 6):
         text = bytearray(b" " * 5 * size)
         text[at : at + 6] = b"aLTER "
-        assert redefines(bytes(text)) == wire.look.ALTERED, at
+        assert redefines(bytes(text)) == sql.analysis.ALTERED, at
         text[at - 1] = ord("x")
         assert redefines(bytes(text)) == 0, at
 

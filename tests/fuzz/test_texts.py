@@ -22,11 +22,11 @@ STATEMENTS = [
 
 def told(build: Build, text: bytes) -> object:
     """What a build says of a text."""
-    build.wire.look._remembered.clear()
-    flags = build.wire.sql.scan(text, 0, len(text), False, None)
-    whole = build.wire.sql.scan(text, 0, len(text), True, None)
+    build.sql.analysis._remembered.clear()
+    flags = build.sql.scanner.scan(text, 0, len(text), False, None)
+    whole = build.sql.scanner.scan(text, 0, len(text), True, None)
     reading = build.session.reading
-    look = build.wire.look._look(text)
+    look = build.sql.analysis._look(text)
     return flags, whole, reading.names_anywhere(text), reading.deallocated(look), reading.channels(look)
 
 

@@ -45,25 +45,8 @@ def _interpreted_package() -> None:
     spec.loader.exec_module(module)
 
 
-class Build:
-    """One build of the core; modules and what they define by attribute: `build.session.client.Client`."""
-
-    def __init__(self, name: str, package: str) -> None:
-        self.name = name
-        self.package = package
-
-    def __repr__(self) -> str:
-        return f"<Build {self.name}>"
-
-    def __getattr__(self, room: str) -> "Room":
-        if room not in ("wire", "auth", "session", "pool"):
-            raise AttributeError(room)
-        self.__dict__[room] = found = Room(f"{self.package}.{room}")
-        return found
-
-
 class Room:
-    """A subpackage whose modules are imported when they are named."""
+    """A package whose modules, and packages in it, are imported when they are named."""
 
     def __init__(self, package: str) -> None:
         self.package = package
@@ -71,8 +54,25 @@ class Room:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        self.__dict__[name] = found = importlib.import_module(f"{self.package}.{name}")
+        try:
+            module = importlib.import_module(f"{self.package}.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"{self.package}.{name}":
+                raise
+            raise AttributeError(name) from None
+        self.__dict__[name] = found = Room(module.__name__) if hasattr(module, "__path__") else module
         return found
+
+
+class Build(Room):
+    """One build of the core; modules and what they define by attribute: `build.auth.scram.Keys`."""
+
+    def __init__(self, name: str, package: str) -> None:
+        super().__init__(package)
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<Build {self.name}>"
 
 
 _interpreted_package()

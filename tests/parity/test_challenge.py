@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.builds import BUILDS, Build
-from pglido.wire.octets import xor
+from pglido.protocol.octets import xor
 
 SALT = b"sixteen bytes..."
 KEY = b"k" * 32

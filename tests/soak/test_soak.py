@@ -26,7 +26,7 @@ from harness.pooler import Pooler
 from harness.waiting import eventually
 from harness.wire import Wire
 from pglido.session import settings, statements
-from pglido.wire import look
+from pglido.sql import analysis
 
 SECONDS = float(os.environ.get("PGLIDO_SOAK_SECONDS", "20"))
 SEED = int(os.environ.get("PGLIDO_SOAK_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
@@ -97,11 +97,11 @@ def fill_caches(pool: Pooler) -> None:
         wires.setdefault(wire.pid >> 23, []).append(wire)
     for some in wires.values():
         # At least each second of them finds no server with its own settings.
-        for number, one in zip(range(2 * max(look.KEPT, settings.KEPT)), cycle(some[: 2 * WORKERS]), strict=False):
+        for number, one in zip(range(2 * max(analysis.KEPT, settings.KEPT)), cycle(some[: 2 * WORKERS]), strict=False):
             one.run(f"SET work_mem = {1000 + number}")
     # A cache always has what came last, up to half of what it may hold.
     texts = cached(pool)
-    assert texts >= WORKERS * (look.KEPT + settings.KEPT) / 2, f"{texts} are known"
+    assert texts >= WORKERS * (analysis.KEPT + settings.KEPT) / 2, f"{texts} are known"
     for one, *_ in wires.values():
         for start in range(0, statements.GOOD, BATCH):
             parses = [m.parse("s", f"SELECT {number}") for number in range(start, start + BATCH)]

@@ -14,7 +14,7 @@ from conftest import MakePooler
 from harness.cluster import Cluster
 from harness.waiting import eventually
 from pglido.session import masks, question, study
-from pglido.wire.sql import DEFINES, HOLD, LISTENS, LOCKS, PREPARES, SETS, TEMP
+from pglido.sql.scanner import DEFINES, HOLD, LISTENS, LOCKS, PREPARES, SETS, TEMP
 
 Connection = psycopg.Connection[Any]
 

@@ -10,7 +10,7 @@ from harness.cluster import Cluster
 from harness.pooler import Pooler
 from harness.waiting import eventually
 from harness.wire import Wire, kinds
-from pglido.wire import lasting
+from pglido.sql import session_functions
 
 from .test_session_state import keeps_its_server_until_it_leaves, pid, pinned, pins
 
@@ -146,7 +146,7 @@ def test_functions_of_ones_own_are_told_by_a_reload(pooler: MakePooler, cluster:
 def test_functions_of_the_table_exist(every_cluster: Cluster) -> None:
     """By their names, of PostgreSQL's own; those that only older or other builds have are named here."""
     modules = {"dblink", "postgres_fdw", "pg_trgm", "sepgsql", "tablefunc", "xml2", "isn"}
-    for row in lasting.LASTING:
+    for row in session_functions.LASTING:
         for name in row.names if row.section not in modules else ():
             found = every_cluster.admin(f"SELECT 1 FROM pg_proc WHERE proname = '{name}' AND pronamespace = 11")
             assert found or name == "pg_start_backup", name

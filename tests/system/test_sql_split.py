@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from psycopg.pq import ExecStatus
 
 from harness.cluster import Cluster
-from pglido.wire import sql
-from pglido.wire.look import look
+from pglido.sql import scanner
+from pglido.sql.analysis import look
 
 COMMANDS = [
     "select 1",
@@ -86,8 +86,8 @@ def test_texts_of_many_statements_are_split_as_the_server_does(
     statements = look(data).statements
     assert len(statements) == completed(server, text)
     assert [completed(server, one.decode()) for one in statements] == [1] * len(statements)
-    flags = sql.scan(data, 0, len(data), False, None)
-    assert bool(flags & sql.TAILS) == (len(statements) > 1) or flags & sql.ANYTHING == sql.ANYTHING
+    flags = scanner.scan(data, 0, len(data), False, None)
+    assert bool(flags & scanner.TAILS) == (len(statements) > 1) or flags & scanner.ANYTHING == scanner.ANYTHING
 
 
 WORDS = "' '' \" $$ $a$ a$ /* */ -- \n ; ( ) E' e\\ \\ U&' x 1 , select select + $1 begin end as case"

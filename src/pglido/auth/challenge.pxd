@@ -2,7 +2,7 @@ cimport cython
 
 from pglido.auth.crowd cimport draw, mock_salt
 from pglido.auth.scram cimport Derivations, Keys, base64, digest, sign, unbase64
-from pglido.wire cimport octets
+from pglido.protocol cimport octets
 
 cdef int KEY_SIZE, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL
 cdef int N, P, R, M, A, C, Y, EQUALS, COMMA

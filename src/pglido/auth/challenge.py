@@ -7,8 +7,8 @@ For the rules by which a refusal tells and costs the same for everybody see `cli
 import string
 from hmac import compare_digest
 
-from ..wire import octets
-from ..wire.codes import AUTH_SASL, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL, AUTHENTICATION
+from ..protocol import octets
+from ..protocol.codes import AUTH_SASL, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL, AUTHENTICATION
 from . import refusal as _refusal
 from .crowd import PLAIN_FACE, Crowd, draw, mock_salt
 from .errors import AuthError, MustDerive, refused, violation

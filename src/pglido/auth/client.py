@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from hmac import compare_digest
 
 from ..config.choices import AuthType
-from ..wire import codes
-from ..wire.messages import message
+from ..protocol import codes
+from ..protocol.messages import message
 from . import refusal, scram
 from .challenge import Challenge, Terms
 from .crowd import draw

@@ -1,4 +1,4 @@
-from pglido.wire cimport octets
+from pglido.protocol cimport octets
 
 cpdef bytes draw(bytes seed, str user)
 

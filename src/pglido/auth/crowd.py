@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
-from ..wire import octets
+from ..protocol import octets
 from .hashes import hmac_sha256, sha256
 from .secrets import SALT_SIZE, Md5, Plain, Secret, Verifier
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from hmac import compare_digest
 
-from ..wire import codes
-from ..wire.messages import message
-from ..wire.octets import xor
+from ..protocol import codes
+from ..protocol.messages import message
+from ..protocol.octets import xor
 from . import scram
 from .errors import AuthError, OtherVerifier, violation
 from .secrets import (

@@ -3,7 +3,7 @@
 import re
 
 from ..config.errors import ConfigError, Place, Problem
-from ..wire.startup import decode_name
+from ..protocol.startup import decode_name
 from .secrets import raw
 
 # PgBouncer's MAX_USERNAME less its terminating zero, and the longest secret it takes.

@@ -17,7 +17,7 @@ from ..auth.secrets import Credentials
 from ..auth.server import answer
 from ..config.model import Host, PoolSettings, SslMode
 from ..io.tls import TlsError, dialling, read_files, server_side
-from ..wire import codes, messages
+from ..protocol import codes, messages
 
 SSL_REQUEST = (8).to_bytes(4, "big") + codes.SSL_REQUEST.to_bytes(4, "big")
 OPTIONAL = (SslMode.ALLOW, SslMode.PREFER)

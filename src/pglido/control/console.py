@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..ipc.messages import Console
-from ..wire import codes
-from ..wire.messages import (
+from ..protocol import codes
+from ..protocol.messages import (
     AUTHENTICATION_OK,
     CLOSE_COMPLETE,
     PARSE_COMPLETE,

@@ -9,8 +9,8 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..wire import codes
-from ..wire.messages import message
+from ..protocol import codes
+from ..protocol.messages import message
 
 MAX_MESSAGE = 1 << 16  # nobody types more
 

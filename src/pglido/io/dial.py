@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ..wire import codes
+from ..protocol import codes
 from .links import Link
 from .pump import Pump
 from .stream import Stream, Unsafe

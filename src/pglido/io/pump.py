@@ -15,13 +15,13 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.pglido.io.kernel import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP
 from cython.cimports.pglido.io.poller import coarse
 
+from ..protocol.codes import IDLE
+from ..protocol.messages import READY_IDLE
 from ..session.client import Client
 from ..session.outbox import Outbox
 from ..session.server import Server
 from ..session.setup import Setup
 from ..session.verdicts import ATTACH, GO_ON, GOODBYE, PAUSE, WAIT, WISH
-from ..wire.codes import IDLE
-from ..wire.messages import READY_IDLE
 from .carrier import INBOX_LIMIT, Carrier
 from .keeper import Keeper
 from .links import COLLECT, CONNECTING, RAW, RELAY, ClientLink, Link, ServerLink, wake

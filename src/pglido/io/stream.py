@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 
-from ..wire import codes
+from ..protocol import codes
 from .links import Link
 from .pump import Pump
 from .secure import Tls

@@ -8,7 +8,7 @@ pg_stat_activity. What it is replaced with has as many digits, so that nothing e
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ..wire.tokens import Token, name_of, tokenize
+from ..sql.tokens import Token, name_of, tokenize
 
 # Of a process id there are 22 bits at most (PID_MAX_LIMIT in Linux), of a worker's number in one that pglido gives the
 # upper eight of 31 (`worker.links.cancel_pid`).

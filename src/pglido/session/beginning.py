@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from ..wire import messages
+from ..protocol import messages
 from . import question
 from .settings import IDENTITY, PASSING, literal
 from .study import DEFAULTS, EQUALS, HAS_SHA256, SET_BY_DEFAULT, USER

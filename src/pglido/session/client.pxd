@@ -5,7 +5,7 @@ from pglido.session.prepared cimport Prepared
 from pglido.session.rewriting cimport Rewriting
 from pglido.session.server cimport Server
 from pglido.session.setup cimport Setup
-from pglido.wire cimport octets
+from pglido.protocol cimport octets
 
 cdef int BIND, CLOSE, COPY_DATA, COPY_DONE, COPY_FAIL, DESCRIBE, EXECUTE, FAILED_TRANSACTION, FLUSH, FUNCTION_CALL, IDLE, IN_TRANSACTION, PARSE, QUERY, SYNC, TERMINATE
 cdef int MAX_OWED, CALLING, COPY_END, EXECUTING, QUERYING, SYNCING

@@ -7,8 +7,8 @@ A client without a server says ATTACH with the first message that needs one; a s
 whole, so that a slow sender holds no server.
 """
 
-from ..wire import messages, octets
-from ..wire.codes import (
+from ..protocol import messages, octets
+from ..protocol.codes import (
     BIND,
     CLOSE,
     COPY_DATA,
@@ -26,8 +26,8 @@ from ..wire.codes import (
     SYNC,
     TERMINATE,
 )
-from ..wire.letters import LONGEST_NAME
-from ..wire.sql import LISTENS, PREPARES, SIGNALS
+from ..sql.charclass import LONGEST_NAME
+from ..sql.scanner import LISTENS, PREPARES, SIGNALS
 from . import aims as _aims
 from . import deferred as _deferred
 from . import reading as _reading

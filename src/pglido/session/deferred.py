@@ -3,8 +3,8 @@
 A client that begins and then thinks holds no server meanwhile. Only the plainest spellings are taken.
 """
 
-from ..wire import messages
-from ..wire.codes import COMMAND_COMPLETE, IN_TRANSACTION, READY_FOR_QUERY
+from ..protocol import messages
+from ..protocol.codes import COMMAND_COMPLETE, IN_TRANSACTION, READY_FOR_QUERY
 
 READY_BEGUN = messages.message(READY_FOR_QUERY, bytes([IN_TRANSACTION]))
 

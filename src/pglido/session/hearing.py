@@ -9,9 +9,9 @@ own, which is set behind it. Where the transaction ends in the same text, tags t
 mark stands for all that UNLISTEN * ends.
 """
 
-from ..wire import messages
-from ..wire.codes import QUERY
-from ..wire.tokens import identifier
+from ..protocol import messages
+from ..protocol.codes import QUERY
+from ..sql.tokens import identifier
 from .entries import SWALLOW, TRYING
 from .replies import Replies
 from .state import ClientState

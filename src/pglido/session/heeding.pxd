@@ -8,7 +8,8 @@ from pglido.session.server cimport Server
 from pglido.session.setup cimport Setup
 from pglido.session.signing cimport Signing
 from pglido.session.state cimport Functions, Rules
-from pglido.wire cimport octets, sql
+from pglido.protocol cimport octets
+from pglido.sql cimport scanner
 
 cdef int CALLED, CREATES, UNKNOWN, ENDS, LASTING, LISTENS, NOTIFIES, PREPARES, SEQUENCES, SETS, SHOWS, SIGNALS, TEMP, UNDYING, UNNAMED, UNREAD, WRITES
 cdef int FAILED, GO_ON, IDLE, WAIT, WISH

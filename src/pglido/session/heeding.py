@@ -7,12 +7,13 @@ LISTEN goes to the server, the pool's own connection must listen (verdict WISH).
 
 from collections import Counter
 
-from ..wire import messages, octets, sql
-from ..wire.codes import FAILED_TRANSACTION as FAILED
-from ..wire.codes import IDLE
-from ..wire.letters import LONGEST_NAME
-from ..wire.look import ALTERED, Look
-from ..wire.watched import CALLED as _CALLED
+from ..protocol import messages, octets
+from ..protocol.codes import FAILED_TRANSACTION as FAILED
+from ..protocol.codes import IDLE
+from ..sql import scanner
+from ..sql.analysis import ALTERED, Look
+from ..sql.charclass import LONGEST_NAME
+from ..sql.keywords import CALLED as _CALLED
 from . import aims as _aims
 from . import reading as _reading
 from .meaning import Meaning
@@ -25,26 +26,26 @@ from .setup import LARGE
 from .state import NUMBERS
 from .verdicts import GO_ON, WAIT, WISH
 
-# Flags of `wire.sql`, where they are C ints.
-ENDS = sql.ENDS
-LISTENS = sql.LISTENS
-NOTIFIES = sql.NOTIFIES
-PREPARES = sql.PREPARES
-SEQUENCES = sql.SEQUENCES
-SETS = sql.SETS
-SHOWS = sql.SHOWS
-SIGNALS = sql.SIGNALS
-TEMP = sql.TEMP
-CREATES = sql.CREATES
-WRITES = sql.WRITES
+# Flags of `sql.scanner`, where they are C ints.
+ENDS = scanner.ENDS
+LISTENS = scanner.LISTENS
+NOTIFIES = scanner.NOTIFIES
+PREPARES = scanner.PREPARES
+SEQUENCES = scanner.SEQUENCES
+SETS = scanner.SETS
+SHOWS = scanner.SHOWS
+SIGNALS = scanner.SIGNALS
+TEMP = scanner.TEMP
+CREATES = scanner.CREATES
+WRITES = scanner.WRITES
 
 # A function that may do anything is called; whether it notifies is told apart.
 CALLED = _CALLED & ~NOTIFIES
 
 # What may have become of a session by something that has no text.
-UNKNOWN = sql.ANYTHING & ~LASTING
+UNKNOWN = scanner.ANYTHING & ~LASTING
 # The same by a text that can't be read: what nothing takes away again is not suspected of it.
-UNREAD = sql.ANYTHING & ~UNDYING
+UNREAD = scanner.ANYTHING & ~UNDYING
 # A query too large to be held.
 TOO_LARGE = UNKNOWN | UNNAMED
 
@@ -250,7 +251,7 @@ class Heeding(Meaning):
         It may leave there what no reset takes away. Of most texts nothing is copied, and none is read by name.
         """
         self.spent += (stop - first) >> 6
-        flags = sql.scan(src, first, stop, self.settings.odd, self.rules.functions.pinning or None)
+        flags = scanner.scan(src, first, stop, self.settings.odd, self.rules.functions.pinning or None)
         if flags & (UNDYING | CREATES) or flags & CALLED == CALLED:
             self._wear(flags, src[first:stop])
         return flags
@@ -406,7 +407,7 @@ class Heeding(Meaning):
         """What the text `src[first:stop]`, which may end before in a zero, may do to the session."""
         functions = self.rules.functions
         self.spent += (stop - first) >> 6
-        flags = sql.scan(src, first, stop, self.settings.odd, functions.touchy)
+        flags = scanner.scan(src, first, stop, self.settings.odd, functions.touchy)
         if self.settings.own_temp:
             # SELECT INTO makes tables, too.
             flags |= TEMP
@@ -613,7 +614,7 @@ class Heeding(Meaning):
             flags &= _reading.undying(text) | ~UNDYING
         called = CALLED & self.rules.heeded
         if called and flags & called == called and _reading.mentions(text, self.rules.functions.keeping):
-            flags |= sql.KEEPS & self.rules.heeded
+            flags |= scanner.KEEPS & self.rules.heeded
         return flags
 
     def _has_state(self) -> bool:

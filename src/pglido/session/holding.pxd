@@ -4,7 +4,7 @@ from pglido.session.budget cimport Budget
 from pglido.session.heeding cimport Heeding
 from pglido.session.outbox cimport Outbox
 from pglido.session.server cimport Server
-from pglido.wire cimport octets
+from pglido.protocol cimport octets
 
 cdef int CLOSE_IT
 cdef Py_ssize_t LITTLE, LONGEST_READ, SPARE

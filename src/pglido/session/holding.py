@@ -3,7 +3,7 @@
 A small message is held without being counted; the bytes of larger ones count with what is kept for the client.
 """
 
-from ..wire import messages, octets
+from ..protocol import messages, octets
 from .heeding import Heeding
 from .outbox import Outbox
 from .reading import LONGEST_READ

@@ -9,9 +9,9 @@ Rules:
 
 from typing import Protocol
 
-from ..wire import codes, messages
-from ..wire.lexis import cut
-from ..wire.words import Statement, StatementError, Verb, not_served, understand
+from ..protocol import codes, messages
+from ..sql.lexer import cut
+from ..sql.listen_statements import Statement, StatementError, Verb, not_served, understand
 from .settings import REPORTED
 from .spelling import spelled
 

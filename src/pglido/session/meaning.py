@@ -12,8 +12,8 @@ Rules:
 3. For a session that makes its first, all plans are made anew (see `setup`).
 """
 
-from ..wire.codes import IN_TRANSACTION
-from ..wire.sql import TEMP
+from ..protocol.codes import IN_TRANSACTION
+from ..sql.scanner import TEMP
 from . import statements as _statements
 from .entries import PARSING, SWALLOW
 from .prepared import Prepared

@@ -5,9 +5,9 @@ owes nothing, says status I, has no batch `open` (messages of the extended proto
 transaction), and no client message is half sent (`free`).
 """
 
-from ..wire import messages
-from ..wire.codes import IDLE, IN_TRANSACTION
-from ..wire.look import RELOADED
+from ..protocol import messages
+from ..protocol.codes import IDLE, IN_TRANSACTION
+from ..sql.analysis import RELOADED
 from . import defaults as _defaults
 from .entries import ASKING, BINDING, CALLING, COPY_END, EXECUTING, PARSING, QUERYING, SWALLOW, SYNCING
 from .prepared import NOBODYS, Prepared
@@ -23,7 +23,7 @@ class Owing:
     """The session on one server connection: what is owed (`replies`), `prepared`, `setup` and `signing` there.
 
     `changing`: the transaction has changed the catalogs; `redefining`: maybe also what sessions begin with (flags of
-    `wire.look`). `unsent` is what it must be sent next, which nobody asked for; `notes` are notifications that the
+    `sql.analysis`). `unsent` is what it must be sent next, which nobody asked for; `notes` are notifications that the
     client is to have ahead of the ReadyForQuery that ends a transaction, as from PostgreSQL: libraries look for them
     there, and may not look for what came right behind before more does. `lent_error` is why SQL won't find a statement
     that was to be there for it.

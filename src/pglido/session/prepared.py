@@ -13,7 +13,7 @@ Rules:
 from collections import deque
 from collections.abc import Iterable
 
-from ..wire import messages
+from ..protocol import messages
 from . import statements as _statements
 from .entries import CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
 from .promises import Promise, Promises, Span
@@ -127,7 +127,7 @@ class Prepared:
         self.promises.add_unnamed(client, self.unnamed, replies.next() - 1, replies.queries + replies.queried)
 
     def name_unnamed(self, client: ClientState, rest: bytes | None, flags: int) -> None:
-        """The client parses (or closes: None) the unnamed statement itself; `flags` as of `wire.sql`."""
+        """The client parses (or closes: None) the unnamed statement itself; `flags` as of `sql.scanner`."""
         global _parses
         self.owe_unnamed(CLOSING if rest is None else PARSING, client)
         if rest is None:

@@ -1,6 +1,6 @@
 """The question that tells what has become of a session's state: SQL for a server at rest, and what its answer says.
 
-Of everything only that is asked for which there is a suspicion (the flags of `wire.sql`). Names are qualified
+Of everything only that is asked for which there is a suspicion (the flags of `sql.scanner`). Names are qualified
 throughout, for the question runs under the client's own search_path.
 
 Rules:
@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..wire import messages
-from ..wire.sql import (
+from ..protocol import messages
+from ..sql.scanner import (
     CREATES,
     DEFINES,
     ENDS,

@@ -1,4 +1,4 @@
-"""What the text of a statement says that matters to its session, beyond the flags of `wire.sql`.
+"""What the text of a statement says that matters to its session, beyond the flags of `sql.scanner`.
 
 It is asked of the few texts that have such flags. Those that are not read to the end can do more than they say.
 
@@ -8,11 +8,11 @@ Rule: an expression that is searched for meets each letter of a text a bounded n
 import re
 from functools import lru_cache
 
-from ..wire import messages
-from ..wire.lasting import KEEPING, LANGUAGES, SHARED
-from ..wire.lexis import cut
-from ..wire.look import ALTERED, ALTERS, CUSTOM, LONGEST_SETTING, Look, look
-from ..wire.sql import KEEPS, LOADS, SEEDS
+from ..protocol import messages
+from ..sql.analysis import ALTERED, ALTERS, CUSTOM, LONGEST_SETTING, Look, look
+from ..sql.lexer import cut
+from ..sql.scanner import KEEPS, LOADS, SEEDS
+from ..sql.session_functions import KEEPING, LANGUAGES, SHARED
 from . import statements as _statements
 from .masks import HINDERING
 

@@ -7,8 +7,8 @@ is it said again where the client relies on what it was told before: on types of
 there are.
 """
 
-from ..wire import messages
-from ..wire.codes import DESCRIBE, EXECUTE, SYNC
+from ..protocol import messages
+from ..protocol.codes import DESCRIBE, EXECUTE, SYNC
 from .entries import BINDING, DESCRIBING, EXECUTING, PARSING, SWALLOW, SYNCING
 from .prepared import Prepared
 from .state import ClientState

@@ -4,10 +4,10 @@ They are looked at whole (a large Bind: its names only), for a statement must be
 now; see `entries` for how the order of replies is kept, `prepared` for what a server has.
 """
 
-from ..wire import messages
-from ..wire.codes import BIND, CLOSE, DESCRIBE, IDLE, PARSE
-from ..wire.letters import LONGEST_NAME
-from ..wire.sql import LISTENS, PREPARES
+from ..protocol import messages
+from ..protocol.codes import BIND, CLOSE, DESCRIBE, IDLE, PARSE
+from ..sql.charclass import LONGEST_NAME
+from ..sql.scanner import LISTENS, PREPARES
 from . import aims as _aims
 from . import reading as _reading
 from . import statements as _statements

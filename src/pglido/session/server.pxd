@@ -3,7 +3,7 @@ cimport cython
 from pglido.session.outbox cimport Outbox
 from pglido.session.owing cimport Owing
 from pglido.session.state cimport ClientState
-from pglido.wire cimport octets
+from pglido.protocol cimport octets
 
 cdef int COMMAND_COMPLETE, COPY_DATA, COPY_IN_RESPONSE, DATA_ROW, ERROR_RESPONSE, IDLE, IN_TRANSACTION, NO_DATA, NOTIFICATION_RESPONSE, PARAMETER_DESCRIPTION, PARAMETER_STATUS, READY_FOR_QUERY, ROW_DESCRIPTION
 cdef int ASKING, BINDING, CLOSING, DESCRIBING, EXECUTING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING, TRYING

@@ -8,8 +8,8 @@ Rules:
 
 import re
 
-from ..wire import messages, octets
-from ..wire.codes import (
+from ..protocol import messages, octets
+from ..protocol.codes import (
     COMMAND_COMPLETE,
     COPY_DATA,
     COPY_IN_RESPONSE,
@@ -24,7 +24,7 @@ from ..wire.codes import (
     READY_FOR_QUERY,
     ROW_DESCRIPTION,
 )
-from ..wire.sql import SETS, TEMP
+from ..sql.scanner import SETS, TEMP
 from . import settings as _settings
 from . import statements as _statements
 from .entries import (

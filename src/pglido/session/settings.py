@@ -7,9 +7,9 @@ made once per pair.
 import weakref
 from collections.abc import Iterable
 
-from ..wire import messages
-from ..wire.cache import Cache
-from ..wire.tokens import identifier
+from ..cache import Cache
+from ..protocol import messages
+from ..sql.tokens import identifier
 
 # Reported by the server but not to be set: they tell what the server is.
 FACTS = frozenset({"server_version", "server_encoding", "is_superuser", "integer_datetimes", "in_hot_standby"})

@@ -11,8 +11,8 @@ Rules:
 
 import re
 
-from ..wire import messages
-from ..wire.sql import DEFINES, HOLD, KEEPS, LISTENS, LOADS, LOCKS, PREPARES, SEEDS, SEQUENCES, SETS, TEMP
+from ..protocol import messages
+from ..sql.scanner import DEFINES, HOLD, KEEPS, LISTENS, LOADS, LOCKS, PREPARES, SEEDS, SEQUENCES, SETS, TEMP
 from . import question as _question
 from . import settings as _settings
 from . import statements as _statements
@@ -67,16 +67,16 @@ CAUSE = 200
 class Setup(Hearing):
     """The state of the session on one server; `home` is what it was opened with, where RESET ALL leads.
 
-    `suspect` are the flags of `wire.sql` that statements have raised since the last question; of settings `names` are
-    of interest (and with `exact`, only those). `pins` are flags of what is there and can't be had elsewhere, `cause`
-    the statement that was suspected first. `defining`: functions may do other things than was known; `deciding`: the
-    client must not go on before the question is answered. `coming` is where the queries under way lead. `counter` is
-    the number of the client that sequences were advanced for last. `had_temp`: the process has had temporary objects;
-    `stale_plans`: some were made before the client had any. `there` are all prepared statements, when that was just
-    answered: of those by SQL with their texts. `last` is what the server reported last, by its name in lower case,
-    `defaults` what of it holds for whoever has set nothing else; `renewed`: that has changed since the login.
-    `version` is PostgreSQL's first number. `encoding` is the client's, `server_encoding` the database's: all values
-    are kept as the database has them, bytes that are no UTF-8 as in `messages.ESCAPE`.
+    `suspect` are the flags of `sql.scanner` that statements have raised since the last question; of settings `names`
+    are of interest (and with `exact`, only those). `pins` are flags of what is there and can't be had elsewhere,
+    `cause` the statement that was suspected first. `defining`: functions may do other things than was known;
+    `deciding`: the client must not go on before the question is answered. `coming` is where the queries under way lead.
+    `counter` is the number of the client that sequences were advanced for last. `had_temp`: the process has had
+    temporary objects; `stale_plans`: some were made before the client had any. `there` are all prepared statements,
+    when that was just answered: of those by SQL with their texts. `last` is what the server reported last, by its name
+    in lower case, `defaults` what of it holds for whoever has set nothing else; `renewed`: that has changed since the
+    login. `version` is PostgreSQL's first number. `encoding` is the client's, `server_encoding` the database's: all
+    values are kept as the database has them, bytes that are no UTF-8 as in `messages.ESCAPE`.
     """
 
     __slots__ = (

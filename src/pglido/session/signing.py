@@ -5,8 +5,8 @@ signature in a transaction of its own lasts; one in the client's transaction may
 again each time: PostgreSQL drops what was said already.
 """
 
-from ..wire import messages
-from ..wire.codes import QUERY
+from ..protocol import messages
+from ..protocol.codes import QUERY
 from .entries import BINDING, CLOSING, EXECUTING, PARSING, SWALLOW, TRYING
 from .prepared import Prepared
 from .signature import UNHURRIED, Signer

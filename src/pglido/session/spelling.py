@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ..wire.words import StatementError
+from ..sql.listen_statements import StatementError
 from .settings import REPORTED
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from itertools import count
 from typing import Any
 
-from ..wire import messages
+from ..protocol import messages
 from . import defaults as _defaults
 from .budget import Budget
 from .settings import EMPTY, Settings
@@ -158,8 +158,8 @@ class Rules:
     `rewrite`: prepared statements are shared and follow the client from server to server. `max_statements`: per
     server; `max_packet`: bytes in one client message; `block`: may a transaction stay open between two queries (not
     in statement mode); `defer`: does a bare BEGIN wait for what follows it, without a server;
-    `keep`: does the client keep its server till it leaves; `heeded`: flags of `wire.sql` of which the pool takes care,
-    so that a session's state follows its client from server to server (0 where it keeps its server); `good`:
+    `keep`: does the client keep its server till it leaves; `heeded`: flags of `sql.scanner` of which the pool takes
+    care, so that a session's state follows its client from server to server (0 where it keeps its server); `good`:
     statements that servers of this pool have taken; `realm`: keeps statements apart from those of other pools.
     """
 

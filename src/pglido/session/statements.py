@@ -8,8 +8,8 @@ import hashlib
 import re
 import weakref
 
-from ..wire.cache import Cache
-from ..wire.look import look
+from ..cache import Cache
+from ..sql.analysis import look
 from .budget import Budget
 from .tally import Alone, Tally
 

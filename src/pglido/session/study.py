@@ -9,7 +9,7 @@ which takes two: a restore makes thousands of functions, each in a transaction o
 import re
 from typing import NamedTuple
 
-from ..wire.lasting import GLOBALS, KEEPING
+from ..sql.session_functions import GLOBALS, KEEPING
 from .masks import HINDERING
 from .reading import HIDDEN
 from .settings import literal

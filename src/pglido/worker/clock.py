@@ -5,14 +5,14 @@ import logging
 import time
 from typing import Protocol
 
+from .. import cache
 from .. import log as logs
 from ..config.model import Config
 from ..io.orphan import orphaned
 from ..ipc import process_memory
 from ..ipc.board import Board, Column
 from ..pool.outage import last_error
-from ..wire import cache
-from ..wire.codes import IDLE
+from ..protocol.codes import IDLE
 from .departures import Departures
 from .host import Host
 from .links import Guest

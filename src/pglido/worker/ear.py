@@ -16,9 +16,9 @@ from ..io.links import Link
 from ..pool.outage import Outage, last_error
 from ..pool.pool import Slot
 from ..pool.states import BUSY
+from ..protocol import codes, messages
 from ..session import settings as _settings
 from ..session.signature import CHANNEL as SIGNATURES
-from ..wire import codes, messages
 from .links import Backend
 from .live import LivePool, birth_of
 from .opening import CannotOpen, LoginRefused, log_in

@@ -15,9 +15,9 @@ from ..config.model import ADMIN_DATABASES, AuthType, Config, PoolMode, PoolSett
 from ..io.stream import Gone, Stream, Unsafe
 from ..io.tls import ALPN
 from ..ipc.board import Column, Full
+from ..protocol import codes, messages
+from ..protocol.startup import Startup, StartupError, packet_problem
 from ..session import settings as _settings
-from ..wire import codes, messages
-from ..wire.startup import Startup, StartupError, packet_problem
 from .host import Host, PoolRefused
 from .links import Guest
 from .listening import listen

@@ -15,8 +15,8 @@ from ..ipc.board import Column
 from ..ipc.cells import Cells
 from ..pool.line import Ticket
 from ..pool.states import CLOSING
+from ..protocol.messages import READY_IDLE
 from ..session.budget import Budget
-from ..wire.messages import READY_IDLE
 from .journal import Journal
 from .links import SERIAL_MASK, Backend, Guest
 

@@ -15,12 +15,12 @@ from ..ipc.board import Full, pins_of
 from ..pool.line import Ticket
 from ..pool.pool import Plan, Slot, Verb
 from ..pool.states import CLOSING, IDLE, OPENING
+from ..protocol import messages
+from ..protocol.codes import ERROR_RESPONSE
+from ..protocol.codes import IDLE as STATUS_IDLE
 from ..session import settings as _settings
 from ..session.question import UNDYING
-from ..wire import messages
-from ..wire.codes import ERROR_RESPONSE
-from ..wire.codes import IDLE as STATUS_IDLE
-from ..wire.sql import DEFINES
+from ..sql.scanner import DEFINES
 from . import overlong
 from .exchange import Errand, Exchange
 from .links import Backend, Guest

@@ -19,8 +19,8 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from ..config.model import OnLoss, PoolMode
+from ..protocol import codes, messages
 from ..session.signature import CHANNEL as SIGNATURES
-from ..wire import codes, messages
 from .ear import Ear
 from .host import PoolRefused
 from .laggards import PATIENCE, Laggards, Ready

@@ -11,7 +11,7 @@ import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cython.cimports.libc.string import memcpy
 from cython.cimports.pglido.io.figures import append
-from cython.cimports.pglido.wire.octets import big_endian
+from cython.cimports.pglido.protocol.octets import big_endian
 
 from ..io.dial import Address
 from ..io.links import UNSET, ClientLink, Link, ServerLink
@@ -20,7 +20,7 @@ from ..log import who
 from ..pool.line import Ticket
 from ..pool.pool import Pool, Slot
 from ..pool.stats import Stats
-from ..wire import messages
+from ..protocol import messages
 
 if TYPE_CHECKING:
     from ..io.secure import Tls

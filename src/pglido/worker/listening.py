@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 from ..io.links import Link
 from ..io.stream import Stream
+from ..protocol import messages
+from ..protocol.startup import Startup
 from ..session.listener import Listener
 from ..session.spelling import announced
-from ..wire import messages
-from ..wire.startup import Startup
 from .host import Host
 from .hub import hub_of
 from .links import Guest

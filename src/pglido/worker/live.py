@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..auth.secrets import Credentials
+from ..cache import Cache
 from ..config.choices import SessionState
 from ..config.model import PoolMode, PoolSettings
 from ..io.dial import Names
@@ -21,8 +22,7 @@ from ..session.settings import Settings
 from ..session.signature import Signer
 from ..session.state import Counts, Functions, Rules
 from ..session.statements import Dialect, Good
-from ..wire.cache import Cache
-from ..wire.lexis import cut
+from ..sql.lexer import cut
 from .links import Backend, Guest
 
 if TYPE_CHECKING:

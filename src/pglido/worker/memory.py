@@ -6,10 +6,10 @@ Rows of one name are added up.
 from collections.abc import Iterable, Sequence
 from sys import getsizeof
 
+from ..cache import caches
 from ..ipc.process_memory import resident
 from ..ipc.snapshot import MemoryUse, Snapshot
 from ..session import statements
-from ..wire.cache import caches
 from .host import Host
 from .links import Backend, Guest
 

@@ -19,9 +19,9 @@ from ..io.stream import Gone, Stream, Unsafe
 from ..io.tls import ServerTls
 from ..pool.outage import lasts
 from ..pool.pool import Slot
+from ..protocol import codes, messages
 from ..session import settings as _settings
 from ..session.settings import Settings
-from ..wire import codes, messages
 from .host import Host
 from .links import Backend
 from .live import LivePool

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ..io.links import RAW, RELAY, Link
 from ..io.poller import OVERLONG
 from ..io.pump import Pump
-from ..wire import codes
+from ..protocol import codes
 from .links import Backend, Guest
 
 log = logging.getLogger("pglido.worker")

@@ -31,8 +31,8 @@ from ..io.stream import Stream
 from ..io.ticks import Ticks
 from ..ipc import messages as ipc
 from ..ipc.board import Column
+from ..protocol import codes, messages
 from ..session import settings as _settings
-from ..wire import codes, messages
 from .host import Host, PoolRefused
 from .links import Backend
 from .networks import MOST, Places

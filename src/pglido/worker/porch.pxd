@@ -8,7 +8,7 @@ from pglido.pool.pool cimport Pool
 from pglido.pool.stats cimport Stats
 from pglido.session.settings cimport Settings
 from pglido.session.state cimport Rules
-from pglido.wire cimport octets
+from pglido.protocol cimport octets
 from pglido.worker.exchange cimport Exchange
 from pglido.worker.links cimport Guest
 

@@ -19,10 +19,10 @@ from ..io.doors import accept
 from ..io.links import RELAY, UNSET, wake
 from ..io.secure import Tls
 from ..ipc.board import Column
+from ..protocol import messages, octets
+from ..protocol.codes import PASSWORD, SSL_REQUEST
+from ..protocol.startup import Startup, parse_startup
 from ..session.client import Client
-from ..wire import messages, octets
-from ..wire.codes import PASSWORD, SSL_REQUEST
-from ..wire.startup import Startup, parse_startup
 from .exchange import Exchange
 from .links import Guest, cancel_pid
 from .place import FULL

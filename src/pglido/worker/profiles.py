@@ -3,9 +3,9 @@
 import asyncio
 
 from ..io.stream import Stream
+from ..protocol import messages
 from ..session import settings as _settings
 from ..session.settings import Settings
-from ..wire import messages
 from . import session_defaults as _session_defaults
 from .host import Host, PoolRefused
 from .links import Backend

@@ -1,9 +1,9 @@
 """Replication connections: each client gets a server connection of its own, and bytes pass unseen."""
 
 from ..io.stream import Stream
+from ..protocol import messages
+from ..protocol.startup import Startup
 from ..session import settings as _settings
-from ..wire import messages
-from ..wire.startup import Startup
 from .host import Host
 from .links import Guest
 from .live import LivePool

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from ..io.stream import Gone, Stream, Unsafe
+from ..protocol import codes, messages
 from ..session.settings import REPORTED, Settings
-from ..wire import codes, messages
 from .host import Host, PoolRefused
 from .links import Backend
 from .live import LivePool

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..ipc import messages as ipc
 from ..ipc.channel import Channel
-from ..wire import codes, messages
+from ..protocol import codes, messages
 from .links import SERIAL_BITS, SERIAL_MASK, Guest
 from .standin import CANCELLED, NAP, TERMINATED, StandIn
 

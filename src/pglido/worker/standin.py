@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from ..io.stream import Gone, Stream, Unsafe
 from ..pool.pool import Slot
 from ..pool.states import BUSY
+from ..protocol import codes, messages
 from ..session import settings as _settings
-from ..wire import codes, messages
 from .links import Backend, Guest
 from .live import birth_of
 from .opening import CannotOpen, LoginRefused, log_in

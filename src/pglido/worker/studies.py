@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..ipc.board import Column
 from ..pool.states import BUSY
-from ..wire.sql import DEFINES
+from ..sql.scanner import DEFINES
 from .live import LivePool
 
 if TYPE_CHECKING:

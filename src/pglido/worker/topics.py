@@ -7,7 +7,7 @@
 from collections.abc import Callable, Iterable
 
 from ..session.signature import CHANNEL as SIGNATURES
-from ..wire.tokens import identifier
+from ..sql.tokens import identifier
 from .links import Guest
 
 OFF, RISING, ON, FALLING, RENEWING = 0, 1, 2, 3, 4

@@ -23,10 +23,10 @@ from ..ipc import messages as ipc
 from ..ipc.board import Board, Column
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed, close_all
 from ..pool.pool import Plan, Slot, Verb
+from ..protocol.startup import Startup
 from ..session import defaults as _defaults
 from ..session import statements as _statements
 from ..session.signature import Signer
-from ..wire.startup import Startup
 from . import report
 from .cancels import Cancels
 from .clock import Clock

@@ -13,7 +13,7 @@ from pglido.auth.client import verify
 from pglido.auth.crowd import Crowd
 from pglido.auth.secrets import Proof, Secret, Verifier
 from pglido.config.choices import AuthType
-from pglido.wire import codes
+from pglido.protocol import codes
 
 SEED = bytes(range(32))
 BINDING = b"\x17" * 32

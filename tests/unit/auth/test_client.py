@@ -17,7 +17,7 @@ from pglido.auth.errors import AuthError
 from pglido.auth.scram import Keys
 from pglido.auth.secrets import Md5, Plain, Proof, Secret, Unset, Verifier, md5_secret
 from pglido.config.choices import AuthType
-from pglido.wire import codes
+from pglido.protocol import codes
 
 from .dialogue import (
     BINDING,

@@ -22,8 +22,8 @@ from pglido.auth.scram import Keys
 from pglido.auth.secrets import Credentials, Plain, Secret, md5_secret, parse
 from pglido.auth.server import answer
 from pglido.config.choices import AuthType
-from pglido.wire import codes
-from pglido.wire.messages import AUTHENTICATION_OK, READY_IDLE, backend_key_data, error, startup
+from pglido.protocol import codes
+from pglido.protocol.messages import AUTHENTICATION_OK, READY_IDLE, backend_key_data, error, startup
 
 from .dialogue import make_verifier, scramp_login, start
 

@@ -15,7 +15,7 @@ from pglido.auth.scram import Keys
 from pglido.auth.secrets import Credentials, Md5, Plain, Unset, md5_response, md5_secret
 from pglido.auth.server import Dialogue, answer
 from pglido.config.choices import AuthType
-from pglido.wire import codes
+from pglido.protocol import codes
 
 from .dialogue import BINDING, body, counting, ended, make_verifier, request, start
 

@@ -16,7 +16,7 @@ from pglido.control import protocol
 from pglido.control.console import serve
 from pglido.control.protocol import BOOL, INT4, INT8, NUMERIC, TEXT, Column, ProtocolError
 from pglido.ipc.messages import Console
-from pglido.wire.messages import message
+from pglido.protocol.messages import message
 
 READERS = [
     protocol.read_query,

@@ -11,12 +11,12 @@ from pglido.io.keeper import Keeper
 from pglido.io.links import RELAY, ClientLink, Link, ServerLink
 from pglido.io.pump import Pump
 from pglido.pool.stats import Stats
+from pglido.protocol import messages
 from pglido.session import settings as _settings
 from pglido.session.budget import Budget
 from pglido.session.client import Client
 from pglido.session.state import Counts, Rules
 from pglido.session.statements import Good
-from pglido.wire import messages
 
 ROUNDS = 12
 # No test needs as many: one that waits for what never comes fails instead of hanging.

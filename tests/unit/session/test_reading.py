@@ -3,7 +3,7 @@
 import pytest
 
 from pglido.session import reading
-from pglido.wire.sql import KEEPS
+from pglido.sql.scanner import KEEPS
 
 
 @pytest.mark.parametrize(

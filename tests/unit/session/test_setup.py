@@ -4,7 +4,7 @@ from parity.builds import Build
 
 
 def test_pin_is_put_down_to_the_statement_of_its_client(build: Build) -> None:
-    watched = build.wire.watched
+    watched = build.sql.keywords
     setup = build.session.setup.Setup(build.session.replies.Replies())
     setup.suspicion(watched.DEFINES | watched.TEMP, (), True, b"CREATE FUNCTION first()")
     setup.cleaned()  # the client left, and what functions there are now is still to be asked

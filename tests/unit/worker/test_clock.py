@@ -4,7 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from pglido.config.model import Settings
-from pglido.wire.codes import IN_TRANSACTION
+from pglido.protocol.codes import IN_TRANSACTION
 from pglido.worker.clock import over_time
 
 

@@ -9,7 +9,7 @@ from pglido.ipc.board import Board, Column
 from pglido.pool.states import BUSY, IDLE
 from pglido.session.state import Functions
 from pglido.session.study import Since
-from pglido.wire.sql import DEFINES
+from pglido.sql.scanner import DEFINES
 from pglido.worker.studies import ALL, NEWS, Studies
 
 SINCE = Since("5 1", "7", (), 0)

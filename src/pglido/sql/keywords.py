@@ -1,8 +1,8 @@
 """The words that are watched for in a query, and the flags by which it is said what they may do."""
 
-from .lasting import LASTING
+from .session_functions import LASTING
 
-# What a text may do, as `sql.scan` says it.
+# What a text may do, as `scanner.scan` says it.
 SETS = 1  # changes a setting beyond the transaction
 TEMP = 2  # makes or names something temporary
 HOLD = 4  # declares a cursor that outlives its transaction
@@ -96,7 +96,7 @@ KEYWORDS: dict[str, tuple[int, int, int]] = {
     # It follows an identifier that is spelled in an escape of its own.
     "uescape": (UNREADABLE, 0, 0),
 }
-# What functions leave (see `lasting`).
+# What functions leave (see `session_functions`).
 LEFT = {
     "SEEDS": SEEDS,
     "SETS": SETS,
@@ -115,7 +115,7 @@ NAMES: dict[str, tuple[int, int, int]] = {
     # What a string constant is, is different afterwards.
     "standard_conforming_strings": (ANYTHING, 0, 0),
     "pg_temp": (TEMP, 0, 0),
-    # Leaves nothing, but is to be noticed (see `look.RELOADED`).
+    # Leaves nothing, but is to be noticed (see `analysis.RELOADED`).
     "pg_reload_conf": (CREATES, 0, 0),
     "pg_prepared_statements": (SHOWS, 0, 0),
     "pg_prepared_statement": (SHOWS, 0, 0),

@@ -1,6 +1,6 @@
 cimport cython
 
-from pglido.wire cimport lexis
+from pglido.sql cimport lexer
 
 cdef int DOUBLE, QUOTE
 cdef int IDENT, OPEN, CLOSE, END, DOLLAR, NAME

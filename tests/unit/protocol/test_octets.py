@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pglido.wire import octets
+from pglido.protocol import octets
 
 
 @given(st.binary(max_size=20), st.integers(0, 30), st.integers(0, 30))

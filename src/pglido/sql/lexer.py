@@ -3,7 +3,7 @@
 All of it is given the text as it lies in a buffer, from where to where; nothing here makes Python objects, but `cut`.
 """
 
-from .letters import (
+from .charclass import (
     AMPERSAND,
     BACKSLASH,
     CLASSES,

@@ -1,4 +1,4 @@
-from pglido.wire cimport lexis, phrases, sql
+from pglido.sql cimport clauses, lexer, scanner
 
 cdef int ANYTHING, CONFIG, LEAD, PREPARES, RUNS, SET, SETS, SETTINGS
 

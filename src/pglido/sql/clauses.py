@@ -1,42 +1,42 @@
 """What a word that is watched for means by the words that follow it, or stand before it."""
 
-from . import lexis
-from .letters import CLASSES, CLOSE, DOLLAR, DOUBLE, END, IDENT, LOWER, NAME, OPEN, QUOTE
-from .watched import BODY, CASE, CEASE, SEEDS, SETS
+from . import lexer
+from .charclass import CLASSES, CLOSE, DOLLAR, DOUBLE, END, IDENT, LOWER, NAME, OPEN, QUOTE
+from .keywords import BODY, CASE, CEASE, SEEDS, SETS
 
 
 def after_set(text: bytes, at: int, stop: int) -> int:
     """Flags of a statement whose SET ends at `at`."""
-    first = lexis.blank(text, at, stop)
-    end = lexis.word_end(text, first, stop)
-    local = lexis.spells(text, first, end, b"local")
-    if local or lexis.spells(text, first, end, b"transaction") or lexis.spells(text, first, end, b"constraints"):
-        at = lexis.blank(text, end, stop)
+    first = lexer.blank(text, at, stop)
+    end = lexer.word_end(text, first, stop)
+    local = lexer.spells(text, first, end, b"local")
+    if local or lexer.spells(text, first, end, b"transaction") or lexer.spells(text, first, end, b"constraints"):
+        at = lexer.blank(text, end, stop)
         # Each of these words may also be the name of a setting, or its beginning.
         if at == stop or CLASSES[text[at]] not in (NAME, IDENT):
             return SETS
-        if lexis.spells(text, at, lexis.word_end(text, at, stop), b"to"):
+        if lexer.spells(text, at, lexer.word_end(text, at, stop), b"to"):
             return SETS
         return SEEDS if local and _names_seed(text, at, stop) else 0
-    if lexis.spells(text, first, end, b"session"):
-        first = lexis.blank(text, end, stop)
+    if lexer.spells(text, first, end, b"session"):
+        first = lexer.blank(text, end, stop)
     return SETS | SEEDS if _names_seed(text, first, stop) else SETS
 
 
 def _names_seed(text: bytes, at: int, stop: int) -> bool:
     if at < stop and text[at] == DOUBLE:
         at += 1
-    return lexis.spells(text, at, lexis.word_end(text, at, stop), b"seed")
+    return lexer.spells(text, at, lexer.word_end(text, at, stop), b"seed")
 
 
 def prepares(text: bytes, at: int, stop: int) -> bool:
     """Does the PREPARE that ends at `at` prepare a statement, and not a transaction?"""
-    at = lexis.blank(text, at, stop)
-    end = lexis.word_end(text, at, stop)
-    if not lexis.spells(text, at, end, b"transaction"):
+    at = lexer.blank(text, at, stop)
+    end = lexer.word_end(text, at, stop)
+    if not lexer.spells(text, at, end, b"transaction"):
         return True
     # A statement may have this name. What follows a transaction's is a constant.
-    at = lexis.blank(text, end, stop)
+    at = lexer.blank(text, end, stop)
     return at == stop or LOWER[text[at]] not in (QUOTE, 0x24, 0x65, 0x75)  # ' $ e u
 
 
@@ -54,8 +54,8 @@ def nested(text: bytes, start: int, first: int, end: int, stop: int, special: in
 
 def _atomic(text: bytes, at: int, stop: int) -> bool:
     """Is the word that ends at `at` followed by ATOMIC?"""
-    at = lexis.blank(text, at, stop)
-    return lexis.spells(text, at, lexis.word_end(text, at, stop), b"atomic")
+    at = lexer.blank(text, at, stop)
+    return lexer.spells(text, at, lexer.word_end(text, at, stop), b"atomic")
 
 
 def _label(text: bytes, start: int, first: int) -> bool:
@@ -65,14 +65,14 @@ def _label(text: bytes, start: int, first: int) -> bool:
         at -= 1
     if at > start and text[at - 1] == 0x2E:
         return True
-    if at - 2 < start or not lexis.spells(text, at - 2, at, b"as"):
+    if at - 2 < start or not lexer.spells(text, at - 2, at, b"as"):
         return False
     return at - 2 == start or CLASSES[text[at - 3]] < DOLLAR
 
 
 def locally(text: bytes, at: int, stop: int) -> int:
     """The end of the arguments of the set_config that ends at `at`; -1 if the last of them isn't the word `true`."""
-    at = lexis.blank(text, at, stop)
+    at = lexer.blank(text, at, stop)
     if at == stop or CLASSES[text[at]] != OPEN:
         return -1
     depth = 0
@@ -82,7 +82,7 @@ def locally(text: bytes, at: int, stop: int) -> int:
         kind = CLASSES[text[at]]
         if kind == END:
             return -1
-        end = lexis.skip(text, at, stop)
+        end = lexer.skip(text, at, stop)
         if end < 0:
             return -1
         if kind == OPEN:
@@ -97,9 +97,9 @@ def locally(text: bytes, at: int, stop: int) -> int:
             alone = False
             fresh = depth == 1
         elif kind == NAME:
-            alone = fresh and lexis.spells(text, at, end, b"true")
+            alone = fresh and lexer.spells(text, at, end, b"true")
             fresh = False
         else:
             alone = fresh = False
-        at = lexis.blank(text, end, stop)
+        at = lexer.blank(text, end, stop)
     return -1

@@ -4,8 +4,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from pglido.wire import codes, messages
-from pglido.wire.startup import StartupError, packet_problem, parse_startup, split_options
+from pglido.protocol import codes, messages
+from pglido.protocol.startup import StartupError, packet_problem, parse_startup, split_options
 
 V3 = codes.PROTOCOL_3_0
 WORD = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=12)

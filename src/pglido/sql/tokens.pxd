@@ -1,6 +1,6 @@
 cimport cython
 
-from pglido.wire cimport lexis, phrases, sql
+from pglido.sql cimport clauses, lexer, scanner
 
 cdef int DOUBLE, QUOTE
 cdef int NAME

@@ -1,6 +1,6 @@
 cimport cython
 
-from pglido.wire cimport lexis, phrases
+from pglido.sql cimport clauses, lexer
 
 cdef int AMPERSAND, BACKSLASH, DOUBLE, QUOTE, UNDERSCORE
 cdef int PLAIN, IDENT, SEMICOLON, OPEN, CLOSE, END, DOLLAR, DIGIT, NAME

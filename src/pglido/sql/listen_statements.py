@@ -7,8 +7,8 @@ import re
 from enum import Enum
 from typing import NamedTuple
 
-from .letters import LONGEST_NAME
-from .lexis import cut
+from .charclass import LONGEST_NAME
+from .lexer import cut
 
 _BLANK = re.compile(rb"(?:[ \t\n\r\f\v]+|--[^\n\r]*)+")
 _WORD = re.compile(rb"[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*")

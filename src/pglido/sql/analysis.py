@@ -1,15 +1,15 @@
 """Read closely what a query says by name: settings, channels, prepared statements.
 
-It is asked only of the few texts in which `sql.scan` found something, and says where it can't tell.
+It is asked only of the few texts in which `scanner.scan` found something, and says where it can't tell.
 """
 
 import re
 
-from . import lexis, phrases, sql
-from .cache import Cache
-from .lasting import RUNNING
+from ..cache import Cache
+from . import clauses, lexer, scanner
+from .keywords import ANYTHING, CONFIG, LEAD, PREPARES, RUNS, SET, SETS, SETTINGS
+from .session_functions import RUNNING
 from .tokens import Token, escape_of, name_of, sets_alone, special_of, split, tokenize, value_of
-from .watched import ANYTHING, CONFIG, LEAD, PREPARES, RUNS, SET, SETS, SETTINGS
 
 
 class Look:
@@ -145,7 +145,7 @@ class _Reader:
             elif verb == "unlisten" and at < len(tokens) and tokens[at][0] == "*":
                 self.channels.append(("UNLISTEN", b""))
         elif verb == "prepare":
-            if phrases.prepares(self.text, tokens[at - 1][2], len(self.text)):
+            if clauses.prepares(self.text, tokens[at - 1][2], len(self.text)):
                 self._add(self.prepares, self._identifier(tokens, at))
         elif verb == "deallocate":
             if self._word(tokens, at) == "prepare" and at + 1 < len(tokens):
@@ -163,7 +163,7 @@ class _Reader:
         if RUNS in [special_of(self.text, token) for token in tokens]:
             self._code(self.text, tokens, DEEPEST)
             self.vague = self.vague or self._runs_what_is_not_said(tokens)
-        flags = sql.scan(self.text, tokens[0][1], tokens[len(tokens) - 1][2], False, None)
+        flags = scanner.scan(self.text, tokens[0][1], tokens[len(tokens) - 1][2], False, None)
         if flags & ANYTHING == ANYTHING:
             self.exact = False
         if flags & (SETS | PREPARES):
@@ -227,7 +227,7 @@ class _Reader:
 
     def _set(self, tokens: list[Token], at: int) -> None:
         """What follows SET; what ends with the transaction changes nothing."""
-        if not phrases.after_set(self.text, tokens[at - 1][2], len(self.text)):
+        if not clauses.after_set(self.text, tokens[at - 1][2], len(self.text)):
             return
         if self._word(tokens, at) == "session" and self._follows(tokens, at):
             at += 1
@@ -321,7 +321,7 @@ class _Reader:
                     self.exact = False
             elif special == SETTINGS:
                 self.exact = False
-            elif kind == "w" and lexis.spells(self.text, first, end, b"execute"):
+            elif kind == "w" and lexer.spells(self.text, first, end, b"execute"):
                 self.exact = False
                 if not prepares and (at in (0, lead) or self._word(tokens, at - 1) == "as"):
                     self._add(self.executes, self._identifier(tokens, at + 1))
@@ -329,7 +329,7 @@ class _Reader:
                 self.exact = False
 
     def _local_calls(self, tokens: list[Token]) -> set[int]:
-        """Which parentheses hold arguments of which the last is just the word `true` (see `phrases.locally`)."""
+        """Which parentheses hold arguments of which the last is just the word `true` (see `clauses.locally`)."""
         found = set()
         # Of those that are open: which it is, is this argument `true` so far, is it empty so far?
         opened = [(-1, False, False)]
@@ -344,7 +344,7 @@ class _Reader:
             elif kind == ",":
                 opened.append((which, False, True))
             else:
-                opened.append((which, fresh and lexis.spells(self.text, first, end, b"true"), False))
+                opened.append((which, fresh and lexer.spells(self.text, first, end, b"true"), False))
         return found
 
     def _runs_what_is_not_said(self, tokens: list[Token]) -> bool:

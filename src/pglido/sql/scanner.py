@@ -4,11 +4,11 @@ Rules: a flag too many costs a question to the server, a flag too few shows one 
 be told is ANYTHING. Quotes and comments are those of PostgreSQL's lexer (chapter "Lexical Structure", scan.l). It reads
 the whole text before anything of it runs, so that nothing needs to be seen in a text that it refuses.
 
-`scan` is asked of every query and makes no Python objects; `look.look` reads closely what `scan` found.
+`scan` is asked of every query and makes no Python objects; `analysis.look` reads closely what `scan` found.
 """
 
-from . import lexis, phrases
-from .letters import (
+from . import clauses, lexer
+from .charclass import (
     AMPERSAND,
     BACKSLASH,
     CLASSES,
@@ -27,7 +27,7 @@ from .letters import (
     SEMICOLON,
     UNDERSCORE,
 )
-from .watched import (
+from .keywords import (
     ANYTHING,
     BODY,
     CALLED,
@@ -212,7 +212,7 @@ class Reader:
             elif kind == END:
                 break
             else:
-                at = lexis.skip(text, at, stop)
+                at = lexer.skip(text, at, stop)
             if at < 0:
                 return self.flags | _UNREADABLE
         if self.settings and self.flags & _WRITES:
@@ -223,7 +223,7 @@ class Reader:
     def _prefixed(self, first: int, end: int) -> int:
         """A letter that may be the prefix of a constant, or of an identifier with escapes."""
         text = self.text
-        at = lexis.skip(text, first, self.stop)
+        at = lexer.skip(text, first, self.stop)
         if at <= end:
             if at == end:
                 self._word(text, first, end, end, False)
@@ -235,7 +235,7 @@ class Reader:
 
     def _identifier(self, first: int) -> int:
         """A quoted identifier; returns where it ends, -1 if it doesn't."""
-        at = lexis.quoted(self.text, first + 1, self.stop)
+        at = lexer.quoted(self.text, first + 1, self.stop)
         if at >= 0:
             self._word(self.text, first + 1, at - 1, at, True)
         return at
@@ -268,7 +268,7 @@ class Reader:
             row = 0
         if row:
             self.flags |= rows[row + ANY] << 16 | rows[row + ANY + 1] << 8 | rows[row + ANY + 2]
-        if end - first > 8 and text[first + 7] == UNDERSCORE and lexis.spells(text, first, first + 8, b"pg_temp_"):
+        if end - first > 8 and text[first + 7] == UNDERSCORE and lexer.spells(text, first, first + 8, b"pg_temp_"):
             self.flags |= _TEMP
         if (
             self.touchy is not None
@@ -290,9 +290,9 @@ class Reader:
         if row:
             told = rows[row + FIRST] << 16 | rows[row + FIRST + 1] << 8 | rows[row + FIRST + 2]
             if special == SET:
-                told = phrases.after_set(self.text, at, self.stop)
+                told = clauses.after_set(self.text, at, self.stop)
                 self.configured = self.configured or not told
-            elif special == PREPARE and not phrases.prepares(self.text, at, self.stop):
+            elif special == PREPARE and not clauses.prepares(self.text, at, self.stop):
                 told = 0
             if told != _ENTERS or not (self.parted or self.full):
                 self.flags |= told
@@ -311,13 +311,13 @@ class Reader:
             self.configured = True
             if not self.flags & _SETS:
                 # The arguments of one within another would be looked at again and again.
-                self.checked = phrases.locally(self.text, at, self.stop) if first >= self.checked else -1
+                self.checked = clauses.locally(self.text, at, self.stop) if first >= self.checked else -1
                 if self.checked < 0:
                     self.flags |= _SETS
         elif special == SETTINGS:
             self.settings = True
         elif special in (BODY, CASE, CEASE) and (self.body or (self.defining == 2 and self.depth == 0)):
-            self.body = phrases.nested(self.text, self.start, first, at, self.stop, special, self.body)
+            self.body = clauses.nested(self.text, self.start, first, at, self.stop, special, self.body)
 
 
 READER = Reader()
@@ -326,11 +326,11 @@ READER = Reader()
 def _named(text: bytes, start: int, stop: int) -> int:
     """Flags of what else than settings is changed by the name of one, where it may stand anywhere in a text."""
     flags = 0
-    if lexis.mentions(text, start, stop, b"standard_conforming_strings"):
+    if lexer.mentions(text, start, stop, b"standard_conforming_strings"):
         flags |= _ANYTHING
-    if lexis.mentions(text, start, stop, b"seed"):
+    if lexer.mentions(text, start, stop, b"seed"):
         flags |= _SEEDS
-    if lexis.mentions(text, start, stop, b"pg_temp"):
+    if lexer.mentions(text, start, stop, b"pg_temp"):
         flags |= _TEMP
     return flags
 
@@ -391,13 +391,13 @@ def _calls(text: bytes, start: int, first: int, end: int, after: int, stop: int,
     What follows begins at `after`: behind `end` where it is quoted.
     """
     quoted = after != end
-    at = lexis.blank(text, after, stop)
+    at = lexer.blank(text, after, stop)
     if at == stop or CLASSES[text[at]] != OPEN:
         at = first - (after - end)
         if at <= start or text[at - 1] != 0x2E:
             return False
     name = text[first:end]
-    return lexis.cut(name.replace(b'""', b'"') if quoted else name.lower()) in touchy
+    return lexer.cut(name.replace(b'""', b'"') if quoted else name.lower()) in touchy
 
 
 # The filters of the sets of names that were given lately; there is one set in use for each database.

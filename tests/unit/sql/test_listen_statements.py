@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from pglido.wire.words import Statement, StatementError, Verb, cut, understand
+from pglido.sql.listen_statements import Statement, StatementError, Verb, cut, understand
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,10 @@ from hypothesis import assume, given, settings
 
 from harness.steps import assert_linear
 from parity.builds import BUILDS, INSTALLED, SOURCE, Build
-from pglido.wire import sql
-from pglido.wire.look import LARGE, Look
-from pglido.wire.sql import (
+from pglido.sql import scanner
+from pglido.sql.analysis import LARGE, Look
+from pglido.sql.keywords import CALLED
+from pglido.sql.scanner import (
     ANYTHING,
     CREATES,
     DEFINES,
@@ -32,7 +33,6 @@ from pglido.wire.sql import (
     TEMP,
     WRITES,
 )
-from pglido.wire.watched import CALLED
 
 NAMES = ["SETS", "TEMP", "HOLD", "LOCKS", "PREPARES", "LISTENS", "LOADS", "ENDS", "SEEDS", "SEQUENCES", "CREATES"]
 NAMES += ["WRITES", "DEFINES", "KEEPS", "TAILS", "ENTERS", "SHOWS"]
@@ -40,17 +40,17 @@ NAMES += ["WRITES", "DEFINES", "KEEPS", "TAILS", "ENTERS", "SHOWS"]
 
 def told(flags: int) -> str:
     """Flags by their names."""
-    names = [name for name in NAMES if flags & getattr(sql, name)]
+    names = [name for name in NAMES if flags & getattr(scanner, name)]
     if flags & ANYTHING == ANYTHING:
-        names = ["ANYTHING", *[name for name in names if not ANYTHING & getattr(sql, name)]]
+        names = ["ANYTHING", *[name for name in names if not ANYTHING & getattr(scanner, name)]]
     return " ".join(names)
 
 
 def scan(text: str | bytes, odd: bool = False, touchy: frozenset[bytes] | None = None) -> int:
     """The flags of a text, which are the same on each build, and wherever it lies."""
     data = text.encode() if isinstance(text, str) else text
-    found = [build.wire.sql.scan(data, 0, len(data), odd, touchy) for build in BUILDS]
-    found += [build.wire.sql.scan(b"'" + data + b"\0'", 1, len(data) + 2, odd, touchy) for build in BUILDS]
+    found = [build.sql.scanner.scan(data, 0, len(data), odd, touchy) for build in BUILDS]
+    found += [build.sql.scanner.scan(b"'" + data + b"\0'", 1, len(data) + 2, odd, touchy) for build in BUILDS]
     assert len(set(found)) == 1, list(map(told, found))
     flags: int = found[0]
     return flags
@@ -59,7 +59,7 @@ def scan(text: str | bytes, odd: bool = False, touchy: frozenset[bytes] | None =
 def look(text: str | bytes) -> Any:
     """What is said by name in a text, which is the same on each build."""
     data = text.encode() if isinstance(text, str) else text
-    found = [build.wire.look.look(data) for build in BUILDS]
+    found = [build.sql.analysis.look(data) for build in BUILDS]
     said = [tuple([getattr(one, name) for name in Look.__slots__]) for one in found]
     assert said.count(said[0]) == len(said)
     return found[0]
@@ -694,7 +694,7 @@ def test_no_text_takes_long(front: bytes, again: bytes, back: bytes) -> None:
 
     def scan(build: Build, times: int) -> Callable[[], object]:
         text = front + again * times + back * times
-        return lambda: build.wire.sql.scan(text, 0, len(text), False, frozenset({b"f"}))
+        return lambda: build.sql.scanner.scan(text, 0, len(text), False, frozenset({b"f"}))
 
     assert_linear(lambda size: scan(SOURCE, size), 100, most=40 * len(again + back))
     short, long = (processor_time(scan(INSTALLED, size * 60_000 // len(again))) for size in (1, 4))

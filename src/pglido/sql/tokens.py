@@ -2,9 +2,9 @@
 
 import re
 
-from . import lexis, phrases, sql
-from .letters import CLASSES, DOUBLE, NAME, QUOTE
-from .watched import BODY, CASE, CEASE, DEFINE, DEFINED
+from . import clauses, lexer, scanner
+from .charclass import CLASSES, DOUBLE, NAME, QUOTE
+from .keywords import BODY, CASE, CEASE, DEFINE, DEFINED
 
 Token = tuple[str, int, int]  # what it is (see `tokenize`), where it begins and ends
 
@@ -16,9 +16,9 @@ def tokenize(text: bytes) -> list[Token]:
     """
     tokens = []
     stop = len(text)
-    at = lexis.blank(text, 0, stop)
+    at = lexer.blank(text, 0, stop)
     while at < stop:
-        end = lexis.skip(text, at, stop)
+        end = lexer.skip(text, at, stop)
         if end < 0:
             tokens.append(("!", at, stop))
             break
@@ -32,7 +32,7 @@ def tokenize(text: bytes) -> list[Token]:
         elif kind == "$" and end == at + 1:
             kind = "."  # a parameter
         tokens.append((kind, at, end))
-        at = lexis.blank(text, end, stop)
+        at = lexer.blank(text, end, stop)
     return tokens
 
 
@@ -58,7 +58,7 @@ def split(text: bytes, tokens: list[Token]) -> list[list[Token]]:
         elif special == DEFINED and defining:
             defining = 2
         elif special in (BODY, CASE, CEASE) and (body or (defining == 2 and depth == 0)):
-            body = phrases.nested(text, 0, first, end, len(text), special, body)
+            body = clauses.nested(text, 0, first, end, len(text), special, body)
     return [one for one in statements if one]
 
 
@@ -66,27 +66,27 @@ def special_of(text: bytes, token: Token) -> int:
     """What a token means beyond its flags, as a word or as a quoted name."""
     kind, first, end = token
     if kind == "w":
-        return sql.meaning(text, first, end, False)
+        return scanner.meaning(text, first, end, False)
     if kind in '"U':
         name = name_of(text, token)
-        return sql.meaning(name, 0, len(name), True)
+        return scanner.meaning(name, 0, len(name), True)
     return 0
 
 
 def sets_alone(text: bytes, token: Token) -> bool:
     """Is this a function, other than set_config, that changes settings?"""
     name = name_of(text, token)
-    return sql.sets(name, 0, len(name))
+    return scanner.sets(name, 0, len(name))
 
 
 def name_of(text: bytes, token: Token, escape: bytes = b"\\") -> bytes:
     """The name that an identifier spells."""
     kind, first, end = token
     if kind == "w":
-        return lexis.cut(text[first:end].lower())
+        return lexer.cut(text[first:end].lower())
     if kind == '"':
-        return lexis.cut(text[first + 1 : end - 1].replace(b'""', b'"'))
-    return lexis.cut(_unescaped(text[first + 3 : end - 1].replace(b'""', b'"'), escape))
+        return lexer.cut(text[first + 1 : end - 1].replace(b'""', b'"'))
+    return lexer.cut(_unescaped(text[first + 3 : end - 1].replace(b'""', b'"'), escape))
 
 
 def identifier(name: bytes) -> bytes:
@@ -98,7 +98,7 @@ def escape_of(text: bytes, tokens: list[Token], at: int) -> bytes:
     """The character that UESCAPE behind a token says, else a backslash."""
     if at + 2 < len(tokens) and tokens[at + 2][0] == "'":
         _, first, end = tokens[at + 1]
-        if lexis.spells(text, first, end, b"uescape"):
+        if lexer.spells(text, first, end, b"uescape"):
             return text[tokens[at + 2][1] + 1 : tokens[at + 2][2] - 1]
     return b"\\"
 
@@ -112,11 +112,11 @@ def value_of(text: bytes, token: Token, escape: bytes = b"\\") -> bytes:
     pieces = []
     at = text.index(b"'", first) + 1
     while True:
-        after = lexis.piece(text, at, end, kind == "e")
+        after = lexer.piece(text, at, end, kind == "e")
         pieces.append(text[at : after - 1])
         if after >= end:
             break
-        at = lexis.continued(text, after, end)
+        at = lexer.continued(text, after, end)
     if kind == "e":
         return _ESCAPE.sub(_meant, b"".join(pieces))
     value = b"".join(pieces).replace(b"''", b"'")
