@@ -17,9 +17,10 @@ from ..protocol import messages
 from . import statements as _statements
 from .entries import CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
 from .promises import Promise, Promises, Span
+from .reading import PREFIX
 from .replies import Replies
 from .state import ClientState, View
-from .statements import PREFIX, Description, Statement
+from .statements import Description, Statement
 
 # Of the last Parse of an unnamed statement, of any client; and what stands for that of no client.
 _parses = 0

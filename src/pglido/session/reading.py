@@ -13,8 +13,10 @@ from ..sql.analysis import ALTERED, ALTERS, CUSTOM, LONGEST_SETTING, Look, look
 from ..sql.lexer import cut
 from ..sql.scanner import KEEPS, LOADS, SEEDS
 from ..sql.session_functions import KEEPING, LANGUAGES, SHARED
-from . import statements as _statements
 from .masks import HINDERING
+
+# Names that pglido makes on a server: so long that no application's own name meets one by chance.
+PREFIX = b"_pglido_"
 
 # A text is read by name up to here: it takes some 0.1 us a byte, and everybody waits.
 LONGEST_READ = 65536
@@ -54,7 +56,7 @@ LISTENERS = re.compile(rb"(?:un)?listen\s+[\w\"$]+|unlisten\s*\*|discard\s+all",
 CHANNELS = re.compile(rb"pg_listening_channels", re.IGNORECASE)
 UNLISTENS = re.compile(rb"\bunlisten\s*\*", re.IGNORECASE)
 # Code that shows prepared statements, or knows the names of shared ones.
-SHOWN = re.compile(rb"pg_prepared_statement|" + _statements.PREFIX, re.IGNORECASE)
+SHOWN = re.compile(rb"pg_prepared_statement|" + PREFIX, re.IGNORECASE)
 # The same of code that drops, makes or runs them.
 DOES = re.compile(rb"\bdo\b", re.IGNORECASE)
 PREPARING = re.compile(rb"\b(?:deallocate|prepare)\b|'[ \t\n]*execute\b", re.IGNORECASE)

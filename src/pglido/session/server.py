@@ -43,7 +43,8 @@ from .entries import (
 )
 from .outbox import Outbox
 from .owing import Owing
-from .statements import MISFIT, NO_ROOM, PREFIX, SHARED
+from .reading import PREFIX
+from .statements import MISFIT, NO_ROOM, SHARED
 
 # The entry that each backend message answers: 0 none, 255 a message that no server sends in a session.
 _ANSWERS = bytearray(b"\xff" * 256)

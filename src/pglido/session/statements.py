@@ -11,12 +11,10 @@ import weakref
 from ..cache import Cache
 from ..sql.analysis import look
 from .budget import Budget
+from .reading import PREFIX
 from .tally import Alone, Tally
 
 Dialect = tuple[tuple[str, str], ...]
-
-# So long that no application's own name meets it by chance.
-PREFIX = b"_pglido_"
 
 # Stands for a statement that has become another: there is none of that name, so that PostgreSQL refuses it.
 MISFIT = b"_pglido-misfit"
