@@ -6,7 +6,7 @@ from parity.builds import SOURCE
 from parity.frontend import SYNC, message, query
 
 session = SOURCE.session
-entries = session.entries
+entries = session.server.reply_kinds
 ATTACH, GOODBYE, CLOSE_IT, WAIT, WISH, PAUSE = 1, 2, 3, 4, 5, 6
 
 READY = message("Z", b"I")
@@ -31,14 +31,21 @@ class Conversation:
     def __init__(
         self, fails: bool = False, tag: bytes = b"SELECT 1", statements: int = 1 << 20, listens: bool = False
     ) -> None:
-        state, settings = session.state, session.settings
+        state, settings = session.state.shared, session.state.parameters
         rules = state.Rules(
-            True, statements, 1 << 30, True, False, session.statements.Good(), state.Counts(), session.question.HEEDED
+            True,
+            statements,
+            1 << 30,
+            True,
+            False,
+            session.state.statement_cache.Good(),
+            state.Counts(),
+            session.state.state_query.HEEDED,
         )
-        self.client = session.client.Client(settings.EMPTY, rules, session.budget.Budget(1 << 30))
+        self.client = session.client.dispatch.Client(settings.EMPTY, rules, session.state.budget.Budget(1 << 30))
         if listens:
             self.client.channels = frozenset([b"here"])
-        self.server = session.server.Server()
+        self.server = session.server.reader.Server()
         self.client.link(self.server)
         self.fails = fails
         self.tag = message("C", tag + b"\0")
@@ -79,7 +86,7 @@ class Conversation:
 
     def hear(self, data: bytes) -> None:
         """The server says this."""
-        result, told = session.relay.from_server(self.server, data)
+        result, told = session.in_memory.from_server(self.server, data)
         assert result == 0, self.server.fault
         self.seen += told
 

@@ -11,7 +11,7 @@ from harness.steps import assert_linear, steps
 from parity.builds import SOURCE
 
 session, sql = SOURCE.session, SOURCE.sql
-HEEDED = session.question.HEEDED
+HEEDED = session.state.state_query.HEEDED
 
 # Words that lead somewhere, and what stands between them.
 WORDS = rb"""
@@ -31,7 +31,7 @@ def read(text: bytes) -> None:
     flags = sql.scanner.scan(text, 0, len(text), False, TOUCHY)
     sql.scanner.scan(text, 0, len(text), True, None)
     said = sql.analysis._look(text)
-    reading = session.reading
+    reading = sql.effects
     reading.only_cleans(text, said)
     reading.channels(said)
     reading.unnamed(text, TOUCHY)
@@ -40,8 +40,8 @@ def read(text: bytes) -> None:
     reading.purges_somewhere(said)
     reading.names_anywhere(text)
     reading.notifies(text)
-    session.aims.wanted(text, b"")
-    session.aims.put_constants(text, {8388609: 1})
+    sql.signal_targets.wanted(text, b"")
+    sql.signal_targets.put_constants(text, {8388609: 1})
     assert flags >= 0
 
 
@@ -92,7 +92,7 @@ def test_text_is_read_in_steps_that_grow_with_its_length(front: bytes, again: by
 @pytest.mark.usefixtures("patience")
 def test_text_of_one_long_word_is_searched_for_names_once() -> None:
     """Where no constant can be told from a name, each letter of this was the beginning of a search to its end."""
-    reading = session.reading
+    reading = sql.effects
     # Letter by letter each takes half a minute.
     for letter in range(ord("a"), ord("z") + 1):
         assert reading.names_anywhere(bytes([letter]) * reading.LONGEST_READ) == ()
@@ -102,7 +102,7 @@ def test_names_of_settings_are_found_anywhere() -> None:
     """Behind digits, too, which may be those of an escape."""
     text = b"'a.b', \\012c.d.e " + b"a" * 1000 + b".c9, \xc3\xa9.f, .g.h x. y .z 1.2"
     names = ("a.b", "c.d.e", "a" * 1000 + ".c9", "\u00e9.f", "g.h")
-    assert session.reading.names_anywhere(text) == tuple(sorted(names))
+    assert sql.effects.names_anywhere(text) == tuple(sorted(names))
 
 
 def test_names_of_functions_are_found_by_word_however_many_there_are() -> None:
@@ -111,8 +111,8 @@ def test_names_of_functions_are_found_by_word_however_many_there_are() -> None:
 
     def many(size: int) -> Callable[[], object]:
         functions = frozenset([b"function_%d" % number for number in range(size)])
-        session.reading.counts(text, functions)  # what is kept of these is made
-        return lambda: session.reading.counts(text, functions)
+        sql.effects.counts(text, functions)  # what is kept of these is made
+        return lambda: sql.effects.counts(text, functions)
 
     assert steps(many(400)) == steps(many(100))
 
@@ -126,13 +126,13 @@ def test_names_of_functions_are_found_by_word_however_many_there_are() -> None:
 )  # fmt: skip
 def test_names_of_functions_are_found_wherever_they_stand(text: bytes) -> None:
     """By their words, in code with escapes, or, where they are no words, anywhere."""
-    assert session.reading.counts(text, frozenset([b"Foo", b"my foo"]))
-    assert not session.reading.counts(re.sub(b"(?i)foo", b"fool", text), frozenset([b"Foo"]))
+    assert sql.effects.counts(text, frozenset([b"Foo", b"my foo"]))
+    assert not sql.effects.counts(re.sub(b"(?i)foo", b"fool", text), frozenset([b"Foo"]))
 
 
 def test_long_name_of_a_function_is_found_by_what_postgresql_reads_of_it() -> None:
     """It is cut at 63 bytes."""
-    assert session.reading.counts(b"select " + b"f" * 80 + b"()", frozenset([b"f" * 63]))
+    assert sql.effects.counts(b"select " + b"f" * 80 + b"()", frozenset([b"f" * 63]))
 
 
 def test_statements_prepared_by_one_text_are_looked_for_in_it_once() -> None:
@@ -142,14 +142,14 @@ def test_statements_prepared_by_one_text_are_looked_for_in_it_once() -> None:
         said = ";".join([f"prepare s{number} as select {number}" for number in range(size)])
         prepared = {f"s{number}": said for number in range(size)}
         sql.analysis._remembered.clear()
-        return lambda: session.statements.replayable(prepared)
+        return lambda: session.state.statement_cache.replayable(prepared)
 
     assert_linear(of_size, 15)
 
 
 def test_statement_prepared_by_a_text_of_several_is_found_by_its_name() -> None:
     """The last case of each: prepared twice, or not in the text, or in one that is not ASCII."""
-    replayable = session.statements.replayable
+    replayable = session.state.statement_cache.replayable
     both = "prepare a as select 1; prepare b as select 2"
     assert replayable({"a": both, "b": both}) == {"a": "prepare a as select 1", "b": "prepare b as select 2"}
     assert replayable({"a": "prepare a as select 1"}) == {"a": "prepare a as select 1"}
@@ -157,7 +157,7 @@ def test_statement_prepared_by_a_text_of_several_is_found_by_its_name() -> None:
     assert replayable({"c": both}) is None
     assert replayable({"a": both + "; select 'é'"}) is None
     assert replayable({"a": ""}) is None
-    assert replayable({f"s{n}": both for n in range(session.statements.MANY_PREPARED + 1)}) is None
+    assert replayable({f"s{n}": both for n in range(session.state.statement_cache.MANY_PREPARED + 1)}) is None
 
 
 @given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=4), st.lists(st.sampled_from(WORDS), max_size=2))
@@ -194,7 +194,7 @@ def test_no_text_costs_more_for_each_byte_than_others(again: list[bytes], front:
 )
 def test_text_is_searched_once(front: str, again: str, back: str) -> None:
     """Of these each letter was, or might be, where a search begins that goes to the end."""
-    reading = session.reading
+    reading = sql.effects
     text = (front + again * (reading.LONGEST_READ // len(again)))[: reading.LONGEST_READ - len(back)] + back
     data = text.encode()
     reading.undying(data)
@@ -207,7 +207,7 @@ def test_text_is_searched_once(front: str, again: str, back: str) -> None:
 
 def test_long_text_is_searched_for_what_it_alters_piece_by_piece() -> None:
     """Of many megabytes an expression looked at each letter, while everybody waited."""
-    reading = session.reading
+    reading = sql.effects
     size = reading.LONGEST_READ
 
     said = sql.analysis.look(b"do ''")
@@ -226,11 +226,11 @@ def test_long_text_is_searched_for_what_it_alters_piece_by_piece() -> None:
 
 def test_text_longer_than_is_read_is_searched_no_further() -> None:
     """All that can be is suspected of it; what is asked at its end is not found."""
-    reading = session.reading
+    reading = sql.effects
     text = b"do $$ /*" + b"x" * reading.LONGEST_READ + b"*/ pg_prepared_statements; discard all; unlisten *$$"
     assert reading.undying(text) == reading.ALL_UNDYING
     assert all([reading.mentions(text, TOUCHY), reading.counts(text, TOUCHY), reading.unnamed(text, TOUCHY)])
     assert all([reading.notifies(text), reading.executes(text)])
-    assert set(reading.masked(text)) == set(session.masks.HINDERING)
+    assert set(reading.masked(text)) == set(sql.transaction_settings.HINDERING)
     assert not any([reading.shows(text), reading.forgets(text), reading.unlistens(text)])
     assert not reading.mentions(text, frozenset())

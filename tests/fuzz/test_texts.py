@@ -25,7 +25,7 @@ def told(build: Build, text: bytes) -> object:
     build.sql.analysis._remembered.clear()
     flags = build.sql.scanner.scan(text, 0, len(text), False, None)
     whole = build.sql.scanner.scan(text, 0, len(text), True, None)
-    reading = build.session.reading
+    reading = build.sql.effects
     look = build.sql.analysis._look(text)
     return flags, whole, reading.names_anywhere(text), reading.deallocated(look), reading.channels(look)
 

@@ -88,18 +88,18 @@ class World:
     ) -> None:
         session = build.session
         self.build = build
-        self.good = session.statements.Good()
-        self.counts = session.state.Counts()
+        self.good = session.state.statement_cache.Good()
+        self.counts = session.state.shared.Counts()
         # Both builds begin alike, whatever was done with one of them before: names are made of the generation.
-        session.statements._kept = session.statements._generation = 0
-        session.statements._known.clear()
-        self.budget = session.budget.Budget(max_held)
-        self.rules = session.state.Rules(rewrite, max_statements, 1 << 20, True, False, self.good, self.counts)
+        session.state.statement_cache._kept = session.state.statement_cache._generation = 0
+        session.state.statement_cache._known.clear()
+        self.budget = session.state.budget.Budget(max_held)
+        self.rules = session.state.shared.Rules(rewrite, max_statements, 1 << 20, True, False, self.good, self.counts)
         self.guests = [
-            Guest(session.client.Client(self.home(one.start), self.rules, self.budget), deque(one.says))
+            Guest(session.client.dispatch.Client(self.home(one.start), self.rules, self.budget), deque(one.says))
             for one in scripts
         ]
-        self.seats = [Seat(Postgres(), session.server.Server()) for _ in range(seats)]
+        self.seats = [Seat(Postgres(), session.server.reader.Server()) for _ in range(seats)]
         for seat in self.seats:
             seat.session.good = self.good
         self.idle = list(self.seats)
@@ -109,7 +109,7 @@ class World:
 
     def home(self, start: dict[str, str]) -> Any:
         """The settings of a startup packet."""
-        return self.build.session.settings.of_pairs(start.items())
+        return self.build.session.state.parameters.of_pairs(start.items())
 
     # Choosing.
 
@@ -153,7 +153,7 @@ class World:
 
     def _answer(self, seat: Seat) -> None:
         session, guest = seat.session, seat.guest
-        result, told = self.build.session.relay.from_server(session, self._some(seat.outward))
+        result, told = self.build.session.in_memory.from_server(session, self._some(seat.outward))
         self.log.append((self.seats.index(seat), result, told, session.turns, session.status))
         assert result == 0, session.fault
         if guest is None:
@@ -170,7 +170,7 @@ class World:
 
     def _take(self, guest: Guest, data: bytes) -> None:
         while True:
-            result = self.build.session.relay.from_client(guest.session, data)
+            result = self.build.session.in_memory.from_client(guest.session, data)
             verdict, used, to_server, to_client = result
             self.log.append((self.guests.index(guest), *result))
             if guest.seat is not None:

@@ -25,7 +25,7 @@ from harness.cluster import Cluster
 from harness.pooler import Pooler
 from harness.waiting import eventually
 from harness.wire import Wire
-from pglido.session import settings, statements
+from pglido.session.state import parameters, statement_cache
 from pglido.sql import analysis
 
 SECONDS = float(os.environ.get("PGLIDO_SOAK_SECONDS", "20"))
@@ -97,18 +97,20 @@ def fill_caches(pool: Pooler) -> None:
         wires.setdefault(wire.pid >> 23, []).append(wire)
     for some in wires.values():
         # At least each second of them finds no server with its own settings.
-        for number, one in zip(range(2 * max(analysis.KEPT, settings.KEPT)), cycle(some[: 2 * WORKERS]), strict=False):
+        for number, one in zip(
+            range(2 * max(analysis.KEPT, parameters.KEPT)), cycle(some[: 2 * WORKERS]), strict=False
+        ):
             one.run(f"SET work_mem = {1000 + number}")
     # A cache always has what came last, up to half of what it may hold.
     texts = cached(pool)
-    assert texts >= WORKERS * (analysis.KEPT + settings.KEPT) / 2, f"{texts} are known"
+    assert texts >= WORKERS * (analysis.KEPT + parameters.KEPT) / 2, f"{texts} are known"
     for one, *_ in wires.values():
-        for start in range(0, statements.GOOD, BATCH):
+        for start in range(0, statement_cache.GOOD, BATCH):
             parses = [m.parse("s", f"SELECT {number}") for number in range(start, start + BATCH)]
             one.send(*[parse + m.close_statement("s") for parse in parses], m.message("S"))
             one.until("Z")
     known = cached(pool) - texts
-    assert known >= WORKERS * statements.GOOD / 2, f"{known} are known"
+    assert known >= WORKERS * statement_cache.GOOD / 2, f"{known} are known"
     for some in wires.values():
         for wire in some:
             wire.bye()

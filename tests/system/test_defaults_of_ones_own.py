@@ -5,7 +5,7 @@ from conftest import MakePooler
 from harness.cluster import Cluster
 from harness.waiting import eventually
 from harness.wire import Wire
-from pglido.session import masks
+from pglido.sql import transaction_settings
 
 # A function of the database, by which a setting is set that its text names.
 FUNCTION = "CREATE FUNCTION d_{name}() RETURNS void LANGUAGE plpgsql AS 'BEGIN SET {name} = ''{default}''; END'"
@@ -65,7 +65,7 @@ def reloaded(wire: Wire, asked: str) -> None:
 
 
 def test_default_that_was_set_is_its_clients(pooler: MakePooler, own_cluster: Cluster) -> None:
-    assert VALUES.keys() == masks.HINDERING.keys()
+    assert VALUES.keys() == transaction_settings.HINDERING.keys()
     admin = own_cluster.admin
     defaults = {name: admin(f"SHOW {name}")[0][0] for name in VALUES}
     for name, default in defaults.items():

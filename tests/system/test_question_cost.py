@@ -13,13 +13,14 @@ import pytest
 from conftest import MakePooler
 from harness.cluster import Cluster
 from harness.waiting import eventually
-from pglido.session import masks, question, study
+from pglido.session.state import function_scan, state_query
+from pglido.sql import transaction_settings
 from pglido.sql.scanner import DEFINES, HOLD, LISTENS, LOCKS, PREPARES, SETS, TEMP
 
 Connection = psycopg.Connection[Any]
 
 # All that is asked, in each of its forms.
-SINCE = study.Since("1 1", "3", ("q_sets",), 1)
+SINCE = function_scan.Since("1 1", "3", ("q_sets",), 1)
 ALL = TEMP | HOLD | LOCKS | PREPARES | LISTENS | DEFINES
 FORMS = {
     "named": (SETS, True, False, None),
@@ -84,7 +85,7 @@ def connected(server: Cluster) -> Connection:
 
 def asked(server: Cluster, form: str) -> tuple[str, ...]:
     flags, exact, acted, since = FORMS[form]
-    return question.make(flags, ["app.x"], ["role"], exact, acted, server.version, since).statements
+    return state_query.make(flags, ["app.x"], ["role"], exact, acted, server.version, since).statements
 
 
 def costs(connection: Connection, statements: tuple[str, ...]) -> list[Any]:
@@ -145,7 +146,7 @@ def extremes(server: Cluster) -> list[tuple[str, str]]:
 def test_questions_cost_the_same_under_any_setting(server: Cluster, form: str) -> None:
     # What is at its default is asked for in this way, and nothing else.
     unclear = {"lock_timeout"} if form == OWNERSHIP else set()
-    statements = question.of_ownership(unclear, server.version).statements if unclear else asked(server, form)
+    statements = state_query.of_ownership(unclear, server.version).statements if unclear else asked(server, form)
     with connected(server) as connection:
         usual = costs(connection, statements)
         assert usual
@@ -161,8 +162,8 @@ def test_questions_cost_the_same_under_any_setting(server: Cluster, form: str) -
 
 # All at their worst, as far as they go together. Timeouts are such that the client's own statements can be run.
 WORST = {
-    **{name: "off" for name in masks.PLANNER if name.startswith("enable_")},
-    **{name: "1e300" for name in masks.PLANNER if name.endswith(("_cost", "_factor"))},
+    **{name: "off" for name in transaction_settings.PLANNER if name.startswith("enable_")},
+    **{name: "1e300" for name in transaction_settings.PLANNER if name.endswith(("_cost", "_factor"))},
     "recursive_worktable_factor": "1000000",
     "jit_above_cost": "0",
     "jit_inline_above_cost": "0",
@@ -191,7 +192,7 @@ WORST = {
 
 @pytest.mark.parametrize("way", ["connect_query", "startup", "session"])
 def test_sessions_are_asked_under_the_worst_settings(pooler: MakePooler, server: Cluster, way: str) -> None:
-    values = {name: value for name, value in WORST.items() if masks.SINCE.get(name, 0) <= server.version}
+    values = {name: value for name, value in WORST.items() if transaction_settings.SINCE.get(name, 0) <= server.version}
     sets = ";".join(f"SET {name} TO '{value}'" for name, value in values.items())
     place = {"host": "127.0.0.1", "port": server.port}
     query = {"connect_query": sets} if way == "connect_query" else {}

@@ -14,7 +14,7 @@ from harness.pooler import Pooler
 from harness.proxy import Proxy
 from harness.waiting import eventually
 from harness.wire import Wire, error_in, kinds
-from pglido.session.question import ISOLATED
+from pglido.session.state.state_query import ISOLATED
 from pglido.worker.studies import NEWS
 
 PID = "SELECT pg_backend_pid()"

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from harness.cluster import Cluster
-from pglido.session import study
-from pglido.session.state import NO_NEWS, Functions
+from pglido.session.state import function_scan
+from pglido.session.state.shared import NO_NEWS, Functions
 
 Connection = psycopg.Connection[Any]
 
@@ -77,10 +77,13 @@ def learnt(functions: Functions) -> dict[str, object]:
 def ask(server: Connection, functions: Functions) -> bool:
     """Ask as pglido does, and compare with what reading all comes to; was there news?"""
     reads_all = functions.since is None
-    found = asked(server, study.everything("app") if functions.since is None else study.news(functions.since, "app"))
+    found = asked(
+        server,
+        function_scan.everything("app") if functions.since is None else function_scan.news(functions.since, "app"),
+    )
     functions.learn(found)
     truth = Functions()
-    truth.learn(asked(server, study.everything("app")))
+    truth.learn(asked(server, function_scan.everything("app")))
     assert learnt(functions) == learnt(truth)
     return reads_all or found.keys() != NO_NEWS
 
@@ -174,9 +177,9 @@ def test_no_number_of_a_transaction_is_none(said: dict[str, Any]) -> None:
     functions = Functions()
     known = {"place": "5 1", "horizon": "7", "bearers": 0}
     functions.learn(SAID | known)
-    assert functions.since == study.Since("5 1", "7", (), 0)
+    assert functions.since == function_scan.Since("5 1", "7", (), 0)
     functions.learn({"place": "5 1", "horizon": "8", "defaults": "0 "})
-    assert functions.since == study.Since("5 1", "8", (), 0)
+    assert functions.since == function_scan.Since("5 1", "8", (), 0)
     if said.keys() == {"horizon"}:
         functions.learn(said | {"place": "5 1", "defaults": "0 "})
         assert functions.since is None

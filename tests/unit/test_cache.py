@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from parity.builds import BUILDS, Build
 from pglido.cache import caches, clear_all
-from pglido.session import settings
+from pglido.session.state import parameters
 from pglido.sql import analysis
 
 LOOKS = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5000)), max_size=200)
@@ -63,7 +63,7 @@ def test_texts_that_name_much_are_not_all_kept() -> None:
 def test_all_is_let_go_of() -> None:
     gc.collect()
     analysis.look(b"set x = 1")
-    settings.path(settings.EMPTY, settings.of_pairs([("a", "b")]))
+    parameters.path(parameters.EMPTY, parameters.of_pairs([("a", "b")]))
     assert len(analysis._remembered)
     clear_all()
     assert [one.size() for one in caches() if one.size()] == []

@@ -1,7 +1,7 @@
 from pglido.pool.stats cimport Stats
 from pglido.io.secure cimport Tls
-from pglido.session.client cimport Client
-from pglido.session.server cimport Server
+from pglido.session.client.dispatch cimport Client
+from pglido.session.server.reader cimport Server
 
 cdef class Link:
     cdef public int fd

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..pool.stats import Stats
-from ..session.client import Client
-from ..session.server import Server
+from ..session.client.dispatch import Client
+from ..session.server.reader import Server
 from .secure import Tls
 
 # For attributes that are set soon after, and have no value worth a check before.

@@ -1,11 +1,11 @@
 from pglido.io.carrier cimport Carrier
 from pglido.io.keeper cimport Keeper
 from pglido.io.links cimport ClientLink, Link, ServerLink
-from pglido.session.client cimport Client
+from pglido.session.client.dispatch cimport Client
 from pglido.session.outbox cimport Outbox
-from pglido.session.server cimport Server
-from pglido.session.setup cimport Setup
-from pglido.session.state cimport Rules
+from pglido.session.server.reader cimport Server
+from pglido.session.state.session_state cimport Setup
+from pglido.session.state.shared cimport Rules
 
 cdef int ATTACH, GO_ON, GOODBYE, IDLE, PAUSE, WAIT, WISH
 cdef int COLLECT, CONNECTING, RAW, RELAY

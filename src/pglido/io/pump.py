@@ -17,10 +17,10 @@ from cython.cimports.pglido.io.poller import coarse
 
 from ..protocol.codes import IDLE
 from ..protocol.messages import READY_IDLE
-from ..session.client import Client
+from ..session.client.dispatch import Client
 from ..session.outbox import Outbox
-from ..session.server import Server
-from ..session.setup import Setup
+from ..session.server.reader import Server
+from ..session.state.session_state import Setup
 from ..session.verdicts import ATTACH, GO_ON, GOODBYE, PAUSE, WAIT, WISH
 from .carrier import INBOX_LIMIT, Carrier
 from .keeper import Keeper

@@ -193,7 +193,8 @@ class Vacate(Message, frozen=True):
 
 
 class SenderGone(Message, frozen=True):
-    """A process of the servers `hosts` is gone that has said for which client it works (see `session.signature`).
+    """A process of the servers `hosts` is gone that has said for which client it works (see
+    `session.server.notification_signature`).
 
     Passed on to all other workers as it is: the next one with this number may be anybody's.
     """

@@ -21,7 +21,7 @@ ENTERS = 16384  # the first statement begins or ends a transaction or a part of 
 KEEPS = 32768  # leaves in the server process what nothing takes away, or nobody can be asked for
 SHOWS = 65536  # shows the prepared statements of the session
 SIGNALS = 524288  # cancels or terminates what another session does
-NOTIFIES = 262144  # sends a notification (131072 is no flag of a text: `session.question.UNNAMED`)
+NOTIFIES = 262144  # sends a notification (131072 is no flag of a text: `session.state.state_query.UNNAMED`)
 # What can't be known: all that a text may do, without the two flags that tell of its shape.
 ANYTHING = SETS | TEMP | HOLD | LOCKS | PREPARES | LISTENS | LOADS | ENDS | SEEDS | SEQUENCES
 ANYTHING |= CREATES | WRITES | DEFINES | KEEPS | NOTIFIES

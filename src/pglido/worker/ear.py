@@ -17,8 +17,8 @@ from ..pool.outage import Outage, last_error
 from ..pool.pool import Slot
 from ..pool.states import BUSY
 from ..protocol import codes, messages
-from ..session import settings as _settings
-from ..session.signature import CHANNEL as SIGNATURES
+from ..session.server.notification_signature import CHANNEL as SIGNATURES
+from ..session.state import parameters as _parameters
 from .links import Backend
 from .live import LivePool, birth_of
 from .opening import CannotOpen, LoginRefused, log_in
@@ -95,7 +95,7 @@ class Ear:
 
     def _slot(self) -> Slot:
         values = {"client_encoding": ENCODING, "application_name": NAME}
-        birth = _settings.intern(values | birth_of(self.live.settings, _settings.EMPTY).values)
+        birth = _parameters.intern(values | birth_of(self.live.settings, _parameters.EMPTY).values)
         slot = Slot(self.live.policy, birth, self.host.pump.now)
         slot.state = BUSY
         return slot

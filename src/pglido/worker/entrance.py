@@ -17,7 +17,7 @@ from ..io.tls import ALPN
 from ..ipc.board import Column, Full
 from ..protocol import codes, messages
 from ..protocol.startup import Startup, StartupError, packet_problem
-from ..session import settings as _settings
+from ..session.state import parameters as _parameters
 from .host import Host, PoolRefused
 from .links import Guest
 from .listening import listen
@@ -345,7 +345,7 @@ async def _admit(
     if live.settings.application_name_add_host:
         wanted["application_name"] = f"{wanted.get('application_name', 'app')} - {guest.address}"
     wanted = {**{k.lower(): v for k, v in live.settings.startup_parameters.items()}, **wanted}
-    home = _settings.intern(wanted)
+    home = _parameters.intern(wanted)
     profile = await profile_of(host, live, home)
     if guest.closed or guest.serial not in host.guests:
         return None

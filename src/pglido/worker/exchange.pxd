@@ -7,8 +7,8 @@ from pglido.ipc.cells cimport Cells
 from pglido.pool.line cimport Ticket
 from pglido.pool.pool cimport Pool, Slot
 from pglido.pool.stats cimport Stats
-from pglido.session.budget cimport Budget
-from pglido.session.client cimport Client
+from pglido.session.state.budget cimport Budget
+from pglido.session.client.dispatch cimport Client
 from pglido.worker.journal cimport Journal
 from pglido.worker.links cimport Backend, Guest
 

@@ -16,12 +16,12 @@ from ..ipc.cells import Cells
 from ..pool.line import Ticket
 from ..pool.states import CLOSING
 from ..protocol.messages import READY_IDLE
-from ..session.budget import Budget
+from ..session.state.budget import Budget
 from .journal import Journal
 from .links import SERIAL_MASK, Backend, Guest
 
 if TYPE_CHECKING:
-    from ..session.settings import Settings
+    from ..session.state.parameters import Settings
     from .live import LivePool
 
 

@@ -18,8 +18,8 @@ from ..pool.states import CLOSING, IDLE, OPENING
 from ..protocol import messages
 from ..protocol.codes import ERROR_RESPONSE
 from ..protocol.codes import IDLE as STATUS_IDLE
-from ..session import settings as _settings
-from ..session.question import UNDYING
+from ..session.state import parameters as _parameters
+from ..session.state.state_query import UNDYING
 from ..sql.scanner import DEFINES
 from . import overlong
 from .exchange import Errand, Exchange
@@ -57,7 +57,7 @@ class Host(Exchange):
         if not task.cancelled() and task.exception() is not None:
             log.error("bug: a task failed", exc_info=task.exception())
 
-    def birth_for(self, guest: Guest) -> _settings.Settings:
+    def birth_for(self, guest: Guest) -> _parameters.Settings:
         """What the server of a client must have been opened with, where clients keep their servers."""
         assert guest.live is not None
         return birth_of(guest.live.settings, guest.session.home)
@@ -339,7 +339,7 @@ class Host(Exchange):
     # Errands.
 
     async def borrow(
-        self, live: LivePool, birth: _settings.Settings, wanted: _settings.Settings, generation: int = 0
+        self, live: LivePool, birth: _parameters.Settings, wanted: _parameters.Settings, generation: int = 0
     ) -> Backend:
         """A server for the login of a client, got by standing in line. Raises PoolRefused."""
         slot = live.policy.take(birth, wanted, self.pump.now, generation)
@@ -376,7 +376,7 @@ class Host(Exchange):
         query = backend.live.settings.connect_query
         functions = backend.live.rules.functions
         birth = backend.slot.birth
-        replicates = isinstance(birth, _settings.Settings) and "replication" in birth.values
+        replicates = isinstance(birth, _parameters.Settings) and "replication" in birth.values
         unknown = not functions.known or not functions.defaults
         if backend.live.rules.heeded and unknown and not replicates:
             backend.session.setup.suspect |= DEFINES

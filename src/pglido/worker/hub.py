@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from ..config.model import OnLoss, PoolMode
 from ..protocol import codes, messages
-from ..session.signature import CHANNEL as SIGNATURES
+from ..session.server.notification_signature import CHANNEL as SIGNATURES
 from .ear import Ear
 from .host import PoolRefused
 from .laggards import PATIENCE, Laggards, Ready

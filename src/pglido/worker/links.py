@@ -24,7 +24,7 @@ from ..protocol import messages
 
 if TYPE_CHECKING:
     from ..io.secure import Tls
-    from ..session.listener import Listener
+    from ..session.client.listen_only import Listener
     from .live import LivePool, SessionDefaults
     from .porch import Proving
 

@@ -7,8 +7,8 @@ from ..io.links import Link
 from ..io.stream import Stream
 from ..protocol import messages
 from ..protocol.startup import Startup
-from ..session.listener import Listener
-from ..session.spelling import announced
+from ..session.client.listen_only import Listener
+from ..session.client.listen_only_parameters import announced
 from .host import Host
 from .hub import hub_of
 from .links import Guest

@@ -14,14 +14,14 @@ from ..io.tls import ServerTls, server_side
 from ..pool.limits import FOREVER, Limits
 from ..pool.pool import Pool
 from ..pool.stats import Stats
-from ..session import defaults as _defaults
-from ..session import settings as _settings
-from ..session import statements as _statements
-from ..session.question import HEEDED, PINNING
-from ..session.settings import Settings
-from ..session.signature import Signer
-from ..session.state import Counts, Functions, Rules
-from ..session.statements import Dialect, Good
+from ..session.server.notification_signature import Signer
+from ..session.state import parameters as _parameters
+from ..session.state import role_defaults_epoch as _role_defaults_epoch
+from ..session.state import statement_cache as _statement_cache
+from ..session.state.parameters import Settings
+from ..session.state.shared import Counts, Functions, Rules
+from ..session.state.state_query import HEEDED, PINNING
+from ..session.state.statement_cache import Dialect, Good
 from ..sql.lexer import cut
 from .links import Backend, Guest
 
@@ -88,10 +88,10 @@ def keep_defaults(guest: Guest, backend: Backend) -> None:
         return
     missing = own.missing_in(here)
     if missing:
-        session.settings = _settings.intern({**missing, **session.settings.values}, session.settings.prepared)
+        session.settings = _parameters.intern({**missing, **session.settings.values}, session.settings.prepared)
         if not session.rules.keep:
             # There RESET leads to what the server was opened with.
-            session.home = _settings.intern({**missing, **session.home.values})
+            session.home = _parameters.intern({**missing, **session.home.values})
 
 
 def rules_of(settings: PoolSettings, max_packet: int, good: Good, counts: Counts, functions: Functions) -> Rules:
@@ -128,7 +128,7 @@ def limits_of(settings: PoolSettings, minimum: int) -> Limits:
         login_retry=settings.server_login_retry,
         check_delay=settings.server_check_delay if settings.server_check_query else FOREVER,
         round_robin=settings.server_round_robin,
-        birth=birth_of(settings, _settings.EMPTY),
+        birth=birth_of(settings, _parameters.EMPTY),
     )
 
 
@@ -141,7 +141,7 @@ def birth_of(settings: PoolSettings, home: Settings) -> Settings:
     values = {name.lower(): value for name, value in settings.startup_parameters.items()}
     if settings.pool_mode == PoolMode.SESSION:
         values |= {name: value for name, value in home.values.items() if name != "application_name"}
-    return _settings.intern(values)
+    return _parameters.intern(values)
 
 
 @dataclass(eq=False)
@@ -150,7 +150,7 @@ class LivePool:
 
     `version` is another whenever what `profiles` say is no longer true; of so many `findings` others were told (see
     `studies`). `begins` is the digest of what sessions begin with, asked in view of so many `changes` and `reloads`
-    (see `session.defaults`); `asking` is who asks now; `begun` has what servers began with lately.
+    (see `session.state.role_defaults_epoch`); `asking` is who asks now; `begun` has what servers began with lately.
     """
 
     key: tuple[str, str]
@@ -172,8 +172,8 @@ class LivePool:
     findings: int = 0
     signer: Signer | None = None
     unused_since: float = 0.0
-    changes: int = field(default_factory=_defaults.count)
-    reloads: int = field(default_factory=_defaults.reloads)
+    changes: int = field(default_factory=_role_defaults_epoch.count)
+    reloads: int = field(default_factory=_role_defaults_epoch.reloads)
     begins: str = ""
     begun: dict[str, SessionDefaults] = field(default_factory=dict)
     asking: "asyncio.Task[PoolRefused | None] | None" = None
@@ -202,7 +202,7 @@ class LivePool:
         self.by_user.clear()
         self.policy.adopt(limits_of(settings, minimum))
         if moved:
-            _statements.renew()
+            _statement_cache.renew()
         # Other servers have other functions.
         functions = Functions(settings.pool_user) if moved else self.rules.functions
         self.rules = rules_of(settings, max_packet, self.rules.good, self.rules.counts, functions)

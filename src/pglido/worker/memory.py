@@ -9,7 +9,7 @@ from sys import getsizeof
 from ..cache import caches
 from ..ipc.process_memory import resident
 from ..ipc.snapshot import MemoryUse, Snapshot
-from ..session import statements
+from ..session.state import statement_cache
 from .host import Host
 from .links import Backend, Guest
 
@@ -27,7 +27,7 @@ def servers(host: Host, found: Sequence[Backend]) -> list[Snapshot]:
     return [_row("server", [server_size(backend) for backend in found])]
 
 
-def prepared(host: Host, found: Sequence[statements.Statement]) -> list[Snapshot]:
+def prepared(host: Host, found: Sequence[statement_cache.Statement]) -> list[Snapshot]:
     """Of prepared statements."""
     return [_row("prepared_statement", [statement_size(one) for one in found])]
 
@@ -63,7 +63,7 @@ def held_by(guest: Guest) -> int:
     return guest.session.held_bytes() if guest.session is not None else 0
 
 
-def statement_size(statement: statements.Statement) -> int:
+def statement_size(statement: statement_cache.Statement) -> int:
     """Bytes of one prepared statement: its text, and what clients were told of it."""
     return _sum(statement, statement.rest, statement.name, *(statement.described or ()))
 

@@ -20,8 +20,8 @@ from ..io.tls import ServerTls
 from ..pool.outage import lasts
 from ..pool.pool import Slot
 from ..protocol import codes, messages
-from ..session import settings as _settings
-from ..session.settings import Settings
+from ..session.state import parameters as _parameters
+from ..session.state.parameters import Settings
 from .host import Host
 from .links import Backend
 from .live import LivePool
@@ -226,7 +226,7 @@ def credentials_of(live: LivePool) -> Credentials:
 async def _start(host: Host, stream: Stream, backend: Backend, live: LivePool, slot: Slot) -> None:
     """Startup packet, authentication, and what follows up to ReadyForQuery."""
     settings = live.settings
-    birth = slot.birth if isinstance(slot.birth, Settings) else _settings.EMPTY
+    birth = slot.birth if isinstance(slot.birth, Settings) else _parameters.EMPTY
     parameters = {**birth.values, "user": settings.pool_user, "database": settings.dbname}
     stream.send(messages.startup(codes.PROTOCOL_3_2, parameters.items()))
     binding = None
@@ -265,8 +265,8 @@ async def _start(host: Host, stream: Stream, backend: Backend, live: LivePool, s
         backend.session_defaults = begins
         opened(live, begins)
     backend.session.setup.keep_reported(backend.reported)
-    backend.session.setup.defaults = _settings.intern(backend.session.setup.last)
-    backend.session.setup.home = backend.session.setup.settings = _settings.intern(
+    backend.session.setup.defaults = _parameters.intern(backend.session.setup.last)
+    backend.session.setup.home = backend.session.setup.settings = _parameters.intern(
         {name: backend.session.setup.last.get(name, value) for name, value in birth.values.items()}
     )
     if slot in live.policy.slots and (not live.base or birth is live.policy.limits.birth):

@@ -32,7 +32,7 @@ from ..io.ticks import Ticks
 from ..ipc import messages as ipc
 from ..ipc.board import Column
 from ..protocol import codes, messages
-from ..session import settings as _settings
+from ..session.state import parameters as _parameters
 from .host import Host, PoolRefused
 from .links import Backend
 from .networks import MOST, Places
@@ -308,7 +308,7 @@ class People:
             session = backend.session
             stream = Stream(self.host.pump, backend)
             if session.setup.settings is not session.setup.home:
-                path, turns, tries = _settings.path(session.setup.settings, session.setup.home)
+                path, turns, tries = _parameters.path(session.setup.settings, session.setup.home)
                 reported: dict[str, str] = {}
                 cleaned = await ask(stream, path, reported, turns + tries)
                 if isinstance(cleaned, PoolRefused):
@@ -319,7 +319,7 @@ class People:
             now = time.monotonic()
             return now, await ask(stream, _query(query, user), {})
 
-        return await on_server(self.host, live, live.policy.limits.birth, _settings.EMPTY, asked)
+        return await on_server(self.host, live, live.policy.limits.birth, _parameters.EMPTY, asked)
 
 
 def _key(user: str, pool: PoolSettings) -> Key:

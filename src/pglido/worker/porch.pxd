@@ -6,8 +6,8 @@ from pglido.io.pump cimport Pump
 from pglido.io.secure cimport Tls
 from pglido.pool.pool cimport Pool
 from pglido.pool.stats cimport Stats
-from pglido.session.settings cimport Settings
-from pglido.session.state cimport Rules
+from pglido.session.state.parameters cimport Settings
+from pglido.session.state.shared cimport Rules
 from pglido.protocol cimport octets
 from pglido.worker.exchange cimport Exchange
 from pglido.worker.links cimport Guest

@@ -22,7 +22,7 @@ from ..ipc.board import Column
 from ..protocol import messages, octets
 from ..protocol.codes import PASSWORD, SSL_REQUEST
 from ..protocol.startup import Startup, parse_startup
-from ..session.client import Client
+from ..session.client.dispatch import Client
 from .exchange import Exchange
 from .links import Guest, cancel_pid
 from .place import FULL

@@ -4,8 +4,8 @@ import asyncio
 
 from ..io.stream import Stream
 from ..protocol import messages
-from ..session import settings as _settings
-from ..session.settings import Settings
+from ..session.state import parameters as _parameters
+from ..session.state.parameters import Settings
 from . import session_defaults as _session_defaults
 from .host import Host, PoolRefused
 from .links import Backend
@@ -55,24 +55,24 @@ async def _try(host: Host, backend: Backend, home: Settings, generation: int) ->
     reported = reported_by(backend)
     stream = Stream(host.pump, backend)
     # PostgreSQL looks whether the session may begin as somebody else, but it does not.
-    kept = _settings.intern({name: value for name, value in home.values.items() if name != "session_authorization"})
+    kept = _parameters.intern({name: value for name, value in home.values.items() if name != "session_authorization"})
     for wanted in (session.setup.home, home, kept):
         now = session.setup.settings
         if now is wanted:
             continue
-        query, turns, tries = _settings.path(now, wanted)
+        query, turns, tries = _parameters.path(now, wanted)
         rows = await ask(stream, query, reported, turns + tries)
         session.setup.encoding = reported.get("client_encoding", session.setup.encoding)
         session.setup.keep_reported(reported)
         if isinstance(rows, PoolRefused):
             # The statement that failed set nothing; one in front of it may have.
             if turns > 1:
-                now = _settings.doubted(now)
+                now = _parameters.doubted(now)
             session.setup.settings = now
             return rows
         session.setup.settings = wanted
         session.setup.renew()
     spelled = {name: session.setup.last.get(name, value) for name, value in kept.values.items()}
-    session.setup.settings = _settings.intern(spelled)
+    session.setup.settings = _parameters.intern(spelled)
     welcome = b"".join(messages.parameter_status(name, value) for name, value in reported.items())
     return Profile(session.setup.settings, session.setup.defaults, welcome, backend.session_defaults, generation)

@@ -3,7 +3,7 @@
 from ..io.stream import Stream
 from ..protocol import messages
 from ..protocol.startup import Startup
-from ..session import settings as _settings
+from ..session.state import parameters as _parameters
 from .host import Host
 from .links import Guest
 from .live import LivePool
@@ -13,7 +13,7 @@ async def replicate(host: Host, guest: Guest, stream: Stream, live: LivePool, st
     """Open a server with just what the client asked for, and join the two. Raises PoolRefused."""
     wanted = dict(start.settings)
     # Not interned: no other connection, not even one that asks for the same, may be served by this one.
-    birth = _settings.Settings({**wanted, "replication": start.replication}, {})
+    birth = _parameters.Settings({**wanted, "replication": start.replication}, {})
     backend = await host.borrow(live, birth, birth)
     backend.slot.doomed = True
     if guest.eof or guest.serial not in host.guests:

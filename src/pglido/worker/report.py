@@ -19,7 +19,7 @@ from ..ipc.snapshot import (
     Subject,
 )
 from ..pool.states import BUSY, CHECKING, OPENING, STATES
-from ..session import statements
+from ..session.state import statement_cache
 from . import memory
 from .host import Host
 from .hub import Hub
@@ -228,7 +228,7 @@ def lists(host: Host, found: Sequence[Host]) -> list[Snapshot]:
         ListItem("pools", len(host.pools)),
         ListItem("free_servers", idle),
         ListItem("used_servers", len(host.backends) - idle),
-        ListItem("prepared_statements", statements.count()),
+        ListItem("prepared_statements", statement_cache.count()),
     ]
 
 
@@ -283,7 +283,7 @@ PARTS: dict[Subject, tuple[Part, ...]] = {
     Subject.MEM: (
         (_guests, memory.clients),
         (_backends, memory.servers),
-        (lambda _: statements.alive(), memory.prepared),
+        (lambda _: statement_cache.alive(), memory.prepared),
         (_once, memory.process),
     ),
     Subject.PINS: ((_guests, pins),),

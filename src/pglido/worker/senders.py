@@ -1,13 +1,14 @@
 """Who sent the notifications that a listening connection hears: clients of this pooler go by their own process ids."""
 
-from ..session.signature import Signer
+from ..session.server.notification_signature import Signer
 
 # A server that is lost while it works for a client leaves an entry behind.
 MANY = 65536
 
 
 class Senders:
-    """By server process: the number of its last signature (see `session.signature`) and the client that it is for.
+    """By server process: the number of its last signature (see `session.server.notification_signature`) and the client
+    that it is for.
 
     Signatures from before `since` count for nothing: what came after them was not heard.
     """

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ..io.stream import Gone, Stream, Unsafe
 from ..protocol import codes, messages
-from ..session.settings import REPORTED, Settings
+from ..session.state.parameters import REPORTED, Settings
 from .host import Host, PoolRefused
 from .links import Backend
 from .live import LivePool

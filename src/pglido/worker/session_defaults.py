@@ -1,8 +1,9 @@
 """What sessions of a pool begin with: asked at each server's login, and again where it may have been changed since.
 
 Rules:
-1. A counter that all workers share says that ALTER ROLE ... SET or the like may have changed it (`session.defaults`).
-   Who logs in then has a server of its pool asked, once for all who wait: the counter does not say whom it concerns.
+1. A counter that all workers share says that ALTER ROLE ... SET or the like may have changed it
+   (`session.state.role_defaults_epoch`). Who logs in then has a server of its pool asked, once for all who wait: the
+   counter does not say whom it concerns.
 2. Where it is another the pool begins its next generation: who logs in from then on gets servers that were opened
    since, or began with the same. So a login costs one new server at most, however often there are changes.
 3. Servers of before serve those who were there before, until they rest for too long or their place is needed. On other
@@ -13,9 +14,9 @@ import asyncio
 
 from ..io.stream import Stream
 from ..pool.pool import Slot
-from ..session import beginning as _beginning
-from ..session import defaults as _defaults
-from ..session.settings import EMPTY, Settings
+from ..session.state import defaults_query as _defaults_query
+from ..session.state import role_defaults_epoch as _role_defaults_epoch
+from ..session.state.parameters import EMPTY, Settings
 from .host import Host, PoolRefused
 from .links import Backend
 from .live import LivePool, SessionDefaults, birth_of
@@ -27,12 +28,12 @@ REMEMBERED = 16
 
 def in_doubt(live: LivePool) -> bool:
     """May sessions of this pool begin with something else than was known last?"""
-    return live.changes != _defaults.count()
+    return live.changes != _role_defaults_epoch.count()
 
 
 async def settle(host: Host, live: LivePool) -> None:
     """Find out what sessions begin with now. Raises PoolRefused."""
-    wanted = _defaults.count()
+    wanted = _role_defaults_epoch.count()
     while live.changes < wanted:
         if live.asking is None:
             live.asking = asyncio.get_running_loop().create_task(_ask_again(host, live))
@@ -43,7 +44,7 @@ async def settle(host: Host, live: LivePool) -> None:
 
 async def _ask_again(host: Host, live: LivePool) -> PoolRefused | None:
     """Have a server asked, in view of the changes until now; returns why none can be had."""
-    changes, reloads = _defaults.count(), _defaults.reloads()
+    changes, reloads = _role_defaults_epoch.count(), _role_defaults_epoch.reloads()
     begins = ""
     try:
         if live.policy.slots and reloads == live.reloads:
@@ -86,12 +87,12 @@ def _next_generation(live: LivePool, begins: str) -> None:
 async def _digest(host: Host, live: LivePool, backend: Backend) -> str:
     """What sessions begin with now, as this server says; empty where it does not."""
     reported = reported_by(backend)
-    query = _beginning.digest(live.settings.pool_user, backend.session.setup.version)
+    query = _defaults_query.digest(live.settings.pool_user, backend.session.setup.version)
     rows = await ask(Stream(host.pump, backend), query, reported)
     backend.session.prepared.unnamed = 0
     backend.session.setup.keep_reported(reported)
     backend.session.setup.renew()
-    return "" if isinstance(rows, PoolRefused) else _beginning.read_digest(rows)
+    return "" if isinstance(rows, PoolRefused) else _defaults_query.read_digest(rows)
 
 
 async def at_login(
@@ -102,14 +103,14 @@ async def at_login(
     It was opened with `birth`; of `version` it is.
     """
     user = live.settings.pool_user
-    rows = await ask(stream, _beginning.digest(user, version), reported)
-    digest = "" if isinstance(rows, PoolRefused) else _beginning.read_digest(rows)
+    rows = await ask(stream, _defaults_query.digest(user, version), reported)
+    digest = "" if isinstance(rows, PoolRefused) else _defaults_query.read_digest(rows)
     if not digest or digest in live.begun:
         return live.begun.get(digest)
-    rows = await ask(stream, _beginning.values(user, version), reported)
+    rows = await ask(stream, _defaults_query.values(user, version), reported)
     if isinstance(rows, PoolRefused):
         return SessionDefaults(digest, frozenset(), {})
-    names, values = _beginning.read_values(rows)
+    names, values = _defaults_query.read_values(rows)
     # What a server is opened with, and what connect_query sets, is neither ALTER ROLE's nor to be kept.
     connects = live.settings.connect_query.lower()
     kept = {name: value for name, value in values.items() if name not in birth.values and name not in connects}
@@ -125,4 +126,4 @@ def opened(live: LivePool, begins: SessionDefaults | None) -> None:
     if begins is not None and not live.begins:
         live.begins = begins.digest
     elif begins is not None and begins.digest != live.begins:
-        _defaults.changed()
+        _role_defaults_epoch.changed()

@@ -19,7 +19,7 @@ from ..io.stream import Gone, Stream, Unsafe
 from ..pool.pool import Slot
 from ..pool.states import BUSY
 from ..protocol import codes, messages
-from ..session import settings as _settings
+from ..session.state import parameters as _parameters
 from .links import Backend, Guest
 from .live import birth_of
 from .opening import CannotOpen, LoginRefused, log_in
@@ -58,8 +58,8 @@ class StandIn:
         live = self.target.live
         if live is None:
             return 0
-        values = birth_of(live.settings, _settings.EMPTY).values | {"application_name": NAME}
-        slot = Slot(live.policy, _settings.intern(values), self.host.pump.now)
+        values = birth_of(live.settings, _parameters.EMPTY).values | {"application_name": NAME}
+        slot = Slot(live.policy, _parameters.intern(values), self.host.pump.now)
         slot.state = BUSY
         try:
             backend = self._backend = await log_in(self.host, live, slot)

@@ -1,4 +1,4 @@
-"""When a server is asked again what functions its database has (see `session.study`).
+"""When a server is asked again what functions its database has (see `session.state.function_scan`).
 
 Who makes one through a pool is noticed at once, but by that pool alone. What it finds is news for the pools of the
 other workers, which are told by a counter that all share; what is made past pglido is looked for now and then.

@@ -1,4 +1,4 @@
-"""Tallies that all workers keep together, on the board (see `session.tally`)."""
+"""Tallies that all workers keep together, on the board (see `session.state.epoch_counter`)."""
 
 from ..ipc.board import Board, Column
 

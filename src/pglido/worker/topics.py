@@ -6,7 +6,7 @@
 
 from collections.abc import Callable, Iterable
 
-from ..session.signature import CHANNEL as SIGNATURES
+from ..session.server.notification_signature import CHANNEL as SIGNATURES
 from ..sql.tokens import identifier
 from .links import Guest
 

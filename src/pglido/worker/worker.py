@@ -24,9 +24,9 @@ from ..ipc.board import Board, Column
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed, close_all
 from ..pool.pool import Plan, Slot, Verb
 from ..protocol.startup import Startup
-from ..session import defaults as _defaults
-from ..session import statements as _statements
-from ..session.signature import Signer
+from ..session.server.notification_signature import Signer
+from ..session.state import role_defaults_epoch as _role_defaults_epoch
+from ..session.state import statement_cache as _statement_cache
 from . import report
 from .cancels import Cancels
 from .clock import Clock
@@ -85,8 +85,8 @@ class Worker:
         self.host = host
         host.outside = self
         host.board = board
-        _statements.share(SharedTally(board, Column.DOUBTS))
-        _defaults.share(SharedTally(board, Column.DEFAULTS), SharedTally(board, Column.RELOADS))
+        _statement_cache.share(SharedTally(board, Column.DOUBTS))
+        _role_defaults_epoch.share(SharedTally(board, Column.DEFAULTS), SharedTally(board, Column.RELOADS))
         self.signer = Signer(board.secret(), SharedTally(board, Column.EARS))
         self.config = Config()
         self._known_pool: Callable[[str, str], PoolSettings | None] = self.config.pool

@@ -49,10 +49,10 @@ def test_the_compiled_build_serves_and_gives_the_status_on(
 def test_a_build_with_missing_modules_is_refused(
     tmp_path: Path, served: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "interpreted", lambda: ("pglido.session.client",))
+    monkeypatch.setattr(build, "interpreted", lambda: ("pglido.session.client.dispatch",))
     status, text = serve(tmp_path / "a.toml", GOOD)
     assert status == 1
-    assert "pglido.session.client" in text
+    assert "pglido.session.client.dispatch" in text
     assert "make build" in text
     assert not served
 

@@ -12,11 +12,11 @@ from pglido.io.links import RELAY, ClientLink, Link, ServerLink
 from pglido.io.pump import Pump
 from pglido.pool.stats import Stats
 from pglido.protocol import messages
-from pglido.session import settings as _settings
-from pglido.session.budget import Budget
-from pglido.session.client import Client
-from pglido.session.state import Counts, Rules
-from pglido.session.statements import Good
+from pglido.session.client.dispatch import Client
+from pglido.session.state import parameters as _parameters
+from pglido.session.state.budget import Budget
+from pglido.session.state.shared import Counts, Rules
+from pglido.session.state.statement_cache import Good
 
 ROUNDS = 12
 # No test needs as many: one that waits for what never comes fails instead of hanging.
@@ -227,7 +227,7 @@ class Switchboard:
     def client(self) -> Far:
         """One more client, past its login."""
         far = self._far(ClientLink)
-        far.link.session = Client(_settings.EMPTY, self.rules, self.budget)
+        far.link.session = Client(_parameters.EMPTY, self.rules, self.budget)
         far.link.stats = self.stats
         self.pump.relay(far.link)
         assert far.link.mode == RELAY

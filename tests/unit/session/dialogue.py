@@ -49,7 +49,7 @@ def reports(name: str, value: str) -> bytes:
 
 def shared(build: Build, rest: bytes) -> bytes:
     """The name on servers of the statement whose Parse ends in `rest`."""
-    name: bytes = build.session.statements.intern(rest, ()).name
+    name: bytes = build.session.state.statement_cache.intern(rest, ()).name
     return name
 
 
@@ -119,14 +119,16 @@ class Talk:
         self.build = build
         session = build.session
         # What another pool's statements were described as is nothing to this one.
-        session.statements._known.clear()
+        session.state.statement_cache._known.clear()
         # Nor what is kept for clients of other tests, of whom nobody told that they are gone.
-        session.statements._kept = 0
-        self.good = session.statements.Good()
-        self.counts = session.state.Counts()
-        self.budget = session.budget.Budget(max_held, max_client_held)
-        self.rules = session.state.Rules(rewrite, max_statements, max_packet, True, False, self.good, self.counts)
-        self.servers = [ServerEnd(self, session.server.Server()) for _ in range(servers)]
+        session.state.statement_cache._kept = 0
+        self.good = session.state.statement_cache.Good()
+        self.counts = session.state.shared.Counts()
+        self.budget = session.state.budget.Budget(max_held, max_client_held)
+        self.rules = session.state.shared.Rules(
+            rewrite, max_statements, max_packet, True, False, self.good, self.counts
+        )
+        self.servers = [ServerEnd(self, session.server.reader.Server()) for _ in range(servers)]
         for server in self.servers:
             server.session.good = self.good
         self.server = self.servers[0]
@@ -138,15 +140,15 @@ class Talk:
 
     def newcomer(self, start: Mapping[str, str] | None = None) -> ClientEnd:
         """One more client, with these startup parameters."""
-        home = self.build.session.settings.of_pairs((start or {}).items())
-        client = ClientEnd(self, self.build.session.client.Client(home, self.rules, self.budget))
+        home = self.build.session.state.parameters.of_pairs((start or {}).items())
+        client = ClientEnd(self, self.build.session.client.dispatch.Client(home, self.rules, self.budget))
         self.clients.append(client)
         return client
 
     def take(self, client: ClientEnd, data: bytes) -> None:
         """What a client said."""
         while True:
-            result = self.build.session.relay.from_client(client.session, data)
+            result = self.build.session.in_memory.from_client(client.session, data)
             client.verdict, used, to_server, to_client = result
             data = client.rest = data[used:]
             client.got += to_client
@@ -178,7 +180,7 @@ class Talk:
     def answer(self, server: ServerEnd, data: bytes) -> None:
         """What a server said."""
         client = server.client
-        server.result, told = self.build.session.relay.from_server(server.session, data)
+        server.result, told = self.build.session.in_memory.from_server(server.session, data)
         if client is None:
             assert not told
             return

@@ -65,7 +65,7 @@ def test_a_short_message_that_is_long(talk: Talk, kind: str) -> None:
 
 def test_a_pipeline_without_end(build: Build) -> None:
     talk = Talk(build)
-    limit = build.session.entries.MAX_OWED
+    limit = build.session.server.reply_kinds.MAX_OWED
     some = execute() * 4096
     for _ in range(limit // 4096 + 1):
         if talk.client.verdict == CLOSE_IT:

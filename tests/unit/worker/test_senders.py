@@ -3,8 +3,8 @@
 import pytest
 
 from parity.frontend import message
-from pglido.session.signature import Signer
-from pglido.session.tally import Alone
+from pglido.session.server.notification_signature import Signer
+from pglido.session.state.epoch_counter import Alone
 from pglido.worker.senders import Senders
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pglido.session import beginning
-from pglido.session.settings import intern
-from pglido.session.state import Functions
+from pglido.session.state import defaults_query
+from pglido.session.state.parameters import intern
+from pglido.session.state.shared import Functions
 from pglido.worker import live as _live
 from pglido.worker import session_defaults
 from pglido.worker.live import SessionDefaults
@@ -121,10 +121,10 @@ async def test_of_too_many_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("rows", [[], [[]], [[None]], [[b"a", b"b"]], [[b"a"], [b"a"]]])
 def test_a_server_that_does_not_tell(rows: list[list[bytes | None]]) -> None:
-    assert beginning.read_digest(rows) == ""
+    assert defaults_query.read_digest(rows) == ""
 
 
 @pytest.mark.parametrize("rows", [[], [[None]], [[b"zz"]], [[b"00"]], [[b"31"]], [[b"5b5d"]], [[b"5b312c322c335d"]]])
 def test_an_answer_that_is_none(rows: list[list[bytes | None]]) -> None:
     with pytest.raises(ValueError):
-        beginning.read_values(rows)
+        defaults_query.read_values(rows)

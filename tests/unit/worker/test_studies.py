@@ -7,8 +7,8 @@ import pytest
 
 from pglido.ipc.board import Board, Column
 from pglido.pool.states import BUSY, IDLE
-from pglido.session.state import Functions
-from pglido.session.study import Since
+from pglido.session.state.function_scan import Since
+from pglido.session.state.shared import Functions
 from pglido.sql.scanner import DEFINES
 from pglido.worker.studies import ALL, NEWS, Studies
 

@@ -1,0 +1,1 @@
+"""One client's messages: what may go on, what is rewritten, what it does to its session."""

@@ -1,0 +1,144 @@
+cimport cython
+
+from pglido.session.client.statement_context cimport Meaning
+from pglido.session.outbox cimport Outbox
+from pglido.session.server.statements cimport Prepared
+from pglido.session.server.reply_queue cimport Replies
+from pglido.session.server.reader cimport Server
+from pglido.session.state.session_state cimport Setup
+from pglido.session.server.notification_sender cimport Signing
+from pglido.session.state.shared cimport Functions, Rules
+from pglido.protocol cimport octets
+from pglido.sql cimport scanner
+
+cdef int CALLED, CREATES, UNKNOWN, ENDS, LASTING, LISTENS, NOTIFIES, PREPARES, SEQUENCES, SETS, SHOWS, SIGNALS, TEMP, UNDYING, UNNAMED, UNREAD, WRITES
+cdef int FAILED, GO_ON, IDLE, WAIT, WISH
+cdef Py_ssize_t LONGEST_NAME, MARKS, MARKED
+cdef tuple NO_NAMES
+cdef frozenset LARGE_OBJECTS
+
+cdef class Heeding(Meaning):
+    cdef public Server server
+    cdef public int verdict
+    cdef public Py_ssize_t marked
+    cdef public int sql_flags
+    cdef public tuple sql_names
+    cdef public bint counts
+    cdef public long long counted
+    cdef public long long number
+    cdef public long long studied
+    cdef public Py_ssize_t until
+    cdef public Py_ssize_t spent
+    cdef public set fresh
+    cdef public bint notifies
+    cdef public tuple vacates
+    cdef public tuple aims
+    cdef public bint cancels
+    cdef public dict processes
+    cdef public tuple wish
+    cdef public frozenset granted
+
+    cdef int begin_heeding(self) except -1
+
+    cdef bint heed(self, int flags, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
+
+    cdef int flags_of(self, bytes text) except -1
+
+    cdef int mark(self, bytes text, int flags) except -1
+
+    @cython.locals(count=Py_ssize_t, size=Py_ssize_t)
+    cdef int _forget_marks(self, dict marks) except -1
+    cdef int _marked(self, bytes name, bytes text) except -1
+
+    @cython.locals(flags=int)
+    cdef int mark_named(self, bytes text) except -1
+
+    @cython.locals(flags=int, names=tuple, end=Py_ssize_t)
+    cdef bint heed_bound(self, bytes name, bytes text, const unsigned char* src, Py_ssize_t at, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(flags=int)
+    cdef bint heed_described(self, bytes name, bytes text, Outbox out, const unsigned char* buf) except -1
+
+    cdef int heed_unknown(self, int flags, bytes text) except -1
+
+    cdef int heed_call(self, bytes call) except -1
+    @cython.locals(flags=int)
+    @cython.locals(flags=int)
+    cdef int heed_kept(self, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop) except -1
+    cdef int _wear(self, int flags, bytes text) except -1
+    cdef bint aims_at(self, bytes text, bytes bind) except -1
+    cdef dict aim(self)
+
+    cdef bint heed_parsed(self, int flags, bytes text, Outbox out, const unsigned char* buf) except -1
+
+    cdef int closes(self, bytes name) except -1
+
+    cdef bint wait(self, Py_ssize_t until) except -1
+
+    @cython.locals(server=Server, replies=Replies)
+    cpdef bint may_go_on(self) except -1
+
+    cdef bint listens(self) except -1
+
+    cpdef int grant(self) except -1
+
+    cdef bint _may_notify(self, int flags) except -1
+
+    @cython.locals(functions=Functions)
+    cdef bint _hears_functions(self) except -1
+
+    @cython.locals(functions=Functions)
+    cdef bint _calls_notifying(self, int flags, bytes text) except -1
+
+    @cython.locals(says=bint, executes=bint)
+    cdef int _heed_notify(self, int flags, bytes text, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(server=Server)
+    cdef bint _at_rest(self) except -1
+
+    @cython.locals(server=Server, signing=Signing)
+    cdef int _sign(self, Outbox out, const unsigned char* buf) except -1
+
+    cdef int _study(self) except -1
+    cdef object _read(self, bytes text)
+    cdef int _keep(self, int flags, said) except -1
+    cdef int _vague(self, int flags, bytes text, said) except -1
+
+    @cython.locals(functions=Functions, flags=int)
+    cdef int _flags(self, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop) except -1
+
+    cdef bint await_answers(self, Server server, Outbox out, const unsigned char* buf) except -1
+    cdef bint _only_writes(self, int flags) except -1
+    cdef int _advances(self) except -1
+    cdef bint _counts_here(self) except -1
+    cdef bint _meet(self, int flags, bytes text, tuple names, bint in_batch, bytes portal, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(server=Server, asks=bint, listens=bint)
+    cdef bint _must_wait(self, int flags, bytes text, said, bint in_batch, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(sent=bytes)
+    cdef bint _keeps_meanings(self, Server server, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(server=Server, sent=bytes)
+    cdef bint _alone(self, bint in_batch, Outbox out, const unsigned char* buf) except -1
+
+    cdef int _drops(self, Prepared prepared, list names, bytes portal) except -1
+
+    @cython.locals(left=bint)
+    cdef bint _vacates(self, tuple databases) except -1
+
+    @cython.locals(prepared=Prepared, name=bytes)
+    cdef bint _lend(self, Server server, said, bint in_batch, Outbox out, const unsigned char* buf) except -1
+
+    @cython.locals(setup=Setup, functions=Functions, named=tuple)
+    cdef int _suspect(self, int flags, bytes text, said, tuple names) except -1
+
+    cdef int _undying(self, int flags, bytes text) except -1
+    cdef bint _has_state(self) except -1
+
+    @cython.locals(setup=Setup, flags=int)
+    cdef int _ended(self, bytes text) except -1
+
+    cdef bint _wishes(self, Server server, tuple wish) except -1
+    @cython.locals(in_block=bint, called=int, exact=bint, sent=bytes)
+    cdef int _bring_channels(self, Server server, int flags, bytes text, said, Outbox out, const unsigned char* buf) except -1

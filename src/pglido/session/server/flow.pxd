@@ -1,0 +1,66 @@
+from pglido.session.server.statements cimport Prepared
+from pglido.session.server.reply_queue cimport Replies
+from pglido.session.server.replay cimport Retry
+from pglido.session.state.session_state cimport Setup
+from pglido.session.server.notification_sender cimport Signing
+from pglido.session.state.shared cimport ClientState
+
+cdef long long NOBODYS
+cdef int IDLE, IN_TRANSACTION
+cdef int ASKING, BINDING, CALLING, COPY_END, EXECUTING, PARSING, QUERYING, SWALLOW, SYNCING
+
+cdef class Owing:
+    cdef public ClientState client
+    cdef public Replies replies
+    cdef public Prepared prepared
+    cdef public int status
+    cdef public bint skipping
+    cdef public bint copying
+    cdef public bint open
+    cdef public bint executed
+    cdef public bint piped
+    cdef public bint worn
+    cdef public int turns
+    cdef public object good
+    cdef public Setup setup
+    cdef public Signing signing
+    cdef public Retry retry
+    cdef public bytes unsent
+    cdef public bytearray notes
+    cdef public bint keeps_ready
+    cdef public bint ready_kept
+    cdef public bint decisive
+    cdef public bint flushed
+    cdef public bint changing
+    cdef public int redefining
+    cdef public str fault
+    cdef public bytes last_error
+    cdef public bytes lent_error
+    cdef public bint told
+    cdef Py_ssize_t _need
+    cdef bint _paused
+    cdef int _kind
+    cdef bint _dropping
+    cdef bytearray _held
+    cdef Py_ssize_t _goal
+    cdef bytes _types
+
+    cdef bint _at_rest(self) except -1
+    cpdef bint free(self) except -1
+    cpdef bint adopting(self) except -1
+    cpdef bint answering(self) except -1
+
+    cdef bint ending(self) except -1
+    cdef bint decides(self) except -1
+    cdef bint unsynced(self) noexcept
+    cpdef bint between_messages(self) except -1
+    cdef int owe(self, int kind) except -1
+    cpdef bytes ask(self, str sql)
+    cpdef bytes begin(self, bytes query)
+    cpdef bytes own(self, bytes sent)
+
+    cpdef bytes farewell(self)
+    cpdef bytes farewell(self)
+    cpdef int drop(self) except -1
+    cdef int redefined(self) except -1
+    cpdef bytes abandon(self)

@@ -1,0 +1,125 @@
+cimport cython
+
+from pglido.session.server.undo_log cimport Promise, Promises, Span
+from pglido.session.server.reply_queue cimport Replies
+from pglido.session.state.shared cimport ClientState, View
+
+cdef bytes PREFIX
+cdef int CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
+
+cdef class Drop:
+    cdef public bytes name
+    cdef public object statement
+
+cdef long long _parses
+cdef Py_ssize_t DESCRIBE, KNOWN
+
+cdef class Prepared:
+    cdef public Replies replies
+    cdef readonly Promises promises
+    cdef public dict known
+    cdef dict _shared
+    cdef readonly Py_ssize_t size
+    cdef public long long unnamed
+    cdef public dict borrowed
+    cdef public object dropping
+    cdef public object lending
+    cdef public Py_ssize_t purges_seen
+    cdef public View view
+    cdef dict _drops
+    cdef list _dropping
+    cdef public tuple bound
+    cdef public dict dooms
+    cdef public bint purges
+    cdef public bint turn_lost
+    cdef public object describing
+    cdef public object awaited
+    cdef public object misfit
+    cdef public set unchecked
+    cdef public set stale
+
+    cdef int owe(self, int entry, bytes name, object statement) except -1
+    cdef int owe_unnamed(self, int entry, ClientState client) except -1
+    cdef int name_unnamed(self, ClientState client, bytes rest, int flags) except -1
+    @cython.locals(rest=bytes)
+    cdef bytes renew_unnamed(self, ClientState client)
+    cdef bytes close_unnamed(self, ClientState client)
+
+    cdef bint unnamed_undecided(self) noexcept
+    cdef Py_ssize_t unnamed_known_at(self) noexcept
+
+    cdef bint has(self, object statement, Py_ssize_t limit) except -1
+
+    cdef int bound_to(self, bytes portal, object statement) except -1
+    cdef bytes describe_portal(self, bytes portal)
+
+    @cython.locals(head=bytes)
+    cdef bytes bind_head(self, object statement, Py_ssize_t size)
+
+    @cython.locals(size=Py_ssize_t)
+    cdef bytes learn(self, bytes name, object statement, Py_ssize_t limit, int entry, bint fresh)
+    cdef int _has(self, object statement) except -1
+    cdef int _lacks(self, object statement) except -1
+    cdef bytes check(self, object statement, bytes name)
+    cdef int describes(self, object statement, bytes name) except -1
+    cdef tuple _told(self)
+    cdef bytes unlearn(self, object statement)
+    cdef int plans_are_stale(self) except -1
+    cdef bytes forget(self)
+    cdef bytes end_turn(self)
+    cdef bytes collide(self, bytes name)
+    cdef bytes _borrow(self, bytes name, object statement, bytes rest)
+    cdef bytes _up_to_sync(self, bytes sent, bint in_batch)
+    cdef bytes evict(self, bytes name)
+    @cython.locals(view=View, name=bytes)
+    cdef bytes only_of(self, ClientState client, bint in_batch)
+    cdef bint _shows(self, ClientState client) noexcept
+    cdef bytes _close_lent(self, bytes name)
+    cdef bytes _lent(self, Promise promise)
+    @cython.locals(name=bytes)
+    cdef int _not_lent(self, list undone) except -1
+    cdef bytes probe(self, bytes name, object statement)
+    cdef bytes lend(self, bytes name, object statement, bint in_batch)
+    cdef bytes lend_name(self, bytes name, bint in_batch)
+    cdef bint lends(self, bytes name, object statement) except -1
+    cdef bint goes_by(self, bytes name, object statement) except -1
+    cdef int drops(self, bytes name, object statement) except -1
+    cdef list texts_to_undo(self)
+    cdef void _undrop(self, bytes name) except *
+    cdef int dropped(self) except -1
+    cdef int not_dropped(self, ClientState client) except -1
+    @cython.locals(name=bytes)
+    cdef bytes give_back(self, ClientState client)
+    @cython.locals(before=bytes)
+    cdef int doom(self, bytes portal, bytes name) except -1
+    @cython.locals(name=bytes)
+    cdef bint executed(self, bytes portal, ClientState client) except -1
+    cdef int block_is_over(self) except -1
+
+    cdef bint undecided(self, bytes name, object statement) except -1
+
+    cdef bint pending(self, bytes name, object statement) except -1
+
+    cpdef int drop(self) except -1
+
+    @cython.locals(span=Span)
+    cdef bint _pending(self, object what) except -1
+
+    cdef Py_ssize_t known_at(self, bytes name, object statement) except -1
+
+    @cython.locals(span=Span)
+    cdef Py_ssize_t _known_at(self, object what) except -1
+
+    cdef int keep(self, dict there) except -1
+    @cython.locals(promise=Promise)
+    cdef object answered(self, int entry)
+    cdef int described(self, int entry, tuple told, ClientState client) except -1
+
+    @cython.locals(failed=int, entry=int, replies=Replies, promise=Promise)
+    cdef bint skipped(self, ClientState client) except -1
+
+    @cython.locals(promise=Promise)
+    cdef object _unnamed_was(self, Promise was, long long its, ClientState client)
+
+    cdef object _undo(self, int entry, Promise promise, ClientState client)
+    cdef int purged(self, ClientState client) except -1

@@ -1,0 +1,60 @@
+cimport cython
+
+from pglido.session.state.budget cimport Budget
+from pglido.session.state.shared cimport ClientState
+
+cdef Py_ssize_t BARE, MANY
+cdef Budget NO_BUDGET
+
+@cython.final
+@cython.freelist(32)
+cdef class Promise:
+    cdef public bytes name
+    cdef public object statement
+    cdef public bint unnamed
+    cdef public bytes mine
+    cdef public long long number
+    cdef public int flags
+    cdef public long long its
+    cdef public Py_ssize_t size
+    cdef Py_ssize_t at
+    cdef Py_ssize_t behind
+    cdef Promise later
+
+@cython.final
+@cython.freelist(32)
+cdef class Span:
+    cdef Py_ssize_t first
+    cdef Py_ssize_t last
+
+@cython.final
+cdef class Promises:
+    cdef list _all
+    cdef Py_ssize_t _past
+    cdef public Budget budget
+    cdef readonly Py_ssize_t size
+    cdef dict spans
+    cdef Promise front
+    cdef Promise back
+
+    @cython.locals(promise=Promise)
+    cdef int add(self, bytes name, object statement, bint closes, Py_ssize_t at) except -1
+
+    @cython.locals(promise=Promise)
+    cdef int add_unnamed(self, ClientState client, long long its, Py_ssize_t at, Py_ssize_t behind) except -1
+
+    cdef int follow(self, Promise promise, Promise was, long long its) except -1
+    cdef int keep(self, Py_ssize_t size) except -1
+
+    @cython.locals(span=Span)
+    cdef int _lengthen(self, object what, Py_ssize_t at) except -1
+
+    @cython.locals(span=Span)
+    cdef int _shorten(self, object what, Py_ssize_t at) except -1
+
+    @cython.locals(promise=Promise)
+    cdef Promise take(self)
+
+    cdef Py_ssize_t count(self) except -1
+    cpdef list left(self)
+    cpdef int drop(self) except -1

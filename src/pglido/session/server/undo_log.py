@@ -1,0 +1,181 @@
+"""What the Parse and Close messages under way have promised, to be taken back when the server skips them."""
+
+from ..state.budget import NO_BUDGET
+from ..state.shared import ClientState
+from ..state.statement_cache import Statement
+
+# So many that were taken are let go at once: one by one costs more than making them.
+MANY = 16
+# Bytes of one in memory, besides the texts that it keeps.
+BARE = 160
+
+
+class Promise:
+    """What one of them promised: the client's `name` for the `statement` (None: pglido's own doing).
+
+    With neither it is of one that isn't followed. If it is `unnamed`, it is about the unnamed statement, which was
+    `mine` for the client, with this number and these flags, and `its` (a number) for the server before, `behind` so
+    many Queries that the client had sent; `later` is the next one of that kind. Its entry among the replies has the
+    number `at`. It keeps `size` bytes. Made by `Promises`.
+    """
+
+    __slots__ = (
+        "at",
+        "behind",
+        "flags",
+        "its",
+        "later",
+        "mine",
+        "name",
+        "number",
+        "size",
+        "statement",
+        "unnamed",
+    )
+
+    name: bytes | None
+    statement: Statement | None
+    unnamed: bool
+    mine: bytes | None
+    number: int
+    flags: int
+    its: int
+    size: int
+    at: int
+    behind: int
+    later: "Promise | None"
+
+
+class Span:
+    """Where among the replies promises about one name or statement are: from `first` or behind it to `last`."""
+
+    __slots__ = ("first", "last")
+
+    def __init__(self, at: int) -> None:
+        self.first = self.last = at
+
+
+class Promises:
+    """A queue of them, one for each owed answer to a Parse or Close; the first `_past` in `_all` were taken.
+
+    `spans` has names and statements of those that are left, `front` and `back` are the first and the last that are
+    unnamed. They keep `size` bytes, which count in the `budget`.
+    """
+
+    __slots__ = ("_all", "_past", "back", "budget", "front", "size", "spans")
+
+    def __init__(self) -> None:
+        self._all: list[Promise | None] = []
+        self._past = 0
+        self.spans: dict[object, Span] = {}
+        self.front: Promise | None = None
+        self.back: Promise | None = None
+        self.budget = NO_BUDGET
+        self.size = 0
+
+    def add(self, name: bytes | None, statement: Statement | None, closes: bool, at: int) -> None:
+        """Promise that the client's `name` will stand for `statement`, or (`closes`) not any more."""
+        promise: Promise = Promise.__new__(Promise)
+        promise.name = name
+        promise.statement = statement
+        promise.unnamed = False
+        promise.mine = None
+        promise.number = promise.flags = promise.its = 0
+        promise.size = BARE
+        if closes and name is not None and statement is not None:
+            promise.size += len(statement.rest)
+        promise.at = at
+        promise.behind = 0
+        promise.later = None
+        self._all.append(promise)
+        self.keep(promise.size)
+        if name is not None:
+            self._lengthen(name, at)
+        if statement is not None:
+            self._lengthen(statement, at)
+
+    def add_unnamed(self, client: ClientState, its: int, at: int, behind: int) -> None:
+        """Promise that the unnamed statement will be another than the client's is now, and the server's."""
+        promise: Promise = Promise.__new__(Promise)
+        promise.name = promise.statement = None
+        promise.unnamed = True
+        promise.mine = client.unnamed
+        promise.number = client.unnamed_id
+        promise.flags = client.unnamed_flags
+        promise.its = its
+        promise.size = BARE + (0 if client.unnamed is None else len(client.unnamed))
+        promise.at = at
+        promise.behind = behind
+        promise.later = None
+        self._all.append(promise)
+        self.keep(promise.size)
+        if self.back is None:
+            self.front = promise
+        else:
+            self.back.later = promise
+        self.back = promise
+
+    def follow(self, promise: Promise, was: Promise | None, its: int) -> None:
+        """What came before a promise about the unnamed statement is undone: what it was then (None: there was none)."""
+        self.keep(-promise.size)
+        promise.mine = None if was is None else was.mine
+        promise.number = 0 if was is None else was.number
+        promise.flags = 0 if was is None else was.flags
+        promise.its = its
+        promise.size = BARE + (0 if promise.mine is None else len(promise.mine))
+        self.keep(promise.size)
+
+    def keep(self, size: int) -> None:
+        """So many bytes more are kept; fewer, if it is below zero."""
+        self.size += size
+        self.budget.used += size
+
+    def take(self) -> Promise:
+        """Take the first one off; there must be one."""
+        promise = self._all[self._past]
+        self._all[self._past] = None
+        self._past += 1
+        if self._past >= MANY and 2 * self._past >= len(self._all):
+            del self._all[: self._past]
+            self._past = 0
+        assert promise is not None
+        self.keep(-promise.size)
+        if promise.unnamed:
+            self.front, promise.later = promise.later, None
+            if self.front is None:
+                self.back = None
+        if promise.name is not None:
+            self._shorten(promise.name, promise.at)
+        if promise.statement is not None:
+            self._shorten(promise.statement, promise.at)
+        return promise
+
+    def _lengthen(self, what: object, at: int) -> None:
+        span = self.spans.get(what)
+        if span is None:
+            self.spans[what] = Span(at)
+        else:
+            span.last = at
+
+    def _shorten(self, what: object, at: int) -> None:
+        span = self.spans[what]
+        if span.last == at:
+            del self.spans[what]
+        else:
+            span.first = at + 1
+
+    def count(self) -> int:
+        """How many were not taken."""
+        return len(self._all) - self._past
+
+    def left(self) -> list[Promise]:
+        """All that were not taken, in order."""
+        return [promise for promise in self._all[self._past :] if promise is not None]
+
+    def drop(self) -> None:
+        """The server is gone, and will answer nothing any more."""
+        self._all = []
+        self._past = 0
+        self.spans = {}
+        self.front = self.back = None
+        self.keep(-self.size)

@@ -1,0 +1,81 @@
+from pglido.session.outbox cimport Outbox
+from pglido.session.state.listen_mark cimport Hearing
+from pglido.session.state.parameters cimport Settings
+from pglido.session.state.shared cimport ClientState, Functions
+
+cdef int ASKING, QUERYING, SWALLOW, TRYING
+
+cdef class Setup(Hearing):
+    cdef public Settings home
+    cdef public Settings settings
+    cdef public str encoding
+    cdef public str server_encoding
+    cdef public dict last
+    cdef public Settings defaults
+    cdef public bint renewed
+    cdef public int version
+    cdef public bint resetting
+    cdef public bint discarding
+    cdef public Settings coming
+    cdef public int suspect
+    cdef public dict there
+    cdef public bint defining
+    cdef public bint deciding
+    cdef public set names
+    cdef public bint exact
+    cdef public bytes cause
+    cdef public int pins
+    cdef public Functions functions
+    cdef public bint stale_plans
+    cdef public long long counter
+    cdef public long long number
+    cdef bint _has_temp
+    cdef public bint had_temp
+    cdef bint _first_temp
+    cdef bint _says_temp
+    cdef int _doubt
+    cdef int _queries
+    cdef list _reports
+    cdef dict _passing
+    cdef object _asked
+    cdef list _came
+    cdef bint _was_reset
+    cdef dict _unclear
+
+    cpdef bytes adopt(self, Settings wanted)
+    cdef int closed(self, bytes name) except -1
+    cdef int swallowed(self) except -1
+    cdef int reported(self, str name, bytes value) except -1
+    cpdef int keep_reported(self, dict reported) except -1
+    cdef bint unread(self)
+    cpdef bint converts(self)
+    cdef int _tell(self, str name, str value, Outbox out, const unsigned char* buf) except -1
+    cdef int learn(self, ClientState client, bint idle, Outbox out, const unsigned char* buf) except -1
+    cdef int _settle_passing(self, ClientState client) except -1
+    cpdef int renew(self) except -1
+    cdef int tell(self, ClientState client, Outbox out, const unsigned char* buf) except -1
+    cdef int _renew_for(self, ClientState client) except -1
+    cdef int _settle_reset(self, ClientState client, Outbox out, const unsigned char* buf) except -1
+    cpdef int suspicion(self, int flags, tuple names, bint exact, bytes cause) except -1
+    cdef int command_done(self, bytes tag, ClientState client, bint own) except -1
+    cdef int refused(self, ClientState client, bint in_block) except -1
+    cdef bytes forget_sequences(self)
+    cdef int temp_appears(self, ClientState client) except -1
+    cdef int temp_made(self, ClientState client) except -1
+    cdef int _no_first_temp(self, ClientState client) except -1
+    cdef bint may_shadow(self) except -1
+    cdef bint makes_temp(self) except -1
+    cdef bytes make_temp_schema(self)
+    cdef bytes forget_plans(self)
+    cpdef bytes question(self)
+    cdef bytes _ask(self, object asked)
+    cdef dict _owned(self, list names)
+    cdef int answered(self, bytes row, ClientState client, Outbox out, const unsigned char* buf) except -1
+    cdef int _settle(self, object asked, ClientState client, Outbox out, const unsigned char* buf) except -1
+    cdef dict _own(self, dict values, ClientState client)
+    cdef int _correct(self, dict former, ClientState client, Outbox out, const unsigned char* buf) except -1
+    cdef int over(self) except -1
+    cdef int strand(self) except -1
+    cdef int reconsider(self) except -1
+    cpdef bint stained(self)
+    cpdef int cleaned(self) except -1
