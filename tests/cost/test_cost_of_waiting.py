@@ -13,8 +13,8 @@ def test_attempts_that_fail_do_not_look_at_all_who_wait() -> None:
     """n clients wait, n attempts to open a server fail, and behind each a client that logs in is told."""
 
     def of_size(size: int) -> Callable[[], object]:
-        limits = SOURCE.pool.limits.Limits(login_retry=RETRY, wait_timeout=0.0, wait_notify=0.0)
-        pool = SOURCE.pool.pool.Pool(("db", "user"), limits, lambda: 1.0)
+        limits = SOURCE.pooling.limits.Limits(login_retry=RETRY, wait_timeout=0.0, wait_notify=0.0)
+        pool = SOURCE.pooling.pool.Pool(("db", "user"), limits, lambda: 1.0)
         pool.grant()
         for _ in range(size):
             pool.wait(object(), limits.birth, None, 0.0)

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pglido.control.broker import Broker
 from pglido.control.leases import Limits, Plan, Verb
 from pglido.ipc.messages import Load, PoolKey
-from pglido.pool import pool as policy
-from pglido.pool.limits import Limits as PoolLimits
-from pglido.pool.line import Ticket
-from pglido.pool.states import CLOSING
+from pglido.pooling import pool as policy
+from pglido.pooling.limits import Limits as PoolLimits
+from pglido.pooling.queue import Ticket
+from pglido.pooling.states import CLOSING
 
 MESSAGE = 0.0001  # seconds that a message takes
 OPEN = 0.005  # seconds that a login takes

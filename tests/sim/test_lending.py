@@ -17,10 +17,10 @@ import pytest
 from pglido.control.broker import Broker
 from pglido.control.leases import Limits, Verb
 from pglido.ipc.messages import LEND_AFTER, Load, PoolKey
-from pglido.pool import limits as _limits
-from pglido.pool.pool import Plan, Pool, Slot
-from pglido.pool.pool import Verb as Does
-from pglido.pool.states import CLOSING, IDLE
+from pglido.pooling import limits as _limits
+from pglido.pooling.pool import Plan, Pool, Slot
+from pglido.pooling.pool import Verb as Does
+from pglido.pooling.states import CLOSING, IDLE
 
 MESSAGE, OPEN, TICK, FAST_TICK = 0.0002, 0.005, 0.333, 0.05
 # Seconds that it may take until a server that may be lent is there, besides: rounds of the broker, messages, the login.

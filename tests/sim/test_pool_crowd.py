@@ -28,9 +28,9 @@ class Crowd:
         seed: int = 1,
         **limits: Any,
     ) -> None:
-        self.module = build.pool.pool
+        self.module = build.pooling.pool
         self.chance = random.Random(seed)
-        bounds = build.pool.limits.Limits(**({"birth": BIRTH} | limits))
+        bounds = build.pooling.limits.Limits(**({"birth": BIRTH} | limits))
         self.pool = self.module.Pool(("db", "user"), bounds, self.chance.random)
         self.free_leases = leases
         self.think, self.work, self.connect = think, work, connect

@@ -33,7 +33,7 @@ class Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 1000.0
-        self.module = self.build.pool.pool
+        self.module = self.build.pooling.pool
         self.births = [object(), object()]
         self.tickets: list[object] = []
         self.serving: dict[object, Client] = {}
@@ -53,7 +53,7 @@ class Machine(RuleBasedStateMachine):
     def begin(
         self, minimum: int, parallel: int, round_robin: bool, lifetime: float, check_delay: float, wait_timeout: float
     ) -> None:
-        limits = self.build.pool.limits.Limits(
+        limits = self.build.pooling.limits.Limits(
             minimum=minimum,
             parallel_connects=parallel,
             round_robin=round_robin,

@@ -1,4 +1,4 @@
-from pglido.pool.stats cimport Stats
+from pglido.pooling.stats cimport Stats
 from pglido.io.secure cimport Tls
 from pglido.session.client.dispatch cimport Client
 from pglido.session.server.reader cimport Server

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..pool.stats import Stats
+from ..pooling.stats import Stats
 from ..session.client.dispatch import Client
 from ..session.server.reader import Server
 from .secure import Tls

@@ -11,7 +11,7 @@ from ..config.model import Config
 from ..io.orphan import orphaned
 from ..ipc import process_memory
 from ..ipc.board import Board, Column
-from ..pool.outage import last_error
+from ..pooling.outage import last_error
 from ..protocol.codes import IDLE
 from .departures import Departures
 from .host import Host

@@ -13,9 +13,9 @@ import random
 from typing import TYPE_CHECKING
 
 from ..io.links import Link
-from ..pool.outage import Outage, last_error
-from ..pool.pool import Slot
-from ..pool.states import BUSY
+from ..pooling.outage import Outage, last_error
+from ..pooling.pool import Slot
+from ..pooling.states import BUSY
 from ..protocol import codes, messages
 from ..session.server.notification_signature import CHANNEL as SIGNATURES
 from ..session.state import parameters as _parameters

@@ -4,9 +4,9 @@ from pglido.io.keeper cimport Keeper
 from pglido.io.links cimport ClientLink, ServerLink
 from pglido.io.pump cimport Pump
 from pglido.ipc.cells cimport Cells
-from pglido.pool.line cimport Ticket
-from pglido.pool.pool cimport Pool, Slot
-from pglido.pool.stats cimport Stats
+from pglido.pooling.queue cimport Ticket
+from pglido.pooling.pool cimport Pool, Slot
+from pglido.pooling.stats cimport Stats
 from pglido.session.state.budget cimport Budget
 from pglido.session.client.dispatch cimport Client
 from pglido.worker.journal cimport Journal

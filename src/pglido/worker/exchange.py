@@ -13,8 +13,8 @@ from ..io.links import UNSET, ClientLink, ServerLink
 from ..io.pump import Pump
 from ..ipc.board import Column
 from ..ipc.cells import Cells
-from ..pool.line import Ticket
-from ..pool.states import CLOSING
+from ..pooling.queue import Ticket
+from ..pooling.states import CLOSING
 from ..protocol.messages import READY_IDLE
 from ..session.state.budget import Budget
 from .journal import Journal

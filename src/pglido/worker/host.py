@@ -12,9 +12,9 @@ from typing import Any
 from ..config.choices import SessionState
 from ..io.links import RELAY, Link
 from ..ipc.board import Full, pins_of
-from ..pool.line import Ticket
-from ..pool.pool import Plan, Slot, Verb
-from ..pool.states import CLOSING, IDLE, OPENING
+from ..pooling.pool import Plan, Slot, Verb
+from ..pooling.queue import Ticket
+from ..pooling.states import CLOSING, IDLE, OPENING
 from ..protocol import messages
 from ..protocol.codes import ERROR_RESPONSE
 from ..protocol.codes import IDLE as STATUS_IDLE

@@ -2,9 +2,9 @@ cimport cython
 
 from pglido.io.links cimport ClientLink, ServerLink
 from pglido.io.secure cimport Tls
-from pglido.pool.line cimport Ticket
-from pglido.pool.pool cimport Pool, Slot
-from pglido.pool.stats cimport Stats
+from pglido.pooling.queue cimport Ticket
+from pglido.pooling.pool cimport Pool, Slot
+from pglido.pooling.stats cimport Stats
 
 cdef long long _block
 cdef int _size

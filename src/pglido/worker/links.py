@@ -17,9 +17,9 @@ from ..io.dial import Address
 from ..io.links import UNSET, ClientLink, Link, ServerLink
 from ..io.visit import Visit
 from ..log import who
-from ..pool.line import Ticket
-from ..pool.pool import Pool, Slot
-from ..pool.stats import Stats
+from ..pooling.pool import Pool, Slot
+from ..pooling.queue import Ticket
+from ..pooling.stats import Stats
 from ..protocol import messages
 
 if TYPE_CHECKING:

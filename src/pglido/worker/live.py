@@ -11,9 +11,9 @@ from ..config.choices import SessionState
 from ..config.model import PoolMode, PoolSettings
 from ..io.dial import Names
 from ..io.tls import ServerTls, server_side
-from ..pool.limits import FOREVER, Limits
-from ..pool.pool import Pool
-from ..pool.stats import Stats
+from ..pooling.limits import FOREVER, Limits
+from ..pooling.pool import Pool
+from ..pooling.stats import Stats
 from ..session.server.notification_signature import Signer
 from ..session.state import parameters as _parameters
 from ..session.state import role_defaults_epoch as _role_defaults_epoch

@@ -17,8 +17,8 @@ from ..config.model import LoadBalance, SslMode
 from ..io.dial import Address, DialError, Keepalive, connect, secure
 from ..io.stream import Gone, Stream, Unsafe
 from ..io.tls import ServerTls
-from ..pool.outage import lasts
-from ..pool.pool import Slot
+from ..pooling.outage import lasts
+from ..pooling.pool import Slot
 from ..protocol import codes, messages
 from ..session.state import parameters as _parameters
 from ..session.state.parameters import Settings

@@ -4,8 +4,8 @@ from pglido.auth.challenge cimport Challenge, Terms
 from pglido.io.doors cimport accept
 from pglido.io.pump cimport Pump
 from pglido.io.secure cimport Tls
-from pglido.pool.pool cimport Pool
-from pglido.pool.stats cimport Stats
+from pglido.pooling.pool cimport Pool
+from pglido.pooling.stats cimport Stats
 from pglido.session.state.parameters cimport Settings
 from pglido.session.state.shared cimport Rules
 from pglido.protocol cimport octets

@@ -18,7 +18,7 @@ from ..ipc.snapshot import (
     Snapshot,
     Subject,
 )
-from ..pool.states import BUSY, CHECKING, OPENING, STATES
+from ..pooling.states import BUSY, CHECKING, OPENING, STATES
 from ..session.state import statement_cache
 from . import memory
 from .host import Host

@@ -13,7 +13,7 @@ Rules:
 import asyncio
 
 from ..io.stream import Stream
-from ..pool.pool import Slot
+from ..pooling.pool import Slot
 from ..session.state import defaults_query as _defaults_query
 from ..session.state import role_defaults_epoch as _role_defaults_epoch
 from ..session.state.parameters import EMPTY, Settings

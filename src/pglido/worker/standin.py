@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..io.stream import Gone, Stream, Unsafe
-from ..pool.pool import Slot
-from ..pool.states import BUSY
+from ..pooling.pool import Slot
+from ..pooling.states import BUSY
 from ..protocol import codes, messages
 from ..session.state import parameters as _parameters
 from .links import Backend, Guest

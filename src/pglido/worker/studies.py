@@ -7,7 +7,7 @@ other workers, which are told by a counter that all share; what is made past pgl
 from typing import TYPE_CHECKING
 
 from ..ipc.board import Column
-from ..pool.states import BUSY
+from ..pooling.states import BUSY
 from ..sql.scanner import DEFINES
 from .live import LivePool
 

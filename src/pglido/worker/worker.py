@@ -22,7 +22,7 @@ from ..io.visit import Visit
 from ..ipc import messages as ipc
 from ..ipc.board import Board, Column
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed, close_all
-from ..pool.pool import Plan, Slot, Verb
+from ..pooling.pool import Plan, Slot, Verb
 from ..protocol.startup import Startup
 from ..session.server.notification_signature import Signer
 from ..session.state import role_defaults_epoch as _role_defaults_epoch

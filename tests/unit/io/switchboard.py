@@ -10,7 +10,7 @@ from typing import Any
 from pglido.io.keeper import Keeper
 from pglido.io.links import RELAY, ClientLink, Link, ServerLink
 from pglido.io.pump import Pump
-from pglido.pool.stats import Stats
+from pglido.pooling.stats import Stats
 from pglido.protocol import messages
 from pglido.session.client.dispatch import Client
 from pglido.session.state import parameters as _parameters

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pglido.ipc.board import Board, Column
-from pglido.pool.states import BUSY, IDLE
+from pglido.pooling.states import BUSY, IDLE
 from pglido.session.state.function_scan import Since
 from pglido.session.state.shared import Functions
 from pglido.sql.scanner import DEFINES

@@ -18,8 +18,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .limits import FOREVER, Limits
-from .line import Line, Member, Ticket
 from .outage import Outage, last_error, lasts
+from .queue import Line, Member, Ticket
 from .states import BUSY, CHECKING, CLOSING, IDLE, OPENING, STATES
 
 # How far down the stack of idle servers to look for one whose settings fit.

@@ -1,6 +1,6 @@
 cimport cython
 
-from pglido.pool.line cimport Line, Member, Ticket
+from pglido.pooling.queue cimport Line, Member, Ticket
 
 cdef int OPENING, IDLE, BUSY, CHECKING, CLOSING
 cdef Py_ssize_t LOOK

@@ -1,6 +1,6 @@
 """What is known of servers that can't be opened."""
 
-from pglido.pool.outage import LOGIN_PATIENCE, PROMPT, Outage
+from pglido.pooling.outage import LOGIN_PATIENCE, PROMPT, Outage
 
 AWAY = ("08001", "connection refused")
 

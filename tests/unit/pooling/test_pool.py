@@ -18,8 +18,8 @@ class Bench:
     """A pool, and a worker that carries out its plans when told to."""
 
     def __init__(self, build: Build, minimum: int = 0, **limits: Any) -> None:
-        self.module = build.pool.pool
-        self.limits = build.pool.limits.Limits(**({"birth": BIRTH, "lifetime_jitter": 0.0} | limits))
+        self.module = build.pooling.pool
+        self.limits = build.pooling.limits.Limits(**({"birth": BIRTH, "lifetime_jitter": 0.0} | limits))
         self.pool = self.module.Pool(("db", "user"), self.limits, lambda: 1.0)
         self.pool.minimum = minimum
         self.now = 1000.0
