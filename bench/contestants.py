@@ -29,7 +29,7 @@ from cryptography.x509.oid import NameOID
 
 from pglido import __version__, build, embedded
 from pglido.cli.child import Child, ChildError, free_port, own_user
-from pglido.config.row import fields
+from pglido.config.schema import fields
 from pglido.config.settings import Settings
 from pglido.ipc.messages import share
 

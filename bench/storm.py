@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from pglido.auth import server
+from pglido.auth import log_in_to_server
 from pglido.auth.errors import AuthError
 from pglido.auth.secrets import Plain
 from pglido.protocol import codes
@@ -38,7 +38,7 @@ class Visitor:
         self.socket = socket.create_connection(("127.0.0.1", port), WITHIN)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.incoming = self.socket.makefile("rb")
-        self.login = server.answer(name, Plain(name), binding=None, rng=os.urandom)
+        self.login = log_in_to_server.answer(name, Plain(name), binding=None, rng=os.urandom)
         next(self.login)
         self.socket.sendall(startup(name, name))
 

@@ -12,8 +12,8 @@ from importlib.util import find_spec
 
 # Below `pglido`: each is a plain typed .py with a .pxd beside it, or compiled-only Cython in Python's syntax.
 COMPILED = (
-    "auth.challenge",
-    "auth.crowd",
+    "auth.scram_server",
+    "auth.decoys",
     "auth.libcrypto",
     "auth.scram",
     "io.carrier",
@@ -26,7 +26,7 @@ COMPILED = (
     "io.pump",
     "io.round",
     "io.secure",
-    "ipc.cells",
+    "ipc.shared_cells",
     "pooling.queue",
     "pooling.pool",
     "pooling.stats",

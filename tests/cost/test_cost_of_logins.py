@@ -9,7 +9,7 @@ from harness.steps import steps
 from parity.builds import SOURCE
 
 auth = SOURCE.auth
-AuthType = SOURCE.auth.client.AuthType
+AuthType = SOURCE.auth.verify_client.AuthType
 PASSWORD = "the secret"
 SALT = b"sixteen bytes..."
 # Steps by which two refusals may differ: what the log says of each is made here, too.
@@ -27,7 +27,7 @@ SECRETS = {"verifier": verifier(4096), "other": verifier(5000), "plain": auth.se
 
 def login(method: Any, user: str, secret: Any, terms: Any) -> None:
     """A login with a wrong password, to its end."""
-    dialogue = auth.client.verify(method, user, secret, None, terms)
+    dialogue = auth.verify_client.verify(method, user, secret, None, terms)
     next(dialogue)
     if method == AuthType.PASSWORD:
         dialogue.send(b"wrong\0")
@@ -67,8 +67,8 @@ def test_unknown_user_costs_as_much_as_a_wrong_password(
         return auth.scram.Derived(b"c" * 32, b"s" * 32, b"k" * 32)
 
     monkeypatch.setattr(auth.scram, "derive", derive)
-    everybody = auth.crowd.Crowd.of([SECRETS[name] for name in crowd])
-    terms = auth.challenge.Terms(everybody, 4096, lambda size: b"n" * size, bytes(32))
+    everybody = auth.decoys.Crowd.of([SECRETS[name] for name in crowd])
+    terms = auth.scram_server.Terms(everybody, 4096, lambda size: b"n" * size, bytes(32))
     costs = []
     for user, secret in (("app", SECRETS[crowd[0]]), ("usr", None)):
         for _ in range(2):

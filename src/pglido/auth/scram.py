@@ -6,7 +6,7 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .hashes import hmac_sha256, sha256
+from .digests import hmac_sha256, sha256
 from .saslprep import saslprep
 
 SCRAM = b"SCRAM-SHA-256"

@@ -6,12 +6,12 @@ challenge would have been the very same: with a password in clear, and with MD5.
 
 from collections.abc import Generator
 
-from ..config.choices import AuthType
-from .challenge import Terms
-from .client import verify
+from ..config.enums import AuthType
 from .errors import AuthError
 from .scram import Random
+from .scram_server import Terms
 from .secrets import Plain, Proof, Secret
+from .verify_client import verify
 
 
 class Verification:
@@ -19,7 +19,7 @@ class Verification:
 
     `take` and `proves` may take long where one `may_derive` keys.
 
-    For the arguments see `client.verify`.
+    For the arguments see `verify_client.verify`.
     """
 
     def __init__(self, method: AuthType, user: str, secret: Secret | None, binding: bytes | None, terms: Terms) -> None:

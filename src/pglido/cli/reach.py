@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
-from ..auth import binding
+from ..auth import channel_binding
 from ..auth.errors import AuthError
+from ..auth.log_in_to_server import answer
 from ..auth.secrets import Credentials
-from ..auth.server import answer
 from ..config.model import Host, PoolSettings, SslMode
 from ..io.tls import TlsError, dialling, read_files, server_side
 from ..protocol import codes, messages
@@ -115,7 +115,7 @@ class _Connection:
         self.socket = tls
         self.tls = tls.version() or ""
         certificate = tls.getpeercert(binary_form=True)
-        self.binding = binding.end_point(certificate) if certificate else None
+        self.binding = channel_binding.end_point(certificate) if certificate else None
 
     def log_in(self, pool: PoolSettings, user: str, credentials: Credentials) -> str:
         """Start a session; returns the server's version."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from .ini import WITHOUT_MEANING
 from .model import rows
-from .row import Field, Kind, Scope
+from .schema import Field, Kind, Scope
 from .settings import CHAPTERS
 
 _INTRODUCTION = """\

@@ -12,10 +12,10 @@ import os
 import re
 from collections.abc import Callable, Iterator
 
-from .draft import Draft, name_of, read_file
+from .builder import Draft, name_of, read_file
 from .errors import Place, nearest, quoted
 from .model import rows
-from .row import Kind, Scope
+from .schema import Kind, Scope
 
 # PgBouncer's own limit.
 DEEPEST_INCLUDE = 10

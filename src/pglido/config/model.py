@@ -11,17 +11,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from .choices import (
-    AuthType,
-    LoadBalance,
-    LogFormat,
-    LogLevel,
-    OnLoss,
-    PoolMode,
-    SessionState,
-    SslMode,
-)
-from .row import Dialect, Field, Kind, Override, Row, Scope, fields
+from .enums import AuthType, LoadBalance, LogFormat, LogLevel, OnLoss, PoolMode, SessionState, SslMode
+from .schema import Dialect, Field, Kind, Override, Row, Scope, fields
 from .settings import Settings
 
 __all__ = [

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from .choices import (
+from .enums import (
     SYSLOG_FACILITIES,
     TLS_PROTOCOL_WORDS,
     AuthType,
@@ -22,7 +22,7 @@ from .choices import (
     SessionState,
     SslMode,
 )
-from .row import Kind, Row
+from .schema import Kind, Row
 
 # Login roles only, and no secret for a role that is past its VALID UNTIL; and how long until then, if there is an end.
 _LOOKED_UP = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END"

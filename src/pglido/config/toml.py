@@ -14,11 +14,11 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from .draft import Draft, read_file
+from .builder import Draft, read_file
 from .errors import Place, nearest, quoted
-from .locate import lines_of
 from .model import rows
-from .row import Scope
+from .schema import Scope
+from .toml_lines import lines_of
 
 # Deep enough for any tree of files; a file that includes itself is told earlier.
 DEEPEST_INCLUDE = 10

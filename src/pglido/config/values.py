@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .errors import nearest, quoted
-from .row import Dialect, Field, Kind
+from .schema import Dialect, Field, Kind
 
 # C's int, which PgBouncer reads counts into; nothing counted here comes near it.
 _LARGEST_COUNT = 2**31 - 1

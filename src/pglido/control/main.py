@@ -15,11 +15,11 @@ from .. import log as logs
 from ..config.errors import ConfigError
 from ..config.model import Settings
 from ..ipc import threads
-from ..ipc.board import Board
-from . import process
-from .listen import CannotListen, Listeners
+from ..ipc.shared_counters import Board
+from . import daemon
 from .pooler import Pooler
 from .reload import Loaded, open_log, read
+from .sockets import CannotListen, Listeners
 from .supervisor import COMMAND
 
 log = logging.getLogger("pglido.control")
@@ -36,7 +36,7 @@ def run(
     try:
         loaded = read(os.fspath(config_path), environ)
         return _serve(loaded, command, environ)
-    except (ConfigError, CannotListen, process.CannotStart) as error:
+    except (ConfigError, CannotListen, daemon.CannotStart) as error:
         print(error, file=sys.stderr)
         return FAILED
 
@@ -49,16 +49,16 @@ def worker_count(settings: Settings) -> int:
 def _serve(loaded: Loaded, command: Sequence[str], environ: Mapping[str, str] | None) -> int:
     settings = loaded.config.settings
     workers = worker_count(settings)
-    ids = process.account(settings.user)
+    ids = daemon.account(settings.user)
     with ExitStack() as stack:
-        pidfile = stack.enter_context(process.PidFile(settings.pidfile)) if settings.pidfile else None
+        pidfile = stack.enter_context(daemon.PidFile(settings.pidfile)) if settings.pidfile else None
         listeners = Listeners.open(settings, workers)
         stack.callback(listeners.close)
         if ids is not None:
             listeners.give(*ids)
             if pidfile is not None:
                 pidfile.give(*ids)
-            process.become(settings.user, ids)
+            daemon.become(settings.user, ids)
         outputs = open_log(loaded)
         logs.follow("control", settings, outputs.again())
         board = Board.create(workers, names=_names(settings.max_client_conn))
@@ -69,7 +69,7 @@ def _serve(loaded: Loaded, command: Sequence[str], environ: Mapping[str, str] | 
         for warning in loaded.config.warnings:
             log.warning("%s", warning)
         threads.prepare()
-        process.raise_file_limit(2 * settings.max_client_conn // workers + 1000)
+        daemon.raise_file_limit(2 * settings.max_client_conn // workers + 1000)
         return asyncio.run(_run(loaded, workers, listeners, board, outputs, command, environ))
 
 

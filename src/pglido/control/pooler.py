@@ -20,7 +20,6 @@ from .. import log as logs
 from ..config.errors import ConfigError
 from ..config.model import Config, Settings
 from ..ipc import process_memory
-from ..ipc.board import Board, Column, pins_of
 from ..ipc.messages import (
     Answer,
     Ask,
@@ -48,18 +47,19 @@ from ..ipc.messages import (
     Vacate,
     Want,
 )
+from ..ipc.shared_counters import Board, Column, pins_of
 from ..ipc.snapshot import DatabaseCounters, Snapshot, Subject, of_kind
-from . import process
+from . import daemon
 from .averages import Averages
 from .broker import Broker
 from .console import refuse, serve
 from .control_api import Reloaded, WorkerSnapshot
 from .heartbeat import LOOK
 from .leases import Limits, Plan, Verb
-from .listen import Listeners
 from .memory_limit import MemoryLimit
 from .reload import Loaded
 from .rollout import Rollout
+from .sockets import Listeners
 from .supervisor import COMMAND, Greeting, Supervisor
 
 log = logging.getLogger("pglido.control")
@@ -262,7 +262,7 @@ class Pooler:
         whenever).
         """
         log.info("shutting down (%s)", {"now": "now", "servers": "after transactions"}.get(mode, "after clients"))
-        process.notify("STOPPING=1")
+        daemon.notify("STOPPING=1")
         self.listeners.close()
         if mode == "now":
             self.state = "stopping"
@@ -304,7 +304,7 @@ class Pooler:
             self.state = "running"
             self.up.set()
             log.info("ready: %s", ", ".join(self.listeners.addresses))
-            process.notify("READY=1", f"STATUS={len(self.supervisor.workers)} workers")
+            daemon.notify("READY=1", f"STATUS={len(self.supervisor.workers)} workers")
 
     # ---- messages
 
@@ -360,7 +360,7 @@ class Pooler:
             log.error("console refused to %s: out of file descriptors", message.address)
             return
         sock = socket.socket(fileno=fds[0])
-        if process.nearly_last(fds[0], KEPT if message.admin else KEPT + KEPT_FOR_ADMINS):
+        if daemon.nearly_last(fds[0], KEPT if message.admin else KEPT + KEPT_FOR_ADMINS):
             log.error("console refused to %s: nearly out of file descriptors", message.address)
             refuse(message, sock, "53300", "no more connections allowed (out of file descriptors)")
         else:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..auth import userlist
-from ..config.diff import diff, without_restart
-from ..config.draft import name_of
+from ..config.builder import name_of
+from ..config.changes import diff, without_restart
 from ..config.errors import ConfigError, Place, Problem
+from ..config.load import load
 from ..config.model import Config, Settings
-from ..config.reader import load
 from ..io.tls import (
     Contents,
     TlsError,
@@ -25,7 +25,7 @@ from ..io.tls import (
     server_sides,
 )
 from ..log import CannotLog, Outputs, open_outputs
-from .listen import CannotListen, tune
+from .sockets import CannotListen, tune
 
 
 class Loaded(NamedTuple):

@@ -22,7 +22,7 @@ from .. import log as logs
 from ..auth.secrets import raw
 from ..config.errors import ConfigError, Place, Problem
 from ..ipc.messages import Abort, Commit, Configure, Message, Prepare, Prepared
-from . import process
+from . import daemon
 from .control_api import Reloaded
 from .heartbeat import LOOK
 from .reload import Loaded, open_log, reread
@@ -79,7 +79,7 @@ class Rollout:
         Raises ConfigError; then all is as it was.
         """
         async with self._lock:
-            process.notify("RELOADING=1", process.reloading())
+            daemon.notify("RELOADING=1", daemon.reloading())
             try:
                 return await self._reload()
             except ConfigError as error:
@@ -89,7 +89,7 @@ class Rollout:
                 place = Place(self.loaded.config.path)
                 raise _tell(ConfigError([Problem(place, "", error.strerror or str(error))])) from error
             finally:
-                process.notify("READY=1")
+                daemon.notify("READY=1")
 
     def answered(self, worker: int, message: Prepared) -> None:
         """A worker tells whether it is ready."""
@@ -176,7 +176,7 @@ class Rollout:
 
 
 def mock_seed(loaded: Loaded, drawn: bytes) -> bytes:
-    """32 bytes that decide what users look like who don't exist (see `auth.crowd`), from what outlives a restart.
+    """32 bytes that decide what users look like who don't exist (see `auth.decoys`), from what outlives a restart.
 
     Never from the secrets of users: a salt that is shown to anybody would then tell whether a password was guessed.
     """

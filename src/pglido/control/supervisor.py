@@ -24,7 +24,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ..ipc.board import Board, Column
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed, close_all
 from ..ipc.messages import (
     CANNOT_BOOT,
@@ -38,6 +37,7 @@ from ..ipc.messages import (
     ToControl,
     Uncover,
 )
+from ..ipc.shared_counters import Board, Column
 from ..log import copied
 from .heartbeat import Heartbeat, longest_silence
 

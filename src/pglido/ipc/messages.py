@@ -205,7 +205,7 @@ class SenderGone(Message, frozen=True):
 
 class Met(Message, frozen=True):
     """auth_query has answered for these users, by a digest, with secrets that look like this: iterations, size of salt
-    (see `auth.crowd`).
+    (see `auth.decoys`).
 
     Passed on to all other workers, successors too: users who don't exist are to look the same in all of them.
     """

@@ -16,8 +16,8 @@ from ..io.orphan import end_with_parent
 from ..io.reactor import new_loop
 from ..ipc import messages as ipc
 from ..ipc import process_memory, threads
-from ..ipc.board import Board
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
+from ..ipc.shared_counters import Board
 from .host import Host
 from .worker import CannotBoot, Failed, Worker
 

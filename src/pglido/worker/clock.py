@@ -10,7 +10,7 @@ from .. import log as logs
 from ..config.model import Config
 from ..io.orphan import orphaned
 from ..ipc import process_memory
-from ..ipc.board import Board, Column
+from ..ipc.shared_counters import Board, Column
 from ..pooling.outage import last_error
 from ..protocol.codes import IDLE
 from .departures import Departures

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..auth.binding import end_point
+from ..auth.channel_binding import end_point
 from ..config.model import Config, PoolSettings
 from ..io.tls import Contents, ServerTls, accepting, certificate_of, client_side, dialling, server_side, server_sides
 from ..ipc import messages as ipc

@@ -7,14 +7,14 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ..auth import client as auth
+from ..auth import verify_client as auth
 from ..auth.errors import WRONG_PROOF, AuthError, refused
 from ..auth.secrets import Proof
 from ..auth.verification import Verification
 from ..config.model import ADMIN_DATABASES, AuthType, Config, PoolMode, PoolSettings
 from ..io.stream import Gone, Stream, Unsafe
 from ..io.tls import ALPN
-from ..ipc.board import Column, Full
+from ..ipc.shared_counters import Column, Full
 from ..protocol import codes, messages
 from ..protocol.startup import Startup, StartupError, packet_problem
 from ..session.state import parameters as _parameters

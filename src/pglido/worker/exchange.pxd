@@ -3,7 +3,7 @@ cimport cython
 from pglido.io.keeper cimport Keeper
 from pglido.io.links cimport ClientLink, ServerLink
 from pglido.io.pump cimport Pump
-from pglido.ipc.cells cimport Cells
+from pglido.ipc.shared_cells cimport Cells
 from pglido.pooling.queue cimport Ticket
 from pglido.pooling.pool cimport Pool, Slot
 from pglido.pooling.stats cimport Stats

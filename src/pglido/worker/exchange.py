@@ -11,8 +11,8 @@ from ..io.backends import new_pump
 from ..io.keeper import Keeper
 from ..io.links import UNSET, ClientLink, ServerLink
 from ..io.pump import Pump
-from ..ipc.board import Column
-from ..ipc.cells import Cells
+from ..ipc.shared_cells import Cells
+from ..ipc.shared_counters import Column
 from ..pooling.queue import Ticket
 from ..pooling.states import CLOSING
 from ..protocol.messages import READY_IDLE

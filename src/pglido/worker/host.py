@@ -9,9 +9,9 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
-from ..config.choices import SessionState
+from ..config.enums import SessionState
 from ..io.links import RELAY, Link
-from ..ipc.board import Full, pins_of
+from ..ipc.shared_counters import Full, pins_of
 from ..pooling.pool import Plan, Slot, Verb
 from ..pooling.queue import Ticket
 from ..pooling.states import CLOSING, IDLE, OPENING

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..auth.secrets import Credentials
 from ..cache import Cache
-from ..config.choices import SessionState
+from ..config.enums import SessionState
 from ..config.model import PoolMode, PoolSettings
 from ..io.dial import Names
 from ..io.tls import ServerTls, server_side

@@ -9,8 +9,8 @@ import re
 import ssl
 from functools import partial
 
-from ..auth import server as auth
-from ..auth.binding import end_point
+from ..auth import log_in_to_server as auth
+from ..auth.channel_binding import end_point
 from ..auth.errors import AuthError, OtherVerifier
 from ..auth.secrets import Credentials, parse
 from ..config.model import LoadBalance, SslMode

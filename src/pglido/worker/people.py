@@ -6,7 +6,7 @@ is given when a whole number of `TICK` has gone by since the client has spoken, 
 longer than another. A file's names do not depend on who is asked: they wait no longer than `PATIENCE`, and not at all
 while nobody answers.
 
-Users who don't exist look like those who do (`auth.crowd`): where auth_query is asked, like the file's and those that
+Users who don't exist look like those who do (`auth.decoys`): where auth_query is asked, like the file's and those that
 it has answered for so far, in any worker, up to `ipc.MET` of them. auth_user is not counted: its secret is mostly the
 only one of its kind.
 """
@@ -22,15 +22,15 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from ..auth.challenge import Terms
-from ..auth.crowd import Crowd, Face, face_of
-from ..auth.query import NEVER, Answer, Answers, Key, QueryError, read_answer
+from ..auth.auth_query import NEVER, Answer, Answers, Key, QueryError, read_answer
+from ..auth.decoys import Crowd, Face, face_of
+from ..auth.scram_server import Terms
 from ..auth.secrets import Secret, parse
 from ..config.model import AuthType, Config, PoolSettings
 from ..io.stream import Stream
 from ..io.ticks import Ticks
 from ..ipc import messages as ipc
-from ..ipc.board import Column
+from ..ipc.shared_counters import Column
 from ..protocol import codes, messages
 from ..session.state import parameters as _parameters
 from .host import Host, PoolRefused

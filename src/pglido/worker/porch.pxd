@@ -1,6 +1,6 @@
 cimport cython
 
-from pglido.auth.challenge cimport Challenge, Terms
+from pglido.auth.scram_server cimport Challenge, Terms
 from pglido.io.doors cimport accept
 from pglido.io.pump cimport Pump
 from pglido.io.secure cimport Tls

@@ -9,16 +9,16 @@ which it came. Everything else goes the long way (`entrance`), and so does what 
 import logging
 from typing import TYPE_CHECKING, Any
 
-from ..auth.challenge import Challenge, Terms
-from ..auth.client import MAX_PASSWORD
 from ..auth.errors import AuthError, MustDerive, refused, violation
+from ..auth.scram_server import Challenge, Terms
 from ..auth.secrets import Proof, Secret
-from ..config.choices import AuthType, SslMode
+from ..auth.verify_client import MAX_PASSWORD
+from ..config.enums import AuthType, SslMode
 from ..config.model import ADMIN_DATABASES
 from ..io.doors import accept
 from ..io.links import RELAY, UNSET, wake
 from ..io.secure import Tls
-from ..ipc.board import Column
+from ..ipc.shared_counters import Column
 from ..protocol import messages, octets
 from ..protocol.codes import PASSWORD, SSL_REQUEST
 from ..protocol.startup import Startup, parse_startup

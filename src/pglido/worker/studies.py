@@ -6,7 +6,7 @@ other workers, which are told by a counter that all share; what is made past pgl
 
 from typing import TYPE_CHECKING
 
-from ..ipc.board import Column
+from ..ipc.shared_counters import Column
 from ..pooling.states import BUSY
 from ..sql.scanner import DEFINES
 from .live import LivePool

@@ -1,6 +1,6 @@
 """Tallies that all workers keep together, on the board (see `session.state.epoch_counter`)."""
 
-from ..ipc.board import Board, Column
+from ..ipc.shared_counters import Board, Column
 
 
 class SharedTally:

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import log as logs
 from ..auth.secrets import Proof
-from ..config.choices import EventBackend
+from ..config.enums import EventBackend
 from ..config.model import Config, PoolSettings
 from ..config.model import Host as Place
 from ..io.dial import Names
@@ -20,8 +20,8 @@ from ..io.links import Watched
 from ..io.stream import Stream
 from ..io.visit import Visit
 from ..ipc import messages as ipc
-from ..ipc.board import Board, Column
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed, close_all
+from ..ipc.shared_counters import Board, Column
 from ..pooling.pool import Plan, Slot, Verb
 from ..protocol.startup import Startup
 from ..session.server.notification_signature import Signer

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import scramp
 
-from pglido.auth.challenge import Terms
-from pglido.auth.client import verify
-from pglido.auth.crowd import Crowd
+from pglido.auth.decoys import Crowd
+from pglido.auth.scram_server import Terms
 from pglido.auth.secrets import Proof, Secret, Verifier
-from pglido.config.choices import AuthType
+from pglido.auth.verify_client import verify
+from pglido.config.enums import AuthType
 from pglido.protocol import codes
 
 SEED = bytes(range(32))

@@ -13,15 +13,15 @@ import pytest
 
 from harness.cluster import PASSWORD_ROLES, Cluster
 from harness.tls import Certificates
-from pglido.auth.binding import end_point
-from pglido.auth.challenge import Terms
-from pglido.auth.client import verify
-from pglido.auth.crowd import Crowd
+from pglido.auth.channel_binding import end_point
+from pglido.auth.decoys import Crowd
 from pglido.auth.errors import AuthError
+from pglido.auth.log_in_to_server import answer
 from pglido.auth.scram import Keys
+from pglido.auth.scram_server import Terms
 from pglido.auth.secrets import Credentials, Plain, Secret, md5_secret, parse
-from pglido.auth.server import answer
-from pglido.config.choices import AuthType
+from pglido.auth.verify_client import verify
+from pglido.config.enums import AuthType
 from pglido.protocol import codes
 from pglido.protocol.messages import AUTHENTICATION_OK, READY_IDLE, backend_key_data, error, startup
 

@@ -3,12 +3,12 @@
 import pytest
 import scramp
 
-from pglido.auth.challenge import Terms
-from pglido.auth.crowd import Crowd
+from pglido.auth.decoys import Crowd
 from pglido.auth.errors import WRONG_PROOF, AuthError
+from pglido.auth.scram_server import Terms
 from pglido.auth.secrets import Plain, Secret, Unset, md5_response, md5_secret
 from pglido.auth.verification import Verification
-from pglido.config.choices import AuthType
+from pglido.config.enums import AuthType
 
 from .dialogue import SEED, counting, initial, make_verifier, request
 

@@ -7,7 +7,7 @@ import pytest
 
 from pglido.cli.main import main
 from pglido.config.errors import ConfigError
-from pglido.config.reader import parse
+from pglido.config.load import parse
 from pglido.control.commands import ACTIONS, SHUTDOWNS
 from pglido.control.show import SHOWS
 

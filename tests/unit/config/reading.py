@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pglido.config.errors import ConfigError
+from pglido.config.load import parse
 from pglido.config.model import Config
-from pglido.config.reader import parse
 
 
 def toml(text: str, **environ: str) -> Config:

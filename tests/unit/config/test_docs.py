@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from pglido.config.docs import page
+from pglido.config.load import parse
 from pglido.config.model import rows
-from pglido.config.reader import parse
 
 SETTINGS = Path(__file__).parents[3] / "docs" / "settings.md"
 

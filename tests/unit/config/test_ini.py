@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pglido.config.choices import AuthType, LoadBalance, PoolMode
+from pglido.config.enums import AuthType, LoadBalance, PoolMode
 from pglido.config.errors import ConfigError
 from pglido.config.ini import WITHOUT_MEANING, pairs
+from pglido.config.load import load, parse
 from pglido.config.model import rows
-from pglido.config.reader import load, parse
 
 from .reading import ini, ini_errors
 

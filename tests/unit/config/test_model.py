@@ -6,8 +6,8 @@ import typing
 
 import msgspec
 
-from pglido.config.choices import tls_range
-from pglido.config.draft import defaults
+from pglido.config.builder import defaults
+from pglido.config.enums import tls_range
 from pglido.config.model import (
     Config,
     Database,
@@ -19,7 +19,7 @@ from pglido.config.model import (
     User,
     rows,
 )
-from pglido.config.row import Kind
+from pglido.config.schema import Kind
 from pglido.config.settings import CHAPTERS
 
 

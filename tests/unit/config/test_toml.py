@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pglido.config.choices import AuthType, PoolMode
+from pglido.config.enums import AuthType, PoolMode
 from pglido.config.errors import ConfigError
+from pglido.config.load import load
 from pglido.config.model import rows
-from pglido.config.reader import load
 
 from .reading import toml, toml_errors
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pglido.config.model import rows
-from pglido.config.row import Dialect, Kind
+from pglido.config.schema import Dialect, Kind
 from pglido.config.values import Misfit, read, render
 
 FIELDS = {**rows("users"), **rows("databases"), **rows()}

@@ -13,10 +13,10 @@ import pytest
 
 from harness.waiting import free_port
 from pglido.cli.child import own_user
-from pglido.control.listen import Listeners
 from pglido.control.pooler import Pooler
 from pglido.control.reload import read
-from pglido.ipc.board import Board
+from pglido.control.sockets import Listeners
+from pglido.ipc.shared_counters import Board
 
 FAKE = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
 

@@ -17,7 +17,6 @@ import sys
 import time
 from collections import Counter
 
-from pglido.ipc.board import Board, Column
 from pglido.ipc.channel import Channel, ChannelClosed
 from pglido.ipc.messages import (
     CANNOT_BOOT,
@@ -46,6 +45,7 @@ from pglido.ipc.messages import (
     ToWorker,
     Want,
 )
+from pglido.ipc.shared_counters import Board, Column
 from pglido.ipc.snapshot import (
     ClientSnapshot,
     DatabaseClients,

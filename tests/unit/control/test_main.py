@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from harness.waiting import free_port
-from pglido.control import process
+from pglido.control import daemon as process
 
 from .conftest import FAKE, write_config
 
@@ -198,7 +198,7 @@ def test_an_unknown_system_user_is_refused(start):
 
 BECOME = """
 import os
-from pglido.control.process import account, become
+from pglido.control.daemon import account, become
 become("nobody", account("nobody"))
 print(*os.getresuid(), *os.getresgid(), *os.getgroups())
 """

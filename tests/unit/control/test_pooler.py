@@ -11,7 +11,7 @@ import pytest
 
 from pglido import log as logs
 from pglido.config.errors import ConfigError
-from pglido.control import process
+from pglido.control import daemon
 from pglido.ipc import process_memory
 
 from .conftest import Running, running, write_config
@@ -99,7 +99,7 @@ async def test_what_systemd_cannot_be_told_is_logged_only(monkeypatch, caplog):
         raise OSError(24, "Too many open files")
 
     monkeypatch.setenv("NOTIFY_SOCKET", "/run/notify")
-    monkeypatch.setattr(process.socket, "socket", none_left)
+    monkeypatch.setattr(daemon.socket, "socket", none_left)
     await asyncio.sleep(0)
-    process.notify("STOPPING=1")
+    daemon.notify("STOPPING=1")
     assert "cannot notify systemd: Too many open files" in caplog.text

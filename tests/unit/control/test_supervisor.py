@@ -7,7 +7,7 @@ import os
 import signal
 
 from pglido.control import supervisor as supervisor_module
-from pglido.ipc.board import Column
+from pglido.ipc.shared_counters import Column
 from pglido.ipc.snapshot import Subject
 
 from .conftest import Running, running

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.tls import Certificates
+from pglido.config.load import parse
 from pglido.config.model import Config
-from pglido.config.reader import parse
 from pglido.io.tls import TlsError, client_side, read_files
 from pglido.ipc.messages import Configure
 from pglido.worker.configuration import ServerContexts, candidate

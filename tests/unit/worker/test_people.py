@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from pglido.auth.crowd import MD5_FACE, PLAIN_FACE, Crowd, Face
-from pglido.auth.query import Answer, Key
+from pglido.auth.auth_query import Answer, Key
+from pglido.auth.decoys import MD5_FACE, PLAIN_FACE, Crowd, Face
+from pglido.config.load import parse
 from pglido.config.model import PoolSettings
-from pglido.config.reader import parse
 from pglido.ipc import messages
 from pglido.worker import networks
 from pglido.worker.host import PoolRefused

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pglido.ipc.board import Board, Column
+from pglido.ipc.shared_counters import Board, Column
 from pglido.pooling.states import BUSY, IDLE
 from pglido.session.state.function_scan import Since
 from pglido.session.state.shared import Functions

@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from ..protocol import octets
-from .hashes import hmac_sha256, sha256
+from .digests import hmac_sha256, sha256
 from .secrets import SALT_SIZE, Md5, Plain, Secret, Verifier
 
 

@@ -1,6 +1,6 @@
 cimport cython
 
-from pglido.auth.crowd cimport draw, mock_salt
+from pglido.auth.decoys cimport draw, mock_salt
 from pglido.auth.scram cimport Derivations, Keys, base64, digest, sign, unbase64
 from pglido.protocol cimport octets
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pglido.auth import challenge as exchange_room
-from pglido.auth import refusal, scram
-from pglido.auth.client import Exchange
-from pglido.auth.crowd import Crowd
+from pglido.auth import scram, timing
+from pglido.auth import scram_server as exchange_room
+from pglido.auth.decoys import Crowd
 from pglido.auth.errors import AuthError
 from pglido.auth.scram import Keys
 from pglido.auth.secrets import Md5, Plain, Proof, Secret, Unset, Verifier, md5_secret
-from pglido.config.choices import AuthType
+from pglido.auth.verify_client import Exchange
+from pglido.config.enums import AuthType
 from pglido.protocol import codes
 
 from .dialogue import (
@@ -462,7 +462,7 @@ def derivations(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return real(password, salt, iterations)
 
     monkeypatch.setattr(scram, "derive", derive)
-    monkeypatch.setattr(refusal, "DERIVATIONS", scram.Derivations(10))
+    monkeypatch.setattr(timing, "DERIVATIONS", scram.Derivations(10))
     return done
 
 

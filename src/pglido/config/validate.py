@@ -11,10 +11,10 @@ import os
 import pwd
 from collections.abc import Callable, Iterator
 
-from .choices import AuthType, SslMode
-from .draft import Draft, name_of
+from .builder import Draft, name_of
+from .enums import AuthType, SslMode
 from .model import ADMIN_DATABASES, Config, Database, PoolSettings, rows
-from .row import Dialect, Kind, Scope
+from .schema import Dialect, Kind, Scope
 
 _VERIFY = (SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 # Files that pglido writes; the directory has to exist, not the file.

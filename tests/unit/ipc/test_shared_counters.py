@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pglido.ipc.board import Board, Column, Full
+from pglido.ipc.shared_counters import Board, Column, Full
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pglido.auth.query import NEVER, PAUSE, Answer, Answers, Key, QueryError, read_answer
+from pglido.auth.auth_query import NEVER, PAUSE, Answer, Answers, Key, QueryError, read_answer
 from pglido.auth.secrets import Plain, Secret, Unset, md5_secret
 
 PLACE = ("app", "reader", "SELECT $1")

@@ -12,7 +12,7 @@ import pytest
 
 from harness.waiting import free_port
 from pglido.config.model import Settings
-from pglido.control.listen import CannotListen, Listeners
+from pglido.control.sockets import CannotListen, Listeners
 
 
 def wanted(**changes: object) -> Settings:

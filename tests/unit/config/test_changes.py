@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pglido.config.diff import diff, without_restart
+from pglido.config.changes import diff, without_restart
 from pglido.config.model import Config, Database, PoolMode, Settings, User
 
 OLD = Config(

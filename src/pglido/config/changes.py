@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from .draft import name_of
+from .builder import name_of
 from .model import Config, Database, Settings, User, rows
-from .row import Scope
+from .schema import Scope
 from .values import render
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from .errors import ConfigError, Place, Problem, nearest
 from .model import ADMIN_DATABASES, Config, Database, Settings, User, rows
-from .row import Dialect, Kind, Scope
+from .schema import Dialect, Kind, Scope
 from .values import Misfit, found, read
 
 _SCOPES: tuple[Scope, ...] = ("pglido", "databases", "users")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pglido.config.errors import ConfigError
-from pglido.config.reader import load
+from pglido.config.load import load
 
 from .reading import ini, ini_errors, toml, toml_errors
 

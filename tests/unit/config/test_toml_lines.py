@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pglido.config.locate import lines_of
+from pglido.config.toml_lines import lines_of
 
 
 def test_lines_of_all_kinds_of_keys() -> None:

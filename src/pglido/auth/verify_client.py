@@ -14,14 +14,14 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from hmac import compare_digest
 
-from ..config.choices import AuthType
+from ..config.enums import AuthType
 from ..protocol import codes
 from ..protocol.messages import message
-from . import refusal, scram
-from .challenge import Challenge, Terms
-from .crowd import draw
+from . import scram, timing
+from .decoys import draw
 from .errors import AuthError, refused, violation
 from .saslprep import saslprep
+from .scram_server import Challenge, Terms
 from .secrets import Md5, Plain, Proof, Secret, Verifier, md5_response, md5_secret, raw
 
 MAX_PASSWORD = 65535  # PostgreSQL's PG_MAX_AUTH_TOKEN_LENGTH.
@@ -90,8 +90,8 @@ def _cleartext(attempt: _Attempt) -> Exchange:
         return Proof(Plain(password))
     if attempt.terms.crowd.faces and not isinstance(attempt.secret, Verifier):
         face = attempt.terms.crowd.face_in_scram(draw(attempt.terms.seed, attempt.user))
-        refusal.waste_derivation(face.iterations or attempt.terms.iterations, saslprep(password))
-    raise refused(attempt.user, refusal.reason(attempt.secret))
+        timing.waste_derivation(face.iterations or attempt.terms.iterations, saslprep(password))
+    raise refused(attempt.user, timing.reason(attempt.secret))
 
 
 def _fits(attempt: _Attempt, password: str) -> bool:
@@ -118,13 +118,13 @@ def _password(body: bytes) -> str:
 def _fits_verifier(password: str, secret: Verifier) -> bool:
     if secret.iterations > scram.MAX_ITERATIONS:
         return False
-    derived = refusal.DERIVATIONS.find(password, secret.salt, secret.iterations)
+    derived = timing.DERIVATIONS.find(password, secret.salt, secret.iterations)
     if derived is not None:
         return compare_digest(derived.stored_key, secret.stored_key)
     derived = scram.derive(saslprep(password), secret.salt, secret.iterations)
     if not compare_digest(derived.stored_key, secret.stored_key):
         return False
-    refusal.DERIVATIONS.keep(password, secret.salt, secret.iterations, derived)
+    timing.DERIVATIONS.keep(password, secret.salt, secret.iterations, derived)
     return True
 
 
@@ -144,7 +144,7 @@ def _md5(attempt: _Attempt) -> Exchange:
             stored = Md5("md5" + draw(attempt.terms.seed, attempt.user).hex()[:32])
     fits = compare_digest(given, md5_response(stored, salt))
     if not fits or not isinstance(attempt.secret, Plain | Md5):
-        raise refused(attempt.user, refusal.reason(attempt.secret))
+        raise refused(attempt.user, timing.reason(attempt.secret))
     return Proof(attempt.secret)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pglido.auth.crowd import PLAIN_FACE, Crowd, Face, draw, mock_salt
+from pglido.auth.decoys import PLAIN_FACE, Crowd, Face, draw, mock_salt
 from pglido.auth.secrets import Md5, Plain, Secret, Unset, Verifier
 
 SEED = b"seed"

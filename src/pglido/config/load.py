@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping
 
 from . import ini, toml
-from .check import check
-from .draft import Draft
+from .builder import Draft
 from .errors import ConfigError, Place, Problem
 from .model import Config
-from .row import Dialect
+from .schema import Dialect
+from .validate import check
 
 _DIALECTS = {".toml": Dialect.TOML, ".ini": Dialect.INI, ".conf": Dialect.INI}
 

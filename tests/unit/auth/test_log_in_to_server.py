@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pglido.auth import scram, server
+from pglido.auth import log_in_to_server, scram
 from pglido.auth.errors import AuthError
+from pglido.auth.log_in_to_server import Dialogue, answer
 from pglido.auth.scram import Keys
 from pglido.auth.secrets import Credentials, Md5, Plain, Unset, md5_response, md5_secret
-from pglido.auth.server import Dialogue, answer
-from pglido.config.choices import AuthType
+from pglido.config.enums import AuthType
 from pglido.protocol import codes
 
 from .dialogue import BINDING, body, counting, ended, make_verifier, request, start
@@ -129,7 +129,7 @@ def test_keys_of_another_verifier_are_not_sent() -> None:
 def test_a_derivation_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
     done = []
     real = scram.derive
-    monkeypatch.setattr(server, "_DERIVATIONS", scram.Derivations(10))
+    monkeypatch.setattr(log_in_to_server, "_DERIVATIONS", scram.Derivations(10))
     monkeypatch.setattr(scram, "derive", lambda *key: done.append(key) or real(*key))
     for _ in range(3):
         meet(Plain("secret"), VERIFIER, None, None)
@@ -137,19 +137,19 @@ def test_a_derivation_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_which_answers_take_a_derivation(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_DERIVATIONS", scram.Derivations(10))
+    monkeypatch.setattr(log_in_to_server, "_DERIVATIONS", scram.Derivations(10))
     salt = b64encode(VERIFIER.salt)
     first = b"r=abc,s=%b,i=%d" % (salt, VERIFIER.iterations)
     step, password = codes.AUTH_SASL_CONTINUE, Plain("secret")
-    assert server.derives(password, step, first)
-    assert not server.derives(password, codes.AUTH_SASL, first)
-    assert not server.derives(KEYS, step, first)
+    assert log_in_to_server.derives(password, step, first)
+    assert not log_in_to_server.derives(password, codes.AUTH_SASL, first)
+    assert not log_in_to_server.derives(KEYS, step, first)
     # What will be refused takes none.
-    assert not server.derives(password, step, b"r=abc,s=%b,i=%d" % (salt, scram.MAX_ITERATIONS + 1))
-    assert not server.derives(password, step, b"r=abc,s=%b,i=4096" % b"no base64!")
-    assert not server.derives(password, step, b"r=abc")
+    assert not log_in_to_server.derives(password, step, b"r=abc,s=%b,i=%d" % (salt, scram.MAX_ITERATIONS + 1))
+    assert not log_in_to_server.derives(password, step, b"r=abc,s=%b,i=4096" % b"no base64!")
+    assert not log_in_to_server.derives(password, step, b"r=abc")
     meet(password, VERIFIER, None, None)
-    assert not server.derives(password, step, first)
+    assert not log_in_to_server.derives(password, step, first)
 
 
 # What is missing

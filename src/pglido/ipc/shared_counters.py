@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 
-from .cells import Cells
+from .shared_cells import Cells
 
 MAGIC = 0x7067_6C69_646F_31
 HEADER = 8

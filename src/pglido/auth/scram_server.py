@@ -1,7 +1,7 @@
 """A client proves by SCRAM-SHA-256 or -PLUS (RFC 5802, RFC 7677) who it is: the server's side, compiled.
 
 A storm of logins is mostly this. Messages are taken apart at their commas, which stand nowhere but between attributes.
-For the rules by which a refusal tells and costs the same for everybody see `client`.
+For the rules by which a refusal tells and costs the same for everybody see `verify_client`.
 """
 
 import string
@@ -9,8 +9,8 @@ from hmac import compare_digest
 
 from ..protocol import octets
 from ..protocol.codes import AUTH_SASL, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL, AUTHENTICATION
-from . import refusal as _refusal
-from .crowd import PLAIN_FACE, Crowd, draw, mock_salt
+from . import timing as _timing
+from .decoys import PLAIN_FACE, Crowd, draw, mock_salt
 from .errors import AuthError, MustDerive, refused, violation
 from .scram import (
     END_POINT,
@@ -256,7 +256,7 @@ class Challenge:
         if isinstance(secret, Verifier):
             stored_key, server_key = secret.stored_key, secret.server_key
         elif isinstance(secret, Plain):
-            kept: Derivations = _refusal.DERIVATIONS
+            kept: Derivations = _timing.DERIVATIONS
             keys = kept.find(secret.password, self._salt, self._iterations)
             if keys is None and self.swift:
                 raise MustDerive
@@ -270,8 +270,8 @@ class Challenge:
             if self.terms.crowd.plain and not derived_now:
                 if self.swift:
                     raise MustDerive
-                _refusal.waste_derivation(self.terms.iterations)
-            raise refused(self._user, _refusal.reason(secret, "SCRAM-SHA-256"))
+                _timing.waste_derivation(self.terms.iterations)
+            raise refused(self._user, _timing.reason(secret, "SCRAM-SHA-256"))
         self.last = sasl(AUTH_SASL_FINAL, b"v=" + base64(signature))
         if isinstance(secret, Plain):
             self.credentials = secret
