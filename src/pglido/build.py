@@ -55,10 +55,10 @@ COMPILED = (
     "sql.clauses",
     "sql.scanner",
     "sql.tokens",
-    "worker.exchange",
-    "worker.journal",
-    "worker.links",
-    "worker.porch",
+    "worker.dispatch",
+    "worker.login.access_log",
+    "worker.connections",
+    "worker.login.fast_path",
 )
 # Compiled where setup.py finds what it needs: liburing.
 OPTIONAL = ("io.asking", "io.kernel_ring", "io.ring")

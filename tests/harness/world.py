@@ -23,7 +23,7 @@ from pglido.pooling.states import CLOSING
 
 MESSAGE = 0.0001  # seconds that a message takes
 OPEN = 0.005  # seconds that a login takes
-TICK, FAST_TICK = 0.333, 0.05  # as in `worker.clock`
+TICK, FAST_TICK = 0.333, 0.05  # as in `worker.timers`
 P: PoolKey = ("db", "user")
 BIRTH = object()
 SETTINGS = object()

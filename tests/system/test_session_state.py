@@ -15,7 +15,7 @@ from harness.proxy import Proxy
 from harness.waiting import eventually
 from harness.wire import Wire, error_in, kinds
 from pglido.session.state.state_query import ISOLATED
-from pglido.worker.studies import NEWS
+from pglido.worker.servers.function_refresh import NEWS
 
 PID = "SELECT pg_backend_pid()"
 

@@ -36,14 +36,14 @@ class Column(enum.IntEnum):
     CLIENTS = 0  # client connections, from accept on: max_client_conn
     ACCEPTED = 1  # connections accepted since the worker started
     CRASHES = 2  # written by the supervisor: survives `clear`
-    FINDINGS = 3  # how often a worker found another function that matters (see `worker.studies`)
+    FINDINGS = 3  # how often a worker found another function that matters (see `worker.servers.function_refresh`)
     DOUBTS = 4  # how often a worker learnt that prepared statements may mean something else
     # how often a worker learnt that sessions begin with something else (see `session.state.role_defaults_epoch`)
     DEFAULTS = 5
     BEATS = 6  # looks of the worker's clock: it serves as long as this changes (see `control.heartbeat`)
     MEMORY = 7  # bytes of memory that the worker has for itself (see `control.memory_limit`)
     SHORT = 8  # 1: the pooler uses more than max_memory; written by the control process
-    SECRETS = 9  # how often a worker learnt that a remembered secret was changed (see `worker.people`)
+    SECRETS = 9  # how often a worker learnt that a remembered secret was changed (see `worker.login.credentials`)
     # how often a worker's listening connection began to hear signatures (see `session.server.notification_signature`)
     EARS = 10
     # how often a worker learnt that the server's configuration was read anew (see `session.state.role_defaults_epoch`)

@@ -18,7 +18,7 @@ from ..ipc import messages as ipc
 from ..ipc import process_memory, threads
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
 from ..ipc.shared_counters import Board
-from .host import Host
+from .lifecycle import Host
 from .worker import CannotBoot, Failed, Worker
 
 log = logging.getLogger("pglido.worker")

@@ -9,7 +9,7 @@ from ..io.tls import Contents, ServerTls, accepting, certificate_of, client_side
 from ..ipc import messages as ipc
 from ..ipc.channel import close_all
 from ..log import Outputs
-from .entrance import Door
+from .login.login import Door
 
 
 class ServerContexts:

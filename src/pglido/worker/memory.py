@@ -10,8 +10,8 @@ from ..cache import caches
 from ..ipc.process_memory import resident
 from ..ipc.snapshot import MemoryUse, Snapshot
 from ..session.state import statement_cache
-from .host import Host
-from .links import Backend, Guest
+from .connections import Backend, Guest
+from .lifecycle import Host
 
 
 def clients(host: Host, found: Sequence[Guest]) -> list[Snapshot]:

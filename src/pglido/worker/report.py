@@ -21,10 +21,10 @@ from ..ipc.snapshot import (
 from ..pooling.states import BUSY, CHECKING, OPENING, STATES
 from ..session.state import statement_cache
 from . import memory
-from .host import Host
-from .hub import Hub
-from .links import Backend, Guest, epoch, process_at, socket_name
-from .live import LivePool
+from .connections import Backend, Guest, epoch, process_at, socket_name
+from .lifecycle import Host
+from .pool_runtime import LivePool
+from .pubsub.hub import Hub
 
 # Of how many connections is told in one round: about a millisecond's work.
 PORTION = 32

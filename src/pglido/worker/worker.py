@@ -28,24 +28,24 @@ from ..session.server.notification_signature import Signer
 from ..session.state import role_defaults_epoch as _role_defaults_epoch
 from ..session.state import statement_cache as _statement_cache
 from . import report
-from .cancels import Cancels
-from .clock import Clock
 from .configuration import Candidate, ServerContexts, candidate
-from .departures import Departures
-from .entrance import enter, go_on, turn_away, weigh
-from .hashing import Hashing
-from .host import Host
-from .links import Backend, ConsoleLink, Guest
-from .listening import hear, heard
-from .live import LivePool, new_live
-from .opening import open_server
-from .overlong import measured
-from .people import People
-from .place import AdminPlace
-from .porch import Porch, Proving
-from .replication import replicate
-from .signals import Signals
-from .tally import SharedTally
+from .connections import Backend, ConsoleLink, Guest
+from .lifecycle import Host
+from .login.credentials import People
+from .login.fast_path import Porch, Proving
+from .login.hashing import Hashing
+from .login.login import enter, go_on, turn_away, weigh
+from .login.reserved_connection import AdminPlace
+from .pool_runtime import LivePool, new_live
+from .pubsub.clients import hear, heard
+from .servers.cancel import Cancels
+from .servers.connect import open_server
+from .servers.release_database import Departures
+from .servers.replication import replicate
+from .servers.shared_epoch import SharedTally
+from .servers.signals import Signals
+from .slow_rounds import measured
+from .timers import Clock
 
 log = logging.getLogger("pglido.worker")
 

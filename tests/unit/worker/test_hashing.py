@@ -7,8 +7,8 @@ from functools import partial
 import pytest
 
 from pglido.auth.errors import AuthError
-from pglido.worker import hashing
-from pglido.worker.hashing import Hashing
+from pglido.worker.login import hashing
+from pglido.worker.login.hashing import Hashing
 
 
 class Gate:

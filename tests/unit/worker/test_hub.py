@@ -12,8 +12,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from parity.frontend import message
 from pglido.config.model import Config, Database, OnLoss, PoolMode, Settings
-from pglido.worker.hub import Hub, sifted
-from pglido.worker.links import Guest
+from pglido.worker.connections import Guest
+from pglido.worker.pubsub.hub import Hub, sifted
 
 READY = message("Z", b"I")
 STATEMENT = re.compile(rb'(UNLISTEN|LISTEN) "((?:[^"]|"")*)"')

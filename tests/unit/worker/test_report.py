@@ -10,7 +10,7 @@ import pytest
 from pglido.ipc.messages import Answer, Ask
 from pglido.ipc.snapshot import ListItem, Subject, of_kind
 from pglido.worker import report
-from pglido.worker.links import Guest
+from pglido.worker.connections import Guest
 from pglido.worker.worker import Worker
 
 MANY = 1000

@@ -5,7 +5,7 @@ import pytest
 from parity.frontend import message
 from pglido.session.server.notification_signature import Signer
 from pglido.session.state.epoch_counter import Alone
-from pglido.worker.senders import Senders
+from pglido.worker.pubsub.senders import Senders
 
 
 class Clock:

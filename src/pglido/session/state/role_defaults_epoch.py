@@ -1,7 +1,7 @@
 """How often somebody has changed what sessions begin with, by ALTER ROLE, ALTER DATABASE or pg_reload_conf().
 
 PostgreSQL gives it to those who log in afterwards. Here servers outlive their clients: whom it concerns is asked then
-(`worker.session_defaults`).
+(`worker.servers.session_defaults`).
 """
 
 from .epoch_counter import Alone, Tally

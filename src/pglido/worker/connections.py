@@ -1,0 +1,268 @@
+"""The two kinds of connection as a worker knows them, and how they are named. Compiled only (Cython)."""
+
+import os
+import socket
+import struct
+import time
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import cython
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cython.cimports.libc.string import memcpy
+from cython.cimports.pglido.io.figures import append
+from cython.cimports.pglido.protocol.octets import big_endian
+
+from ..io.dial import Address
+from ..io.links import UNSET, ClientLink, Link, ServerLink
+from ..io.visit import Visit
+from ..log import who
+from ..pooling.pool import Pool, Slot
+from ..pooling.queue import Ticket
+from ..pooling.stats import Stats
+from ..protocol import messages
+
+if TYPE_CHECKING:
+    from ..io.secure import Tls
+    from ..session.client.listen_only import Listener
+    from .login.fast_path import Proving
+    from .pool_runtime import LivePool, SessionDefaults
+
+# In BackendKeyData's process id, below the sign bit: the worker's index + 1, then the serial.
+SERIAL_BITS = 23
+SERIAL_MASK = (1 << SERIAL_BITS) - 1
+_BITS, _MASK = SERIAL_BITS, SERIAL_MASK
+# Sizes of the cancel key: protocol 3.0 has four bytes, 3.2 any; PostgreSQL 18 sends 32.
+SHORT_KEY, LONG_KEY = 4, 32
+# What comes in front of process id and key in a BackendKeyData, and its size.
+HEAD_SIZE = 5
+SHORT_HEAD, LONG_HEAD = (messages.backend_key_data(0, bytes(size))[:HEAD_SIZE] for size in (SHORT_KEY, LONG_KEY))
+READY, READY_SIZE = messages.READY_IDLE, len(messages.READY_IDLE)
+# Bytes of a digest, which is as many keys as have room in it.
+KEYS = 64
+
+_EPOCH = time.time() - time.monotonic()
+# Version 8 and variant 10 of RFC 9562: 60 random bits, and 62 for the serial, of which 48 are ever used.
+_SAME = "-".join([os.urandom(4).hex(), os.urandom(2).hex(), "8" + os.urandom(2).hex()[:3], "8000", "0" * 12]).encode()
+UUID_SIZE = 36
+HEX = b"0123456789abcdef"
+_SECRET = os.urandom(32)
+
+
+def epoch(monotonic: float) -> float:
+    """A monotonic time as seconds since 1970."""
+    return _EPOCH + monotonic
+
+
+def put_uuid(text: Any, serial: int) -> None:
+    """Write the UUID of this worker's connection number `serial`: version 8 (RFC 9562), random per process."""
+    at = UUID_SIZE
+    memcpy(text, PyBytes_AS_STRING(_SAME), UUID_SIZE)
+    while serial:
+        at -= 1
+        text[at] = HEX[serial & 15]
+        serial >>= 4
+
+
+def uuid_of(serial: int) -> str:
+    """The UUID of this worker's connection number `serial`."""
+    text = cython.declare(cython.char[36])
+    put_uuid(text, serial)
+    uuid: str = text[:UUID_SIZE].decode("ascii")
+    return uuid
+
+
+PEER_CREDENTIALS = struct.Struct("iII")  # struct ucred: process, user, group
+
+# The keys that were made last: of which block, of what size.
+_block = -1
+_size = 0
+_keys = b""
+
+
+def cancel_key(serial: int, size: int) -> bytes:
+    """The secret in a client's BackendKeyData: made of a secret of this process, so that none is stored.
+
+    Keys are made by the block, as many as one digest has room for: made singly they were an eighth of a login.
+    """
+    global _block, _size, _keys
+    count = KEYS // size
+    block = serial // count
+    if block != _block or size != _size:
+        name = block.to_bytes(8, "big") + size.to_bytes(1, "big")
+        _keys = blake2b(name, key=_SECRET, digest_size=KEYS).digest()
+        _block, _size = block, size
+    key: bytes = PyBytes_FromStringAndSize(PyBytes_AS_STRING(_keys) + serial % count * size, size)
+    return key
+
+
+def key_size(minor: int) -> int:
+    """The bytes of the cancel key that a client of this minor version of the protocol gets."""
+    return LONG_KEY if minor >= 2 else SHORT_KEY
+
+
+def cancel_pid(worker: int, serial: int) -> int:
+    """The process id in a client's BackendKeyData."""
+    return ((worker + 1) << _BITS) | (serial & _MASK)
+
+
+class ConsoleLink(Link):
+    """The near end of an admin client's relay to the control process; `database` is the admin database it named."""
+
+    def __init__(self, fd: int, database: str) -> None:
+        super().__init__(fd)
+        self.database = database
+
+
+class Guest(ClientLink):
+    """A client connection of this worker.
+
+    `known_as` is what log lines say of it besides its number and address, once that is known; `door` is where it came
+    in; `declined` is the kind of encryption that it was refused, 0 for none; `listens`: the pool's hub knows it;
+    `listener` is its session where the database is for LISTEN only; `period`, `generation`: see `Pool`.
+    `session_defaults` is what its session began with, `fitted` what the server began with that it had last.
+    """
+
+    if TYPE_CHECKING:
+        server: "Backend | None"
+        door: Any
+        minor: int
+        live: LivePool | None
+        pool: Pool
+        ticket: Ticket | None
+        login: Visit | None
+        proving: Proving | None
+        shaking: Tls | None
+        cancel_wanted: bool
+        period: int
+        hears: bool
+        declined: int
+        listener: Listener | None
+        generation: int
+        session_defaults: SessionDefaults | None
+        fitted: SessionDefaults | None
+
+    def __init__(self, fd: int, serial: int, address: str, now: float) -> None:
+        self.fd = fd
+        self.serial = serial
+        self.address = address
+        self.born = now
+        self.rested = now
+        self.user = ""
+        self.claims: tuple[int, ...] = ()
+        self.known_as: bytes | None = None
+
+    @property
+    def uuid(self) -> str:
+        """The name of this connection in logs and errors."""
+        return uuid_of(self.serial)
+
+    @property
+    def database(self) -> str:
+        """The database as the client named it, empty before login."""
+        if self.live is not None:
+            return self.live.settings.database
+        return self.peer.database if isinstance(self.peer, ConsoleLink) else ""
+
+    @property
+    def console(self) -> bool:
+        """Whether it is an admin client, relayed to the control process."""
+        return isinstance(self.peer, ConsoleLink)
+
+    @property
+    def logging_in(self) -> bool:
+        """Whether it has no pool yet, and is no admin client."""
+        return self.live is None and not self.console
+
+    def extra(self) -> dict[str, str]:
+        """What log lines about this connection carry."""
+        return {"uuid": self.uuid, "user": self.user, "database": self.database, "address": self.address}
+
+    def key_and_ready(self, worker: int) -> bytes:
+        """The end of a welcome: BackendKeyData, by which this client can have its queries cancelled, ReadyForQuery."""
+        size = key_size(self.minor)
+        head = LONG_HEAD if self.minor >= 2 else SHORT_HEAD
+        key = cancel_key(self.serial, size)
+        made: bytes = PyBytes_FromStringAndSize(cython.NULL, HEAD_SIZE + 4 + size + READY_SIZE)
+        end = append(PyBytes_AS_STRING(made), PyBytes_AS_STRING(head), HEAD_SIZE)
+        big_endian(end, cancel_pid(worker, self.serial))
+        end = append(end + 4, PyBytes_AS_STRING(key), size)
+        append(end, PyBytes_AS_STRING(READY), READY_SIZE)
+        return made
+
+    def name_for_log(self) -> bytes:
+        """User and database as log lines have them, by which the client goes from now on."""
+        if self.known_as is None:
+            self.known_as = who(self.user, self.database)
+        return self.known_as
+
+
+class Backend(ServerLink):
+    """A server connection of this worker.
+
+    `cancels` counts cancel requests under way, during which nobody else may have it; `deadline` is when to give
+    up waiting for it (0: never); `reset_due`: the reset query is still to be sent; `pinned` is since when its client
+    can't give it back (0: it can), and `claims` is what that counts as; `reported` is what it said about its
+    parameters at login, `session_defaults` what its session began with.
+    """
+
+    if TYPE_CHECKING:
+        client: Guest | None
+
+    def __init__(self, fd: int, serial: int, live: "LivePool", slot: Slot, now: float) -> None:
+        super().__init__(fd)
+        self.serial = serial
+        self.born = now
+        self.live = live
+        self.stats: Stats = live.stats
+        self.session.good = live.rules.good
+        self.session.setup.functions = live.rules.functions
+        self.always_reset = live.settings.server_reset_query_always
+        self.slot = slot
+        self.address = ""
+        self.place: Address = UNSET
+        self.pid = 0
+        self.key = b""
+        self.cancels = 0
+        self.deadline = 0.0
+        self.reset_due = False
+        self.pinned = 0.0
+        self.claims: tuple[int, ...] = ()
+        self.reported: dict[str, str] = {}
+        self.session_defaults: SessionDefaults | None = None
+
+    @property
+    def uuid(self) -> str:
+        """The name of this connection in logs and errors."""
+        return uuid_of(self.serial)
+
+    def extra(self) -> dict[str, str]:
+        """What log lines about this connection carry."""
+        database, user = self.live.key
+        return {"uuid": self.uuid, "user": user, "database": database, "address": self.address}
+
+
+def socket_name(fd: int, local: bool = False) -> tuple[str, int]:
+    """Address and port of a connected socket's peer (or own end); ("unix", 0) for a Unix socket."""
+    try:
+        with _opened(fd) as sock:
+            if sock.family == socket.AF_UNIX:
+                return "unix", 0
+            name = sock.getsockname() if local else sock.getpeername()
+            return name[0], name[1]
+    except OSError:
+        return "", 0
+
+
+def process_at(fd: int) -> int:
+    """The process id at the other end of a connected Unix socket; 0 where it is not known (SO_PEERCRED, unix(7))."""
+    try:
+        with _opened(fd) as sock:
+            found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER_CREDENTIALS.size)
+            return int(PEER_CREDENTIALS.unpack(found)[0])
+    except OSError:
+        return 0
+
+
+def _opened(fd: int) -> socket.socket:
+    return socket.socket(fileno=os.dup(fd))

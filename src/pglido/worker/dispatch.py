@@ -1,0 +1,226 @@
+"""Who gets which server, at every transaction: the decisions of the byte path, compiled.
+
+The pump calls `attach` and `released`; what is rare is left to the `Host`, which is built on this.
+"""
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from ..io.backends import new_pump
+from ..io.keeper import Keeper
+from ..io.links import UNSET, ClientLink, ServerLink
+from ..io.pump import Pump
+from ..ipc.shared_cells import Cells
+from ..ipc.shared_counters import Column
+from ..pooling.queue import Ticket
+from ..pooling.states import CLOSING
+from ..protocol.messages import READY_IDLE
+from ..session.state.budget import Budget
+from .connections import SERIAL_MASK, Backend, Guest
+from .login.access_log import Journal
+
+if TYPE_CHECKING:
+    from ..session.state.parameters import Settings
+    from .pool_runtime import LivePool
+
+
+CLIENTS = int(Column.CLIENTS)
+MASK = SERIAL_MASK
+
+# Seconds that a client which must go has for taking what is still to be sent to it.
+LINGER = 10.0
+
+
+class Errand:
+    """A coroutine of the worker's own that stands in line for a server as clients do."""
+
+    __slots__ = ("backend",)
+
+    def __init__(self) -> None:
+        self.backend: asyncio.Future[Backend] = asyncio.get_running_loop().create_future()
+
+
+class Exchange(Keeper):
+    """The part of the `Host` that every transaction passes through; `outside` is the Worker.
+
+    `no_ring` says why io_uring is not used, empty when it is or is not wanted; `board` counts the clients of all
+    workers, of which there may be `most` (0: any number).
+    """
+
+    def __init__(self, index: int, event_backend: str) -> None:
+        self.index = index
+        self.serial = 0
+        self.draining = False
+        self.guests: dict[int, Guest] = {}
+        self.lingering: dict[Guest, float] = {}
+        made = new_pump(self, event_backend)
+        self.pump: Pump = made[0]
+        self.no_ring: str = made[1]
+        self.outside: Any = None
+        self.journal = Journal()
+        self.board: Cells = UNSET
+        self.most = 0
+        self.freed: deque[Backend] = deque()
+        self.giving = False
+        self.budget = Budget(0)
+
+    if TYPE_CHECKING:
+
+        def birth_for(self, guest: Guest) -> "Settings": ...
+        def kill(self, guest: Guest, sqlstate: str, text: str) -> None: ...
+        def abandon(self, guest: Guest, backend: Backend) -> None: ...
+        def part_raw(self, guest: Guest) -> None: ...
+        def plan_soon(self, live: "LivePool") -> None: ...
+        def rested(self, backend: Backend) -> None: ...
+        def keep_defaults(self, guest: Guest, backend: Backend) -> None: ...
+        def unpinned(self, backend: Backend) -> None: ...
+        def worn_out(self, backend: Backend) -> None: ...
+        def serve_errand(self, errand: Errand, backend: Backend) -> None: ...
+
+    def next_serial(self) -> int:
+        """A number for a new connection; never one whose process id for cancels would be that of none."""
+        self.serial += 1
+        if self.serial & MASK == 0:
+            self.serial += 1
+        return self.serial
+
+    def crowded(self, guest: Guest) -> bool:
+        """Is this client one too many? It is not counted any more then, so that none goes for one who goes already."""
+        over = 0 < self.most < self.board.total(CLIENTS) and guest.claims
+        if over and self.outside.board.concede(CLIENTS, self.most):
+            guest.claims = ()
+        return not guest.claims
+
+    def attach(self, client: ClientLink) -> bool:
+        """A client needs a server: give it one at once, or put it in line."""
+        guest: Guest = client  # type: ignore[assignment]
+        pool = guest.pool
+        session = guest.session
+        birth = self.birth_for(guest) if session.rules.keep else pool.birth
+        now = self.pump.now
+        if guest.period != pool.period:
+            guest.period = pool.period
+            pool.comers += 1
+        slot = pool.take(birth, session.settings, now, guest.generation)
+        if slot is not None:
+            self._pair(guest, slot.server)
+            guest.stats.assignments += 1
+            return True
+        guest.ticket = pool.wait(guest, birth, session.settings, now, guest.generation)
+        if pool.hungry(now):
+            assert guest.live is not None
+            self.plan_soon(guest.live)
+        return False
+
+    def _pair(self, guest: Guest, backend: Backend) -> None:
+        """A client gets this server."""
+        if backend.session_defaults is not guest.fitted:
+            self.keep_defaults(guest, backend)
+        self.pump.pair(guest, backend)
+
+    def released(self, server: ServerLink) -> None:
+        """A server is free of its client."""
+        backend: Backend = server  # type: ignore[assignment]
+        if backend.pinned:
+            self.unpinned(backend)
+        if backend.cancels or backend.always_reset:
+            backend.reset_due = backend.always_reset
+            self.rested(backend)
+        elif backend.session.setup.settings.hasty:
+            self.rested(backend)
+        else:
+            self.give(backend)
+
+    def give(self, backend: Backend) -> None:
+        """A clean server goes to the next in line, or to rest.
+
+        Serving one client may free the server for the next at once: a loop, for the line may be long.
+        """
+        if self.giving:
+            self.freed.append(backend)
+        else:
+            self.giving = True
+            try:
+                self._give(backend)
+                while self.freed:
+                    self._give(self.freed.popleft())
+            finally:
+                self.giving = False
+
+    def _give(self, backend: Backend) -> None:
+        slot = backend.slot
+        pool = slot.pool
+        if backend.session.setup.renewed:
+            backend.session.setup.renewed = False
+            backend.live.forget_profiles()
+        if backend.session.worn:
+            slot.doomed = True
+        ticket = pool.freed(slot, backend.session.setup.settings, self.pump.now)
+        if ticket is not None:
+            self.serve(ticket, backend)
+        elif slot.state == CLOSING:
+            self.worn_out(backend)
+        elif pool.line.size:
+            self.plan_soon(backend.live)
+
+    def serve(self, ticket: Ticket, backend: Backend) -> None:
+        """The turn of a ticket has come."""
+        stats = backend.stats
+        stats.wait_time += self.pump.now - ticket.since
+        if isinstance(ticket.client, Errand):
+            self.serve_errand(ticket.client, backend)
+            return
+        stats.assignments += 1
+        guest = ticket.client
+        guest.ticket = None
+        self._pair(guest, backend)
+        self.pump.resume(guest)
+        if guest.cancel_wanted:
+            guest.cancel_wanted = False
+            self.outside.cancels.guest_soon(guest)
+
+    def client_gone(self, client: ClientLink, why: str) -> None:
+        """A client left (`why` empty: with Terminate), or must go: the session's fault is told to it."""
+        guest: Guest = client  # type: ignore[assignment]
+        fault = guest.session.fault
+        if fault is not None and not guest.eof:
+            self.kill(guest, *fault)
+        else:
+            self.end(guest, why or "client close request")
+
+    def end(self, guest: Guest, why: str, last: bytes = b"") -> None:
+        """Close a client's connection after sending `last`."""
+        if self.guests.pop(guest.serial, None) is None:
+            return
+        self.journal.left(guest, why, int(self.pump.now - guest.born))
+        if guest.late:
+            # What it asked for is done, and answered but for this.
+            last = READY_IDLE + last
+        ticket = guest.ticket
+        if ticket is not None:
+            guest.pool.leave(ticket)
+            guest.ticket = None
+        if guest.listens and guest.live is not None and guest.live.hub is not None:
+            guest.live.hub.leave(guest)
+        if guest.server is not None:
+            self.abandon(guest, guest.server)
+        if guest.session is not None:
+            guest.session.drop()
+        if guest.peer is not None:
+            self.part_raw(guest)
+        if guest.live is not None:
+            guest.pool.clients -= 1
+        self.board.release(guest.claims)
+        guest.claims = ()
+        login = guest.login
+        if login is not None:
+            # It may wait in line for a server, for an answer, or for a derivation.
+            guest.login = None
+            login.cancel()
+        if guest.eof or guest.broken:
+            self.pump.close(guest)
+        else:
+            self.pump.send_and_close(guest, last)
+            if not guest.closed:
+                self.lingering[guest] = self.pump.now + LINGER

@@ -1,0 +1,1 @@
+"""Who may in: from a client's first packet to its welcome."""

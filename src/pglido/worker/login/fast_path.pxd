@@ -1,0 +1,118 @@
+cimport cython
+
+from pglido.auth.scram_server cimport Challenge, Terms
+from pglido.io.doors cimport accept
+from pglido.io.pump cimport Pump
+from pglido.io.secure cimport Tls
+from pglido.pooling.pool cimport Pool
+from pglido.pooling.stats cimport Stats
+from pglido.session.state.parameters cimport Settings
+from pglido.session.state.shared cimport Rules
+from pglido.protocol cimport octets
+from pglido.worker.dispatch cimport Exchange
+from pglido.worker.connections cimport Guest
+
+cdef int CLIENTS, ACCEPTED, DEFAULTS, LONGEST, LONGEST_PROOF, LONGEST_MESSAGE, PACKETS, ACCEPT_BATCH
+cdef int RELAY, PASSWORD, SSL_REQUEST
+cdef bytes YES, NO, SSL_PACKET
+
+cdef class Regular:
+    cdef public object live
+    cdef public Pool pool
+    cdef public Stats stats
+    cdef public int version
+    cdef public Rules rules
+    cdef public Settings settings
+    cdef public Settings defaults
+    cdef public object session_defaults
+    cdef public long long generation
+    cdef public tuple began
+    cdef public bytes welcome
+    cdef public str user
+    cdef public int minor
+    cdef public bytes known_as
+    cdef public bint lends
+
+cdef class Proving:
+    cdef public bytes packet
+    cdef public object start
+    cdef public Challenge challenge
+    cdef public int era
+    cdef public bytes head
+    cdef public long long missing
+
+cpdef bint is_strange(object start) except -1
+
+cpdef void greet(Exchange host, Guest guest, Regular regular, bytes last) except *
+
+cdef class Porch:
+    cdef public Exchange host
+    cdef public dict packets
+    cdef public dict regulars
+    cdef bint encrypted
+    cdef bint trusting
+    cdef bint asking
+    cdef public int era
+    cdef int batch
+    cdef public long long spare
+    cdef public dict doors
+    cdef dict secrets
+    cdef bint asks_elsewhere
+    cdef Terms terms
+    cdef object hears
+    cdef object weighs
+    cdef object shakes
+
+    cpdef void adopt(self, object auth_type, object sslmode, dict doors, object people) except *
+
+    cpdef void open(self, object sock, int fd, bint unix) except *
+
+    @cython.locals(count=int, taken=tuple)
+    cpdef void take(self, int fd, object door) except *
+
+    cpdef void take_spare(self, int fd, bint unix) except *
+
+    @cython.locals(host=Exchange, guest=Guest, serial="long long")
+    cdef int arrive(self, int fd, str address, object door) except -1
+
+    cpdef int wait(self, Guest guest) except -1
+
+    @cython.locals(said=bytes)
+    cpdef void knock(self, Guest guest) except *
+
+    cpdef tuple barred(self, Guest guest, object start)
+
+    cdef void _begin_tls(self, Guest guest) except *
+
+    @cython.locals(pump=Pump, said=bytes, tls=Tls, done=bint)
+    cpdef void shake(self, Guest guest) except *
+
+    cdef int _silent(self, Guest guest, object waiter) except -1
+
+    @cython.locals(regular=Regular, challenge=Challenge)
+    cdef bint _admit(self, Guest guest, bytes packet, object start) except -1
+
+    @cython.locals(said=bytes, answer=bytes, proving=Proving)
+    cpdef void prove(self, Guest guest) except *
+
+    @cython.locals(size="long long")
+    cdef bint _whole(self, Proving proving, Guest guest, bytes said) except -1
+
+    @cython.locals(said=bytes, size="long long")
+    cdef bytes _weigh(self, Proving proving)
+
+    @cython.locals(host=Exchange, regular=Regular, challenge=Challenge)
+    cdef void _proved(self, Guest guest, Proving proving) except *
+
+    @cython.locals(challenge=Challenge, packet=bytes)
+    cdef void _proved_before(self, Guest guest, Proving proving) except *
+
+    @cython.locals(host=Exchange)
+    cdef bint _fits(self, Regular regular) except -1
+
+    cdef int _greet(self, Guest guest, Regular regular, bytes last) except -1
+
+    cpdef object read(self, bytes packet, object code, object ignored)
+    cpdef void remember(self, bytes packet, Regular regular) except *
+
+cdef void keep(object table, bytes packet, object what) except *

@@ -1,0 +1,486 @@
+"""Where connections arrive, and where those that say what others have said before are let in without a coroutine.
+
+Most connections of an application begin with the very same packet. What such a packet says is remembered, whoever sent
+it, so that time tells nothing about who exists. Once a client was let in on it, and no limit of its own is to be
+counted, it is a *regular*: the next one that sends it, and proves what is to be proved, is greeted in the round in
+which it came. Everything else goes the long way (`login`), and so does what needs a word with somebody else.
+"""
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from ...auth.errors import AuthError, MustDerive, refused, violation
+from ...auth.scram_server import Challenge, Terms
+from ...auth.secrets import Proof, Secret
+from ...auth.verify_client import MAX_PASSWORD
+from ...config.enums import AuthType, SslMode
+from ...config.model import ADMIN_DATABASES
+from ...io.doors import accept
+from ...io.links import RELAY, UNSET, wake
+from ...io.secure import Tls
+from ...ipc.shared_counters import Column
+from ...protocol import messages, octets
+from ...protocol.codes import PASSWORD, SSL_REQUEST
+from ...protocol.startup import Startup, parse_startup
+from ...session.client.dispatch import Client
+from ..connections import Guest, cancel_pid
+from ..dispatch import Exchange
+from .reserved_connection import FULL
+
+if TYPE_CHECKING:
+    from ..pool_runtime import LivePool, Profile
+    from .credentials import People
+    from .login import Door
+
+log = logging.getLogger("pglido.worker")
+
+# Columns of the board, as plain numbers.
+CLIENTS = int(Column.CLIENTS)
+ACCEPTED = int(Column.ACCEPTED)
+DEFAULTS = int(Column.DEFAULTS)
+# What every client counts as from its arrival on.
+COUNTED = (CLIENTS,)
+
+# The newest minor version of the protocol that is served.
+MINOR = 2
+
+# What newcomers are told where there are as many clients as may be.
+CROWDED = ("08P01", "no more connections allowed (max_client_conn)")
+# What newcomers are told while memory is short.
+SHORT_OF_MEMORY = ("53200", "out of memory: the pooler uses more memory than max_memory, try again later")
+# What newcomers are told while the worker drains.
+SHUTTING_DOWN = ("57P03", "the database system is shutting down")
+
+ENCRYPTED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
+
+SSL_PACKET = (8).to_bytes(4, "big") + SSL_REQUEST.to_bytes(4, "big")
+YES, NO = b"S", b"N"
+
+# Connections taken per round, so that a storm of them leaves room for those at work.
+ACCEPT_BATCH = 32
+
+# First packets remembered at a time, and the longest of them.
+PACKETS = 1024
+LONGEST = 512
+
+# The longest message with a password or proof.
+LONGEST_MESSAGE = MAX_PASSWORD + 5
+# Those of SCRAM are far shorter: of a longer one so much is enough to refuse it.
+LONGEST_PROOF = 4096
+
+
+class Regular:
+    """What a first packet came to: the pool, who its clients are there, and what they begin with.
+
+    `lends`: are the servers of this pool logged in to by what its clients prove? `version` is that of the pool.
+    """
+
+    __slots__ = (
+        "began",
+        "defaults",
+        "generation",
+        "known_as",
+        "lends",
+        "live",
+        "minor",
+        "pool",
+        "rules",
+        "session_defaults",
+        "settings",
+        "stats",
+        "user",
+        "version",
+        "welcome",
+    )
+
+    def __init__(self, guest: Guest, live: "LivePool", profile: "Profile") -> None:
+        self.live = live
+        self.pool = live.policy
+        self.stats = live.stats
+        self.version = live.version
+        self.rules = live.rules
+        self.settings = profile.settings
+        self.defaults = profile.defaults
+        self.session_defaults = profile.session_defaults
+        self.generation = profile.generation
+        self.began = profile.began()
+        self.welcome = messages.AUTHENTICATION_OK + profile.welcome
+        self.user = guest.user
+        self.minor = guest.minor
+        self.known_as = guest.name_for_log()
+        self.lends = False
+
+
+class Proving:
+    """A client that is asked for a proof: what it said first, what that means, and what it was asked.
+
+    `era` is that of the porch at the time; `missing` bytes of a message are still to come, of which `head` is kept.
+    """
+
+    __slots__ = ("challenge", "era", "head", "missing", "packet", "start")
+
+    def __init__(self, packet: bytes, start: Startup, challenge: Challenge, era: int) -> None:
+        self.packet = packet
+        self.start = start
+        self.challenge = challenge
+        self.era = era
+        self.head = b""
+        self.missing = 0
+
+
+def greet(host: Exchange, guest: Guest, regular: Regular, last: bytes) -> None:
+    """The end of a login: a session, the welcome after `last`, and from then on the byte path."""
+    guest.stats = regular.stats
+    guest.session = Client(regular.settings, regular.rules, host.budget)
+    guest.session.defaults = regular.defaults
+    guest.session.process = cancel_pid(host.index, guest.serial)
+    guest.session.began = regular.began
+    guest.session_defaults = guest.fitted = regular.session_defaults
+    guest.generation = regular.generation
+    guest.mode = RELAY
+    guest.rested = host.pump.now
+    host.pump.send(guest, b"".join((last, regular.welcome, guest.key_and_ready(host.index))))
+    host.journal.came(guest)
+
+
+class Porch:
+    """The doors of one worker; `host` has the connections. `batch` is how many are taken at once.
+
+    `encrypted`: nobody may come by TCP without TLS; `trusting`: nobody must prove anything; `asking`: everybody must,
+    by SCRAM, on `terms`; `secrets` are those of users by name, and `asks_elsewhere`: a server may know more. `packets`
+    is what first packets say, `regulars` what those came to that somebody was let in on. With each configuration
+    another `era` begins. `spare` is the client that has the place which is kept for an admin (`reserved_connection`).
+    """
+
+    def __init__(self, host: Exchange) -> None:
+        self.host = host
+        self.packets: dict[bytes, Startup] = {}
+        self.regulars: dict[bytes, Regular] = {}
+        self.encrypted = False
+        self.trusting = False
+        self.asking = False
+        self.era = 0
+        self.batch = 1
+        self.spare = 0
+        self.doors: dict[bool, Door] = {}
+        self.secrets: dict[str, Secret] = {}
+        self.asks_elsewhere = False
+        self.terms: Terms = UNSET
+        self.hears = self.knock
+        self.weighs = self.prove
+        self.shakes = self.shake
+
+    def adopt(self, auth_type: AuthType, sslmode: SslMode, doors: "dict[bool, Door]", people: "People") -> None:
+        """The configuration is another: nobody is a regular any more. `doors`: is it one for Unix sockets?"""
+        self.packets.clear()
+        self.regulars.clear()
+        self.era += 1
+        self.encrypted = sslmode in ENCRYPTED
+        self.trusting = auth_type == AuthType.TRUST
+        self.asking = auth_type == AuthType.SCRAM_SHA_256
+        self.doors = doors
+        self.secrets = people.secrets
+        self.asks_elsewhere = people.asks
+        self.terms = people.terms
+
+    def forget(self) -> None:
+        """Memory is short, or a pool is gone: what first packets say can be read again."""
+        self.packets.clear()
+        self.regulars.clear()
+
+    def open(self, sock: Any, fd: int, unix: bool) -> None:
+        """Somebody stands at a listening socket. TCP options are those of the socket."""
+        try:
+            self.take(fd, self.doors[unix])
+        except OSError as error:
+            self.host.outside.rest_door(sock, error)
+        except Exception:
+            log.exception("bug: a connection was not taken")
+
+    def take(self, fd: int, door: "Door") -> None:
+        """Take who stands at a listening socket, up to a batch. Raises OSError as accept(2) says."""
+        for count in range(self.batch):
+            taken = accept(fd)
+            if taken is None:
+                self.batch = max(1, count)
+                return
+            self.arrive(taken[0], taken[1], door)
+        # As many as there were, or more: one that comes alone costs one call.
+        self.batch = min(2 * self.batch, ACCEPT_BATCH)
+
+    def take_spare(self, fd: int, unix: bool) -> None:
+        """Take one client into the place that is kept for an admin. Raises OSError as accept(2) says."""
+        taken = accept(fd)
+        if taken is not None:
+            self.spare = self.host.serial + 1
+            self.arrive(taken[0], taken[1], self.doors[unix])
+
+    def arrive(self, fd: int, address: str, door: "Door") -> None:
+        """A new connection: count it, and wait for what it says."""
+        host = self.host
+        serial = host.next_serial()
+        host.board.add(CLIENTS, 1)
+        host.board.add(ACCEPTED, 1)
+        guest = Guest(fd, serial, address, host.pump.now)
+        guest.claims = COUNTED
+        guest.door = door
+        host.guests[serial] = guest
+        guest.waiter = self.hears
+        host.pump.meet(guest)
+
+    def wait(self, guest: Guest) -> None:
+        """A client is yet to say who it is, by TLS now; maybe it has said so already."""
+        guest.waiter = self.hears
+        if guest.inbox is not None or guest.eof:
+            wake(guest)
+
+    def knock(self, guest: Guest) -> None:
+        """A client has said something, or is gone already."""
+        said = guest.inbox
+        if guest.tls is None and guest.door.context is not None:
+            if said == SSL_PACKET:
+                self._begin_tls(guest)
+            else:
+                self.host.outside.visit(guest)
+            return
+        start = None if said is None else self.packets.get(said)
+        if start is None and said is not None and guest.tls is None and said[:8] == SSL_PACKET and not guest.declined:
+            guest.declined = SSL_REQUEST
+            self.host.pump.send(guest, NO)
+            said = guest.inbox = said[8:] or None
+            start = None if said is None else self.packets.get(said)
+        if said is None:
+            self._silent(guest, self.hears)
+            return
+        if start is None or self.barred(guest, start) is not None or not self._admit(guest, said, start):
+            self.host.outside.visit(guest)
+
+    def barred(self, guest: Guest, start: Startup) -> tuple[str, str] | None:
+        """Why this client can't come in, whoever it is: SQLSTATE and text; None if it may prove itself."""
+        if self.encrypted and guest.tls is None and not guest.door.unix:
+            return "28000", "SSL required"
+        if self.host.draining:
+            return SHUTTING_DOWN
+        if start.database in ADMIN_DATABASES:
+            return None
+        if guest.serial == self.spare:
+            return FULL
+        if self.host.budget.tight:
+            return SHORT_OF_MEMORY
+        return CROWDED if self.host.crowded(guest) else None
+
+    def _begin_tls(self, guest: Guest) -> None:
+        """A client asked for TLS, and says no more before it has it."""
+        guest.inbox = None
+        self.host.pump.send(guest, YES)
+        guest.shaking = Tls(guest.door.context, True, None)
+        guest.waiter = self.shakes
+
+    def shake(self, guest: Guest) -> None:
+        """A client in a TLS handshake has said something, or is gone."""
+        pump = self.host.pump
+        said = guest.inbox
+        tls = guest.shaking
+        assert tls is not None
+        if said is None:
+            # It is gone, or has taken what was to be sent.
+            self._silent(guest, self.shakes)
+            return
+        guest.inbox = None
+        pump.watch(guest)
+        try:
+            done = tls.shake(said)
+        except Exception as error:
+            guest.shaking = None
+            pump.send(guest, tls.going.read())
+            self.host.outside.turn_away(guest, error)
+            return
+        pump.send(guest, tls.going.read())
+        if done:
+            guest.shaking = None
+            pump.secured(guest, tls)
+            self.wait(guest)
+        else:
+            self._silent(guest, self.shakes)
+
+    def _silent(self, guest: Guest, waiter: Any) -> None:
+        """Nothing to go by is there yet: `waiter` is for when there is."""
+        if guest.eof:
+            self.host.end(guest, "client unexpected eof")
+        else:
+            guest.waiter = waiter
+
+    def _admit(self, guest: Guest, packet: bytes, start: Startup) -> bool:
+        """Let a client in, or ask it for a proof; False where that is not as simple as that."""
+        if self.trusting:
+            regular = self.regulars.get(packet)
+            if regular is None or not self._fits(regular):
+                return False
+            guest.inbox = None
+            self._greet(guest, regular, b"")
+            return True
+        if not self.asking or is_strange(start):
+            return False
+        if start.database in ADMIN_DATABASES or (self.asks_elsewhere and self.host.outside.is_asked_for(start)):
+            return False
+        secret = self.secrets.get(start.user)
+        binding = guest.door.binding if guest.tls is not None else None
+        challenge = Challenge(start.user, secret, binding, self.terms)
+        challenge.swift = True
+        guest.inbox = None
+        guest.user = start.user
+        guest.minor = start.minor
+        self.host.pump.send(guest, challenge.offer())
+        guest.proving = Proving(packet, start, challenge, self.era)
+        guest.waiter = self.weighs
+        return True
+
+    def prove(self, guest: Guest) -> None:
+        """A client that was asked for a proof has said something, or is gone."""
+        said = guest.inbox
+        if guest.eof:
+            self.host.end(guest, "client unexpected eof")
+            return
+        proving = guest.proving
+        assert proving is not None
+        if said is None or not self._whole(proving, guest, said):
+            guest.waiter = self.weighs
+            return
+        try:
+            answer = self._weigh(proving)
+        except MustDerive:
+            self.host.outside.weigh(guest, proving)
+            return
+        except Exception as error:
+            self.host.outside.turn_away(guest, error)
+            return
+        self.weighed(guest, proving, answer)
+
+    def weigh_at_length(self, proving: Proving) -> bytes:
+        """What is to be said to a message that takes a key derivation, in a thread of its own. Raises AuthError."""
+        proving.challenge.swift = False
+        return self._weigh(proving)
+
+    def weighed(self, guest: Guest, proving: Proving, answer: bytes) -> None:
+        """A message of a client that was asked for a proof was judged."""
+        if proving.challenge.credentials is not None:
+            guest.proving = None
+            self._proved(guest, proving)
+            return
+        self.host.pump.send(guest, answer)
+        guest.waiter = self.weighs
+        if guest.inbox is not None:
+            # It had no reason to go on, but it did.
+            wake(guest)
+
+    def _whole(self, proving: Proving, guest: Guest, said: bytes) -> bool:
+        """Is there a whole message, or enough of one? Its beginning is in `head` then, what follows it in `inbox`."""
+        size = proving.missing
+        if not size:
+            if len(said) < 5:
+                return False
+            size = 1 + octets.int32(said, 1)
+            if size < 5 or size > LONGEST_MESSAGE:
+                proving.head = octets.cut(said, 0, 5)
+                return True
+            if len(said) < min(size, LONGEST_PROOF):
+                return False
+            proving.head = octets.cut(said, 0, min(size, LONGEST_PROOF))
+        guest.inbox = octets.cut(said, size, len(said)) if len(said) > size else None
+        proving.missing = max(0, size - len(said))
+        self.host.pump.watch(guest)
+        return proving.missing == 0
+
+    def _weigh(self, proving: Proving) -> bytes:
+        """What is to be said to a message. Raises AuthError."""
+        said = proving.head
+        size = octets.int32(said, 1)
+        if not 4 <= size < LONGEST_MESSAGE:
+            raise violation(f"invalid message length {size}")
+        if said[0] != PASSWORD:
+            raise violation(f"expected password response, got message type {said[0]}")
+        return proving.challenge.take(octets.cut(said, 5, len(said)))
+
+    def _proved(self, guest: Guest, proving: Proving) -> None:
+        """A client is who it says."""
+        host = self.host
+        challenge = proving.challenge
+        assert challenge.credentials is not None
+        regular = self.regulars.get(proving.packet)
+        if proving.era != self.era:
+            self._proved_before(guest, proving)
+        elif regular is None or host.draining or not self._fits(regular):
+            proof = Proof(challenge.credentials, challenge.last)
+            host.outside.go_on(guest, proving.packet, proving.start, proof)
+        else:
+            if regular.lends:
+                regular.live.credentials = challenge.credentials
+            self._greet(guest, regular, challenge.last)
+
+    def _proved_before(self, guest: Guest, proving: Proving) -> None:
+        """A client is who it says, but it was asked under another configuration: what holds now?"""
+        outside = self.host.outside
+        challenge = proving.challenge
+        assert challenge.credentials is not None
+        packet = proving.packet
+        try:
+            start = self.read(packet, int.from_bytes(packet[4:8], "big"), outside.ignored)
+            if self.secrets.get(start.user) != challenge.secret:
+                raise refused(start.user, "its secret was changed meanwhile")
+            if not self.asking and not self.trusting:
+                raise refused(start.user, "auth_type was changed meanwhile")
+            barred = self.barred(guest, start)
+            if barred is not None:
+                raise AuthError(barred[0], barred[1], barred[1])
+        except Exception as error:
+            outside.turn_away(guest, error)
+        else:
+            outside.go_on(guest, packet, start, Proof(challenge.credentials, challenge.last))
+
+    def _fits(self, regular: Regular) -> bool:
+        """Is all as it was when a client was let in on this packet?"""
+        host = self.host
+        pool, live = regular.pool, regular.live
+        if pool.closed or pool.outage.problem is not None:
+            return False
+        fits: bool = regular.version == live.version and host.board.total(DEFAULTS) == live.changes
+        return fits
+
+    def _greet(self, guest: Guest, regular: Regular, last: bytes) -> None:
+        live = regular.live
+        guest.user = regular.user
+        guest.minor = regular.minor
+        guest.live = live
+        guest.pool = regular.pool
+        guest.known_as = regular.known_as
+        regular.pool.clients += 1
+        regular.stats.logins += 1
+        greet(self.host, guest, regular, last)
+        if guest.inbox is not None:
+            # It did not wait for its welcome.
+            self.host.pump.resume(guest)
+
+    def read(self, packet: bytes, code: int, ignored: frozenset[str]) -> Startup:
+        """What a StartupMessage says, remembered for the next one that is the same. Raises StartupError."""
+        start = self.packets.get(packet)
+        if start is None:
+            start = parse_startup(code, packet[8:], ignored)
+            keep(self.packets, packet, start)
+        return start
+
+    def remember(self, packet: bytes, regular: Regular) -> None:
+        """A client was let in on its first packet, and its proof, alone."""
+        keep(self.regulars, packet, regular)
+
+
+def is_strange(start: Startup) -> bool:
+    """Does a client ask for what no version of the protocol has that is served here?"""
+    return start.minor > MINOR or len(start.extensions) > 0
+
+
+def keep(table: dict[bytes, Any], packet: bytes, what: object) -> None:
+    """Put something into a table of first packets, which doesn't grow for ever."""
+    if len(packet) <= LONGEST:
+        table[packet] = what
+        if len(table) > PACKETS:
+            del table[next(iter(table))]

@@ -1,0 +1,97 @@
+"""One place for an admin, though the process is out of descriptors: whoever else comes then is told so.
+
+Descriptors that nobody uses are held open. At the limit one of them makes room for the next client, who may go on only
+to the console and as an admin; the others are for the console's socket pair. The place is free again when that client
+has left. Meanwhile nobody else is taken until there are descriptors again.
+"""
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..lifecycle import Host
+
+if TYPE_CHECKING:
+    from .fast_path import Porch
+
+# The client's own, and a socket pair.
+KEPT = 3
+# Seconds between two looks whether the place is free, and how long its client has to become an admin.
+PAUSE = 0.05
+PATIENCE = 5.0
+
+FULL = ("53300", "no more connections allowed (out of file descriptors), except by an admin to the console")
+
+
+class AdminPlace:
+    """The place of one worker; `listen` has a listening socket's clients be taken again."""
+
+    def __init__(self, host: Host, porch: "Porch", listen: Callable[[socket.socket], None]) -> None:
+        self.host = host
+        self.porch = porch
+        self.listen = listen
+        self._kept: list[int] = []
+        self._doors: list[socket.socket] = []
+
+    def fill(self) -> bool:
+        """Hold as many descriptors as are needed; False where they can't be had now."""
+        try:
+            while len(self._kept) < KEPT:
+                self._kept.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError:
+            return False
+        return True
+
+    def offer(self, sock: socket.socket, error: OSError) -> bool:
+        """Take the next client of a listening socket, which is at rest for `error`, into the place.
+
+        False where that is not the reason, or the place is not free: the socket is to be listened to later.
+        """
+        if error.errno != errno.EMFILE or self.porch.spare or not self.fill():
+            return False
+        os.close(self._kept.pop())
+        self._doors.append(sock)
+        try:
+            self.porch.take_spare(sock.fileno(), sock.family == socket.AF_UNIX)
+        except OSError:
+            self.porch.spare = 0
+        self._look_soon()
+        return True
+
+    def seat(self) -> None:
+        """The client is an admin: leave the descriptors to its console."""
+        while self._kept:
+            os.close(self._kept.pop())
+
+    def _look_soon(self) -> None:
+        asyncio.get_running_loop().call_later(PAUSE, self._look)
+
+    def _look(self) -> None:
+        """Free the place if its client has left."""
+        guest = self.host.guests.get(self.porch.spare)
+        if guest is not None:
+            if guest.peer is None and self.host.pump.now - guest.born > PATIENCE:
+                self.host.kill(guest, *FULL)
+            elif self._doors and self.fill():
+                # Others have left, or the limit is a higher one.
+                self._open_doors()
+            self._look_soon()
+            return
+        for left in [one for one in self.host.lingering if one.serial == self.porch.spare]:
+            # It has been told, and needs no descriptor to hear it.
+            del self.host.lingering[left]
+            self.host.pump.close(left)
+        if not self.fill():
+            # Others have taken what it left.
+            self._look_soon()
+            return
+        self.porch.spare = 0
+        self._open_doors()
+
+    def _open_doors(self) -> None:
+        doors, self._doors = self._doors, []
+        for sock in doors:
+            self.listen(sock)

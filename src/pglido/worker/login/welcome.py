@@ -1,0 +1,78 @@
+"""What a client is told at login: a set of startup parameters, tried on a real server once and then remembered."""
+
+import asyncio
+
+from ...io.stream import Stream
+from ...protocol import messages
+from ...session.state import parameters as _parameters
+from ...session.state.parameters import Settings
+from ..connections import Backend
+from ..lifecycle import Host, PoolRefused
+from ..pool_runtime import LivePool, Profile, birth_of
+from ..servers import session_defaults as _session_defaults
+from ..servers.queries import ask, on_server, reported_by
+
+
+async def profile_of(host: Host, live: LivePool, home: Settings) -> Profile:
+    """The profile of startup parameters `home` (as the client wrote them). Raises PoolRefused."""
+    known = None if _session_defaults.in_doubt(live) else _known(host, live, home)
+    return known if known is not None else await asyncio.get_running_loop().create_task(_learn(host, live, home))
+
+
+def _known(host: Host, live: LivePool, home: Settings) -> Profile | None:
+    """The profile that is remembered; without a server, and hope of one, nobody is let in on it."""
+    known: Profile | None = live.profiles.get(home)
+    return None if live.policy.fails(host.pump.now) else known
+
+
+async def _learn(host: Host, live: LivePool, home: Settings) -> Profile:
+    """Try `home` on a server, and remember what it comes to."""
+    if _session_defaults.in_doubt(live):
+        await _session_defaults.settle(host, live)
+        known = _known(host, live, home)
+        if known is not None:
+            return known
+    settings, generation = live.settings, live.policy.generation
+
+    async def tries(backend: Backend) -> Profile | PoolRefused:
+        return await _try(host, backend, home, generation)
+
+    profile = await on_server(host, live, birth_of(settings, home), home, tries, generation)
+    if isinstance(profile, PoolRefused):
+        raise profile
+    if live.settings is settings and live.policy.generation == generation:
+        live.remember(home, profile)
+    return profile
+
+
+async def _try(host: Host, backend: Backend, home: Settings, generation: int) -> Profile | PoolRefused:
+    """Bring the server to `home`, and see what it reports.
+
+    By way of its defaults, for a value may be relative to the one before ("ISO" leaves the order of day and month).
+    """
+    session = backend.session
+    session.prepared.unnamed = 0
+    reported = reported_by(backend)
+    stream = Stream(host.pump, backend)
+    # PostgreSQL looks whether the session may begin as somebody else, but it does not.
+    kept = _parameters.intern({name: value for name, value in home.values.items() if name != "session_authorization"})
+    for wanted in (session.setup.home, home, kept):
+        now = session.setup.settings
+        if now is wanted:
+            continue
+        query, turns, tries = _parameters.path(now, wanted)
+        rows = await ask(stream, query, reported, turns + tries)
+        session.setup.encoding = reported.get("client_encoding", session.setup.encoding)
+        session.setup.keep_reported(reported)
+        if isinstance(rows, PoolRefused):
+            # The statement that failed set nothing; one in front of it may have.
+            if turns > 1:
+                now = _parameters.doubted(now)
+            session.setup.settings = now
+            return rows
+        session.setup.settings = wanted
+        session.setup.renew()
+    spelled = {name: session.setup.last.get(name, value) for name, value in kept.values.items()}
+    session.setup.settings = _parameters.intern(spelled)
+    welcome = b"".join(messages.parameter_status(name, value) for name, value in reported.items())
+    return Profile(session.setup.settings, session.setup.defaults, welcome, backend.session_defaults, generation)

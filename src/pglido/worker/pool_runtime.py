@@ -1,0 +1,251 @@
+"""One pool as a worker runs it: its policy, what its clients are told at login, and how its servers are reached."""
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..auth.secrets import Credentials
+from ..cache import Cache
+from ..config.enums import SessionState
+from ..config.model import PoolMode, PoolSettings
+from ..io.dial import Names
+from ..io.tls import ServerTls, server_side
+from ..pooling.limits import FOREVER, Limits
+from ..pooling.pool import Pool
+from ..pooling.stats import Stats
+from ..session.server.notification_signature import Signer
+from ..session.state import parameters as _parameters
+from ..session.state import role_defaults_epoch as _role_defaults_epoch
+from ..session.state import statement_cache as _statement_cache
+from ..session.state.parameters import Settings
+from ..session.state.shared import Counts, Functions, Rules
+from ..session.state.state_query import HEEDED, PINNING
+from ..session.state.statement_cache import Dialect, Good
+from ..sql.lexer import cut
+from .connections import Backend, Guest
+
+if TYPE_CHECKING:
+    from .lifecycle import PoolRefused
+    from .pubsub.hub import Hub
+
+# Different sets of startup parameters remembered per pool, and their bytes; an application has a handful.
+PROFILES = 2048
+PROFILES_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a set of startup parameters comes to: the settings as the server spells them, and the welcome.
+
+    `defaults` is what the welcome says of all others. `session_defaults` is what the session of that server began with,
+    `generation` that of the pool at the time.
+    """
+
+    settings: Settings
+    defaults: Settings
+    welcome: bytes
+    session_defaults: "SessionDefaults | None"
+    generation: int
+
+    def began(self) -> Dialect:
+        """What keeps statements apart from those of clients with other session defaults; nothing before a change."""
+        if self.session_defaults is None or not self.generation:
+            return ()
+        return (("session defaults", self.session_defaults.digest),)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SessionDefaults:
+    """What the sessions of a pool's user begin with in its database.
+
+    `digest` is another whenever ALTER ROLE ... SET or ALTER DATABASE ... SET has changed it. `names` are the settings
+    that these have set, `values` those of all settings that the user may set.
+    """
+
+    digest: str
+    names: frozenset[str]
+    values: dict[str, str]
+
+    def missing_in(self, other: "SessionDefaults") -> dict[str, str]:
+        """The settings, with their values here, that a session which began with `other` has not got."""
+        if self.digest == other.digest or not self.values or not other.values:
+            return {}
+        found = {}
+        for name in self.names | other.names:
+            # A custom setting that nobody has set is empty once somebody has.
+            value = self.values.get(name, "" if "." in name and name not in self.names else None)
+            if value is not None and value != other.values.get(name):
+                found[name] = value
+        return found
+
+
+def keep_defaults(guest: Guest, backend: Backend) -> None:
+    """A client gets a server that began with something else than its last one: see that it keeps its own."""
+    own, here, session = guest.session_defaults, backend.session_defaults, guest.session
+    guest.fitted = here
+    if own is None or here is None:
+        return
+    missing = own.missing_in(here)
+    if missing:
+        session.settings = _parameters.intern({**missing, **session.settings.values}, session.settings.prepared)
+        if not session.rules.keep:
+            # There RESET leads to what the server was opened with.
+            session.home = _parameters.intern({**missing, **session.home.values})
+
+
+def rules_of(settings: PoolSettings, max_packet: int, good: Good, counts: Counts, functions: Functions) -> Rules:
+    """The rules for the sessions of one pool's clients."""
+    mode = settings.pool_mode
+    keep = mode == PoolMode.SESSION
+    limit = settings.max_prepared_statements
+    functions.pin(frozenset([cut(name.rpartition(".")[2].lower().encode()) for name in settings.pin_functions]))
+    return Rules(
+        rewrite=not keep and limit > 0,
+        max_statements=limit,
+        max_packet=max_packet,
+        block=mode != PoolMode.STATEMENT,
+        keep=keep,
+        good=good,
+        counts=counts,
+        heeded=0 if keep else HEEDED & ~PINNING if settings.on_session_state == SessionState.IGNORE else HEEDED,
+        functions=functions,
+        realm=(("pool", "/".join(settings.key)),),
+        defer=settings.defer_begin and mode == PoolMode.TRANSACTION,
+    )
+
+
+def limits_of(settings: PoolSettings, minimum: int) -> Limits:
+    """The policy's numbers; `minimum` is this worker's part of min_pool_size."""
+    return Limits(
+        minimum=minimum,
+        parallel_connects=max(1, settings.max_parallel_connects),
+        wait_timeout=settings.query_wait_timeout,
+        wait_notify=settings.query_wait_notify,
+        lifetime=settings.server_lifetime,
+        lifetime_jitter=settings.server_lifetime_jitter,
+        idle_timeout=settings.server_idle_timeout,
+        login_retry=settings.server_login_retry,
+        check_delay=settings.server_check_delay if settings.server_check_query else FOREVER,
+        round_robin=settings.server_round_robin,
+        birth=birth_of(settings, _parameters.EMPTY),
+    )
+
+
+def birth_of(settings: PoolSettings, home: Settings) -> Settings:
+    """What a server for clients with `home` must have been opened with.
+
+    In session mode that is what the client itself asked for, so that RESET leads there; the name of the
+    application aside, for which alone no server is opened anew.
+    """
+    values = {name.lower(): value for name, value in settings.startup_parameters.items()}
+    if settings.pool_mode == PoolMode.SESSION:
+        values |= {name: value for name, value in home.values.items() if name != "application_name"}
+    return _parameters.intern(values)
+
+
+@dataclass(eq=False)
+class LivePool:
+    """The pool of `key` in this worker. `credentials` log in to its servers: those of the last client that could.
+
+    `version` is another whenever what `profiles` say is no longer true; of so many `findings` others were told (see
+    `worker.servers.function_refresh`). `begins` is the digest of what sessions begin with, asked in view of so many
+    `changes` and `reloads` (see `session.state.role_defaults_epoch`); `asking` is who asks now; `begun` has what
+    servers began with lately.
+    """
+
+    key: tuple[str, str]
+    settings: PoolSettings
+    policy: Pool
+    names: Names
+    rules: Rules
+    stats: Stats = field(default_factory=Stats)
+    credentials: Credentials | None = None
+    base: dict[str, str] = field(default_factory=dict)
+    profiles: Cache = field(default_factory=lambda: Cache(PROFILES_BYTES, PROFILES))
+    version: int = 0
+    turn: int = 0
+    planned: bool = False
+    tls: ServerTls | None = None
+    secrets: dict[str, str] = field(default_factory=dict)
+    by_user: dict[str, PoolSettings] = field(default_factory=dict)
+    hub: "Hub | None" = None
+    findings: int = 0
+    signer: Signer | None = None
+    unused_since: float = 0.0
+    changes: int = field(default_factory=_role_defaults_epoch.count)
+    reloads: int = field(default_factory=_role_defaults_epoch.reloads)
+    begins: str = ""
+    begun: dict[str, SessionDefaults] = field(default_factory=dict)
+    asking: "asyncio.Task[PoolRefused | None] | None" = None
+
+    def settings_for(self, user: str) -> PoolSettings:
+        """The settings that hold for clients of this name: where the pool's user is forced, they may differ."""
+        return self.by_user.get(user, self.settings)
+
+    def lend(self, credentials: Credentials) -> None:
+        """Log in to servers by what a client has proved; where others were refused, these may not be."""
+        if credentials != self.credentials:
+            self.credentials = credentials
+            self.policy.outage.over()
+
+    def warm(self) -> int:
+        """How many servers to keep now: min_pool_size holds where the user is forced, or while there are clients."""
+        if self.settings.pool_mode == PoolMode.LISTEN:
+            return 0
+        return self.policy.limits.minimum if self.policy.clients or self.settings.server_user else 0
+
+    def adopt(self, settings: PoolSettings, minimum: int, max_packet: int, tls: ServerTls | None) -> bool:
+        """Take new settings; returns whether the servers must be replaced."""
+        self.tls = tls
+        moved = _place(settings) != _place(self.settings)
+        self.settings = settings
+        self.by_user.clear()
+        self.policy.adopt(limits_of(settings, minimum))
+        if moved:
+            _statement_cache.renew()
+        # Other servers have other functions.
+        functions = Functions(settings.pool_user) if moved else self.rules.functions
+        self.rules = rules_of(settings, max_packet, self.rules.good, self.rules.counts, functions)
+        self.forget_profiles()
+        return moved
+
+    def forget_profiles(self) -> None:
+        """What clients are welcomed with is another now."""
+        self.profiles.clear()
+        self.version += 1
+
+    def learn_base(self, reported: dict[str, str]) -> None:
+        """A server has logged in: if it reports other parameters than before, what was derived is stale."""
+        if reported != self.base:
+            self.base = reported
+            self.forget_profiles()
+
+    def remember(self, home: Settings, profile: Profile) -> None:
+        """Keep a profile for the next client with the same startup parameters."""
+        self.profiles.put(home, profile, home.size + profile.settings.size + len(profile.welcome))
+
+
+def new_live(
+    settings: PoolSettings, minimum: int, max_packet: int, names: Names, tls: ServerTls | None
+) -> LivePool:
+    """A pool without servers; `tls` is for those that it will have."""
+    policy = Pool(settings.key, limits_of(settings, minimum), random.random)
+    rules = rules_of(settings, max_packet, Good(), Counts(), Functions(settings.pool_user))
+    live = LivePool(settings.key, settings, policy, names, rules)
+    live.tls = tls
+    return live
+
+
+def _place(settings: PoolSettings) -> tuple[object, ...]:
+    """What, when changed, makes existing server connections wrong."""
+    return (
+        settings.hosts,
+        settings.dbname,
+        settings.server_user,
+        settings.server_password,
+        settings.startup_parameters,
+        settings.connect_query,
+        settings.pool_mode,
+        server_side(settings),
+    )

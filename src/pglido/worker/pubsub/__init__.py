@@ -1,0 +1,1 @@
+"""LISTEN and NOTIFY: one server connection for all clients of a pool."""

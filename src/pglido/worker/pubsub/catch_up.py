@@ -1,0 +1,64 @@
+"""Listening clients who must get what was sent to them before they go on, or before their transaction ends."""
+
+from collections.abc import Callable, Iterable
+from typing import TypeAlias
+
+from ..connections import Guest
+
+# Seconds that a client waits at most: the listening connection may have gone silent.
+PATIENCE = 1.0
+
+# What is called when a client has got all.
+Ready: TypeAlias = Callable[[Guest], None]
+
+
+class Laggards:
+    """Who waits, and since when; `joined` are those for whom the server is still to be asked.
+
+    One question is under way at a time. A client that `holds` waits until it is settled what it listens to, too.
+    """
+
+    __slots__ = ("_asking", "_waiting", "joined")
+
+    def __init__(self) -> None:
+        # In the order in which they came.
+        self.joined: dict[Guest, None] = {}
+        self._asking: dict[Guest, None] = {}
+        self._waiting: dict[Guest, tuple[Ready, float]] = {}
+
+    def join(self, guest: Guest, ready: Ready, now: float) -> None:
+        """One more waits."""
+        self._waiting[guest] = ready, now
+        self.joined[guest] = None
+
+    def asked(self) -> None:
+        """The server is asked now: what it says before the answer was sent before."""
+        self._asking, self.joined = self.joined, {}
+
+    def answered(self) -> list[tuple[Guest, Ready]]:
+        """The server has answered; returns who waits no more."""
+        asking, self._asking = self._asking, {}
+        return self.done([guest for guest in asking if not guest.holds])
+
+    def settled(self, guest: Guest) -> bool:
+        """It is known what `guest` listens to; was that all that it waited for?"""
+        return guest in self._waiting and guest not in self.joined and guest not in self._asking
+
+    def overdue(self, now: float) -> list[tuple[Guest, Ready]]:
+        """Who has waited for too long, and waits no more."""
+        return self.done([guest for guest, (_, since) in self._waiting.items() if now - since > PATIENCE])
+
+    def all(self) -> list[tuple[Guest, Ready]]:
+        """Nobody waits any more."""
+        return self.done(list(self._waiting))
+
+    def done(self, guests: Iterable[Guest]) -> list[tuple[Guest, Ready]]:
+        """These wait no more."""
+        found = []
+        for guest in guests:
+            self.joined.pop(guest, None)
+            self._asking.pop(guest, None)
+            waits = self._waiting.pop(guest, None)
+            if waits is not None:
+                found.append((guest, waits[0]))
+        return found

@@ -1,0 +1,113 @@
+"""A channel at the server as a hub knows it, who waits for the server's word about it, and what is counted.
+
+    OFF --LISTEN sent--> RISING --acknowledged--> ON --UNLISTEN sent--> FALLING --acknowledged--> OFF
+    ON --LISTEN sent once more--> RENEWING --acknowledged--> ON
+"""
+
+from collections.abc import Callable, Iterable
+
+from ...session.server.notification_signature import CHANNEL as SIGNATURES
+from ...sql.tokens import identifier
+from ..connections import Guest
+
+OFF, RISING, ON, FALLING, RENEWING = 0, 1, 2, 3, 4
+
+
+class Topic:
+    """One channel: who listens to it, who is about to, and who waits for the server's word.
+
+    Of `holders` those are True that hear it: who waits must not hear what was sent before.
+    """
+
+    __slots__ = ("alone", "guests", "holders", "name", "state", "waiters")
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+        self.state = OFF
+        self.guests: dict[Guest, None] = {}
+        # Mostly there is nobody of these, and there may be many channels.
+        self.holders: dict[Guest, bool] | None = None
+        self.waiters: dict[Guest, list[Waiter]] | None = None
+        self.alone: frozenset[bytes] | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Is there anybody for whom the server must listen?"""
+        return bool(self.guests or self.holders)
+
+    def only(self) -> frozenset[bytes]:
+        """The set of just this channel: one for all who listen to nothing else."""
+        if self.alone is None:
+            self.alone = frozenset((self.name,))
+        return self.alone
+
+    def hold(self, guest: Guest) -> None:
+        """A client is about to listen."""
+        if self.holders is None:
+            self.holders = {}
+        self.holders.setdefault(guest, False)
+
+    def heard_by(self, guest: Guest) -> bool:
+        """Does it hear all that is sent from now on?"""
+        return self.state in (ON, RENEWING) and (guest in self.guests or (self.holders or {}).get(guest, False))
+
+    def audience(self) -> Iterable[Guest]:
+        """Who hears it now."""
+        if not self.holders:
+            return self.guests
+        return {**self.guests, **{guest: None for guest, hears in self.holders.items() if hears}}
+
+    def admit(self, guest: Guest) -> None:
+        """It waits no more, and hears what is sent from now on."""
+        if self.holders is not None and guest in self.holders:
+            self.holders[guest] = True
+
+    def let_go(self, guest: Guest) -> None:
+        """It listens by now, or will not."""
+        if self.holders is not None:
+            self.holders.pop(guest, None)
+            self.holders = self.holders or None
+
+    def wait(self, guest: Guest, waiter: "Waiter") -> None:
+        """The server's word is waited for."""
+        if self.waiters is None:
+            self.waiters = {}
+        self.waiters.setdefault(guest, []).append(waiter)
+        waiter.missing += 1
+
+    def wait_no_more(self, guest: Guest) -> "list[Waiter]":
+        """Who was waited for is gone, or has what it wanted; returns what waited for it."""
+        return [] if self.waiters is None else self.waiters.pop(guest, [])
+
+    def next(self) -> int:
+        """The state in which `statement` is under way."""
+        if not self.wanted:
+            return FALLING
+        return RENEWING if self.state == ON else RISING
+
+    def statement(self) -> bytes:
+        """What brings the server to where it should be; it never ends to listen to signatures."""
+        if self.name == SIGNATURES:
+            return b""
+        return (b"LISTEN " if self.wanted else b"UNLISTEN ") + identifier(self.name)
+
+
+class Waiter:
+    """`ready` is called when `missing` more channels are listened to; not if the guest is None by then."""
+
+    __slots__ = ("guest", "missing", "ready", "since")
+
+    def __init__(self, guest: Guest, ready: Callable[[], None], missing: int, since: float) -> None:
+        self.guest: Guest | None = guest
+        self.ready = ready
+        self.missing = missing
+        self.since = since
+
+
+class Tally:
+    """What is counted, from the pool's start on."""
+
+    __slots__ = ("delivered", "listens", "received", "reconnects", "slow", "unlistens")
+
+    def __init__(self) -> None:
+        self.received = self.delivered = self.listens = self.unlistens = self.slow = self.reconnects = 0

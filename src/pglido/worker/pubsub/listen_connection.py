@@ -1,0 +1,216 @@
+"""One server connection that listens: opened again when lost, asked one thing at a time, its messages taken apart.
+
+Rules:
+1. It belongs to no pool: it has a slot of its own, and needs no lease.
+2. One query is under way at a time; `Hub.answered` is told of its end. An empty query now and then shows that the
+   server is still there.
+3. Whoever closes the connection, and why ever, the hub is told: by the link's waiter.
+"""
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING
+
+from ...io.links import Link
+from ...pooling.outage import Outage, last_error
+from ...pooling.pool import Slot
+from ...pooling.states import BUSY
+from ...protocol import codes, messages
+from ...session.server.notification_signature import CHANNEL as SIGNATURES
+from ...session.state import parameters as _parameters
+from ..connections import Backend
+from ..pool_runtime import LivePool, birth_of
+from ..servers.connect import CannotOpen, LoginRefused, log_in
+
+if TYPE_CHECKING:
+    from ..lifecycle import Host
+    from .hub import Hub
+
+log = logging.getLogger("pglido.worker")
+
+# Seconds of silence after which the server is asked whether it is there (allas does the same).
+PING = 60.0
+# A notification has up to 8063 bytes (NOTIFY_PAYLOAD_MAX_LENGTH and NAMEDATALEN); an error may be longer.
+MESSAGE_LIMIT = 1 << 20
+
+# What clients rely on: names and payloads come in this encoding.
+ENCODING = "UTF8"
+NAME = "pglido listen"
+
+
+class Ear:
+    """The connection of `hub`; `outage` tells of attempts to connect that failed."""
+
+    def __init__(self, host: "Host", live: LivePool, hub: "Hub") -> None:
+        self.host = host
+        self.live = live
+        self.hub = hub
+        self.backend: Backend | None = None
+        self.outage = Outage()
+        self._opening: asyncio.Task[None] | None = None
+        self._rest = b""
+        self._asked = 0.0
+        self._heard = 0.0
+        self._error = ""
+        self._greets = False
+
+    @property
+    def ready(self) -> bool:
+        """Is it there, and nothing asked of it?"""
+        return self.backend is not None and not self._asked
+
+    def answers(self, patience: float) -> bool:
+        """Is it there, and has it not been silent for so many seconds since it was asked?"""
+        silent = self.host.pump.now - max(self._asked, self._heard) if self._asked else 0.0
+        return self.backend is not None and silent < patience
+
+    def last_error(self) -> str:
+        """Why it is not there; empty where that is not known."""
+        return last_error(self.outage.problem)
+
+    def open(self) -> None:
+        """See that there is a connection, now or as soon as the server is back."""
+        if self.backend is None and self._opening is None:
+            self._opening = self.host.spawn(self._open())
+
+    async def _open(self) -> None:
+        try:
+            while self.hub.wanted():
+                slot = self._slot()
+                try:
+                    self._begin(await log_in(self.host, self.live, slot))
+                    return
+                except (LoginRefused, CannotOpen) as error:
+                    problem = error.sqlstate, str(error)
+                now = self.host.pump.now
+                self.outage.failed(slot.born, now, problem, self.live.settings.server_login_retry, random.random())
+                log.warning("can't listen to the server of %s: %s", "/".join(self.live.key), problem[1])
+                self.hub.failed(problem[1])
+                await asyncio.sleep(self.outage.retry_at - now)
+        finally:
+            if self._opening is asyncio.current_task():
+                self._opening = None
+                self.outage.over()
+
+    def _slot(self) -> Slot:
+        values = {"client_encoding": ENCODING, "application_name": NAME}
+        birth = _parameters.intern(values | birth_of(self.live.settings, _parameters.EMPTY).values)
+        slot = Slot(self.live.policy, birth, self.host.pump.now)
+        slot.state = BUSY
+        return slot
+
+    def _begin(self, backend: Backend) -> None:
+        """Logged in: from now on the pump wakes us."""
+        self.backend = backend
+        self.outage.over()
+        self._opening = None
+        self._rest = b""
+        self._asked = 0.0
+        self._heard = self.host.pump.now
+        self.host.pump.collect(backend)
+        self.hub.opened()
+        self._greets = True
+        self.ask(b"LISTEN " + SIGNATURES)
+        self._news()
+
+    def close(self, why: str) -> None:
+        """Close it, or stop trying; the hub knows already."""
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
+        self.outage.over()
+        backend, self.backend = self.backend, None
+        if backend is not None:
+            backend.waiter = None
+            if not backend.eof:
+                self.host.pump.send(backend, messages.TERMINATE)
+            self.host.close_server(backend, why)
+
+    def ask(self, sql: bytes) -> None:
+        """Have the server run `sql`; only while `ready`."""
+        assert self.backend is not None
+        self._error = ""
+        self._asked = self.host.pump.now
+        self.host.pump.send(self.backend, messages.message(codes.QUERY, sql + b"\0"))
+
+    def tick(self, now: float) -> None:
+        """Time has passed: is the server still there?"""
+        limit = self.live.settings.server_connect_timeout
+        if self.backend is None:
+            return
+        if self._asked and limit and now - max(self._asked, self._heard) > limit:
+            self._lost("no answer in time")
+        elif not self._asked and now - self._heard > PING:
+            self.ask(b"")
+
+    # What comes.
+
+    def _news(self, link: Link | None = None) -> None:
+        """The pump's: something came, or the connection is gone."""
+        backend = self.backend
+        if backend is None:
+            return
+        data, backend.inbox = backend.inbox, None
+        try:
+            if data is not None:
+                self._heard = self.host.pump.now
+                self._take(self._rest + data)
+        except ValueError as error:
+            self._lost(f"it is no PostgreSQL: {error}")
+        except Exception:
+            log.exception("bug: a listening connection is closed for it")
+            self._lost("internal error of the pooler")
+        # What was done with it may have been to close it.
+        if self.backend is not backend:
+            return
+        if backend.eof:
+            self._lost(self._error or "server conn crashed?")
+        else:
+            backend.waiter = self._news
+            self.host.pump.watch(backend)
+
+    def _take(self, data: bytes) -> None:
+        """Whole messages go to the hub, the notifications together."""
+        at, end = 0, len(data)
+        heard: list[bytes] = []
+        backend = self.backend
+        while self.backend is backend and end - at >= 5:
+            kind = data[at]
+            size = int.from_bytes(data[at + 1 : at + 5], "big")
+            if not 4 <= size <= MESSAGE_LIMIT:
+                raise ValueError(f"message of {size} bytes")
+            stop = at + 1 + size
+            if stop > end:
+                break
+            if kind == codes.NOTIFICATION_RESPONSE:
+                heard.append(data[at:stop])
+            else:
+                if heard:
+                    self.hub.heard(heard)
+                    heard = []
+                self._message(kind, data[at + 5 : stop])
+            at = stop
+        self._rest = data[at:]
+        if heard:
+            self.hub.heard(heard)
+
+    def _message(self, kind: int, body: bytes) -> None:
+        if kind == codes.READY_FOR_QUERY:
+            self._asked = 0.0
+            if self._greets:
+                self._greets = False
+                if not self._error:
+                    self.hub.senders.listened()
+            self.hub.answered(self._error)
+        elif kind == codes.ERROR_RESPONSE:
+            fields = messages.report_fields(body)
+            self._error = f"{fields.get('M', '')} (SQLSTATE {fields.get('C', '')})"
+        elif kind == codes.PARAMETER_STATUS and self.backend is not None:
+            name, value, *_ = [*body.split(b"\0"), b"", b""]
+            self.backend.reported[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+
+    def _lost(self, why: str) -> None:
+        log.warning("the listening connection of %s was lost: %s", "/".join(self.live.key), why)
+        self.close(why)
+        self.hub.lost()

@@ -1,0 +1,1 @@
+"""Server connections: opened, asked, cancelled, replaced, closed."""

@@ -1,0 +1,147 @@
+"""Cancels: CancelRequests that come in by a connection of their own, and those that a worker has reasons for itself.
+
+The connection by which a request came is held open until the server has it (protocol chapter "Canceling Requests in
+Progress": the client waits for its end, and what it asks after that can't be hit).
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from functools import partial
+from hmac import compare_digest
+from itertools import count
+
+from ...ipc import messages as ipc
+from ...ipc.channel import Channel
+from ..connections import SERIAL_BITS, SERIAL_MASK, Backend, Guest, cancel_key, key_size
+from ..lifecycle import Host
+from .connect import send_cancel
+
+# Seconds that a server has for reading a query, before what cancels it is sent; so many times longer before it is sent
+# again, as the query may not have been read by then.
+PAUSE = 0.01
+AGAIN = 4
+# Seconds after a client got its server in which that may not have read the client's query.
+FRESH = 0.1
+# Seconds after which nobody needs to wait any more: whoever had the request may be gone.
+LONGEST = 10.0
+
+
+class Held:
+    """Connections of one worker that are open for others to see, by number."""
+
+    def __init__(self) -> None:
+        self._numbers = count(1)
+        self._fds: dict[int, int] = {}
+
+    def hold(self, fd: int) -> int:
+        """Keep this connection open, though it is closed elsewhere, until `let_go` of the number that is returned."""
+        number = next(self._numbers)
+        try:
+            self._fds[number] = os.dup(fd)
+        except OSError:
+            # Out of descriptors: better cancelled than waited for.
+            return number
+        asyncio.get_running_loop().call_later(LONGEST, self.let_go, number)
+        return number
+
+    def let_go(self, number: int) -> None:
+        """Close it, if that has not been done."""
+        fd = self._fds.pop(number, None)
+        if fd is not None:
+            os.close(fd)
+
+
+class Cancels:
+    """Those of one worker; `workers` is how many there are, `channel` leads to them."""
+
+    def __init__(self, host: Host, channel: Channel[ipc.ToWorker]) -> None:
+        self.host = host
+        self.channel = channel
+        self.workers = 1
+        self.held = Held()
+
+    def request(self, pid: int, key: bytes, fd: int) -> None:
+        """A CancelRequest came in by the connection `fd`: for a client of this worker, or of another."""
+        number = self.held.hold(fd)
+        worker = (pid >> SERIAL_BITS) - 1
+        if 0 <= worker < self.workers and worker != self.host.index:
+            self.channel.post(ipc.CancelAt(worker, pid, key, number))
+        else:
+            self._request_here(pid, key, partial(self.held.let_go, number))
+
+    def request_elsewhere(self, message: ipc.CancelHere) -> None:
+        """One came in at another worker, which is told when it is over."""
+        over = ipc.CancelOver(message.sender, message.number)
+        self._request_here(message.pid, message.key, partial(self.channel.post, over))
+
+    def _request_here(self, pid: int, key: bytes, over: Callable[[], None]) -> None:
+        """Cancel what the client with this key is doing; a wrong key does nothing, as in PostgreSQL.
+
+        `over` is called when the server has the request, or none is made.
+        """
+        guest = self._guest_of(pid, key)
+        under_way = None if guest is None else self.guest(guest)
+        if under_way is None:
+            over()
+        else:
+            under_way.add_done_callback(lambda _: over())
+
+    def _guest_of(self, pid: int, key: bytes) -> Guest | None:
+        for serial in range(pid & SERIAL_MASK, self.host.serial + 1, SERIAL_MASK + 1):
+            guest = self.host.guests.get(serial)
+            if guest is not None and compare_digest(cancel_key(serial, key_size(guest.minor)), key):
+                return guest
+        return None
+
+    def guest(self, guest: Guest) -> "asyncio.Task[None] | None":
+        """Cancel what a client has asked for, also if that is still to begin; None where nothing is under way now."""
+        backend = guest.server
+        if guest.ticket is not None:
+            guest.cancel_wanted = True
+        elif isinstance(guest.peer, Backend):
+            return self.server(guest.peer)
+        elif backend is not None and backend.session.adopting():
+            # Not the settings in front of the client's query, nor the question behind the one before. Where the client
+            # has said nothing since that was answered, nothing of its own is under way.
+            session = backend.session
+            asks = guest.waiting or session.setup.coming is not None or session.replies.count > 1
+            return self.guest_soon(guest) if asks else None
+        elif backend is not None and backend.session.replies.head:
+            if self.host.pump.now - guest.started < FRESH:
+                return self.guest_soon(guest)
+            return self.server(backend)
+        return None
+
+    def guest_soon(self, guest: Guest) -> "asyncio.Task[None]":
+        """Cancel what a client has asked for once the server has surely read it: what comes before is ignored."""
+        return self.host.spawn(self._guest_late(guest, guest.asked))
+
+    async def _guest_late(self, guest: Guest, asked: float) -> None:
+        """Cancel it, and again while it goes on; never where the client has asked for something else meanwhile.
+
+        Where something is asked behind it, there is one attempt: a second one could hit that.
+        """
+        pause, tries = PAUSE, 0
+        while pause < LONGEST:
+            await asyncio.sleep(pause)
+            backend = guest.server
+            if backend is None or guest.asked != asked:
+                return
+            replies = backend.session.replies
+            if not backend.session.adopting():
+                if not replies.head or (tries and replies.own != 1):
+                    return
+                under_way = self.server(backend)
+                if under_way is not None:
+                    await under_way
+                tries += 1
+            pause *= AGAIN
+
+    def server(self, backend: Backend) -> "asyncio.Task[None] | None":
+        """Cancel what a server is doing, if it still does it when it can be told."""
+        if not backend.pid:
+            return None
+        # From now on, not from when the task starts, nobody else gets this server.
+        backend.cancels += 1
+        return self.host.spawn(send_cancel(self.host, backend))

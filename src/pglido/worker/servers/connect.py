@@ -1,0 +1,368 @@
+"""Open a server connection: reach a host, start TLS, log in, learn what the server reports."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+import re
+import ssl
+from functools import partial
+
+from ...auth import log_in_to_server as auth
+from ...auth.channel_binding import end_point
+from ...auth.errors import AuthError, OtherVerifier
+from ...auth.secrets import Credentials, parse
+from ...config.model import LoadBalance, SslMode
+from ...io.dial import Address, DialError, Keepalive, connect, secure
+from ...io.stream import Gone, Stream, Unsafe
+from ...io.tls import ServerTls
+from ...pooling.outage import lasts
+from ...pooling.pool import Slot
+from ...protocol import codes, messages
+from ...session.state import parameters as _parameters
+from ...session.state.parameters import Settings
+from ..connections import Backend
+from ..lifecycle import Host
+from ..pool_runtime import LivePool
+from .session_defaults import at_login, opened
+
+log = logging.getLogger("pglido.worker")
+
+# A login's messages are small; what is larger is no PostgreSQL.
+LOGIN_LIMIT = 1 << 20
+
+# Of what a server says so much is kept and told.
+LONGEST_TEXT = 1000
+
+# Classes of SQLSTATE by which a server refuses startup parameters, not the user or the database.
+OWN_FAULTS = ("22", "42", "55")
+
+# How what the server's side of a login did wrong begins.
+FAILED = "server login failed: "
+
+REQUIRED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
+
+
+class LoginRefused(Exception):
+    """The server said no; `sqlstate` and the text are its own."""
+
+    def __init__(self, sqlstate: str, text: str) -> None:
+        super().__init__(text)
+        self.sqlstate = sqlstate
+
+
+class CannotOpen(Exception):
+    """No server can be had now; `sqlstate` and the text tell the last reason."""
+
+    def __init__(self, sqlstate: str, text: str) -> None:
+        super().__init__(text)
+        self.sqlstate = sqlstate
+
+
+def keepalive_of(host: Host) -> Keepalive:
+    """The TCP options that all connections get."""
+    settings = host.outside.config.settings
+    return Keepalive(
+        on=settings.tcp_keepalive,
+        idle=math.ceil(settings.tcp_keepidle),
+        interval=math.ceil(settings.tcp_keepintvl),
+        count=settings.tcp_keepcnt,
+        user_timeout=int(settings.tcp_user_timeout * 1000),
+        buffer=int(settings.tcp_socket_buffer),
+    )
+
+
+async def open_server(host: Host, live: LivePool, slot: Slot) -> None:
+    """Open the server of `slot`, and report how it went to the pool."""
+    try:
+        backend = await log_in(host, live, slot)
+    except LoginRefused as error:
+        for plan in slot.pool.refused(slot, error.sqlstate, str(error)):
+            host.do(live, plan)
+        host.plan_soon(live)
+    except CannotOpen as error:
+        problem = error.sqlstate, str(error)
+        # Said once; that nothing has changed is for those who look closer.
+        level = logging.DEBUG if problem == slot.pool.outage.problem else logging.WARNING
+        log.log(level, "can't connect to the server of %s: %s", "/".join(live.key), error)
+        slot.pool.failed(slot, *problem, host.pump.now)
+        host.plan_soon(live)
+    else:
+        host.welcome(backend)
+
+
+async def log_in(host: Host, live: LivePool, slot: Slot) -> Backend:
+    """A server for `slot`, from the first host that has one for us.
+
+    Raises LoginRefused where the slot's own startup parameters are at fault, else CannotOpen.
+    """
+    settings = live.settings
+    problem = CannotOpen("08006", "no host is configured")
+    first = live.turn
+    if settings.load_balance_hosts == LoadBalance.ROUND_ROBIN:
+        live.turn += 1
+    for step in range(len(settings.hosts)):
+        place = settings.hosts[(first + step) % len(settings.hosts)]
+        try:
+            async with asyncio.timeout(settings.server_connect_timeout or None):
+                for address in await live.names.find(place.host, place.port):
+                    try:
+                        backend = await _reach(host, live, slot, address)
+                        break
+                    except DialError as error:
+                        problem = CannotOpen(error.sqlstate, str(error))
+                else:
+                    continue
+        except TimeoutError:
+            problem = CannotOpen("08001", f"could not connect to server {place.host}:{place.port}: timeout expired")
+        except DialError as error:
+            problem = CannotOpen(error.sqlstate, str(error))
+        except OSError as error:
+            problem = CannotOpen("08001", f"could not connect to server {place.host}:{place.port}: {error}")
+        except OtherVerifier as error:
+            host.outside.people.doubt(settings)
+            problem = CannotOpen(error.sqlstate, FAILED + error.log_text.removeprefix(FAILED))
+        except AuthError as error:
+            problem = CannotOpen(error.sqlstate, FAILED + error.log_text.removeprefix(FAILED))
+        except LoginRefused as error:
+            if concerns_client(live, slot, error.sqlstate):
+                raise
+            text = FAILED + str(error) if error.sqlstate.startswith("28") else str(error)
+            problem = CannotOpen(error.sqlstate, text)
+            if lasts(error.sqlstate):
+                break
+        except Exception:
+            log.exception("bug: opening a server failed")
+            problem = CannotOpen("XX000", "internal error of the pooler")
+        else:
+            if settings.load_balance_hosts == LoadBalance.DISABLE:
+                live.turn = first + step
+            return backend
+    raise problem
+
+
+def concerns_client(live: LivePool, slot: Slot, sqlstate: str) -> bool:
+    """Did a server refuse what the client of this slot asked for, so that others of the pool may fare better?"""
+    birth = slot.birth
+    if birth is live.policy.limits.birth or not lasts(sqlstate):
+        return False
+    replicates = isinstance(birth, Settings) and "replication" in birth.values
+    return replicates or sqlstate[:2] in OWN_FAULTS
+
+
+async def _reach(host: Host, live: LivePool, slot: Slot, address: Address) -> Backend:
+    """Connect and log in; TLS as the mode says: `allow` tries without first, `prefer` with."""
+    mode = live.settings.server_tls_sslmode
+    if mode == SslMode.ALLOW:
+        try:
+            return await _knock(host, live, slot, address, None)
+        except LoginRefused:
+            return await _knock(host, live, slot, address, live.tls)
+    if mode == SslMode.PREFER:
+        try:
+            return await _knock(host, live, slot, address, live.tls)
+        except DialError as error:
+            if not isinstance(error.__cause__, ssl.SSLError):
+                raise
+        return await _knock(host, live, slot, address, None)
+    return await _knock(host, live, slot, address, live.tls)
+
+
+async def _knock(host: Host, live: LivePool, slot: Slot, address: Address, tls: ServerTls | None) -> Backend:
+    stream, backend = await reach(host, live, slot, address, tls)
+    try:
+        host.backends[backend] = None
+        await _start(host, stream, backend, live, slot)
+        slot.server = backend
+        stream.settle()
+        log.info("server connection opened: pid %s", backend.pid, extra=backend.extra())
+        return backend
+    except BaseException as error:
+        host.backends.pop(backend, None)
+        host.pump.close(backend)
+        match error:
+            case Gone():
+                raise DialError(f"server {address} closed the connection during login", "08006") from error
+            case Unsafe() | ValueError():
+                raise DialError(f"server {address} sent a malformed message during login: {error}", "08P01") from error
+        raise
+
+
+async def reach(
+    host: Host, live: LivePool, slot: Slot, address: Address, tls: ServerTls | None
+) -> tuple[Stream, Backend]:
+    """A connected stream, on TLS where the settings and the server allow. Raises DialError."""
+    made: list[Backend] = []
+
+    def make(fd: int) -> Backend:
+        made.append(Backend(fd, host.next_serial(), live, slot, host.pump.now))
+        return made[0]
+
+    stream = await connect(host.pump, address, keepalive_of(host), make)
+    backend = made[0]
+    backend.address = str(address)
+    backend.place = address
+    try:
+        if tls is not None and address.family != 1:  # TLS does nothing for a Unix socket (libpq)
+            required = live.settings.server_tls_sslmode in REQUIRED
+            await secure(stream, address, tls, required)
+    except BaseException:
+        host.pump.close(backend)
+        raise
+    return stream, backend
+
+
+def credentials_of(live: LivePool) -> Credentials:
+    """What logs in to a pool's servers: the forced password, what is stored for it, or what clients showed."""
+    settings = live.settings
+    if settings.server_password:
+        return parse(settings.server_password)
+    if settings.server_user is None and live.credentials is not None:
+        return live.credentials
+    return parse(live.secrets.get(settings.pool_user))
+
+
+async def _start(host: Host, stream: Stream, backend: Backend, live: LivePool, slot: Slot) -> None:
+    """Startup packet, authentication, and what follows up to ReadyForQuery."""
+    settings = live.settings
+    birth = slot.birth if isinstance(slot.birth, Settings) else _parameters.EMPTY
+    parameters = {**birth.values, "user": settings.pool_user, "database": settings.dbname}
+    stream.send(messages.startup(codes.PROTOCOL_3_2, parameters.items()))
+    binding = None
+    if backend.tls is not None:
+        certificate = backend.tls.session.getpeercert(binary_form=True)
+        binding = end_point(certificate) if certificate else None
+    credentials = credentials_of(live)
+    dialogue = auth.answer(settings.pool_user, credentials, binding=binding, rng=os.urandom)
+    next(dialogue)
+    authenticated = False
+    while True:
+        kind, body = await _message(stream)
+        if kind == codes.AUTHENTICATION and not authenticated:
+            if len(body) < 4:
+                raise ValueError("authentication request")
+            reply = await _answered(host, dialogue, credentials, int.from_bytes(body[:4], "big"), body[4:])
+            authenticated = body == b"\0\0\0\0"
+            if reply:
+                stream.send(reply)
+        elif kind == codes.ERROR_RESPONSE:
+            raise refusal_of(body)
+        elif kind == codes.NOTICE_RESPONSE or kind == codes.NEGOTIATE_PROTOCOL_VERSION:
+            continue
+        elif not authenticated:
+            raise ValueError(f"type {kind:#04x} before authentication")
+        elif _learn(backend, kind, body):
+            break
+    backend.session.setup.encoding = backend.reported.get("client_encoding", "UTF8")
+    backend.session.setup.server_encoding = backend.reported.get("server_encoding", "UTF8")
+    # Who can't LISTEN there can't notify, and a block in which it was tried would have failed.
+    standby = backend.reported.get("in_hot_standby") == "on"
+    backend.session.signing.begin(None if standby or not live.rules.heeded else live.signer, backend.pid)
+    backend.session.setup.version = _major(backend.reported)
+    if "replication" not in birth.values:
+        begins = await at_login(live, stream, backend.session.setup.version, birth, backend.reported)
+        backend.session_defaults = begins
+        opened(live, begins)
+    backend.session.setup.keep_reported(backend.reported)
+    backend.session.setup.defaults = _parameters.intern(backend.session.setup.last)
+    backend.session.setup.home = backend.session.setup.settings = _parameters.intern(
+        {name: backend.session.setup.last.get(name, value) for name, value in birth.values.items()}
+    )
+    if slot in live.policy.slots and (not live.base or birth is live.policy.limits.birth):
+        live.learn_base(backend.reported)
+
+
+async def _message(stream: Stream) -> tuple[int, bytes]:
+    """The next message; a postmaster that can't fork sends its error as protocol 2.0 has it (libpq takes it, too)."""
+    head = await stream.look(5)
+    if head[0] != codes.ERROR_RESPONSE or int.from_bytes(head[1:], "big") <= LOGIN_LIMIT:
+        return await stream.message(LOGIN_LIMIT)
+    await stream.exactly(1)
+    text = b""
+    with contextlib.suppress(Gone):
+        while len(text) < LONGEST_TEXT and not text.endswith(b"\0"):
+            text += await stream.exactly(1)
+    raise LoginRefused("53000", text.rstrip(b"\n\0").decode("utf-8", "replace"))
+
+
+def refusal_of(body: bytes) -> LoginRefused:
+    """What an ErrorResponse says."""
+    fields = messages.report_fields(body)
+    sqlstate = fields.get("C", "")
+    known = len(sqlstate) == 5 and sqlstate.isascii() and sqlstate.isalnum()
+    return LoginRefused(sqlstate if known else "08006", fields.get("M", "no message")[:LONGEST_TEXT])
+
+
+def _learn(backend: Backend, kind: int, body: bytes) -> bool:
+    """One message between AuthenticationOk and ReadyForQuery; True at the end."""
+    if kind == codes.PARAMETER_STATUS:
+        words = body.split(b"\0")
+        if len(words) != 3:
+            raise ValueError("ParameterStatus")
+        backend.reported[words[0].decode()] = words[1].decode("utf-8", "surrogateescape")
+    elif kind == codes.BACKEND_KEY_DATA:
+        if not 8 <= len(body) <= 260:
+            raise ValueError("BackendKeyData")
+        backend.pid = int.from_bytes(body[:4], "big", signed=True)
+        backend.key = body[4:]
+    elif kind == codes.READY_FOR_QUERY:
+        if body != b"I":
+            raise ValueError("ReadyForQuery of a transaction")
+        return True
+    else:
+        raise ValueError(f"type {kind:#04x}")
+    return False
+
+
+def _major(reported: dict[str, str]) -> int:
+    """The number of the server's version, 0 where it tells none."""
+    number = re.match(r"\d+", reported.get("server_version", ""))
+    return int(number[0]) if number else 0
+
+
+async def send_cancel(host: Host, backend: Backend) -> None:
+    """Ask a server to cancel what it does; ends when the server has taken the request in.
+
+    The caller has counted it in `backend.cancels`. Until it ends the server goes to no other client, so that a late
+    cancel can't hit another's query: PostgreSQL closes the connection after it has sent the signal.
+    """
+    live = backend.live
+    client = backend.client
+    asked = client.asked if client is not None else 0.0
+    try:
+        async with asyncio.timeout(live.settings.cancel_wait_timeout or 10.0):
+            tls = live.tls if backend.tls is not None else None
+            stream, link = await reach(host, live, backend.slot, backend.place, tls)
+            try:
+                if backend.client is not client or (client is not None and client.asked != asked):
+                    return  # over meanwhile: a cancel would meet what was asked next
+                stream.send(messages.cancel_request(backend.pid, backend.key))
+                with contextlib.suppress(Gone):
+                    await stream.exactly(1)
+            finally:
+                host.pump.close(link)
+    except (TimeoutError, OSError, Unsafe) as error:
+        # It may still arrive: whoever has the server now is the last to have it.
+        backend.slot.doomed = True
+        log.warning("can't cancel: %s", str(error) or "cancel_wait_timeout", extra=backend.extra())
+    finally:
+        backend.cancels -= 1
+        if backend.client is None and backend in host.backends:
+            host.rested(backend)
+
+
+async def _answered(
+    host: Host, dialogue: auth.Dialogue, credentials: Credentials, code: int, body: bytes
+) -> bytes | None:
+    """What is said to an authentication request; keys are derived from a password beside the loop. Raises AuthError."""
+    if not auth.derives(credentials, code, body):
+        return _said(dialogue, code, body)
+    said: bytes | None = await host.outside.hashing.run_own(partial(_said, dialogue, code, body))
+    return said
+
+
+def _said(dialogue: auth.Dialogue, code: int, body: bytes) -> bytes | None:
+    with contextlib.suppress(StopIteration):
+        return dialogue.send((code, body))
+    return None

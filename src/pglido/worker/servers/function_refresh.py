@@ -1,0 +1,70 @@
+"""When a server is asked again what functions its database has (see `session.state.function_scan`).
+
+Who makes one through a pool is noticed at once, but by that pool alone. What it finds is news for the pools of the
+other workers, which are told by a counter that all share; what is made past pglido is looked for now and then.
+"""
+
+from typing import TYPE_CHECKING
+
+from ...ipc.shared_counters import Column
+from ...pooling.states import BUSY
+from ...sql.scanner import DEFINES
+from ..pool_runtime import LivePool
+
+if TYPE_CHECKING:
+    from ..lifecycle import Host
+
+# Seconds between two questions for what is new, a millisecond each, and between two that read all there is.
+NEWS = 10.0
+ALL = 300.0
+
+FINDINGS = int(Column.FINDINGS)
+
+
+class Studies:
+    """The pools of one worker; `look` from time to time."""
+
+    def __init__(self, host: "Host", now: float) -> None:
+        self.host = host
+        self._news_at = now + NEWS
+        self._all_at = now + ALL
+        self._heard = 0
+
+    def look(self, now: float) -> None:
+        """Tell others what was found here, and have a server of each pool asked where it is time."""
+        pools = list(self.host.pools.values())
+        for live in pools:
+            self._tell(live)
+        found = self.host.board.total(FINDINGS)
+        told, self._heard = found != self._heard, found
+        whole = now >= self._all_at
+        if not (told or whole or now >= self._news_at):
+            return
+        self._news_at = now + NEWS
+        if whole:
+            self._all_at = now + ALL
+        for live in pools:
+            functions = live.rules.functions
+            if whole:
+                functions.since = None
+            # Without `since` all is read each time, which takes too long to be done often.
+            if live.rules.heeded and functions.known and (told or whole or functions.since is not None):
+                self._mark(live)
+
+    def _tell(self, live: LivePool) -> None:
+        """What was found after the first time is news for others."""
+        findings = live.rules.functions.findings
+        if findings != live.findings:
+            live.findings = findings
+            self.host.board.add(FINDINGS, 1)
+
+    def _mark(self, live: LivePool) -> None:
+        """The server that is used next, or else was taken last, is asked when its transaction is over."""
+        policy = live.policy
+        if policy.idle.size:
+            slot = policy.idle.front if policy.round_robin else policy.idle.back
+        elif busy := [slot for slot in policy.slots if slot.state == BUSY]:
+            slot = max(busy, key=lambda slot: slot.since)
+        else:
+            return
+        slot.server.session.setup.suspect |= DEFINES

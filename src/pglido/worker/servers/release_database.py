@@ -1,0 +1,50 @@
+"""Databases that somebody is about to drop, rename or copy: servers that rest there are closed where no client is left.
+
+PostgreSQL waits for others to go for as long as `PATIENCE` (CountOtherDBBackends in procarray.c): those who have just
+left may still be at it.
+"""
+
+import time
+from typing import TYPE_CHECKING
+
+from ...config.model import Host as Place
+
+if TYPE_CHECKING:
+    from ..lifecycle import Host
+    from ..pool_runtime import LivePool
+
+PATIENCE = 5.0
+
+
+class Departures:
+    """The databases of servers that are to be left now, until when, and the pool of the client who wants it."""
+
+    def __init__(self, host: "Host") -> None:
+        self.host = host
+        self._until: dict[tuple[tuple[Place, ...], str], tuple[float, LivePool | None]] = {}
+
+    def begin(self, hosts: tuple[Place, ...], databases: tuple[str, ...], own: "LivePool | None" = None) -> None:
+        """These are to be left from now on; `own` is the pool of who wants it, where that is in this worker."""
+        until = time.monotonic() + PATIENCE
+        for database in databases:
+            self._until[hosts, database] = until, own
+        self._leave()
+
+    def look(self, now: float) -> None:
+        """Time has passed: clients may have left meanwhile."""
+        if self._until:
+            self._until = {place: wanted for place, wanted in self._until.items() if now < wanted[0]}
+            self._leave()
+
+    def _leave(self) -> None:
+        for live in list(self.host.pools.values()):
+            wanted = self._until.get((live.settings.hosts, live.settings.dbname))
+            # Who copies the database that it is in is not in its own way.
+            if wanted is not None and live.policy.clients == (wanted[1] is live):
+                self._close(live)
+
+    def _close(self, live: "LivePool") -> None:
+        for plan in live.policy.retire():
+            self.host.do(live, plan)
+        if live.hub is not None:
+            live.hub.vacate()

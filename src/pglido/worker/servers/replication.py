@@ -1,0 +1,30 @@
+"""Replication connections: each client gets a server connection of its own, and bytes pass unseen."""
+
+from ...io.stream import Stream
+from ...protocol import messages
+from ...protocol.startup import Startup
+from ...session.state import parameters as _parameters
+from ..connections import Guest
+from ..lifecycle import Host
+from ..pool_runtime import LivePool
+
+
+async def replicate(host: Host, guest: Guest, stream: Stream, live: LivePool, start: Startup, last: bytes) -> None:
+    """Open a server with just what the client asked for, and join the two. Raises PoolRefused."""
+    wanted = dict(start.settings)
+    # Not interned: no other connection, not even one that asks for the same, may be served by this one.
+    birth = _parameters.Settings({**wanted, "replication": start.replication}, {})
+    backend = await host.borrow(live, birth, birth)
+    backend.slot.doomed = True
+    if guest.eof or guest.serial not in host.guests:
+        host.close_server(backend, "its client is gone")
+        return
+    stream.send(
+        last
+        + messages.AUTHENTICATION_OK
+        + b"".join(messages.parameter_status(name, value) for name, value in backend.reported.items())
+        + guest.key_and_ready(host.index)
+    )
+    stream.settle()
+    host.journal.came(guest)
+    host.pump.join_raw(guest, backend)

@@ -1,0 +1,129 @@
+"""What sessions of a pool begin with: asked at each server's login, and again where it may have been changed since.
+
+Rules:
+1. A counter that all workers share says that ALTER ROLE ... SET or the like may have changed it
+   (`session.state.role_defaults_epoch`). Who logs in then has a server of its pool asked, once for all who wait: the
+   counter does not say whom it concerns.
+2. Where it is another the pool begins its next generation: who logs in from then on gets servers that were opened
+   since, or began with the same. So a login costs one new server at most, however often there are changes.
+3. Servers of before serve those who were there before, until they rest for too long or their place is needed. On other
+   servers these clients keep what their sessions began with (`worker.pool_runtime.keep_defaults`).
+"""
+
+import asyncio
+
+from ...io.stream import Stream
+from ...pooling.pool import Slot
+from ...session.state import defaults_query as _defaults_query
+from ...session.state import role_defaults_epoch as _role_defaults_epoch
+from ...session.state.parameters import EMPTY, Settings
+from ..connections import Backend
+from ..lifecycle import Host, PoolRefused
+from ..pool_runtime import LivePool, SessionDefaults, birth_of
+from .queries import ask, on_server, reported_by
+
+# What servers began with is remembered for so many changes of it, per pool.
+REMEMBERED = 16
+
+
+def in_doubt(live: LivePool) -> bool:
+    """May sessions of this pool begin with something else than was known last?"""
+    return live.changes != _role_defaults_epoch.count()
+
+
+async def settle(host: Host, live: LivePool) -> None:
+    """Find out what sessions begin with now. Raises PoolRefused."""
+    wanted = _role_defaults_epoch.count()
+    while live.changes < wanted:
+        if live.asking is None:
+            live.asking = asyncio.get_running_loop().create_task(_ask_again(host, live))
+        refusal = await asyncio.shield(live.asking)
+        if refusal is not None:
+            raise refusal
+
+
+async def _ask_again(host: Host, live: LivePool) -> PoolRefused | None:
+    """Have a server asked, in view of the changes until now; returns why none can be had."""
+    changes, reloads = _role_defaults_epoch.count(), _role_defaults_epoch.reloads()
+    begins = ""
+    try:
+        if live.policy.slots and reloads == live.reloads:
+            idle = live.policy.idle
+            birth = idle.back.birth if idle.size else birth_of(live.settings, EMPTY)
+            begins = await on_server(host, live, birth, birth, lambda backend: _digest(host, live, backend))
+    except PoolRefused as refusal:
+        return refusal
+    finally:
+        live.asking = None
+    if not begins or begins != live.begins or not _all_began_with(live, begins):
+        _next_generation(live, begins)
+    live.changes, live.reloads, live.begins = changes, reloads, begins or live.begins
+    return None
+
+
+def _all_began_with(live: LivePool, begins: str) -> bool:
+    """Did all servers of the present generation begin with this?"""
+    slots = [slot for slot in live.policy.slots if slot.server is not None]
+    return all(_began_with(slot, begins) for slot in slots if slot.generation == live.policy.generation)
+
+
+def _began_with(slot: Slot, begins: str) -> bool:
+    began = slot.server.session_defaults if slot.server is not None else None
+    return began is not None and began.digest == begins
+
+
+def _next_generation(live: LivePool, begins: str) -> None:
+    """Whoever logs in now gets none of the servers there are, but of those that began with the same."""
+    policy = live.policy
+    policy.generation += 1
+    for slot in policy.slots:
+        if begins and _began_with(slot, begins):
+            slot.generation = policy.generation
+    live.forget_profiles()
+    if begins:
+        live.rules.functions.defaults = begins
+
+
+async def _digest(host: Host, live: LivePool, backend: Backend) -> str:
+    """What sessions begin with now, as this server says; empty where it does not."""
+    reported = reported_by(backend)
+    query = _defaults_query.digest(live.settings.pool_user, backend.session.setup.version)
+    rows = await ask(Stream(host.pump, backend), query, reported)
+    backend.session.prepared.unnamed = 0
+    backend.session.setup.keep_reported(reported)
+    backend.session.setup.renew()
+    return "" if isinstance(rows, PoolRefused) else _defaults_query.read_digest(rows)
+
+
+async def at_login(
+    live: LivePool, stream: Stream, version: int, birth: Settings, reported: dict[str, str]
+) -> SessionDefaults | None:
+    """What the session of a server that has just logged in begins with, as it says; None where it does not.
+
+    It was opened with `birth`; of `version` it is.
+    """
+    user = live.settings.pool_user
+    rows = await ask(stream, _defaults_query.digest(user, version), reported)
+    digest = "" if isinstance(rows, PoolRefused) else _defaults_query.read_digest(rows)
+    if not digest or digest in live.begun:
+        return live.begun.get(digest)
+    rows = await ask(stream, _defaults_query.values(user, version), reported)
+    if isinstance(rows, PoolRefused):
+        return SessionDefaults(digest, frozenset(), {})
+    names, values = _defaults_query.read_values(rows)
+    # What a server is opened with, and what connect_query sets, is neither ALTER ROLE's nor to be kept.
+    connects = live.settings.connect_query.lower()
+    kept = {name: value for name, value in values.items() if name not in birth.values and name not in connects}
+    begins = live.begun[digest] = SessionDefaults(digest, names, kept)
+    if len(live.begun) > REMEMBERED:
+        # Clients that still have it get what other servers begin with: what is kept for them has a bound.
+        live.begun.pop(next(iter(live.begun))).values.clear()
+    return begins
+
+
+def opened(live: LivePool, begins: SessionDefaults | None) -> None:
+    """A server has told what its session begins with: is that news, which somebody has made past the pooler?"""
+    if begins is not None and not live.begins:
+        live.begins = begins.digest
+    elif begins is not None and begins.digest != live.begins:
+        _role_defaults_epoch.changed()

@@ -1,0 +1,195 @@
+"""Clients that cancel or terminate others by the process ids which those got at login (pg_cancel_backend and the like).
+
+The statement waits until a server process stands in for each (see `stand_in`), in the worker whose client it is, and
+gets that one's process id instead. What is done to the process is done to the client. A number that is no client's, or
+one's of another PostgreSQL, stays what it is, and PostgreSQL warns that there is no such process.
+"""
+
+import asyncio
+from collections.abc import Callable
+from itertools import count
+from typing import TYPE_CHECKING
+
+from ...ipc import messages as ipc
+from ...ipc.channel import Channel
+from ...protocol import codes, messages
+from ..connections import SERIAL_BITS, SERIAL_MASK, Guest
+from .stand_in import CANCELLED, NAP, TERMINATED, StandIn
+
+if TYPE_CHECKING:
+    from ..lifecycle import Host
+
+# Process ids that one statement gets at most; and those who stand in at a time in one worker.
+MOST_AIMS = 8
+MOST = 16
+# Seconds that a statement waits for them at most, and then has for saying their process ids.
+PATIENCE = NAP / 2
+
+Over = Callable[[], None]
+
+
+class Signals:
+    """Those of one worker; `workers` is how many there are, `channel` leads to them."""
+
+    def __init__(self, host: "Host", channel: Channel[ipc.ToWorker]) -> None:
+        self.host = host
+        self.channel = channel
+        self.workers = 1
+        self._numbers = count(1)
+        self._looking: set[Guest] = set()
+        # What is to be told when a client's statement is done.
+        self._ties: dict[Guest, list[Over]] = {}
+        # Asked of other workers, and by them.
+        self._answers: dict[int, asyncio.Future[int]] = {}
+        self._lent: dict[tuple[int, int], StandIn] = {}
+        self._standing = 0
+
+    def wished(self, guest: Guest) -> bool:
+        """See that there is a process for each of the client's aims: it goes on by itself, and so never at once."""
+        if guest not in self._looking:
+            self._looking.add(guest)
+            self.host.spawn(self._look(guest, guest.session.aims))
+        return False
+
+    def done(self, guest: Guest) -> None:
+        """What the client has asked for is done."""
+        guest.tied = False
+        for over in self._ties.pop(guest, ()):
+            over()
+
+    async def _look(self, guest: Guest, aims: tuple[int, ...]) -> None:
+        processes = dict.fromkeys(aims, 0)
+        overs: list[Over] = []
+        try:
+            async with asyncio.timeout(PATIENCE):
+                for aim in aims[:MOST_AIMS]:
+                    processes[aim] = await self._process(guest, aim, overs)
+        except TimeoutError:
+            pass
+        finally:
+            self._looking.discard(guest)
+        if guest.closed or guest.serial not in self.host.guests:
+            for over in overs:
+                over()
+            return
+        guest.session.aims = ()
+        guest.session.processes = processes
+        if overs:
+            guest.tied = True
+            self._ties.setdefault(guest, []).extend(overs)
+            asyncio.get_running_loop().call_later(PATIENCE, self._expired, guest, processes, overs)
+        if guest.waiting and not guest.late:
+            guest.waiting = False
+            self.host.pump.resume(guest)
+
+    def _expired(self, guest: Guest, processes: dict[int, int], overs: list[Over]) -> None:
+        """Nobody stands in any more: what has not been sent must not say these processes."""
+        if guest.session.processes is processes:
+            guest.session.processes = None
+        for over in overs:
+            over()
+        left = [over for over in self._ties.pop(guest, ()) if over not in overs]
+        if left:
+            self._ties[guest] = left
+
+    async def _process(self, guest: Guest, aim: int, overs: list[Over]) -> int:
+        """The process id for one aim, 0 where there is none; to `overs` goes what ends its need."""
+        backend = guest.server
+        if backend is None:
+            return 0
+        if aim == guest.session.process:
+            own: int = backend.pid
+            return own
+        worker = (aim >> SERIAL_BITS) - 1
+        if worker == self.host.index:
+            stand_in = await self._stand_in(aim, guest.session.cancels, backend.address)
+            if stand_in is None:
+                return 0
+            overs.append(stand_in[0].done)
+            return stand_in[1]
+        if not 0 <= worker < self.workers:
+            return 0
+        number = next(self._numbers)
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        self.channel.post(ipc.StandInAt(worker, aim, guest.session.cancels, backend.address, number))
+        overs.append(lambda: self.channel.post(ipc.StandInOver(worker, self.host.index, number)))
+        try:
+            process: int = await answer
+            return process
+        finally:
+            del self._answers[number]
+
+    async def _stand_in(self, aim: int, cancels: bool, address: str) -> tuple[StandIn, int] | None:
+        """Who stands in for this client of ours, and its process id."""
+        target = self._client(aim)
+        if target is None or self._standing >= MOST:
+            return None
+        self._standing += 1
+        stand_in = StandIn(self.host, target, self._struck)
+        process = 0
+        try:
+            process = await stand_in.open(address, cancels)
+        finally:
+            self._standing -= not process
+        if not process:
+            return None
+        self.host.spawn(self._stand(stand_in))
+        return stand_in, process
+
+    async def _stand(self, stand_in: StandIn) -> None:
+        try:
+            await stand_in.stand()
+        finally:
+            self._standing -= 1
+
+    def _client(self, aim: int) -> Guest | None:
+        """The client of this worker that got this number at login."""
+        for serial in range(aim & SERIAL_MASK, self.host.serial + 1, SERIAL_MASK + 1):
+            guest = self.host.guests.get(serial)
+            if guest is not None and guest.live is not None and guest.login is None:
+                return guest
+        return None
+
+    def _struck(self, target: Guest, sqlstate: str, body: bytes) -> None:
+        """What was done to who stands in is done to the client."""
+        if target.closed or target.serial not in self.host.guests:
+            return
+        if sqlstate == CANCELLED:
+            self.host.outside.cancels.guest(target)
+        elif sqlstate == TERMINATED:
+            backend = target.server
+            whole = target.peer is None and (backend is None or backend.session.between_messages())
+            why = messages.report_fields(body).get("M", "")
+            self.host.end(target, why, messages.message(codes.ERROR_RESPONSE, body) if whole else b"")
+
+    # For clients of other workers.
+
+    def asked_elsewhere(self, message: ipc.StandInHere) -> None:
+        """A client of another worker wants to cancel or terminate one of ours."""
+        self.host.spawn(self._lend(message))
+
+    async def _lend(self, message: ipc.StandInHere) -> None:
+        process = 0
+        try:
+            async with asyncio.timeout(PATIENCE):
+                stand_in = await self._stand_in(message.pid, message.cancels, message.address)
+            if stand_in is not None:
+                key = message.sender, message.number
+                self._lent[key], process = stand_in
+                asyncio.get_running_loop().call_later(NAP, self._lent.pop, key, None)
+        except TimeoutError:
+            pass
+        finally:
+            self.channel.post(ipc.StandInIs(message.sender, message.number, process))
+
+    def answered(self, message: ipc.StandInIs) -> None:
+        """Another worker has what one of our clients wants."""
+        answer = self._answers.get(message.number)
+        if answer is not None and not answer.done():
+            answer.set_result(message.process)
+
+    def over_elsewhere(self, message: ipc.StandInOver) -> None:
+        """The other worker's client is done."""
+        stand_in = self._lent.pop((message.sender, message.number), None)
+        if stand_in is not None:
+            stand_in.done()

@@ -1,0 +1,128 @@
+"""A server process that stands in for a client which is to be cancelled or terminated: what hits it hits the client.
+
+Between two transactions a client has no process, and in one its server may be another's a moment later. So for a client
+that wants to cancel or terminate another a connection is opened as which that one's pool logs in, for this alone:
+PostgreSQL itself judges who may, and nobody else is hit.
+
+Rules:
+1. It belongs to no pool: it has a slot of its own, and needs no lease.
+2. One that is to be cancelled sleeps, from before its process id is told until `NAP` is over.
+3. It is closed when who wants it is done, or after `NAP`, but not while it sleeps, nor before it has answered something
+   else: a signal that was sent before has come then.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ...io.stream import Gone, Stream, Unsafe
+from ...pooling.pool import Slot
+from ...pooling.states import BUSY
+from ...protocol import codes, messages
+from ...session.state import parameters as _parameters
+from ..connections import Backend, Guest
+from ..pool_runtime import birth_of
+from .connect import CannotOpen, LoginRefused, log_in
+
+if TYPE_CHECKING:
+    from ..lifecycle import Host
+
+# Seconds for which it stands in at most.
+NAP = 10
+NAME = "pglido signal"
+# COMMIT outside of a transaction is answered by a warning, which PostgreSQL sends at once: then it sleeps.
+SLEEP = messages.query(
+    f"SET client_min_messages TO notice;SET statement_timeout TO 0;COMMIT;SELECT pg_catalog.pg_sleep({NAP})"
+)
+# query_canceled, admin_shutdown
+CANCELLED, TERMINATED = "57014", "57P01"
+LIMIT = 1 << 20
+
+
+class StandIn:
+    """Stands in for `target`; `struck` is called with the SQLSTATE and the body of the error that it was hit by."""
+
+    def __init__(self, host: "Host", target: Guest, struck: Callable[[Guest, str, bytes], None]) -> None:
+        self.host = host
+        self.target = target
+        self._struck = struck
+        self._backend: Backend | None = None
+        self._stream: Stream | None = None
+        self._sleeps = False
+        self._done = False
+        self._asked = False
+        self._owed = 0
+
+    async def open(self, address: str, sleeps: bool) -> int:
+        """The process id, once it sleeps if it is to; 0 where none can be had on the server at this address."""
+        live = self.target.live
+        if live is None:
+            return 0
+        values = birth_of(live.settings, _parameters.EMPTY).values | {"application_name": NAME}
+        slot = Slot(live.policy, _parameters.intern(values), self.host.pump.now)
+        slot.state = BUSY
+        try:
+            backend = self._backend = await log_in(self.host, live, slot)
+            if backend.address != address:
+                self.close()
+                return 0
+            self.host.pump.collect(backend)
+            self._stream = Stream(self.host.pump, backend)
+            if sleeps:
+                self._stream.send(SLEEP)
+            while sleeps and (await self._stream.message(LIMIT))[0] != codes.NOTICE_RESPONSE:
+                pass
+        except (LoginRefused, CannotOpen, Gone, Unsafe):
+            self.close()
+            return 0
+        except BaseException:
+            self.close()
+            raise
+        self._sleeps = sleeps
+        self._owed = int(sleeps)
+        asyncio.get_running_loop().call_later(NAP, self.done)
+        return backend.pid
+
+    async def stand(self) -> None:
+        """Until it is over: what hits it hits the client."""
+        assert self._stream is not None
+        try:
+            while True:
+                kind, body = await self._stream.message(LIMIT)
+                if kind == codes.ERROR_RESPONSE:
+                    sqlstate = messages.report_fields(body).get("C", "")
+                    self._sleeps = self._sleeps and sqlstate != CANCELLED
+                    self._struck(self.target, sqlstate, body)
+                elif kind == codes.READY_FOR_QUERY:
+                    self._owed -= 1
+                    if self._asked and not self._owed:
+                        return
+                    if (self._sleeps or self._done) and not self._asked:
+                        # It has slept long enough, or is not needed any more.
+                        self._sleeps = False
+                        self._ask()
+        except (Gone, Unsafe):
+            return
+        finally:
+            self.close()
+
+    def done(self) -> None:
+        """Who wanted it is done, or time is over."""
+        self._done = True
+        if not self._sleeps and not self._asked and self._backend is not None:
+            self._ask()
+
+    def _ask(self) -> None:
+        assert self._stream is not None
+        self._asked = True
+        self._owed += 1
+        self._stream.send(messages.EMPTY_QUERY)
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.waiter = None
+            if not backend.eof:
+                self.host.pump.send(backend, messages.TERMINATE)
+            self.host.close_server(backend, "it stood in for a client")

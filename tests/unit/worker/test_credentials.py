@@ -1,0 +1,167 @@
+"""Questions are asked for as long as somebody waits for the answer, and no network has all the places in line."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pglido.auth.auth_query import Answer, Key
+from pglido.auth.decoys import MD5_FACE, PLAIN_FACE, Crowd, Face
+from pglido.config.load import parse
+from pglido.config.model import PoolSettings
+from pglido.ipc import messages
+from pglido.worker.lifecycle import PoolRefused
+from pglido.worker.login import networks
+from pglido.worker.login.credentials import Known, People, Question
+from pglido.worker.login.networks import network_of
+
+CONFIG = """
+[pglido]
+auth_type = "scram-sha-256"
+auth_user = "reader"
+[databases.app]
+host = "127.0.0.1"
+[users.reader]
+password = "x"
+[users.stored]
+password = "x"
+"""
+HERE = "10.0.0.1:1000"
+
+
+class Asking(People):
+    """`answer` is what comes of all questions; `asked` are those that went out, `dropped` those that did not last."""
+
+    def __init__(self, sent: bool) -> None:
+        super().__init__(SimpleNamespace(board=SimpleNamespace(total=lambda column: 0)))  # type: ignore[arg-type]
+        self.sent = sent
+        self.asked: list[str] = []
+        self.dropped: list[str] = []
+        self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def _ask(self, key: Key, pool: PoolSettings, question: Question) -> Answer:
+        self.asked.append(key[1])
+        question.asked = self.sent
+        try:
+            await asyncio.shield(self.answer)
+        except asyncio.CancelledError:
+            self.dropped.append(key[1])
+            raise
+        return Answer(key[1], None)
+
+    async def client(self, user: str, address: str = HERE) -> "asyncio.Task[Known]":
+        """A client that waits."""
+        pool = config().pool("app", user)
+        task = asyncio.create_task(self.look_up(user, pool, address))
+        await turns()
+        return task
+
+
+def config() -> Any:
+    return parse(CONFIG, "/nowhere/pglido.toml")
+
+
+def people(sent: bool = False) -> Asking:
+    found = Asking(sent)
+    made = config()
+    found.adopt(made, {name: secret.encode() for name, secret in made.secrets().items()}, b"seed")
+    return found
+
+
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def leaves(task: "asyncio.Task[Known]") -> None:
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await turns()
+
+
+@pytest.mark.parametrize("user", ["unknown", "stored"])
+async def test_a_question_is_dropped_with_the_last_client_that_waits_for_it(user: str) -> None:
+    one = people()
+    first, second = await one.client(user), await one.client(user)
+    await leaves(first)
+    assert one.dropped == []
+    await leaves(second)
+    assert one.dropped == [user]
+    # Who comes then asks anew.
+    third = await one.client(user)
+    assert one.asked == [user, user]
+    one.answer.set_result(None)
+    assert (await third).name == user
+
+
+async def test_who_comes_while_a_question_is_being_dropped_asks_anew() -> None:
+    one = people()
+    first = await one.client("unknown")
+    first.cancel()
+    await asyncio.sleep(0)
+    second = await one.client("unknown")
+    one.answer.set_result(None)
+    assert (await second).name == "unknown"
+    assert one.asked == ["unknown", "unknown"]
+
+
+async def test_what_a_server_has_been_asked_already_is_answered() -> None:
+    one = people(sent=True)
+    await leaves(await one.client("unknown"))
+    assert one.dropped == []
+    assert (await asyncio.gather(await one.client("unknown"), _later(one)))[0].name == "unknown"
+    assert one.asked == ["unknown"]
+
+
+async def _later(one: Asking) -> None:
+    one.answer.set_result(None)
+
+
+@pytest.mark.parametrize("user", ["unknown", "stored"])
+async def test_of_one_network_so_many_wait(monkeypatch: pytest.MonkeyPatch, user: str) -> None:
+    monkeypatch.setattr(networks, "MOST", 2)
+    one = people()
+    waiting = [await one.client(f"user{port}", f"10.0.0.1:{port}") for port in range(2)]
+    with pytest.raises(PoolRefused, match="too many users are being looked up") as refused:
+        await (await one.client(user))
+    assert refused.value.sqlstate == "53300"
+    waiting.append(await one.client(user, "10.0.0.2:1"))
+    await leaves(waiting.pop(0))
+    waiting.append(await one.client(user))
+    one.answer.set_result(None)
+    assert len(await asyncio.gather(*waiting)) == 3
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("10.0.0.1:5432", "10.0.0.1"),
+        ("::ffff:10.0.0.1:5432", "10.0.0.1"),
+        ("unix", "unix"),
+        ("2001:db8:1:2:3:4:5:6:5432", "20010db800010002"),
+        ("2001:db8:1:2::1:5432", "20010db800010002"),
+        ("::1:5432", "0000000000000000"),
+    ],
+)
+def test_an_address_of_ipv6_counts_as_its_site(address: str, network: str) -> None:
+    assert network_of(address) == network
+
+
+async def test_unknown_users_look_like_those_that_auth_query_has_answered_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(messages, "MET", 3)
+    one = people()
+    asked, console = config().pool("app", "unknown"), None
+    assert one.terms_of(console).crowd == Crowd.counted({PLAIN_FACE: 2})
+    # auth_user is not counted, "stored" is.
+    assert one.terms_of(asked).crowd == Crowd.counted({PLAIN_FACE: 1, Face(4096): 1})
+    assert one.met(messages.Met({b"a": Face(10_000)}))
+    assert not one.met(messages.Met({b"a": Face(10_000)}))
+    assert one.terms_of(asked).crowd == Crowd.counted({PLAIN_FACE: 1, Face(10_000): 1})
+    assert one.met(messages.Met({b"b": MD5_FACE}))
+    assert one.met(messages.Met({b"c": Face(4096)}))
+    assert not one.met(messages.Met({b"d": Face(1)}))
+    assert one.met(messages.Met({b"b": Face(10_000)}))
+    assert one.terms_of(asked).crowd == Crowd.counted({PLAIN_FACE: 1, Face(4096): 1, Face(10_000): 2})
+    assert one.terms_of(console).crowd == Crowd.counted({PLAIN_FACE: 2})

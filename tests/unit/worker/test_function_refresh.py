@@ -1,0 +1,148 @@
+"""When servers are asked again what functions there are."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pglido.ipc.shared_counters import Board, Column
+from pglido.pooling.states import BUSY, IDLE
+from pglido.session.state.function_scan import Since
+from pglido.session.state.shared import Functions
+from pglido.sql.scanner import DEFINES
+from pglido.worker.servers.function_refresh import ALL, NEWS, Studies
+
+SINCE = Since("5 1", "7", (), 0)
+START = 1000.0
+FOUND = {"names": ["sets"], "vague": None, "counts": None, "settings": ["app.tenant"], "triggers": False}
+
+
+def slot(state: int, since: float = 0.0) -> Any:
+    setup = SimpleNamespace(suspect=0)
+    return SimpleNamespace(state=state, since=since, server=SimpleNamespace(session=SimpleNamespace(setup=setup)))
+
+
+def asked(*slots: Any) -> list[bool]:
+    """Which of these servers will be asked; they are not any more then."""
+    found = [one.server.session.setup.suspect == DEFINES for one in slots]
+    for one in slots:
+        one.server.session.setup.suspect = 0
+    return found
+
+
+class Bench:
+    """One worker (`row`) with one pool, in which these slots are."""
+
+    def __init__(self, board: Board, row: int, *slots: Any, heeded: int = 1, round_robin: bool = False) -> None:
+        functions = Functions()
+        functions.known = True
+        functions.since = SINCE
+        self.functions = functions
+        idle = [one for one in slots if one.state == IDLE]
+        policy = SimpleNamespace(
+            slots=list(slots),
+            idle=SimpleNamespace(front=next(iter(idle), None), back=next(reversed(idle), None), size=len(idle)),
+            round_robin=round_robin,
+        )
+        live = SimpleNamespace(
+            policy=policy, rules=SimpleNamespace(heeded=heeded, functions=functions), findings=0
+        )
+        host = SimpleNamespace(pools={("db", "user"): live}, board=Board.attach(board.fd, row))
+        self.studies = Studies(host, START)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def board() -> Board:
+    return Board.create(2)
+
+
+def test_news_are_asked_for_now_and_then(board: Board) -> None:
+    one = slot(IDLE)
+    it = Bench(board, 0, one)
+    it.studies.look(START + NEWS - 0.1)
+    assert asked(one) == [False]
+    it.studies.look(START + NEWS)
+    assert asked(one) == [True]
+    assert it.functions.since is SINCE
+    it.studies.look(START + NEWS + 0.3)
+    assert asked(one) == [False]
+    it.studies.look(START + 2 * NEWS)
+    assert asked(one) == [True]
+
+
+def test_at_times_all_is_read(board: Board) -> None:
+    one = slot(IDLE)
+    it = Bench(board, 0, one)
+    it.studies.look(START + ALL)
+    assert asked(one) == [True]
+    assert it.functions.since is None
+
+
+def test_what_takes_long_is_not_asked_often(board: Board) -> None:
+    one = slot(IDLE)
+    it = Bench(board, 0, one)
+    it.functions.since = None
+    it.studies.look(START + NEWS)
+    assert asked(one) == [False]
+    it.studies.look(START + ALL)
+    assert asked(one) == [True]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_who_does_not_care_is_not_asked(board: Board, known: bool) -> None:
+    one = slot(IDLE)
+    it = Bench(board, 0, one, heeded=0 if known else 1)
+    it.functions.known = known
+    it.studies.look(START + ALL)
+    assert asked(one) == [False]
+
+
+def test_the_server_that_is_used_next_is_asked(board: Board) -> None:
+    first, last, busy = slot(IDLE), slot(IDLE), slot(BUSY)
+    Bench(board, 0, first, last, busy).studies.look(START + NEWS)
+    assert asked(first, last, busy) == [False, True, False]
+    Bench(board, 0, first, last, busy, round_robin=True).studies.look(START + NEWS)
+    assert asked(first, last, busy) == [True, False, False]
+
+
+def test_of_busy_servers_the_one_taken_last_is_asked(board: Board) -> None:
+    long, short = slot(BUSY, 10.0), slot(BUSY, 20.0)
+    Bench(board, 0, short, long).studies.look(START + NEWS)
+    assert asked(long, short) == [False, True]
+
+
+def test_a_pool_without_servers_has_nobody_to_ask(board: Board) -> None:
+    Bench(board, 0).studies.look(START + NEWS)
+
+
+def test_what_one_worker_finds_the_others_ask_for_at_once(board: Board) -> None:
+    mine, theirs = slot(IDLE), slot(IDLE)
+    here, there = Bench(board, 0, mine), Bench(board, 1, theirs)
+    there.functions.since = None
+    here.studies.look(START)
+    there.studies.look(START)
+    here.functions.learn(FOUND)
+    here.studies.look(START + 0.3)
+    there.studies.look(START + 0.3)
+    assert asked(theirs) == [True]
+    # They find the same, and that ends it.
+    there.functions.learn(FOUND)
+    for at in (0.6, 0.9, 1.2):
+        here.studies.look(START + at)
+        there.studies.look(START + at)
+        asked(mine, theirs)
+    here.studies.look(START + 1.5)
+    there.studies.look(START + 1.5)
+    assert asked(mine, theirs) == [False, False]
+
+
+def test_what_is_known_at_first_is_no_news(board: Board) -> None:
+    it = Bench(board, 0, slot(IDLE))
+    it.functions.known = False
+    it.functions.learn(FOUND)
+    it.studies.look(START)
+    assert board.total(Column.FINDINGS) == 0
+    it.functions.learn(FOUND | {"settings": None})
+    it.studies.look(START + 0.3)
+    it.studies.look(START + 0.6)
+    assert board.total(Column.FINDINGS) == 1
