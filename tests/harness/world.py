@@ -13,10 +13,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pglido.control.broker import Broker
-from pglido.control.leases import Limits, Plan, Verb
-from pglido.ipc.messages import Load, PoolKey
+from pglido.config.model import PoolKey
+from pglido.ipc.messages import Load
 from pglido.pooling import pool as policy
+from pglido.pooling.broker import Broker
+from pglido.pooling.leases import Limits, Plan, Verb
 from pglido.pooling.limits import Limits as PoolLimits
 from pglido.pooling.queue import Ticket
 from pglido.pooling.states import CLOSING

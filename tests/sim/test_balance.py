@@ -7,10 +7,10 @@ import random
 import pytest
 
 from harness.world import P, World, mean, served, worst
-from pglido.control.balance import LOGIN, Load, worth_moving
-from pglido.control.broker import FORGET, Broker
-from pglido.control.leases import Limits, Verb
 from pglido.ipc.messages import Load as Told
+from pglido.pooling.balance import LOGIN, Load, worth_moving
+from pglido.pooling.broker import FORGET, Broker
+from pglido.pooling.leases import Limits, Verb
 
 # Pool size, how long workers stall, and per worker: clients, seconds of a transaction, seconds between two.
 STEADY = {

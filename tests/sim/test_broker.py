@@ -8,9 +8,9 @@ from collections import deque
 import pytest
 
 from harness.world import P, World, mean, served, worst
-from pglido.control.broker import Broker
-from pglido.control.leases import Limits, Plan, Verb
-from pglido.ipc.messages import PoolKey
+from pglido.config.model import PoolKey
+from pglido.pooling.broker import Broker
+from pglido.pooling.leases import Limits, Plan, Verb
 
 
 def test_equal_workers_get_equal_shares_and_keep_them():

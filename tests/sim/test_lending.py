@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from pglido.control.broker import Broker
-from pglido.control.leases import Limits, Verb
-from pglido.ipc.messages import LEND_AFTER, Load, PoolKey
+from pglido.config.model import PoolKey
+from pglido.ipc.messages import Load
 from pglido.pooling import limits as _limits
+from pglido.pooling.broker import Broker
+from pglido.pooling.leases import LEND_AFTER, Limits, Verb
 from pglido.pooling.pool import Plan, Pool, Slot
 from pglido.pooling.pool import Verb as Does
 from pglido.pooling.states import CLOSING, IDLE

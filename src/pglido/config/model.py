@@ -170,6 +170,12 @@ class Host(msgspec.Struct, frozen=True, array_like=True):
         return "\0" + path[1:] if path.startswith("@") else path
 
 
+PoolKey = tuple[str, str]
+"""(database as the client names it, user towards the server: the forced one where there is one, else the
+client's).
+"""
+
+
 class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that holds for clients `user` of `database`, with the precedence applied.
 

@@ -8,8 +8,8 @@ from typing import NamedTuple, Protocol
 
 from ..config.model import Config, Settings
 from ..ipc.snapshot import Answers, Subject
+from ..pooling.broker import Broker
 from .averages import Averages
-from .broker import Broker
 
 
 @dataclass(frozen=True)

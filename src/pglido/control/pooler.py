@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from .. import log as logs
 from ..config.errors import ConfigError
-from ..config.model import Config, Settings
+from ..config.model import Config, PoolKey, Settings
 from ..ipc import process_memory
 from ..ipc.messages import (
     Answer,
@@ -34,7 +34,6 @@ from ..ipc.messages import (
     Message,
     Met,
     NotCovered,
-    PoolKey,
     Prepared,
     Recall,
     Return,
@@ -49,13 +48,13 @@ from ..ipc.messages import (
 )
 from ..ipc.shared_counters import Board, Column, pins_of
 from ..ipc.snapshot import DatabaseCounters, Snapshot, Subject, of_kind
+from ..pooling.broker import Broker
+from ..pooling.leases import Limits, Plan, Verb
 from . import daemon
 from .averages import Averages
-from .broker import Broker
 from .console import refuse, serve
 from .control_api import Reloaded, WorkerSnapshot
 from .heartbeat import LOOK
-from .leases import Limits, Plan, Verb
 from .memory_limit import MemoryLimit
 from .reload import Loaded
 from .rollout import Rollout
@@ -73,7 +72,7 @@ SHUTDOWN_MODES = ("now", "servers", "clients")
 MESSAGES: dict[Verb, Callable[[Plan], Message]] = {
     Verb.GRANT: lambda plan: Grant(plan.pool),
     Verb.ASK: lambda plan: Recall(plan.pool, idle=True, rest=plan.rest),
-    Verb.RECALL: lambda plan: Recall(plan.pool, idle=False),
+    Verb.RECALL: lambda plan: Recall(plan.pool, idle=False, rest=plan.rest),
     Verb.MEASURE: lambda plan: Measure(plan.pool),
 }
 

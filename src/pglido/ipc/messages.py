@@ -40,19 +40,13 @@ from __future__ import annotations
 
 import msgspec
 
-from ..config.model import Config, Host
+from ..config.model import Config, Host, PoolKey
 from .snapshot import Snapshot, Subject
 
 MAX_WORKERS = 250  # index + 1 fits the 8 bits it has in a cancel key
 WANT_INTERVAL = 0.05  # seconds between two Wants for the same pool
 MET = 1000  # users of auth_query whose secrets' looks are remembered
-LEND_AFTER = 1.0  # seconds that a server has rested, or who wants it has waited, before it is lent to others
 CANNOT_BOOT = 3  # exit status of a worker that no restart can help
-
-PoolKey = tuple[str, str]
-"""(database as the client names it, user towards the server: the forced one where there is one, else the
-client's).
-"""
 
 
 class Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -309,7 +303,7 @@ class Recall(Message, frozen=True):
 
     pool: PoolKey
     idle: bool
-    rest: float = LEND_AFTER
+    rest: float
 
 
 class Measure(Message, frozen=True):

@@ -27,7 +27,7 @@ LOOK = 8
 # Seconds between two changes of what is asked of the broker.
 WANT_INTERVAL = 0.05
 # Seconds after which it is told again how long the oldest waits, and of changes by a quarter or less: with what passes
-# till somebody looks, less than what it calls unfair (see `control.broker`).
+# till somebody looks, less than what it calls unfair (see `pooling.broker`).
 WANT_AGAIN = 0.15
 # Seconds for which a lease that came too late is kept, if no other worker needs it: at the next peak nobody is asked.
 # (Given back at once, peaks cost two messages each, a twentieth of the time of logins by SCRAM.)

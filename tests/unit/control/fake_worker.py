@@ -17,6 +17,7 @@ import sys
 import time
 from collections import Counter
 
+from pglido.config.model import PoolKey
 from pglido.ipc.channel import Channel, ChannelClosed
 from pglido.ipc.messages import (
     CANNOT_BOOT,
@@ -35,7 +36,6 @@ from pglido.ipc.messages import (
     Kept,
     Load,
     Measure,
-    PoolKey,
     Prepare,
     Prepared,
     Ready,

@@ -7,8 +7,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ..ipc.messages import LEND_AFTER, PoolKey
+from ..config.model import PoolKey
 from .balance import Load
+
+LEND_AFTER = 1.0  # seconds that a server has rested, or who wants it has waited, before it is lent to others
 
 
 class Verb(enum.Enum):

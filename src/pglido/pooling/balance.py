@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 WINDOW = 2.0  # seconds in which what was measured loses most of its weight; more where transactions are long
 TURNS = 4.0  # of a server's clients, that are to have weight
@@ -17,6 +18,26 @@ SCARCE = 0.9  # from here on servers are too few: what chance adds is no longer 
 MARGIN = 1.25  # who gives up a lease must, after that, wait so many times less than who gets it waits now
 HORIZON = 5.0  # seconds within which a move must have paid for itself
 LOGIN = 0.05  # seconds of clients' waiting that must be saved for each login that a move costs
+
+
+class Sums(Protocol):
+    """What clients of one worker went through in one pool, since it knows the pool: `ipc.messages.Load`."""
+
+    @property
+    def wait(self) -> float:
+        """Seconds that they waited for a server."""
+
+    @property
+    def assignments(self) -> int:
+        """How often one got one."""
+
+    @property
+    def busy(self) -> float:
+        """Seconds for which they had one."""
+
+    @property
+    def clients(self) -> int:
+        """How many wanted one since the last time."""
 
 
 @dataclass(slots=True)

@@ -24,9 +24,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from ..ipc.messages import LEND_AFTER, Load, PoolKey
-from .balance import LOGIN, MARGIN, worth_moving
-from .leases import Account, LeaseRow, Limits, Plan, Pool, Seat, Verb
+from ..config.model import PoolKey
+from .balance import LOGIN, MARGIN, Sums, worth_moving
+from .leases import LEND_AFTER, Account, LeaseRow, Limits, Plan, Pool, Seat, Verb
 
 PATIENCE = 0.01  # seconds; most transactions are over sooner than a new connection would be there
 LOOK = 0.05  # seconds until it is looked again at a pool in which clients wait
@@ -102,8 +102,8 @@ class Broker:
         account.quiet_until = now + QUIET
         return self._serve(self._related(pool), now)
 
-    def measured(self, worker: int, pool: PoolKey, load: Load, now: float) -> list[Plan]:
-        """A worker's `Load`."""
+    def measured(self, worker: int, pool: PoolKey, load: Sums, now: float) -> list[Plan]:
+        """What a worker's clients went through, since it knows the pool."""
         state = self._pools.get(pool)
         account = state.accounts.get(worker) if state else None
         if state is None or account is None:
