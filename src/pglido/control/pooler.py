@@ -17,6 +17,9 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 from .. import log as logs
+from ..admin.control_api import Reloaded, WorkerSnapshot
+from ..admin.session import refuse, serve
+from ..admin.stats import Averages
 from ..config.errors import ConfigError
 from ..config.model import Config, PoolKey, Settings
 from ..ipc import process_memory
@@ -51,9 +54,6 @@ from ..ipc.snapshot import DatabaseCounters, Snapshot, Subject, of_kind
 from ..pooling.broker import Broker
 from ..pooling.leases import Limits, Plan, Verb
 from . import daemon
-from .averages import Averages
-from .console import refuse, serve
-from .control_api import Reloaded, WorkerSnapshot
 from .heartbeat import LOOK
 from .memory_limit import MemoryLimit
 from .reload import Loaded

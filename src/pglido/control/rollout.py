@@ -19,11 +19,11 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from .. import log as logs
+from ..admin.control_api import Reloaded
 from ..auth.secrets import raw
 from ..config.errors import ConfigError, Place, Problem
 from ..ipc.messages import Abort, Commit, Configure, Message, Prepare, Prepared
 from . import daemon
-from .control_api import Reloaded
 from .heartbeat import LOOK
 from .reload import Loaded, open_log, reread
 from .supervisor import Greeting, Supervisor

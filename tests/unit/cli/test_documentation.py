@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from pglido.admin.commands import ACTIONS, SHUTDOWNS
+from pglido.admin.show import SHOWS
 from pglido.cli.main import main
 from pglido.config.errors import ConfigError
 from pglido.config.load import parse
-from pglido.control.commands import ACTIONS, SHUTDOWNS
-from pglido.control.show import SHOWS
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

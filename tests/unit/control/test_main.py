@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.control import FAKE, write_config
 from harness.waiting import free_port
 from pglido.control import daemon as process
-
-from .conftest import FAKE, write_config
 
 PROGRAM = """
 import sys

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
+from harness.control import Running, running, write_config
 from pglido import log as logs
 from pglido.config.errors import ConfigError
 from pglido.control import daemon
 from pglido.ipc import process_memory
-
-from .conftest import Running, running, write_config
 
 
 class Fails:

@@ -10,10 +10,9 @@ from itertools import pairwise
 
 import pytest
 
+from harness.control import Running, running, write_config
 from pglido.config.errors import ConfigError
 from pglido.control import supervisor as supervisor_module
-
-from .conftest import Running, running, write_config
 
 
 def pool_size(it: Running) -> int:

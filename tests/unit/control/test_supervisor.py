@@ -6,11 +6,10 @@ import asyncio
 import os
 import signal
 
+from harness.control import Running, running
 from pglido.control import supervisor as supervisor_module
 from pglido.ipc.shared_counters import Column
 from pglido.ipc.snapshot import Subject
-
-from .conftest import Running, running
 
 
 async def test_every_worker_has_a_listening_socket_and_gets_its_configuration_first(it: Running):

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from ..config.errors import ConfigError
 from ..config.model import rows as settings_table
+from .columns import Rows
 from .control_api import ControlApi
-from .protocol import TEXT, Column, Value
+from .rows import TEXT, Column, Value
 from .show import PGBOUNCER, SHOWS, VERSION, rows_of
-from .tabular import Rows
 
 
 class CommandError(Exception):

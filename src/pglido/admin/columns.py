@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ..ipc.snapshot import Answers, Subject
 from .control_api import ControlApi
-from .protocol import INT4, INT8, NUMERIC, TEXT, Column, Value
+from .rows import INT4, INT8, NUMERIC, TEXT, Column, Value
 
 Rows = Sequence[Sequence[Value]]
 

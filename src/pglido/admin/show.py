@@ -32,10 +32,10 @@ from ..ipc.snapshot import (
     from_all,
     of_kind,
 )
+from .columns import Rows, Show, int4, int8, text
 from .control_api import ControlApi
-from .protocol import TEXT, Column, Value
+from .rows import TEXT, Column, Value
 from .show_stats import STATISTICS
-from .tabular import Rows, Show, int4, int8, text
 
 # Monitoring picks the columns that it expects by the first version number it finds here.
 PGBOUNCER = "1.25.0"

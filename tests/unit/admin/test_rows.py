@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from psycopg.adapt import Transformer
 from psycopg.pq import Format
 
-from pglido.control import protocol
-from pglido.control.console import serve
-from pglido.control.protocol import BOOL, INT4, INT8, NUMERIC, TEXT, Column, ProtocolError
+from pglido.admin import rows
+from pglido.admin.rows import BOOL, INT4, INT8, NUMERIC, TEXT, Column, ProtocolError
+from pglido.admin.session import serve
 from pglido.ipc.messages import Console
 from pglido.protocol.messages import message
 
 READERS = [
-    protocol.read_query,
-    protocol.read_parse,
-    protocol.read_bind,
-    protocol.read_target,
-    protocol.read_execute,
+    rows.read_query,
+    rows.read_parse,
+    rows.read_bind,
+    rows.read_target,
+    rows.read_execute,
 ]
 
 
@@ -63,15 +63,15 @@ def loaded(kind: int, wire: bytes, fmt: Format) -> object:
 def test_values_arrive_in_both_formats(typed):
     kind, value = typed
     for code, fmt in ((0, Format.TEXT), (1, Format.BINARY)):
-        wire = protocol.data_row([Column("x", kind)], [value], [code])
+        wire = rows.data_row([Column("x", kind)], [value], [code])
         assert loaded(kind, wire, fmt) == value
 
 
 def test_one_format_is_for_all_columns_and_too_few_are_refused():
-    assert [protocol.format_of((1,), column) for column in range(3)] == [1, 1, 1]
-    assert protocol.format_of((), 5) == 0
+    assert [rows.format_of((1,), column) for column in range(3)] == [1, 1, 1]
+    assert rows.format_of((), 5) == 0
     with pytest.raises(ProtocolError):
-        protocol.format_of((0, 1), 2)
+        rows.format_of((0, 1), 2)
 
 
 # ---- a session on garbage

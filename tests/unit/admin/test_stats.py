@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pglido.control.averages import Averages
+from pglido.admin.stats import Averages
 from pglido.ipc.snapshot import DatabaseCounters
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from time import monotonic
 
 from ..ipc.snapshot import Answers, Subject
-from .averages import COUNTERS, Counts
+from .columns import Rows, Show, numeric, text
 from .control_api import ControlApi
-from .protocol import Value
-from .tabular import Rows, Show, numeric, text
+from .rows import Value
+from .stats import COUNTERS, Counts
 
 _IN_STATS = {"received": "recv"}  # the averages' own spelling
 _IN_TOTALS = {"received": "bytes_received", "sent": "bytes_sent"}

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from ..config.model import Config, Settings
 from ..ipc.snapshot import Answers, Subject
 from ..pooling.broker import Broker
-from .averages import Averages
+from .stats import Averages
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from ..protocol.messages import (
     notice,
     parameter_status,
 )
-from . import protocol
+from . import rows as _rows
+from .columns import Rows
 from .commands import WELCOME, Command, CommandError, Result, fill, parameters, plain, split, understand
 from .control_api import ControlApi
-from .protocol import ProtocolError
-from .tabular import Rows
+from .rows import ProtocolError
 
 log = logging.getLogger("pglido.control")
 
@@ -106,7 +106,7 @@ class Session:
         while True:
             kind = (await self._reader.readexactly(1))[0]
             size = int.from_bytes(await self._reader.readexactly(4), "big")
-            if not 4 <= size <= protocol.MAX_MESSAGE:
+            if not 4 <= size <= _rows.MAX_MESSAGE:
                 await self._fatal(f"invalid message length {size}")
                 return
             body = await self._reader.readexactly(size - 4)
@@ -131,7 +131,7 @@ class Session:
             AUTHENTICATION_OK,
             *(parameter_status(key, value) for key, value in settings.items()),
             backend_key_data(secrets.randbelow(1 << 23), key),
-            protocol.ready("I"),
+            _rows.ready("I"),
         )
 
     async def _do(self, kind: int, action: Callable[[Session, bytes], Awaitable[None]], body: bytes) -> None:
@@ -142,7 +142,7 @@ class Session:
         except CommandError as problem:
             self._error("ERROR", problem.sqlstate, str(problem), problem.hint)
             if kind == codes.QUERY:
-                self._send(protocol.ready(self._status))
+                self._send(_rows.ready(self._status))
             else:
                 self._failed = True
         await self._rest()
@@ -162,18 +162,18 @@ class Session:
     # ---- simple protocol
 
     async def _query(self, body: bytes) -> None:
-        statements = split(protocol.read_query(body))
+        statements = split(_rows.read_query(body))
         if not statements:
-            self._send(protocol.EMPTY_QUERY_RESPONSE)
+            self._send(_rows.EMPTY_QUERY_RESPONSE)
         for sql in statements:
             await self._rest()
             command = understand(sql, self._client.admin)
             result = await self._run(command)
             if command.columns is not None:
-                self._send(protocol.row_description(command.columns))
-                self._send(*(protocol.data_row(command.columns, row) for row in result.rows))
-            self._send(protocol.command_complete(result.tag))
-        self._send(protocol.ready(self._status))
+                self._send(_rows.row_description(command.columns))
+                self._send(*(_rows.data_row(command.columns, row) for row in result.rows))
+            self._send(_rows.command_complete(result.tag))
+        self._send(_rows.ready(self._status))
 
     async def _run(self, command: Command) -> Result:
         result = await command.run(self._control)
@@ -188,7 +188,7 @@ class Session:
     # ---- extended protocol
 
     async def _parse(self, body: bytes) -> None:
-        found = protocol.read_parse(body)
+        found = _rows.read_parse(body)
         if found.name and found.name in self._statements:
             raise CommandError(f'prepared statement "{found.name}" already exists', "42P05")
         sql = plain(found.sql)
@@ -204,7 +204,7 @@ class Session:
         self._send(PARSE_COMPLETE)
 
     async def _bind(self, body: bytes) -> None:
-        found = protocol.read_bind(body)
+        found = _rows.read_bind(body)
         prepared = self._statements.get(found.statement)
         if prepared is None:
             raise CommandError(f'prepared statement "{found.statement}" does not exist', "26000")
@@ -221,33 +221,33 @@ class Session:
             command = understand(sql, self._client.admin)
         if command is not None and command.columns is not None:
             for number in range(len(command.columns)):
-                protocol.format_of(found.result_formats, number)
+                _rows.format_of(found.result_formats, number)
         _bounded(self._portals, found.portal, PORTALS, "portals")
         self._portals[found.portal] = Portal(sql, command, found.result_formats)
-        self._send(protocol.BIND_COMPLETE)
+        self._send(_rows.BIND_COMPLETE)
 
     async def _describe(self, body: bytes) -> None:
-        target = protocol.read_target(body)
+        target = _rows.read_target(body)
         formats: Sequence[int] = ()
         if target.kind == "S":
             prepared = self._statements.get(target.name)
             if prepared is None:
                 raise CommandError(f'prepared statement "{target.name}" does not exist', "26000")
-            self._send(protocol.parameter_description(prepared.types))
+            self._send(_rows.parameter_description(prepared.types))
             command = prepared.command
         else:
             portal = self._portal(target.name)
             command, formats = portal.command, portal.formats
         if command is None or command.columns is None:
-            self._send(protocol.NO_DATA)
+            self._send(_rows.NO_DATA)
         else:
-            self._send(protocol.row_description(command.columns, formats))
+            self._send(_rows.row_description(command.columns, formats))
 
     async def _execute(self, body: bytes) -> None:
-        wanted = protocol.read_execute(body)
+        wanted = _rows.read_execute(body)
         portal = self._portal(wanted.portal)
         if portal.command is None:
-            self._send(protocol.EMPTY_QUERY_RESPONSE)
+            self._send(_rows.EMPTY_QUERY_RESPONSE)
             return
         if not portal.ran:
             result = await self._run(portal.command)
@@ -255,16 +255,16 @@ class Session:
         end = portal.sent + wanted.limit if wanted.limit > 0 else len(portal.rows)
         columns = portal.command.columns or ()
         self._send(
-            *(protocol.data_row(columns, row, portal.formats) for row in portal.rows[portal.sent : end])
+            *(_rows.data_row(columns, row, portal.formats) for row in portal.rows[portal.sent : end])
         )
         portal.sent = min(end, len(portal.rows))
         if portal.sent < len(portal.rows):
-            self._send(protocol.PORTAL_SUSPENDED)
+            self._send(_rows.PORTAL_SUSPENDED)
         else:
-            self._send(protocol.command_complete(portal.tag))
+            self._send(_rows.command_complete(portal.tag))
 
     async def _close(self, body: bytes) -> None:
-        target = protocol.read_target(body)
+        target = _rows.read_target(body)
         if target.kind == "S":
             self._statements.pop(target.name, None)
         else:
@@ -275,7 +275,7 @@ class Session:
         self._failed = False
         if self._status == "I":
             self._portals.clear()
-        self._send(protocol.ready(self._status))
+        self._send(_rows.ready(self._status))
 
     async def _flush(self, body: bytes) -> None:
         """Everything has been written already; `_do` waits until it is taken."""

@@ -14,10 +14,9 @@ import psycopg
 import psycopg2
 import pytest
 
-from pglido.control.commands import PARAMETERS, QUERIES
-from pglido.control.show import SHOWS
-
-from .conftest import Running, write_config
+from harness.control import Running, write_config
+from pglido.admin.commands import PARAMETERS, QUERIES
+from pglido.admin.show import SHOWS
 
 
 async def connect(it: Running, user: str = "admin", **more: object) -> psycopg.AsyncConnection:

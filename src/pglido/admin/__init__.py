@@ -1,0 +1,1 @@
+"""The console: commands and SHOW, for drivers that speak PostgreSQL's protocol."""
