@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ON_EPOLL := $(patsubst %,tests/system/test_%.py,client_gone dialogues hostile modes prepared)
 # What asks something of the interpreter and of asyncio: the loop, subprocesses, descriptors, TLS, signals.
-PART := tests/unit/io tests/unit/ipc
+PART := tests/unit/transport tests/unit/relay tests/unit/ipc
 PART_SYSTEM := $(patsubst %,tests/system/test_%.py,balance console limits listen processes reload tls)
 # Tests wait more than they compute. Worksteal: no process is left with the longest file while the others are idle.
 JOBS := $(shell echo $$(($$(nproc) + 1)))

@@ -16,21 +16,22 @@ COMPILED = (
     "auth.decoys",
     "auth.libcrypto",
     "auth.scram",
-    "io.carrier",
-    "io.doors",
-    "io.epoll",
-    "io.keeper",
-    "io.links",
-    "io.orphan",
-    "io.poller",
-    "io.pump",
-    "io.round",
-    "io.secure",
+    "transport.buffering",
+    "transport.accept",
+    "transport.epoll",
+    "relay.host_interface",
+    "transport.connection",
+    "worker.parent_death",
+    "transport.poller",
+    "relay.relay",
+    "transport.rounds",
+    "transport.tls_record",
     "ipc.shared_cells",
     "pooling.queue",
     "pooling.pool",
     "pooling.stats",
     "session.state.budget",
+    "relay.links",
     "session.client.dispatch",
     "session.state.listen_mark",
     "session.client.inspection",
@@ -61,7 +62,7 @@ COMPILED = (
     "worker.login.fast_path",
 )
 # Compiled where setup.py finds what it needs: liburing.
-OPTIONAL = ("io.asking", "io.kernel_ring", "io.ring")
+OPTIONAL = ("transport.uring_requests", "transport.uring_kernel", "transport.uring")
 
 
 @cache

@@ -16,8 +16,8 @@ from ..auth.errors import AuthError
 from ..auth.log_in_to_server import answer
 from ..auth.secrets import Credentials
 from ..config.model import Host, PoolSettings, SslMode
-from ..io.tls import TlsError, dialling, read_files, server_side
 from ..protocol import codes, messages
+from ..transport.tls_context import TlsError, dialling, read_files, server_side
 
 SSL_REQUEST = (8).to_bytes(4, "big") + codes.SSL_REQUEST.to_bytes(4, "big")
 OPTIONAL = (SslMode.ALLOW, SslMode.PREFER)

@@ -14,7 +14,8 @@ from ..config.changes import diff, without_restart
 from ..config.errors import ConfigError, Place, Problem
 from ..config.load import load
 from ..config.model import Config, Settings
-from ..io.tls import (
+from ..log import CannotLog, Outputs, open_outputs
+from ..transport.tls_context import (
     Contents,
     TlsError,
     TlsFiles,
@@ -24,7 +25,6 @@ from ..io.tls import (
     read_files,
     server_sides,
 )
-from ..log import CannotLog, Outputs, open_outputs
 from .sockets import CannotListen, tune
 
 

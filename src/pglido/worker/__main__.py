@@ -12,13 +12,13 @@ import sys
 from setproctitle import setproctitle
 
 from .. import log as logs
-from ..io.orphan import end_with_parent
-from ..io.reactor import new_loop
 from ..ipc import messages as ipc
 from ..ipc import process_memory, threads
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
 from ..ipc.shared_counters import Board
+from ..transport.event_loop import new_loop
 from .lifecycle import Host
+from .parent_death import end_with_parent
 from .worker import CannotBoot, Failed, Worker
 
 log = logging.getLogger("pglido.worker")

@@ -5,10 +5,19 @@ from dataclasses import dataclass
 
 from ..auth.channel_binding import end_point
 from ..config.model import Config, PoolSettings
-from ..io.tls import Contents, ServerTls, accepting, certificate_of, client_side, dialling, server_side, server_sides
 from ..ipc import messages as ipc
 from ..ipc.channel import close_all
 from ..log import Outputs
+from ..transport.tls_context import (
+    Contents,
+    ServerTls,
+    accepting,
+    certificate_of,
+    client_side,
+    dialling,
+    server_side,
+    server_sides,
+)
 from .login.login import Door
 
 

@@ -1,7 +1,7 @@
 cimport cython
 
-from pglido.io.links cimport ClientLink, ServerLink
-from pglido.io.secure cimport Tls
+from pglido.relay.links cimport ClientLink, ServerLink
+from pglido.transport.tls_record cimport Tls
 from pglido.pooling.queue cimport Ticket
 from pglido.pooling.pool cimport Pool, Slot
 from pglido.pooling.stats cimport Stats

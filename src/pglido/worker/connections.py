@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING, Any
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cython.cimports.libc.string import memcpy
-from cython.cimports.pglido.io.figures import append
 from cython.cimports.pglido.protocol.octets import big_endian
+from cython.cimports.pglido.transport.text_writer import append
 
-from ..io.dial import Address
-from ..io.links import UNSET, ClientLink, Link, ServerLink
-from ..io.visit import Visit
 from ..log import who
 from ..pooling.pool import Pool, Slot
 from ..pooling.queue import Ticket
 from ..pooling.stats import Stats
 from ..protocol import messages
+from ..relay.links import ClientLink, ServerLink
+from ..transport.connect import Address
+from ..transport.connection import UNSET, Link
+from ..transport.inline_task import Visit
 
 if TYPE_CHECKING:
-    from ..io.secure import Tls
     from ..session.client.listen_only import Listener
+    from ..transport.tls_record import Tls
     from .login.fast_path import Proving
     from .pool_runtime import LivePool, SessionDefaults
 

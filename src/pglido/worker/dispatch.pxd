@@ -1,8 +1,8 @@
 cimport cython
 
-from pglido.io.keeper cimport Keeper
-from pglido.io.links cimport ClientLink, ServerLink
-from pglido.io.pump cimport Pump
+from pglido.relay.host_interface cimport Keeper
+from pglido.relay.links cimport ClientLink, ServerLink
+from pglido.relay.relay cimport Pump
 from pglido.ipc.shared_cells cimport Cells
 from pglido.pooling.queue cimport Ticket
 from pglido.pooling.pool cimport Pool, Slot

@@ -7,16 +7,17 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ..io.backends import new_pump
-from ..io.keeper import Keeper
-from ..io.links import UNSET, ClientLink, ServerLink
-from ..io.pump import Pump
 from ..ipc.shared_cells import Cells
 from ..ipc.shared_counters import Column
 from ..pooling.queue import Ticket
 from ..pooling.states import CLOSING
 from ..protocol.messages import READY_IDLE
+from ..relay.host_interface import Keeper
+from ..relay.links import ClientLink, ServerLink
+from ..relay.relay import Pump
 from ..session.state.budget import Budget
+from ..transport.backends import new_pump
+from ..transport.connection import UNSET
 from .connections import SERIAL_MASK, Backend, Guest
 from .login.access_log import Journal
 

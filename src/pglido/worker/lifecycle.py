@@ -10,7 +10,6 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ..config.enums import SessionState
-from ..io.links import RELAY, Link
 from ..ipc.shared_counters import Full, pins_of
 from ..pooling.pool import Plan, Slot, Verb
 from ..pooling.queue import Ticket
@@ -21,6 +20,7 @@ from ..protocol.codes import IDLE as STATUS_IDLE
 from ..session.state import parameters as _parameters
 from ..session.state.state_query import UNDYING
 from ..sql.scanner import DEFINES
+from ..transport.connection import RELAY, Link
 from . import slow_rounds
 from .connections import Backend, Guest
 from .dispatch import Errand, Exchange

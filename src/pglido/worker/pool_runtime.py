@@ -9,8 +9,6 @@ from ..auth.secrets import Credentials
 from ..cache import Cache
 from ..config.enums import SessionState
 from ..config.model import PoolMode, PoolSettings
-from ..io.dial import Names
-from ..io.tls import ServerTls, server_side
 from ..pooling.limits import FOREVER, Limits
 from ..pooling.pool import Pool
 from ..pooling.stats import Stats
@@ -23,6 +21,8 @@ from ..session.state.shared import Counts, Functions, Rules
 from ..session.state.state_query import HEEDED, PINNING
 from ..session.state.statement_cache import Dialect, Good
 from ..sql.lexer import cut
+from ..transport.connect import Names
+from ..transport.tls_context import ServerTls, server_side
 from .connections import Backend, Guest
 
 if TYPE_CHECKING:

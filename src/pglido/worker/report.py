@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from ..io.tls import describe
 from ..ipc.snapshot import (
     ClientSnapshot,
     DatabaseClients,
@@ -20,6 +19,7 @@ from ..ipc.snapshot import (
 )
 from ..pooling.states import BUSY, CHECKING, OPENING, STATES
 from ..session.state import statement_cache
+from ..transport.tls_context import describe
 from . import memory
 from .connections import Backend, Guest, epoch, process_at, socket_name
 from .lifecycle import Host

@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..io.links import RAW, RELAY, Link
-from ..io.poller import OVERLONG
-from ..io.pump import Pump
 from ..protocol import codes
+from ..relay.relay import Pump
+from ..transport.connection import RAW, RELAY, Link
+from ..transport.poller import OVERLONG
 from .connections import Backend, Guest
 
 log = logging.getLogger("pglido.worker")

@@ -8,7 +8,6 @@ from typing import Protocol
 from .. import cache
 from .. import log as logs
 from ..config.model import Config
-from ..io.orphan import orphaned
 from ..ipc import process_memory
 from ..ipc.shared_counters import Board, Column
 from ..pooling.outage import last_error
@@ -16,6 +15,7 @@ from ..protocol.codes import IDLE
 from .connections import Guest
 from .lifecycle import Host
 from .login.fast_path import Porch
+from .parent_death import orphaned
 from .pool_runtime import LivePool
 from .servers.function_refresh import Studies
 from .servers.release_database import Departures

@@ -15,10 +15,6 @@ from ..auth.secrets import Proof
 from ..config.enums import EventBackend
 from ..config.model import Config, PoolSettings
 from ..config.model import Host as Place
-from ..io.dial import Names
-from ..io.links import Watched
-from ..io.stream import Stream
-from ..io.visit import Visit
 from ..ipc import messages as ipc
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed, close_all
 from ..ipc.shared_counters import Board, Column
@@ -27,6 +23,10 @@ from ..protocol.startup import Startup
 from ..session.server.notification_signature import Signer
 from ..session.state import role_defaults_epoch as _role_defaults_epoch
 from ..session.state import statement_cache as _statement_cache
+from ..transport.connect import Names
+from ..transport.connection import Watched
+from ..transport.inline_task import Visit
+from ..transport.stream import Stream
 from . import report
 from .configuration import Candidate, ServerContexts, candidate
 from .connections import Backend, ConsoleLink, Guest

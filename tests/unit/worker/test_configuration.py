@@ -10,8 +10,8 @@ import pytest
 from harness.tls import Certificates
 from pglido.config.load import parse
 from pglido.config.model import Config
-from pglido.io.tls import TlsError, client_side, read_files
 from pglido.ipc.messages import Configure
+from pglido.transport.tls_context import TlsError, client_side, read_files
 from pglido.worker.configuration import ServerContexts, candidate
 
 SERVER = """

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from pglido.io.links import COLLECT, RAW, RELAY, Link
+from pglido.transport.connection import COLLECT, RAW, RELAY, Link
 from pglido.worker import slow_rounds
 from pglido.worker.connections import Guest
 

@@ -9,8 +9,8 @@ import logging
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cython.cimports.cpython.unicode import PyUnicode_AsUTF8AndSize
-from cython.cimports.pglido.io.figures import append, decimal
-from cython.cimports.pglido.io.kernel import CLOCK_REALTIME, clock_gettime, timespec
+from cython.cimports.pglido.transport.kernel import CLOCK_REALTIME, clock_gettime, timespec
+from cython.cimports.pglido.transport.text_writer import append, decimal
 from cython.cimports.pglido.worker.connections import UUID_SIZE, put_uuid
 
 from ... import log as logs

@@ -27,12 +27,12 @@ from ...auth.decoys import Crowd, Face, face_of
 from ...auth.scram_server import Terms
 from ...auth.secrets import Secret, parse
 from ...config.model import AuthType, Config, PoolSettings
-from ...io.stream import Stream
-from ...io.ticks import Ticks
 from ...ipc import messages as ipc
 from ...ipc.shared_counters import Column
 from ...protocol import codes, messages
 from ...session.state import parameters as _parameters
+from ...transport.stream import Stream
+from ...transport.timerfd import Ticks
 from ..connections import Backend
 from ..lifecycle import Host, PoolRefused
 from ..servers.queries import Rows, ask, on_server

@@ -1,9 +1,9 @@
 cimport cython
 
 from pglido.auth.scram_server cimport Challenge, Terms
-from pglido.io.doors cimport accept
-from pglido.io.pump cimport Pump
-from pglido.io.secure cimport Tls
+from pglido.transport.accept cimport accept
+from pglido.relay.relay cimport Pump
+from pglido.transport.tls_record cimport Tls
 from pglido.pooling.pool cimport Pool
 from pglido.pooling.stats cimport Stats
 from pglido.session.state.parameters cimport Settings

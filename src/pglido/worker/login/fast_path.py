@@ -15,14 +15,14 @@ from ...auth.secrets import Proof, Secret
 from ...auth.verify_client import MAX_PASSWORD
 from ...config.enums import AuthType, SslMode
 from ...config.model import ADMIN_DATABASES
-from ...io.doors import accept
-from ...io.links import RELAY, UNSET, wake
-from ...io.secure import Tls
 from ...ipc.shared_counters import Column
 from ...protocol import messages, octets
 from ...protocol.codes import PASSWORD, SSL_REQUEST
 from ...protocol.startup import Startup, parse_startup
 from ...session.client.dispatch import Client
+from ...transport.accept import accept
+from ...transport.connection import RELAY, UNSET, wake
+from ...transport.tls_record import Tls
 from ..connections import Guest, cancel_pid
 from ..dispatch import Exchange
 from .reserved_connection import FULL

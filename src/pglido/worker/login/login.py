@@ -12,12 +12,12 @@ from ...auth.errors import WRONG_PROOF, AuthError, refused
 from ...auth.secrets import Proof
 from ...auth.verification import Verification
 from ...config.model import ADMIN_DATABASES, AuthType, Config, PoolMode, PoolSettings
-from ...io.stream import Gone, Stream, Unsafe
-from ...io.tls import ALPN
 from ...ipc.shared_counters import Column, Full
 from ...protocol import codes, messages
 from ...protocol.startup import Startup, StartupError, packet_problem
 from ...session.state import parameters as _parameters
+from ...transport.stream import Gone, Stream, Unsafe
+from ...transport.tls_context import ALPN
 from ..connections import Guest
 from ..lifecycle import Host, PoolRefused
 from ..pool_runtime import LivePool

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from ...io.stream import Stream
 from ...protocol import messages
 from ...session.state import parameters as _parameters
 from ...session.state.parameters import Settings
+from ...transport.stream import Stream
 from ..connections import Backend
 from ..lifecycle import Host, PoolRefused
 from ..pool_runtime import LivePool, Profile, birth_of

@@ -3,12 +3,12 @@
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...io.links import Link
-from ...io.stream import Stream
 from ...protocol import messages
 from ...protocol.startup import Startup
 from ...session.client.listen_only import Listener
 from ...session.client.listen_only_parameters import announced
+from ...transport.connection import Link
+from ...transport.stream import Stream
 from ..connections import Guest
 from ..lifecycle import Host
 from .hub import hub_of

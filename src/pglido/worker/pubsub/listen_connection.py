@@ -12,13 +12,13 @@ import logging
 import random
 from typing import TYPE_CHECKING
 
-from ...io.links import Link
 from ...pooling.outage import Outage, last_error
 from ...pooling.pool import Slot
 from ...pooling.states import BUSY
 from ...protocol import codes, messages
 from ...session.server.notification_signature import CHANNEL as SIGNATURES
 from ...session.state import parameters as _parameters
+from ...transport.connection import Link
 from ..connections import Backend
 from ..pool_runtime import LivePool, birth_of
 from ..servers.connect import CannotOpen, LoginRefused, log_in

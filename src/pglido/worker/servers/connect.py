@@ -14,14 +14,14 @@ from ...auth.channel_binding import end_point
 from ...auth.errors import AuthError, OtherVerifier
 from ...auth.secrets import Credentials, parse
 from ...config.model import LoadBalance, SslMode
-from ...io.dial import Address, DialError, Keepalive, connect, secure
-from ...io.stream import Gone, Stream, Unsafe
-from ...io.tls import ServerTls
 from ...pooling.outage import lasts
 from ...pooling.pool import Slot
 from ...protocol import codes, messages
 from ...session.state import parameters as _parameters
 from ...session.state.parameters import Settings
+from ...transport.connect import Address, DialError, Keepalive, connect, secure
+from ...transport.stream import Gone, Stream, Unsafe
+from ...transport.tls_context import ServerTls
 from ..connections import Backend
 from ..lifecycle import Host
 from ..pool_runtime import LivePool

@@ -5,9 +5,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from ...io.stream import Gone, Stream, Unsafe
 from ...protocol import codes, messages
 from ...session.state.parameters import REPORTED, Settings
+from ...transport.stream import Gone, Stream, Unsafe
 from ..connections import Backend
 from ..lifecycle import Host, PoolRefused
 from ..pool_runtime import LivePool

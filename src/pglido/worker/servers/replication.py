@@ -1,9 +1,9 @@
 """Replication connections: each client gets a server connection of its own, and bytes pass unseen."""
 
-from ...io.stream import Stream
 from ...protocol import messages
 from ...protocol.startup import Startup
 from ...session.state import parameters as _parameters
+from ...transport.stream import Stream
 from ..connections import Guest
 from ..lifecycle import Host
 from ..pool_runtime import LivePool

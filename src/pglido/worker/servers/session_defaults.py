@@ -12,11 +12,11 @@ Rules:
 
 import asyncio
 
-from ...io.stream import Stream
 from ...pooling.pool import Slot
 from ...session.state import defaults_query as _defaults_query
 from ...session.state import role_defaults_epoch as _role_defaults_epoch
 from ...session.state.parameters import EMPTY, Settings
+from ...transport.stream import Stream
 from ..connections import Backend
 from ..lifecycle import Host, PoolRefused
 from ..pool_runtime import LivePool, SessionDefaults, birth_of

@@ -15,11 +15,11 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ...io.stream import Gone, Stream, Unsafe
 from ...pooling.pool import Slot
 from ...pooling.states import BUSY
 from ...protocol import codes, messages
 from ...session.state import parameters as _parameters
+from ...transport.stream import Gone, Stream, Unsafe
 from ..connections import Backend, Guest
 from ..pool_runtime import birth_of
 from .connect import CannotOpen, LoginRefused, log_in

@@ -1,0 +1,1 @@
+"""Couples one client and one server: bytes in, verdict, bytes out."""

@@ -1,0 +1,49 @@
+# cython: annotation_typing=True
+"""The connections that are relayed: a client, and the server that serves it."""
+
+from typing import TYPE_CHECKING
+
+from ..pooling.stats import Stats
+from ..session.client.dispatch import Client
+from ..session.server.reader import Server
+from ..transport.connection import Link
+
+
+class ClientLink(Link):
+    """A client; `waiting` while it stands in line for a server, or for its next round: then it is `paused`.
+
+    It has `said_all` when it has hung up behind a Terminate.
+
+    `notes` are messages that it did not ask for, and gets between two transactions; not while `holds`, for it is still
+    to be told which of them are its own. While it `listens`, the ReadyForQuery that ends a transaction is kept back
+    (`late`) until all has come that was sent before. It is `tied` while something is kept until what it asked is done.
+
+    Times are those of the monotonic clock: `started` the transaction, `asked` the query being answered (0: none),
+    `rested` the last answer.
+    """
+
+    if TYPE_CHECKING:
+        session: Client
+        stats: Stats
+        server: "ServerLink | None"
+        waiting: bool
+        paused: bool
+        leaving: bool
+        said_all: bool
+        holds: bool
+        listens: bool
+        late: bool
+        tied: bool
+        notes: bytearray | None
+        started: float
+        asked: float
+        rested: float
+
+
+class ServerLink(Link):
+    """A server; `client` is whom it serves now."""
+
+    def __init__(self, fd: int) -> None:
+        super().__init__(fd)
+        self.session: Server = Server()
+        self.client: ClientLink | None = None

@@ -1,0 +1,48 @@
+from pglido.transport.buffering cimport Carrier
+from pglido.relay.host_interface cimport Keeper
+from pglido.relay.links cimport ClientLink, ServerLink
+from pglido.transport.connection cimport Link
+from pglido.session.client.dispatch cimport Client
+from pglido.session.outbox cimport Outbox
+from pglido.session.server.reader cimport Server
+from pglido.session.state.session_state cimport Setup
+from pglido.session.state.shared cimport Rules
+
+cdef int ATTACH, GO_ON, GOODBYE, IDLE, PAUSE, WAIT, WISH
+cdef int COLLECT, CONNECTING, RAW, RELAY
+cdef bytes READY_IDLE
+
+cdef class Pump(Carrier):
+    cdef public object host
+    cdef Keeper keeper
+    cdef Outbox to_client
+    cdef Outbox to_server
+    cdef list paused
+
+    cdef int take_inbox(self, ServerLink server) except -1
+    cpdef int meet(self, Link link) except -1
+    cpdef int relay(self, Link link) except -1
+    cpdef int pair(self, ClientLink client, ServerLink server) except -1
+    cpdef int part(self, ClientLink client, ServerLink server) except -1
+    cpdef int resume(self, ClientLink client) except -1
+    cdef int resume_paused(self, list paused) except -1
+    cdef int deliver(self, Link link, Outbox outbox, char* buf) except -1
+    cdef int push(self, ClientLink client, char* buf, Py_ssize_t pos, Py_ssize_t end) except -1
+    cdef int goodbye(self, ClientLink client) except -1
+    cdef bint stays(self, ClientLink client) except -1
+    cdef object on_client(self, ClientLink client, char* buf, Py_ssize_t got)
+    cdef object on_server(self, ServerLink server, char* buf, Py_ssize_t got)
+    cdef int count(self, ClientLink client, Server session) except -1
+    cdef bint let_go(self, ClientLink client) except -1
+    cdef bint settle(self, ClientLink client, ServerLink server) except -1
+    cdef int now_hears(self, ClientLink client, Setup setup) except -1
+    cdef int keep_ready(self, ClientLink client) except -1
+    cpdef int ready(self, ClientLink client) except -1
+    cdef bint open_to_notes(self, ClientLink client) except -1
+    cpdef Py_ssize_t notify(self, ClientLink client, bytes data) except -1
+    cpdef int flush_notes(self, ClientLink client) except -1
+    cdef object on_event(self, Link link, unsigned int events)
+    cdef object lost(self, Link link)
+    cdef int guard(self, Link link, unsigned int events) except -1
+    cdef int spent(self, Link link, double now) except -1
+    cdef object overlong(self, double seconds)

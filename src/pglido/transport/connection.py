@@ -1,0 +1,78 @@
+# cython: annotation_typing=True
+"""A connection: its descriptor, what waits on either side of it, and how it is used."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .tls_record import Tls
+
+# For attributes that are set soon after, and have no value worth a check before.
+UNSET: Any = None
+
+# How a link is used.
+COLLECT = 0  # bytes wait in `inbox` for a coroutine
+RELAY = 1  # the session says what happens to each message
+RAW = 2  # bytes go to `peer` unseen
+CONNECTING = 3  # the waiter is told when it can be written, or has failed
+
+
+class Link:
+    """One connected socket; owns its descriptor. With `tls`, `out` is sealed already, and `inbox` opened.
+
+    What isn't set here, or by a class below, begins as 0, False or None.
+    """
+
+    if TYPE_CHECKING:
+        mode: int
+        mask: int
+        tls: Tls | None
+        out: bytearray | None
+        inbox: bytes | None
+        waiter: Callable[[Any], None] | None
+        eof: bool
+        closed: bool
+        broken: bool
+        after_close: bool
+        watched: bool
+        parked: bool
+        peer: "Link | None"
+        # Of the round.
+        queued: int  # so many bytes, from `queued_at` on
+        queued_at: int
+        flying: bool  # in a chain, the next of which is `behind`
+        behind: "Link | None"
+        fresh: Any  # a pointer
+        fresh_size: int
+        early: bytes | None
+        much: int
+        # Of the ring.
+        coming: int
+        coming_mask: int
+        going: bool
+        coming_ends: bool
+        going_ends: bool
+        changed: bool
+        ended: bool
+        half: bool  # a poll has told that the peer ended its side
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+
+class Watched:
+    """A descriptor that is no link: one of asyncio's, told by its key, or one for which `call` does all."""
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+        self.call: Callable[[], None] | None = None
+        self.fd = -1
+        self.mask = self.polled_mask = 0
+        self.polled = False
+
+
+def wake(link: Link) -> None:
+    """Tell whoever waits for this link, if any."""
+    waiter = link.waiter
+    if waiter is not None:
+        link.waiter = None
+        waiter(link)

@@ -1,0 +1,35 @@
+# cython: annotation_typing=True
+"""A worker must not outlive its control process: it would go on holding the port. Compiled only (Cython).
+
+The kernel sends a signal when the parent dies (PR_SET_PDEATHSIG, prctl(2)). The handler is in C, so that it runs even
+where the loop hangs; all it does is to limit the time that is left for an end in good order.
+"""
+
+import os
+
+import cython
+from cython.cimports.libc.signal import SIG_ERR, SIGUSR2, signal
+from cython.cimports.pglido.transport.kernel import PR_SET_PDEATHSIG, alarm, prctl
+
+_grace = cython.declare(cython.uint, 0)
+
+
+def _parent_died(number: cython.int) -> cython.void:
+    """Have SIGALRM end the process in `_grace` seconds; alarm(2) is safe in a signal handler."""
+    alarm(_grace)
+
+
+def end_with_parent(grace: cython.uint) -> None:
+    """From now on this process ends at most `grace` seconds after its parent has died. Raises OSError.
+
+    Takes SIGUSR2, and SIGALRM with its default action.
+    """
+    global _grace
+    _grace = grace
+    if signal(SIGUSR2, _parent_died) == SIG_ERR or prctl(PR_SET_PDEATHSIG, SIGUSR2) != 0:
+        raise OSError("can't ask the kernel to tell of the end of the parent process")
+
+
+def orphaned(parent: int) -> bool:
+    """Whether the process `parent`, which started this one, is gone."""
+    return os.getppid() != parent

@@ -1,0 +1,5 @@
+"""A switchboard for each test, on each backend."""
+
+from harness.switchboard import board, make, pump, runner
+
+__all__ = ["board", "make", "pump", "runner"]
