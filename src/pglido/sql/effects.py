@@ -94,7 +94,7 @@ def read(text: bytes) -> Look:
 
 
 def redefines(text: bytes, said: Look, functions: frozenset[bytes]) -> int:
-    """Flags of `look`: what may this text, itself or by one of these functions, do to what sessions begin with?"""
+    """Flags of `analysis`: what may this text, itself or by one of these functions, do to what sessions begin with?"""
     if not whole(text) and _alters(text, LONGEST_READ - LONGEST_KEYWORD):
         return said.defaults | ALTERED
     return said.defaults | (ALTERED if mentions(text, functions) else 0)

@@ -2,12 +2,12 @@
 
 To be read beside the manual of PostgreSQL 16 to 18: chapters "Functions and Operators", "PL/Perl", "PL/Tcl", and
 "PL/Python", and appendix "Additional Supplied Modules". What is in none of these sections leaves nothing. Statements
-(SET, LOAD, LISTEN, DECLARE, PREPARE, CREATE TEMP) are in `watched`.
+(SET, LOAD, LISTEN, DECLARE, PREPARE, CREATE TEMP) are in `keywords`.
 """
 
 from typing import NamedTuple
 
-# The flags of `watched`, which are made there: the name of what a function leaves.
+# The flags of `keywords`, which are made there: the name of what a function leaves.
 SEEDS = "SEEDS"
 SETS = "SETS"
 SEQUENCES = "SEQUENCES"

@@ -35,7 +35,7 @@ async def _news_for_task(link: Link) -> None:
 
 
 class Stream:
-    """A link in collecting mode, read by one coroutine: a task's, or (`visit`) one stepped by the pump."""
+    """A link in collecting mode, read by one coroutine: a task's, or (`inline_task`) one stepped by the pump."""
 
     __slots__ = ("_had", "_news", "link", "pump")
 

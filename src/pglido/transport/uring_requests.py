@@ -1,5 +1,5 @@
 # cython: annotation_typing=True
-"""What is wanted of links, and how that is said to an io_uring: the rules are in `ring`. Compiled only (Cython)."""
+"""What is wanted of links, and how that is said to an io_uring: the rules are in `uring`. Compiled only (Cython)."""
 
 from typing import Any
 
