@@ -100,6 +100,32 @@ def test_rolled_back_settings_are_not_kept(pooler: MakePooler) -> None:
     assert second.one("SHOW TimeZone") == "UTC"
 
 
+@pytest.mark.parametrize("back", ["RESET {}", "SET {} TO DEFAULT", "RESET ALL"])
+@pytest.mark.parametrize("again", ["SET {} = '{}'", "SELECT set_config('{}', '{}', false)"])
+def test_setting_that_is_set_again_at_once_is_kept(pooler: MakePooler, back: str, again: str) -> None:
+    """The next statement may come before pglido has asked all that it wants to know about the one before."""
+    pool = pooler(default_pool_size=1, workers=1)
+    wire, other = pool.wire(), pool.wire()
+    values = {
+        "work_mem": ("7MB", "8MB"),
+        "statement_timeout": ("7s", "8s"),
+        "lock_timeout": ("7s", "8s"),
+        "hash_mem_multiplier": ("3", "4"),
+        "max_parallel_workers_per_gather": ("3", "4"),
+        "enable_seqscan": ("off", "off"),
+    }
+    for name, (first, second) in [*values.items()] * 5:
+        wire.run(f"SET {name} = '{first}'")
+        wire.run(back.format(name))
+        wire.run(again.format(name, second))
+        default = other.one(f"SHOW {name}")
+        assert default != second
+        assert wire.one(f"SHOW {name}") == second
+        wire.run("RESET ALL")
+        other.run("SELECT 1")
+        assert wire.one(f"SHOW {name}") == default
+
+
 def test_changes_of_others_are_not_reported(pooler: MakePooler) -> None:
     pool = pooler(default_pool_size=1, workers=1)
     first, second = pool.wire(), pool.wire()

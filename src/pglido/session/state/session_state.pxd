@@ -69,7 +69,7 @@ cdef class Setup(Hearing):
     cdef bytes forget_plans(self)
     cpdef bytes question(self)
     cdef bytes _ask(self, object asked)
-    cdef dict _owned(self, list names)
+    cdef dict _owned(self, list names, dict unclear)
     cdef int answered(self, bytes row, ClientState client, Outbox out, const unsigned char* buf) except -1
     cdef int _settle(self, object asked, ClientState client, Outbox out, const unsigned char* buf) except -1
     cdef dict _own(self, dict values, ClientState client)

@@ -156,7 +156,8 @@ class Setup(Hearing):
         self._asked: _state_query.Question | None = None
         self._came: list[list[bytes | None]] = []
         self._was_reset = False
-        # What a text spoke of, and is at its default: these values, each of which may be the client's own.
+        # What a text spoke of, and is at its default: these values, each of which may be the client's own. It is to be
+        # asked whose they are before any other statement that sets something: after that all is asked again.
         self._unclear: dict[str, str] = {}
 
     # Being brought to what a client has set.
@@ -302,6 +303,7 @@ class Setup(Hearing):
         if flags & SETS:
             self.names.update(names)
             self.exact = self.exact and exact
+            self._unclear = {}
         if flags & TEMP and not self._says_temp:
             # Of many megabytes the expression alone takes ten times as long.
             self._says_temp = b"temp" in cause.lower() and MAKES_TEMP.search(cause) is not None
@@ -377,8 +379,10 @@ class Setup(Hearing):
 
     def question(self) -> bytes:
         """The message that asks the server what has become of what is suspected; its answer ends here."""
-        if self._unclear and self.suspect == SETS and self.names.issubset(self._unclear):
-            return self._ask(_state_query.of_ownership(self._unclear, self.version))
+        if self._unclear and self.suspect & SETS:
+            unclear, self._unclear = self._unclear, {}
+            if self.suspect == SETS:
+                return self._ask(_state_query.of_ownership(unclear, self.version))
         names = self.names
         acted = "role" in names or "role" in self.settings.values
         if self.pins & BARRED:
@@ -430,8 +434,8 @@ class Setup(Hearing):
         if flags & TEMP:
             self._says_temp = self._first_temp = False
         values, prepared = self.settings.values, self.settings.prepared
-        if asked.ownership:
-            values = self._owned(answer.owned)
+        if asked.unclear:
+            values = self._owned(answer.owned, asked.unclear)
         elif flags & SETS:
             values = self._values(answer, exact, asked.spoken)
             pins = (pins if exact else pins & ~BARRED) | (BARRED if answer.barred else 0)
@@ -491,24 +495,24 @@ class Setup(Hearing):
             if name in self.last and value != former.get(name, self.defaults.values.get(name)):
                 self._tell(name, value, out, buf)
 
-    def _owned(self, names: list[str]) -> dict[str, str]:
+    def _owned(self, names: list[str], unclear: dict[str, str]) -> dict[str, str]:
         """The settings, now that it is known which of those that were unclear are the session's own."""
-        unclear, self._unclear = self._unclear, {}
         values = {name: value for name, value in self.settings.values.items() if name not in unclear}
         return values | {name: unclear[name] for name in names if name in unclear}
 
     def _values(self, answer: _state_query.Answer, exact: bool, spoken: tuple[str, ...]) -> dict[str, str]:
         named = {name: value for name, value in answer.named.items() if value is not None}
         before = self.settings.values
-        self._unclear = {}
+        unclear = {}
         for name, (value, default) in answer.shown.items():
             if value != default or _state_query.plain(before.get(name, "")) == value:
                 named[name] = value
             if value == default and name in spoken:
-                self._unclear[name] = value
-        if self._unclear:
-            # It is asked at once.
-            self.suspicion(SETS, tuple(self._unclear), False, b"default of " + ", ".join(self._unclear).encode())
+                unclear[name] = value
+        if unclear:
+            # It is asked at once, unless the client has sent something meanwhile.
+            self.suspicion(SETS, tuple(unclear), False, b"default of " + ", ".join(unclear).encode())
+            self._unclear = unclear
         said = {**(before if exact else answer.settings), **named}
         values = {name: value for name, value in said.items() if name not in _parameters.PASSING}
         if values.get("role") == "none":
@@ -521,6 +525,7 @@ class Setup(Hearing):
         self.defining = self.suspect & DEFINES != 0
         if self._asked is not None:
             self._doubt |= self._asked.flags
+            self.names.update(self._asked.spoken)
             self._asked = None
             self.pins |= UNSURE
 

@@ -12,7 +12,7 @@ Rules:
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...protocol import messages
@@ -129,8 +129,8 @@ TRUTHS = {b"t": True, b"f": False}
 class Question:
     """What is asked: by which flags; whether for the named settings alone; and of which settings SHOW tells first.
 
-    `spoken` are those of them that a text speaks of; with `ownership` it is asked which of these the session has set,
-    and nothing else. `detailed`: the last of so many `rows` has what is asked for by `COLUMNS`.
+    `spoken` are those of them that a text speaks of. With `unclear`, values by name, it is asked which of these the
+    session has set, and nothing else. `detailed`: the last of so many `rows` has what is asked for by `COLUMNS`.
     """
 
     flags: int
@@ -140,7 +140,7 @@ class Question:
     rows: int
     statements: tuple[str, ...]
     spoken: tuple[str, ...] = ()
-    ownership: bool = False
+    unclear: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,14 +214,14 @@ def undisturbed(version: int) -> list[str]:
     ]
 
 
-def of_ownership(names: Iterable[str], version: int) -> Question:
+def of_ownership(unclear: dict[str, str], version: int) -> Question:
     """The question which of these settings the session has set: they are at their defaults, and hinder nobody there."""
-    spoken = tuple(sorted(names))
+    spoken = tuple(sorted(unclear))
     hindering = {name: value for name, value in transaction_settings.HINDERING.items() if name not in spoken}
     listed = ",".join([literal(name) for name in spoken])
     asked = digits(OWNED_SETTINGS.format(listed), OWN)
     statements = (ISOLATED, *transaction_settings.local(hindering, version), f"SELECT {asked}")
-    return Question(SETS, True, (), False, 1, statements, spoken, True)
+    return Question(SETS, True, (), False, 1, statements, spoken, unclear)
 
 
 def _settings(names: Iterable[str], own: Iterable[str], exact: bool, version: int) -> str:
@@ -254,7 +254,7 @@ def digits(asked: str, encoding: str) -> str:
 def read(question: Question, rows: list[list[bytes | None]]) -> Answer:
     """The answer in the rows that came. Raises ValueError where it is none."""
     left = list(rows)
-    if question.ownership:
+    if question.unclear:
         (owned,) = _values(left.pop(0), 1)
         return Answer({}, {}, {}, [], {flag: None for flag, _ in COLUMNS}, owned or [])
     values = [_shown(left.pop(0)) for _ in question.shown]
