@@ -38,11 +38,11 @@ class Conversation:
             1 << 30,
             True,
             False,
-            session.state.statement_cache.Good(),
+            session.state.statement_cache.AcceptedStatements(),
             state.Counts(),
             session.state.state_query.HEEDED,
         )
-        self.client = session.client.dispatch.Client(settings.EMPTY, rules, session.state.budget.Budget(1 << 30))
+        self.client = session.client.dispatch.Client(settings.EMPTY, rules, session.state.budget.MemoryBudget(1 << 30))
         if listens:
             self.client.channels = frozenset([b"here"])
         self.server = session.server.reader.Server()

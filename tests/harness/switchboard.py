@@ -16,9 +16,9 @@ from pglido.relay.links import ClientLink, ServerLink
 from pglido.relay.relay import Pump
 from pglido.session.client.dispatch import Client
 from pglido.session.state import parameters as _parameters
-from pglido.session.state.budget import Budget
-from pglido.session.state.shared import Counts, Rules
-from pglido.session.state.statement_cache import Good
+from pglido.session.state.budget import MemoryBudget
+from pglido.session.state.shared import PoolRules, StatementCounts
+from pglido.session.state.statement_cache import AcceptedStatements
 from pglido.transport.backends import Unavailable, ring_pump
 from pglido.transport.connection import RELAY, Link
 from pglido.transport.epoll import EpollPump
@@ -193,8 +193,8 @@ class Switchboard:
     def __init__(self, pump: Callable[[Any], Pump], servers: int = 1, block: bool = True, keep: bool = False) -> None:
         self.host = Host(pump)
         self.pump = self.host.pump
-        self.rules = Rules(True, 100, 1 << 30, block, keep, Good(), Counts())
-        self.budget = Budget(1 << 24)
+        self.rules = PoolRules(True, 100, 1 << 30, block, keep, AcceptedStatements(), StatementCounts())
+        self.budget = MemoryBudget(1 << 24)
         self.stats = Stats()
         self.far: list[Far] = []
         self.turns = 0

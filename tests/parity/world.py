@@ -88,13 +88,15 @@ class World:
     ) -> None:
         session = build.session
         self.build = build
-        self.good = session.state.statement_cache.Good()
-        self.counts = session.state.shared.Counts()
+        self.good = session.state.statement_cache.AcceptedStatements()
+        self.counts = session.state.shared.StatementCounts()
         # Both builds begin alike, whatever was done with one of them before: names are made of the generation.
         session.state.statement_cache._kept = session.state.statement_cache._generation = 0
         session.state.statement_cache._known.clear()
-        self.budget = session.state.budget.Budget(max_held)
-        self.rules = session.state.shared.Rules(rewrite, max_statements, 1 << 20, True, False, self.good, self.counts)
+        self.budget = session.state.budget.MemoryBudget(max_held)
+        self.rules = session.state.shared.PoolRules(
+            rewrite, max_statements, 1 << 20, True, False, self.good, self.counts
+        )
         self.guests = [
             Guest(session.client.dispatch.Client(self.home(one.start), self.rules, self.budget), deque(one.says))
             for one in scripts

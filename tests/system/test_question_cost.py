@@ -20,7 +20,7 @@ from pglido.sql.scanner import DEFINES, HOLD, LISTENS, LOCKS, PREPARES, SETS, TE
 Connection = psycopg.Connection[Any]
 
 # All that is asked, in each of its forms.
-SINCE = function_scan.Since("1 1", "3", ("q_sets",), 1)
+SINCE = function_scan.FunctionSnapshot("1 1", "3", ("q_sets",), 1)
 ALL = TEMP | HOLD | LOCKS | PREPARES | LISTENS | DEFINES
 FORMS = {
     "named": (SETS, True, False, None),

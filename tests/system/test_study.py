@@ -9,7 +9,7 @@ import pytest
 
 from harness.cluster import Cluster
 from pglido.session.state import function_scan
-from pglido.session.state.shared import NO_NEWS, Functions
+from pglido.session.state.shared import NO_NEWS, FunctionCatalog
 
 Connection = psycopg.Connection[Any]
 
@@ -70,11 +70,11 @@ def asked(server: Connection, sql: str) -> Any:
     return json.loads(row[0])
 
 
-def learnt(functions: Functions) -> dict[str, object]:
+def learnt(functions: FunctionCatalog) -> dict[str, object]:
     return {name: getattr(functions, name) for name in ALL}
 
 
-def ask(server: Connection, functions: Functions) -> bool:
+def ask(server: Connection, functions: FunctionCatalog) -> bool:
     """Ask as pglido does, and compare with what reading all comes to; was there news?"""
     reads_all = functions.since is None
     found = asked(
@@ -82,14 +82,14 @@ def ask(server: Connection, functions: Functions) -> bool:
         function_scan.everything("app") if functions.since is None else function_scan.news(functions.since, "app"),
     )
     functions.learn(found)
-    truth = Functions()
+    truth = FunctionCatalog()
     truth.learn(asked(server, function_scan.everything("app")))
     assert learnt(functions) == learnt(truth)
     return reads_all or found.keys() != NO_NEWS
 
 
 def test_news_are_what_matters(server: Connection) -> None:
-    functions = Functions()
+    functions = FunctionCatalog()
     assert ask(server, functions)
     for sql, is_news in STEPS:
         server.execute(sql)
@@ -98,7 +98,7 @@ def test_news_are_what_matters(server: Connection) -> None:
 
 
 def test_what_is_committed_late_is_news(cluster: Cluster, server: Connection) -> None:
-    functions = Functions()
+    functions = FunctionCatalog()
     with connected(cluster) as slow:
         slow.execute(f"BEGIN; CREATE FUNCTION s_slow() RETURNS int LANGUAGE plpgsql AS $${SETS}$$")
         assert ask(server, functions)
@@ -110,7 +110,7 @@ def test_what_is_committed_late_is_news(cluster: Cluster, server: Connection) ->
 
 
 def test_another_server_is_asked_for_all(server: Connection) -> None:
-    functions = Functions()
+    functions = FunctionCatalog()
     server.execute(f"CREATE FUNCTION s_sets() RETURNS int LANGUAGE plpgsql AS $${SETS}$$")
     ask(server, functions)
     assert functions.since is not None
@@ -123,7 +123,7 @@ def test_another_server_is_asked_for_all(server: Connection) -> None:
 
 
 def test_how_a_session_writes_things_is_no_news(server: Connection) -> None:
-    functions = Functions()
+    functions = FunctionCatalog()
     ask(server, functions)
     for setting in (
         "timezone = 'Asia/Kolkata'",
@@ -141,7 +141,7 @@ def test_names_are_taken_as_they_are_spelled(server: Connection, names: list[str
         server.execute(
             f'CREATE FUNCTION "{name.replace(chr(34), chr(34) * 2)}"() RETURNS int LANGUAGE plpgsql AS $${SETS}$$'
         )
-    functions = Functions()
+    functions = FunctionCatalog()
     ask(server, functions)
     server.execute("CREATE FUNCTION s_plain() RETURNS text LANGUAGE sql AS $$SELECT 'sss s1 sd x'$$")
     assert ask(server, functions) == (functions.since is None)
@@ -153,7 +153,7 @@ def test_names_are_taken_as_they_are_spelled(server: Connection, names: list[str
 def test_very_many_names_are_not_looked_for(server: Connection) -> None:
     for number in range(300):
         server.execute(f"CREATE FUNCTION s_{'x' * 30}{number}() RETURNS int LANGUAGE plpgsql AS $${SETS}$$")
-    functions = Functions()
+    functions = FunctionCatalog()
     assert ask(server, functions)
     assert functions.touchy is not None
     assert len(functions.touchy) == 300
@@ -174,12 +174,12 @@ def test_very_many_names_are_not_looked_for(server: Connection) -> None:
     ],
 )
 def test_no_number_of_a_transaction_is_none(said: dict[str, Any]) -> None:
-    functions = Functions()
+    functions = FunctionCatalog()
     known = {"place": "5 1", "horizon": "7", "bearers": 0}
     functions.learn(SAID | known)
-    assert functions.since == function_scan.Since("5 1", "7", (), 0)
+    assert functions.since == function_scan.FunctionSnapshot("5 1", "7", (), 0)
     functions.learn({"place": "5 1", "horizon": "8", "defaults": "0 "})
-    assert functions.since == function_scan.Since("5 1", "8", (), 0)
+    assert functions.since == function_scan.FunctionSnapshot("5 1", "8", (), 0)
     if said.keys() == {"horizon"}:
         functions.learn(said | {"place": "5 1", "defaults": "0 "})
         assert functions.since is None

@@ -21,7 +21,7 @@ class OnLoss(StrEnum):
     DISCONNECT = "disconnect"
 
 
-class SessionState(StrEnum):
+class SessionStateMode(StrEnum):
     """What to do with a client whose session keeps, beyond a transaction, what no other server can be given."""
 
     PIN = "pin"

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from .enums import AuthType, LoadBalance, LogFormat, LogLevel, OnLoss, PoolMode, SessionState, SslMode
+from .enums import AuthType, LoadBalance, LogFormat, LogLevel, OnLoss, PoolMode, SessionStateMode, SslMode
 from .schema import Dialect, Field, Kind, Override, Row, Scope, fields
 from .settings import Settings
 
@@ -86,7 +86,7 @@ class Database(msgspec.Struct, frozen=True, kw_only=True):
     server_reset_query: Annotated[str | None, Override()] = None
     server_reset_query_always: Annotated[bool | None, Override()] = None
     defer_begin: Annotated[bool | None, Override()] = None
-    on_session_state: Annotated[SessionState | None, Override()] = None
+    on_session_state: Annotated[SessionStateMode | None, Override()] = None
     max_pinned_share: Annotated[float | None, Override()] = None
     pin_timeout: Annotated[float | None, Override()] = None
     pin_functions: Annotated[tuple[str, ...] | None, Override()] = None
@@ -205,7 +205,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True):
     server_reset_query: str
     server_reset_query_always: bool
     defer_begin: bool
-    on_session_state: SessionState
+    on_session_state: SessionStateMode
     max_pinned_share: float
     pin_timeout: float
     pin_functions: tuple[str, ...]

@@ -19,7 +19,7 @@ from .enums import (
     LogLevel,
     OnLoss,
     PoolMode,
-    SessionState,
+    SessionStateMode,
     SslMode,
 )
 from .schema import Kind, Row
@@ -186,7 +186,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = False
     on_session_state: Annotated[
-        SessionState,
+        SessionStateMode,
         Row(
             "In transaction and statement mode: what becomes of a client that keeps a temporary table, a cursor WITH"
             " HOLD, a session advisory lock and the like beyond its transaction. `pin`: it keeps its server until that"
@@ -194,7 +194,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             " it, as with other poolers. Settings, roles and prepared statements follow the client in any case.",
             own=True,
         ),
-    ] = SessionState.PIN
+    ] = SessionStateMode.PIN
     max_pinned_share: Annotated[
         float,
         Row(

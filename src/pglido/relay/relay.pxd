@@ -5,8 +5,8 @@ from pglido.transport.connection cimport Link
 from pglido.session.client.dispatch cimport Client
 from pglido.session.outbox cimport Outbox
 from pglido.session.server.reader cimport Server
-from pglido.session.state.session_state cimport Setup
-from pglido.session.state.shared cimport Rules
+from pglido.session.state.session_state cimport SessionState
+from pglido.session.state.shared cimport PoolRules
 
 cdef int ATTACH, GO_ON, GOODBYE, IDLE, PAUSE, WAIT, WISH
 cdef int COLLECT, CONNECTING, RAW, RELAY
@@ -35,7 +35,7 @@ cdef class Pump(Carrier):
     cdef int count(self, ClientLink client, Server session) except -1
     cdef bint let_go(self, ClientLink client) except -1
     cdef bint settle(self, ClientLink client, ServerLink server) except -1
-    cdef int now_hears(self, ClientLink client, Setup setup) except -1
+    cdef int now_hears(self, ClientLink client, SessionState setup) except -1
     cdef int keep_ready(self, ClientLink client) except -1
     cpdef int ready(self, ClientLink client) except -1
     cdef bint open_to_notes(self, ClientLink client) except -1

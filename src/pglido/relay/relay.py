@@ -20,7 +20,7 @@ from ..protocol.messages import READY_IDLE
 from ..session.client.dispatch import Client
 from ..session.outbox import Outbox
 from ..session.server.reader import Server
-from ..session.state.session_state import Setup
+from ..session.state.session_state import SessionState
 from ..session.verdicts import ATTACH, GO_ON, GOODBYE, PAUSE, WAIT, WISH
 from ..transport.buffering import INBOX_LIMIT, Carrier
 from ..transport.connection import COLLECT, CONNECTING, RAW, RELAY, Link, wake
@@ -261,7 +261,7 @@ class Pump(Carrier):
             if client.notes is not None:
                 self.flush_notes(client)
             return False
-        setup: Setup = server.session.setup
+        setup: SessionState = server.session.setup
         if (setup.suspect or setup.pins or setup.heard or client.holds) and not self.settle(client, server):
             return False
         self.part(client, server)
@@ -286,7 +286,7 @@ class Pump(Carrier):
             self.flush_notes(client)
         return False
 
-    def now_hears(self, client: ClientLink, setup: Setup) -> None:
+    def now_hears(self, client: ClientLink, setup: SessionState) -> None:
         """A transaction has ended, and what the client listens to may be another now."""
         if setup.heard:
             setup.heard = False

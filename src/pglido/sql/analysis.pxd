@@ -2,7 +2,7 @@ from pglido.sql cimport clauses, lexer, scanner
 
 cdef int ANYTHING, CONFIG, LEAD, PREPARES, RUNS, SET, SETS, SETTINGS
 
-cdef class Look:
+cdef class Analysis:
     cdef readonly tuple names
     cdef readonly bint exact
     cdef readonly bint vague
@@ -13,4 +13,4 @@ cdef class Look:
     cdef readonly int defaults
     cdef readonly tuple statements
 
-cpdef Look look(bytes text)
+cpdef Analysis look(bytes text)

@@ -12,7 +12,7 @@ from .session_functions import RUNNING
 from .tokens import Token, escape_of, name_of, sets_alone, special_of, split, tokenize, value_of
 
 
-class Look:
+class Analysis:
     """What is said by name in a text.
 
     `names` are the settings that it changes, as far as it says them, and constants that may be names of settings.
@@ -49,7 +49,7 @@ class Look:
         self.statements = statements
 
     def __repr__(self) -> str:
-        said = [f"{name}={getattr(self, name)!r}" for name in Look.__slots__ if getattr(self, name)]
+        said = [f"{name}={getattr(self, name)!r}" for name in Analysis.__slots__ if getattr(self, name)]
         return f"<Look {' '.join(said)}>"
 
 
@@ -79,11 +79,11 @@ RELOADS = re.compile(rb"\bpg_reload_conf\b", re.IGNORECASE)
 _MODES = (b"default_transaction_isolation", b"default_transaction_read_only", b"default_transaction_deferrable")
 
 
-def look(text: bytes) -> Look:
+def look(text: bytes) -> Analysis:
     """What is said by name in this text; what was asked for lately is remembered."""
     if len(text) > LARGE:
         return _look(text)
-    found: Look | None = _remembered.get(text)
+    found: Analysis | None = _remembered.get(text)
     if found is None:
         found = _look(text)
         names = len(found.names) + len(found.channels) + len(found.executes) + len(found.prepares)
@@ -91,14 +91,14 @@ def look(text: bytes) -> Look:
     return found
 
 
-def _look(text: bytes) -> Look:
+def _look(text: bytes) -> Analysis:
     text = text.partition(b"\0")[0]
     reader = _Reader(text)
     statements = []
     for statement in split(text, tokenize(text)):
         statements.append(text[statement[0][1] : statement[len(statement) - 1][2]])
         reader.read(statement)
-    return Look(
+    return Analysis(
         tuple(reader.names),
         reader.exact,
         reader.vague,

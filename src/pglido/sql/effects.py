@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 
 from ..protocol import messages
-from .analysis import ALTERED, ALTERS, CUSTOM, LONGEST_SETTING, Look, look
+from .analysis import ALTERED, ALTERS, CUSTOM, LONGEST_SETTING, Analysis, look
 from .lexer import cut
 from .scanner import KEEPS, LOADS, SEEDS
 from .session_functions import KEEPING, LANGUAGES, SHARED
@@ -88,12 +88,12 @@ SPELLED = re.compile(rb"U&\"", re.IGNORECASE)
 SLOT = re.compile(rb"\bpg_create_(?:physical|logical)_replication_slot\s*\(([\w\s',=>:$]*)\)", re.IGNORECASE)
 
 
-def read(text: bytes) -> Look:
+def read(text: bytes) -> Analysis:
     """What a query, or the end of a Parse, says by name; of a long one, what its beginning says (see `whole`)."""
     return look(text[:LONGEST_READ].split(b"\0", 1)[0])
 
 
-def redefines(text: bytes, said: Look, functions: frozenset[bytes]) -> int:
+def redefines(text: bytes, said: Analysis, functions: frozenset[bytes]) -> int:
     """Flags of `analysis`: what may this text, itself or by one of these functions, do to what sessions begin with?"""
     if not whole(text) and _alters(text, LONGEST_READ - LONGEST_KEYWORD):
         return said.defaults | ALTERED
@@ -114,23 +114,23 @@ def whole(text: bytes) -> bool:
     return len(text) <= LONGEST_READ
 
 
-def only_cleans(text: bytes, said: Look) -> bool:
+def only_cleans(text: bytes, said: Analysis) -> bool:
     """Does this text only take away what a session may have?"""
     statements = [b" ".join(statement.lower().split()) for statement in said.statements]
     return bool(statements) and whole(text) and CLEANERS.issuperset(statements)
 
 
-def channels(said: Look) -> tuple[bytes, ...]:
+def channels(said: Analysis) -> tuple[bytes, ...]:
     """The channels that executing a text may have the session listen to."""
     return tuple([name for verb, name in said.channels if verb == "LISTEN"])
 
 
-def only_listens(said: Look) -> bool:
+def only_listens(said: Analysis) -> bool:
     """Do all statements of a text change what is listened to, and do nothing else?"""
     return all(LISTENERS.fullmatch(one) for one in said.statements)
 
 
-def unlistened(text: bytes, said: Look) -> frozenset[bytes] | None:
+def unlistened(text: bytes, said: Analysis) -> frozenset[bytes] | None:
     """The channels that a text itself ends to listen to, b"" for all; None: not all can be told, or it asks for all."""
     if not whole(text) or not text.isascii() or CHANNELS.search(text) is not None:
         return None
@@ -226,7 +226,7 @@ def _split(functions: frozenset[bytes]) -> tuple[frozenset[bytes], frozenset[byt
     return words, names - words
 
 
-def deallocated(said: Look) -> list[bytes]:
+def deallocated(said: Analysis) -> list[bytes]:
     """The names of prepared statements that SQL takes away."""
     found: list[bytes] = []
     for statement in said.statements:
@@ -240,7 +240,7 @@ def purges(statement: bytes) -> bool:
     return _PURGE.match(statement) is not None
 
 
-def purges_somewhere(said: Look) -> bool:
+def purges_somewhere(said: Analysis) -> bool:
     """Will executing this text?"""
     return any(map(purges, said.statements))
 

@@ -18,7 +18,7 @@ _NUMBER = re.compile(rb"[+-]?[0-9]+(?:\.[0-9]+)?")
 _COMMENT = re.compile(rb"/\*|\*/")
 
 
-class Verb(Enum):
+class ListenVerb(Enum):
     """What a statement asks for."""
 
     EMPTY = ""
@@ -30,16 +30,16 @@ class Verb(Enum):
     SHOW = "SHOW"
 
 
-class Statement(NamedTuple):
+class ListenStatement(NamedTuple):
     """`name` is the channel, or the parameter in lower case; `cut` is its full length's name where it was cut."""
 
-    verb: Verb
+    verb: ListenVerb
     name: bytes = b""
     value: str = ""
     cut: bytes = b""
 
 
-class StatementError(Exception):
+class ListenStatementError(Exception):
     """A statement that is not taken; `sqlstate` and the text are PostgreSQL's, or 0A000 for what is not served."""
 
     def __init__(self, sqlstate: str, text: str) -> None:
@@ -52,33 +52,35 @@ class _Token(NamedTuple):
     text: bytes
 
 
-def not_served() -> StatementError:
+def not_served() -> ListenStatementError:
     """What is said of all other statements."""
-    return StatementError("0A000", "this database is for LISTEN only")
+    return ListenStatementError("0A000", "this database is for LISTEN only")
 
 
-def understand(sql: bytes) -> Statement:
+def understand(sql: bytes) -> ListenStatement:
     """The one statement in `sql`. Raises StatementError."""
     try:
         sql.decode()
     except UnicodeDecodeError as error:
         byte = " ".join(f"0x{one:02x}" for one in sql[error.start : max(error.end, error.start + 1)])
-        raise StatementError("22021", f'invalid byte sequence for encoding "UTF8": {byte}') from None
+        raise ListenStatementError("22021", f'invalid byte sequence for encoding "UTF8": {byte}') from None
     words = _tokens(sql)
     while words and words[-1].kind == ";":
         words.pop()
     if not words:
-        return Statement(Verb.EMPTY)
+        return ListenStatement(ListenVerb.EMPTY)
     first = words[0].text.lower() if words[0].kind == "word" else b""
     rest = words[1:]
     if first == b"listen" and len(rest) == 1:
-        return _channel(Verb.LISTEN, rest[0])
+        return _channel(ListenVerb.LISTEN, rest[0])
     if first == b"unlisten" and len(rest) == 1:
-        return Statement(Verb.UNLISTEN_ALL) if rest[0].kind == "*" else _channel(Verb.UNLISTEN, rest[0])
+        return (
+            ListenStatement(ListenVerb.UNLISTEN_ALL) if rest[0].kind == "*" else _channel(ListenVerb.UNLISTEN, rest[0])
+        )
     if first == b"select" and rest == [_Token("number", b"1")]:
-        return Statement(Verb.SELECT_1)
+        return ListenStatement(ListenVerb.SELECT_1)
     if first == b"show" and len(rest) == 1 and rest[0].kind in ("word", "quoted"):
-        return Statement(Verb.SHOW, rest[0].text.lower())
+        return ListenStatement(ListenVerb.SHOW, rest[0].text.lower())
     if first == b"set":
         return _setting(rest)
     raise not_served()
@@ -98,7 +100,7 @@ def _tokens(sql: bytes) -> list[_Token]:
             at = word.end()
         elif quoted := _QUOTED.match(sql, at):
             if not quoted[1]:
-                raise StatementError("42601", 'zero-length delimited identifier at or near """"')
+                raise ListenStatementError("42601", 'zero-length delimited identifier at or near """"')
             found.append(_Token("quoted", quoted[1].replace(b'""', b'"')))
             at = quoted.end()
         elif string := _STRING.match(sql, at):
@@ -111,9 +113,9 @@ def _tokens(sql: bytes) -> list[_Token]:
             found.append(_Token(chr(sql[at]), sql[at : at + 1]))
             at += 1
         elif sql[at : at + 1] == b'"':
-            raise StatementError("42601", "unterminated quoted identifier")
+            raise ListenStatementError("42601", "unterminated quoted identifier")
         elif sql[at : at + 1] == b"'":
-            raise StatementError("42601", "unterminated quoted string")
+            raise ListenStatementError("42601", "unterminated quoted string")
         else:
             raise not_served()
     return found
@@ -125,18 +127,18 @@ def _after_comment(sql: bytes, at: int) -> int:
         depth += 1 if mark[0] == b"/*" else -1
         if not depth:
             return mark.end()
-    raise StatementError("42601", "unterminated /* comment")
+    raise ListenStatementError("42601", "unterminated /* comment")
 
 
-def _channel(verb: Verb, token: _Token) -> Statement:
+def _channel(verb: ListenVerb, token: _Token) -> ListenStatement:
     if token.kind not in ("word", "quoted"):
         raise not_served()
     # bytes.lower() folds ASCII only, as PostgreSQL does where characters have several bytes.
     name = token.text.lower() if token.kind == "word" else token.text
-    return Statement(verb, cut(name), cut=name if len(name) > LONGEST_NAME else b"")
+    return ListenStatement(verb, cut(name), cut=name if len(name) > LONGEST_NAME else b"")
 
 
-def _setting(words: list[_Token]) -> Statement:
+def _setting(words: list[_Token]) -> ListenStatement:
     """SET [SESSION] name {TO | =} value [, ...]."""
     if words and words[0].kind == "word" and words[0].text.lower() == b"session":
         words = words[1:]
@@ -153,4 +155,4 @@ def _setting(words: list[_Token]) -> Statement:
     if len(values) == 1 and values[0].kind == "word" and values[0].text.lower() == b"default":
         raise not_served()
     value = b", ".join(token.text for token in values[::2])
-    return Statement(Verb.SET, words[0].text.lower(), value.decode())
+    return ListenStatement(ListenVerb.SET, words[0].text.lower(), value.decode())

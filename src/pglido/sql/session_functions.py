@@ -18,7 +18,7 @@ KEEPS = "KEEPS"
 ANYTHING = "ANYTHING"
 
 
-class Lasting(NamedTuple):
+class SessionFunctions(NamedTuple):
     """Functions of one section of the manual, what they leave, and how that ends when the client has left."""
 
     section: str
@@ -36,13 +36,13 @@ AS_OF_QUERY = "as of the query"
 
 LASTING = (
     # Functions and Operators
-    Lasting("Mathematical Functions and Operators", ("setseed",), SEEDS, CLOSED),
-    Lasting(
+    SessionFunctions("Mathematical Functions and Operators", ("setseed",), SEEDS, CLOSED),
+    SessionFunctions(
         "Sequence Manipulation Functions", ("currval", "lastval"), SEQUENCES, "DISCARD SEQUENCES, and before that"
     ),
-    Lasting("Sequence Manipulation Functions", ("nextval", "setval"), WRITES, "DISCARD SEQUENCES"),
-    Lasting("System Information Functions and Operators", ("pg_listening_channels",), LISTENS, "UNLISTEN"),
-    Lasting(
+    SessionFunctions("Sequence Manipulation Functions", ("nextval", "setval"), WRITES, "DISCARD SEQUENCES"),
+    SessionFunctions("System Information Functions and Operators", ("pg_listening_channels",), LISTENS, "UNLISTEN"),
+    SessionFunctions(
         "Advisory Lock Functions",
         (
             "pg_advisory_lock",
@@ -57,9 +57,9 @@ LASTING = (
         DISCARDED,
     ),
     # A backup runs in the process that began it, until that ends it or ends.
-    Lasting("Backup Control Functions", ("pg_backup_start", "pg_start_backup"), KEEPS, CLOSED),
+    SessionFunctions("Backup Control Functions", ("pg_backup_start", "pg_start_backup"), KEEPS, CLOSED),
     # Temporary slots, and the origin of what is replayed.
-    Lasting(
+    SessionFunctions(
         "Replication Management Functions",
         (
             "pg_create_physical_replication_slot",
@@ -73,28 +73,28 @@ LASTING = (
         CLOSED,
     ),
     # These, and some of the modules below, run a query that is given as a value.
-    Lasting(
+    SessionFunctions(
         "XML Functions",
         ("query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema"),
         ANYTHING,
         AS_OF_QUERY,
         (0,),
     ),
-    Lasting("Text Search Functions and Operators", ("ts_stat",), ANYTHING, AS_OF_QUERY, (0,)),
-    Lasting("Text Search Functions and Operators", ("ts_rewrite",), ANYTHING, AS_OF_QUERY, (1,)),
+    SessionFunctions("Text Search Functions and Operators", ("ts_stat",), ANYTHING, AS_OF_QUERY, (0,)),
+    SessionFunctions("Text Search Functions and Operators", ("ts_rewrite",), ANYTHING, AS_OF_QUERY, (1,)),
     # Additional Supplied Modules
-    Lasting("dblink", ("dblink_connect", "dblink_connect_u"), KEEPS, CLOSED),
-    Lasting(
+    SessionFunctions("dblink", ("dblink_connect", "dblink_connect_u"), KEEPS, CLOSED),
+    SessionFunctions(
         "postgres_fdw",
         ("postgres_fdw_get_connections", "postgres_fdw_disconnect", "postgres_fdw_disconnect_all"),
         KEEPS,
         CLOSED,
     ),
-    Lasting("pg_trgm", ("set_limit",), SETS, FOLLOWS),
+    SessionFunctions("pg_trgm", ("set_limit",), SETS, FOLLOWS),
     # Of the process in PostgreSQL 16 and 17, a setting in 18.
-    Lasting("isn", ("isn_weak",), KEEPS, CLOSED),
-    Lasting("sepgsql", ("sepgsql_setcon",), KEEPS, CLOSED),
-    Lasting(
+    SessionFunctions("isn", ("isn_weak",), KEEPS, CLOSED),
+    SessionFunctions("sepgsql", ("sepgsql_setcon",), KEEPS, CLOSED),
+    SessionFunctions(
         "tablefunc",
         ("crosstab", "crosstab2", "crosstab3", "crosstab4"),
         ANYTHING,
@@ -102,8 +102,8 @@ LASTING = (
         (0, 1),
     ),
     # Of these two the names of tables and columns are put into a query as they are.
-    Lasting("tablefunc", ("connectby",), ANYTHING, AS_OF_QUERY, (0, 1, 2, 3, 4)),
-    Lasting("xml2", ("xpath_table",), ANYTHING, AS_OF_QUERY, (0, 1, 2, 4)),
+    SessionFunctions("tablefunc", ("connectby",), ANYTHING, AS_OF_QUERY, (0, 1, 2, 3, 4)),
+    SessionFunctions("xml2", ("xpath_table",), ANYTHING, AS_OF_QUERY, (0, 1, 2, 4)),
 )
 
 # The names of functions after which nobody but the client may have the server process.

@@ -22,7 +22,7 @@ BEHIND = frozenset("),:;w")
 BINARY = 1
 
 
-class Place(NamedTuple):
+class NumberPlace(NamedTuple):
     """Where a number stands: `text[first:end]` are the digits of a constant, or (0, 0) where it is a `parameter`."""
 
     first: int
@@ -30,7 +30,7 @@ class Place(NamedTuple):
     parameter: int
 
 
-class Value(NamedTuple):
+class ParameterPlace(NamedTuple):
     """Where the value of a parameter stands in a Bind."""
 
     first: int
@@ -72,7 +72,7 @@ def cancels(text: bytes) -> bool:
     return CANCELS in text.lower()
 
 
-def places(text: bytes) -> list[Place]:
+def places(text: bytes) -> list[NumberPlace]:
     """Where numbers of clients may stand."""
     tokens = tokenize(text)
     names = [name_of(text, token) if token[0] in 'w"' else b"" for token in tokens]
@@ -89,7 +89,7 @@ def places(text: bytes) -> list[Place]:
     return found
 
 
-def _place(text: bytes, tokens: list[Token], at: int) -> Place | None:
+def _place(text: bytes, tokens: list[Token], at: int) -> NumberPlace | None:
     """The number that the tokens say from there on, None if that is something else."""
     if at == len(tokens):
         return None
@@ -107,28 +107,28 @@ def _place(text: bytes, tokens: list[Token], at: int) -> Place | None:
         return None
     digits = text[first:end]
     if kind == "." and digits[:1] == b"$" and digits[1:].isdigit() and len(digits) < 7:
-        return Place(0, 0, int(digits[1:]))
-    return Place(first, end, 0) if digits.isdigit() else None
+        return NumberPlace(0, 0, int(digits[1:]))
+    return NumberPlace(first, end, 0) if digits.isdigit() else None
 
 
 def _number(digits: bytes) -> int:
     return int(digits) if digits.isdigit() and len(digits) <= 10 else 0
 
 
-def _read(bind: bytes, value: Value) -> int:
+def _read(bind: bytes, value: ParameterPlace) -> int:
     first, end, binary = value
     if not binary:
         return _number(bind[first:end])
     return int.from_bytes(bind[first:end], "big") if end - first in (4, 8) else 0
 
 
-def _chosen(text: bytes, bind: bytes) -> list[Value]:
+def _chosen(text: bytes, bind: bytes) -> list[ParameterPlace]:
     """The values of parameters that stand for numbers of clients."""
     parameters = {place.parameter for place in places(text)} - {0} if bind else set()
     return [value for number, value in enumerate(_values(bind), 1) if number in parameters] if parameters else []
 
 
-def _values(bind: bytes) -> Iterator[Value]:
+def _values(bind: bytes) -> Iterator[ParameterPlace]:
     """The values in a Bind, from the formats on, up to where it is cut."""
     count = int.from_bytes(bind[:2], "big")
     if 2 + 2 * count > len(bind):
@@ -141,4 +141,4 @@ def _values(bind: bytes) -> Iterator[Value]:
         if first + max(size, 0) > len(bind):
             return
         binary = formats[0 if count == 1 else number] == BINARY if count and (count == 1 or number < count) else False
-        yield Value(first, first + max(size, 0), binary)
+        yield ParameterPlace(first, first + max(size, 0), binary)

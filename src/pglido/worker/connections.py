@@ -24,7 +24,7 @@ from ..transport.connection import UNSET, Link
 from ..transport.inline_task import Visit
 
 if TYPE_CHECKING:
-    from ..session.client.listen_only import Listener
+    from ..session.client.listen_only import ListenOnlySession
     from ..transport.tls_record import Tls
     from .login.fast_path import Proving
     from .pool_runtime import LivePool, SessionDefaults
@@ -138,7 +138,7 @@ class Guest(ClientLink):
         period: int
         hears: bool
         declined: int
-        listener: Listener | None
+        listener: ListenOnlySession | None
         generation: int
         session_defaults: SessionDefaults | None
         fitted: SessionDefaults | None

@@ -7,7 +7,7 @@ from pglido.ipc.shared_cells cimport Cells
 from pglido.pooling.queue cimport Ticket
 from pglido.pooling.pool cimport Pool, Slot
 from pglido.pooling.stats cimport Stats
-from pglido.session.state.budget cimport Budget
+from pglido.session.state.budget cimport MemoryBudget
 from pglido.session.client.dispatch cimport Client
 from pglido.worker.login.access_log cimport Journal
 from pglido.worker.connections cimport Backend, Guest
@@ -28,7 +28,7 @@ cdef class Exchange(Keeper):
     cdef public Journal journal
     cdef public Cells board
     cdef public long long most
-    cdef public Budget budget
+    cdef public MemoryBudget budget
     cdef dict __dict__
 
     cpdef bint crowded(self, Guest guest) except -1

@@ -15,14 +15,14 @@ from ..protocol.messages import READY_IDLE
 from ..relay.host_interface import Keeper
 from ..relay.links import ClientLink, ServerLink
 from ..relay.relay import Pump
-from ..session.state.budget import Budget
+from ..session.state.budget import MemoryBudget
 from ..transport.backends import new_pump
 from ..transport.connection import UNSET
 from .connections import SERIAL_MASK, Backend, Guest
 from .login.access_log import Journal
 
 if TYPE_CHECKING:
-    from ..session.state.parameters import Settings
+    from ..session.state.parameters import SessionParameters
     from .pool_runtime import LivePool
 
 
@@ -64,11 +64,11 @@ class Exchange(Keeper):
         self.most = 0
         self.freed: deque[Backend] = deque()
         self.giving = False
-        self.budget = Budget(0)
+        self.budget = MemoryBudget(0)
 
     if TYPE_CHECKING:
 
-        def birth_for(self, guest: Guest) -> "Settings": ...
+        def birth_for(self, guest: Guest) -> "SessionParameters": ...
         def kill(self, guest: Guest, sqlstate: str, text: str) -> None: ...
         def abandon(self, guest: Guest, backend: Backend) -> None: ...
         def part_raw(self, guest: Guest) -> None: ...

@@ -9,7 +9,7 @@ import time
 from collections.abc import Coroutine
 from typing import Any
 
-from ..config.enums import SessionState
+from ..config.enums import SessionStateMode
 from ..ipc.shared_counters import Full, pins_of
 from ..pooling.pool import Plan, Slot, Verb
 from ..pooling.queue import Ticket
@@ -57,7 +57,7 @@ class Host(Exchange):
         if not task.cancelled() and task.exception() is not None:
             log.error("bug: a task failed", exc_info=task.exception())
 
-    def birth_for(self, guest: Guest) -> _parameters.Settings:
+    def birth_for(self, guest: Guest) -> _parameters.SessionParameters:
         """What the server of a client must have been opened with, where clients keep their servers."""
         assert guest.live is not None
         return birth_of(guest.live.settings, guest.session.home)
@@ -145,7 +145,7 @@ class Host(Exchange):
             return
         settings, why = backend.live.settings, backend.session.setup.why()
         backend.pinned = self.pump.now
-        if settings.on_session_state == SessionState.REJECT:
+        if settings.on_session_state == SessionStateMode.REJECT:
             self.kill(guest, "0A000", f"session state is not allowed here (on_session_state): {why}")
             return
         limit = max(1, int(settings.pool_size * settings.max_pinned_share))
@@ -339,7 +339,11 @@ class Host(Exchange):
     # Errands.
 
     async def borrow(
-        self, live: LivePool, birth: _parameters.Settings, wanted: _parameters.Settings, generation: int = 0
+        self,
+        live: LivePool,
+        birth: _parameters.SessionParameters,
+        wanted: _parameters.SessionParameters,
+        generation: int = 0,
     ) -> Backend:
         """A server for the login of a client, got by standing in line. Raises PoolRefused."""
         slot = live.policy.take(birth, wanted, self.pump.now, generation)
@@ -376,7 +380,7 @@ class Host(Exchange):
         query = backend.live.settings.connect_query
         functions = backend.live.rules.functions
         birth = backend.slot.birth
-        replicates = isinstance(birth, _parameters.Settings) and "replication" in birth.values
+        replicates = isinstance(birth, _parameters.SessionParameters) and "replication" in birth.values
         unknown = not functions.known or not functions.defaults
         if backend.live.rules.heeded and unknown and not replicates:
             backend.session.setup.suspect |= DEFINES

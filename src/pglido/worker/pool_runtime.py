@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 from ..auth.secrets import Credentials
 from ..cache import Cache
-from ..config.enums import SessionState
+from ..config.enums import SessionStateMode
 from ..config.model import PoolMode, PoolSettings
 from ..pooling.limits import FOREVER, Limits
 from ..pooling.pool import Pool
 from ..pooling.stats import Stats
-from ..session.server.notification_signature import Signer
+from ..session.server.notification_signature import NotificationSigner
 from ..session.state import parameters as _parameters
 from ..session.state import role_defaults_epoch as _role_defaults_epoch
 from ..session.state import statement_cache as _statement_cache
-from ..session.state.parameters import Settings
-from ..session.state.shared import Counts, Functions, Rules
+from ..session.state.parameters import SessionParameters
+from ..session.state.shared import FunctionCatalog, PoolRules, StatementCounts
 from ..session.state.state_query import HEEDED, PINNING
-from ..session.state.statement_cache import Dialect, Good
+from ..session.state.statement_cache import AcceptedStatements, Dialect
 from ..sql.lexer import cut
 from ..transport.connect import Names
 from ..transport.tls_context import ServerTls, server_side
@@ -42,8 +42,8 @@ class Profile:
     `generation` that of the pool at the time.
     """
 
-    settings: Settings
-    defaults: Settings
+    settings: SessionParameters
+    defaults: SessionParameters
     welcome: bytes
     session_defaults: "SessionDefaults | None"
     generation: int
@@ -94,13 +94,19 @@ def keep_defaults(guest: Guest, backend: Backend) -> None:
             session.home = _parameters.intern({**missing, **session.home.values})
 
 
-def rules_of(settings: PoolSettings, max_packet: int, good: Good, counts: Counts, functions: Functions) -> Rules:
+def rules_of(
+    settings: PoolSettings,
+    max_packet: int,
+    good: AcceptedStatements,
+    counts: StatementCounts,
+    functions: FunctionCatalog,
+) -> PoolRules:
     """The rules for the sessions of one pool's clients."""
     mode = settings.pool_mode
     keep = mode == PoolMode.SESSION
     limit = settings.max_prepared_statements
     functions.pin(frozenset([cut(name.rpartition(".")[2].lower().encode()) for name in settings.pin_functions]))
-    return Rules(
+    return PoolRules(
         rewrite=not keep and limit > 0,
         max_statements=limit,
         max_packet=max_packet,
@@ -108,7 +114,7 @@ def rules_of(settings: PoolSettings, max_packet: int, good: Good, counts: Counts
         keep=keep,
         good=good,
         counts=counts,
-        heeded=0 if keep else HEEDED & ~PINNING if settings.on_session_state == SessionState.IGNORE else HEEDED,
+        heeded=0 if keep else HEEDED & ~PINNING if settings.on_session_state == SessionStateMode.IGNORE else HEEDED,
         functions=functions,
         realm=(("pool", "/".join(settings.key)),),
         defer=settings.defer_begin and mode == PoolMode.TRANSACTION,
@@ -132,7 +138,7 @@ def limits_of(settings: PoolSettings, minimum: int) -> Limits:
     )
 
 
-def birth_of(settings: PoolSettings, home: Settings) -> Settings:
+def birth_of(settings: PoolSettings, home: SessionParameters) -> SessionParameters:
     """What a server for clients with `home` must have been opened with.
 
     In session mode that is what the client itself asked for, so that RESET leads there; the name of the
@@ -158,7 +164,7 @@ class LivePool:
     settings: PoolSettings
     policy: Pool
     names: Names
-    rules: Rules
+    rules: PoolRules
     stats: Stats = field(default_factory=Stats)
     credentials: Credentials | None = None
     base: dict[str, str] = field(default_factory=dict)
@@ -171,7 +177,7 @@ class LivePool:
     by_user: dict[str, PoolSettings] = field(default_factory=dict)
     hub: "Hub | None" = None
     findings: int = 0
-    signer: Signer | None = None
+    signer: NotificationSigner | None = None
     unused_since: float = 0.0
     changes: int = field(default_factory=_role_defaults_epoch.count)
     reloads: int = field(default_factory=_role_defaults_epoch.reloads)
@@ -205,7 +211,7 @@ class LivePool:
         if moved:
             _statement_cache.renew()
         # Other servers have other functions.
-        functions = Functions(settings.pool_user) if moved else self.rules.functions
+        functions = FunctionCatalog(settings.pool_user) if moved else self.rules.functions
         self.rules = rules_of(settings, max_packet, self.rules.good, self.rules.counts, functions)
         self.forget_profiles()
         return moved
@@ -221,7 +227,7 @@ class LivePool:
             self.base = reported
             self.forget_profiles()
 
-    def remember(self, home: Settings, profile: Profile) -> None:
+    def remember(self, home: SessionParameters, profile: Profile) -> None:
         """Keep a profile for the next client with the same startup parameters."""
         self.profiles.put(home, profile, home.size + profile.settings.size + len(profile.welcome))
 
@@ -231,7 +237,7 @@ def new_live(
 ) -> LivePool:
     """A pool without servers; `tls` is for those that it will have."""
     policy = Pool(settings.key, limits_of(settings, minimum), random.random)
-    rules = rules_of(settings, max_packet, Good(), Counts(), Functions(settings.pool_user))
+    rules = rules_of(settings, max_packet, AcceptedStatements(), StatementCounts(), FunctionCatalog(settings.pool_user))
     live = LivePool(settings.key, settings, policy, names, rules)
     live.tls = tls
     return live

@@ -20,7 +20,7 @@ from ..ipc.channel import Channel, ChannelBroken, ChannelClosed, close_all
 from ..ipc.shared_counters import Board, Column
 from ..pooling.pool import Plan, Slot, Verb
 from ..protocol.startup import Startup
-from ..session.server.notification_signature import Signer
+from ..session.server.notification_signature import NotificationSigner
 from ..session.state import role_defaults_epoch as _role_defaults_epoch
 from ..session.state import statement_cache as _statement_cache
 from ..transport.connect import Names
@@ -87,7 +87,7 @@ class Worker:
         host.board = board
         _statement_cache.share(SharedTally(board, Column.DOUBTS))
         _role_defaults_epoch.share(SharedTally(board, Column.DEFAULTS), SharedTally(board, Column.RELOADS))
-        self.signer = Signer(board.secret(), SharedTally(board, Column.EARS))
+        self.signer = NotificationSigner(board.secret(), SharedTally(board, Column.EARS))
         self.config = Config()
         self._known_pool: Callable[[str, str], PoolSettings | None] = self.config.pool
         self.ignored: frozenset[str] = frozenset()

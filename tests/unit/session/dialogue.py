@@ -122,10 +122,10 @@ class Talk:
         session.state.statement_cache._known.clear()
         # Nor what is kept for clients of other tests, of whom nobody told that they are gone.
         session.state.statement_cache._kept = 0
-        self.good = session.state.statement_cache.Good()
-        self.counts = session.state.shared.Counts()
-        self.budget = session.state.budget.Budget(max_held, max_client_held)
-        self.rules = session.state.shared.Rules(
+        self.good = session.state.statement_cache.AcceptedStatements()
+        self.counts = session.state.shared.StatementCounts()
+        self.budget = session.state.budget.MemoryBudget(max_held, max_client_held)
+        self.rules = session.state.shared.PoolRules(
             rewrite, max_statements, max_packet, True, False, self.good, self.counts
         )
         self.servers = [ServerEnd(self, session.server.reader.Server()) for _ in range(servers)]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from parity.frontend import FLUSH, SYNC, TERMINATE, bind, execute, message, parse, query, split
-from pglido.session.client.listen_only import ENOUGH, LONGEST, MOST, Listener
+from pglido.session.client.listen_only import ENOUGH, LONGEST, MOST, ListenOnlySession
 from pglido.session.client.listen_only_parameters import announced
 
 KNOWN = {"client_encoding": "UTF8", "DateStyle": "ISO, MDY", "application_name": "", "server_version": "18.0"}
@@ -22,7 +22,7 @@ class Client:
     uuid = "0-0"
 
     def __init__(self) -> None:
-        self.session = Listener(KNOWN, {})
+        self.session = ListenOnlySession(KNOWN, {})
         self.wishes: list[bytes] = []
 
     def say(self, data: bytes) -> bytes:

@@ -6,8 +6,8 @@ import pytest
 
 from parity.builds import Build
 from parity.frontend import message
-from pglido.session.server.notification_signature import Signer
-from pglido.session.state.epoch_counter import Alone
+from pglido.session.server.notification_signature import NotificationSigner
+from pglido.session.state.epoch_counter import LocalEpoch
 
 from .dialogue import BOUND, CLOSED, PARSED, Talk, done, error, ready
 
@@ -15,11 +15,11 @@ NOTIFY = message("Q", b"NOTIFY c\0")
 NAME = b"_pglido_sender\0"
 
 
-class Spelled(Signer):
+class Spelled(NotificationSigner):
     """Signatures that can be read."""
 
     def __init__(self) -> None:
-        super().__init__(b"", Alone())
+        super().__init__(b"", LocalEpoch())
         self.made = 0
         self.ears.add()
 
@@ -32,7 +32,7 @@ class Spelled(Signer):
 
 
 @pytest.fixture
-def signer(talk: Talk, build: Build) -> Signer:
+def signer(talk: Talk, build: Build) -> NotificationSigner:
     """What all servers sign by; clients go by 101, 102, ..., servers by 1, 2."""
     made = Spelled()
     talk.rules.heeded = build.session.state.state_query.HEEDED
@@ -60,7 +60,7 @@ SIGNED = done("SET") + done("NOTIFY") + ready()
 NOTIFIED = done("NOTIFY") + ready()
 
 
-def test_once_for_each_client_that_has_the_server(talk: Talk, signer: Signer) -> None:
+def test_once_for_each_client_that_has_the_server(talk: Talk, signer: NotificationSigner) -> None:
     talk.client >> NOTIFY
     talk.server << alone("1: 1 works for 101") + NOTIFY
     talk.server >> SIGNED + NOTIFIED
@@ -82,7 +82,7 @@ def test_once_for_each_client_that_has_the_server(talk: Talk, signer: Signer) ->
     talk.client << done() + ready()
 
 
-def test_who_has_notified_before_signs_at_once(talk: Talk, signer: Signer) -> None:
+def test_who_has_notified_before_signs_at_once(talk: Talk, signer: NotificationSigner) -> None:
     other = newcomer(talk, 102)
     for client, said in ((talk.client, "1: 1 works for 101"), (other, "2: 1 works for 0")):
         talk.next = talk.server
@@ -98,7 +98,7 @@ def test_who_has_notified_before_signs_at_once(talk: Talk, signer: Signer) -> No
     talk.client << NOTIFIED
 
 
-def test_in_a_block_it_is_said_each_time(talk: Talk, signer: Signer) -> None:
+def test_in_a_block_it_is_said_each_time(talk: Talk, signer: NotificationSigner) -> None:
     talk.client >> message("Q", b"BEGIN\0")
     talk.server >> done("BEGIN") + ready("T")
     talk.client << done("BEGIN") + ready("T")
@@ -121,7 +121,7 @@ def test_in_a_block_it_is_said_each_time(talk: Talk, signer: Signer) -> None:
     other << done() + ready()
 
 
-def test_in_a_failed_block_nothing_is_said(talk: Talk, signer: Signer) -> None:
+def test_in_a_failed_block_nothing_is_said(talk: Talk, signer: NotificationSigner) -> None:
     talk.client >> message("Q", b"BEGIN\0")
     talk.server << message("Q", b"BEGIN\0")
     talk.server >> done("BEGIN") + ready("E")
@@ -132,7 +132,7 @@ def test_in_a_failed_block_nothing_is_said(talk: Talk, signer: Signer) -> None:
     talk.client << error("25P02") + ready("E")
 
 
-def test_in_the_middle_of_a_batch(talk: Talk, signer: Signer) -> None:
+def test_in_the_middle_of_a_batch(talk: Talk, signer: NotificationSigner) -> None:
     bind, execute = message("B", b"\0\0\0\0\0\0\0\0"), message("E", b"\0\0\0\0\0")
     first = message("P", b"\0SELECT 1\0\0\0") + bind + execute
     parse = message("P", b"\0NOTIFY c\0\0\0")
@@ -146,7 +146,7 @@ def test_in_the_middle_of_a_batch(talk: Talk, signer: Signer) -> None:
     talk.client << answer + PARSED + BOUND + done("NOTIFY") + ready()
 
 
-def test_one_that_failed_is_said_again(talk: Talk, signer: Signer) -> None:
+def test_one_that_failed_is_said_again(talk: Talk, signer: NotificationSigner) -> None:
     talk.client >> NOTIFY
     talk.server << alone("1: 1 works for 101") + NOTIFY
     talk.server >> error("54000") + ready() + error("54000") + ready()
@@ -157,7 +157,7 @@ def test_one_that_failed_is_said_again(talk: Talk, signer: Signer) -> None:
     talk.client << NOTIFIED
 
 
-def test_again_for_each_connection_that_listens(talk: Talk, signer: Signer) -> None:
+def test_again_for_each_connection_that_listens(talk: Talk, signer: NotificationSigner) -> None:
     for number in (1, 2):
         talk.client >> NOTIFY
         talk.server << alone(f"{number}: 1 works for 101") + NOTIFY
@@ -166,8 +166,8 @@ def test_again_for_each_connection_that_listens(talk: Talk, signer: Signer) -> N
         signer.ears.add()
 
 
-def test_nothing_where_nobody_listens(talk: Talk, signer: Signer) -> None:
-    signer.ears = Alone()
+def test_nothing_where_nobody_listens(talk: Talk, signer: NotificationSigner) -> None:
+    signer.ears = LocalEpoch()
     talk.client >> NOTIFY
     talk.server << NOTIFY
     talk.server >> NOTIFIED
@@ -175,7 +175,7 @@ def test_nothing_where_nobody_listens(talk: Talk, signer: Signer) -> None:
 
 
 @pytest.mark.parametrize("text", ["SELECT notify FROM t", "SELECT 'NOTIFY c'", "SELECT 1 -- pg_notify", "LISTEN_ c"])
-def test_what_does_not_notify(text: str, talk: Talk, signer: Signer) -> None:
+def test_what_does_not_notify(text: str, talk: Talk, signer: NotificationSigner) -> None:
     said = message("Q", text.encode() + b"\0")
     talk.client >> said
     talk.server << said

@@ -12,7 +12,7 @@ PARSING, EXECUTING, SYNCING, QUERYING, COPY_END = 1, 4, 6, 7, 9
 @given(st.lists(st.one_of(st.integers(1, 8), st.none()), max_size=200))
 def test_entries_come_out_in_the_order_they_went_in(steps: list[int | None]) -> None:
     for build in BUILDS:
-        replies = build.session.server.reply_queue.Replies()
+        replies = build.session.server.reply_queue.ReplyQueue()
         wanted: list[int] = []
         for step in steps:
             if step is not None:
@@ -27,7 +27,7 @@ def test_entries_come_out_in_the_order_they_went_in(steps: list[int | None]) -> 
 
 
 def test_a_mark_in_front_is_no_question(build: Build) -> None:
-    replies = build.session.server.reply_queue.Replies()
+    replies = build.session.server.reply_queue.ReplyQueue()
     replies.push(COPY_END)
     replies.push(COPY_END)
     assert replies.head == 0
@@ -46,7 +46,7 @@ def test_a_mark_in_front_is_no_question(build: Build) -> None:
     ],
 )
 def test_a_sync_before_the_datas_end_is_not_owed(build: Build, sent: list[int], ended: bool, left: list[int]) -> None:
-    replies = build.session.server.reply_queue.Replies()
+    replies = build.session.server.reply_queue.ReplyQueue()
     for entry in sent:
         replies.push(entry)
     assert replies.copy_begins() is ended
@@ -54,7 +54,7 @@ def test_a_sync_before_the_datas_end_is_not_owed(build: Build, sent: list[int], 
 
 
 def test_it_says_what_it_waits_for(build: Build) -> None:
-    replies = build.session.server.reply_queue.Replies()
+    replies = build.session.server.reply_queue.ReplyQueue()
     for entry in (PARSING | 0x10, PARSING, SYNCING):
         replies.push(entry)
     assert repr(replies) == "<Replies ~parse parse sync>"

@@ -5,7 +5,7 @@ from parity.builds import Build
 
 def test_pin_is_put_down_to_the_statement_of_its_client(build: Build) -> None:
     watched = build.sql.keywords
-    setup = build.session.state.session_state.Setup(build.session.server.reply_queue.Replies())
+    setup = build.session.state.session_state.SessionState(build.session.server.reply_queue.ReplyQueue())
     setup.suspicion(watched.DEFINES | watched.TEMP, (), True, b"CREATE FUNCTION first()")
     setup.cleaned()  # the client left, and what functions there are now is still to be asked
     assert setup.suspect == watched.DEFINES

@@ -621,7 +621,7 @@ def test_a_statement_of_nobody_is_forgotten(build: Build) -> None:
 
 def test_good_statements_are_forgotten_when_unused(build: Build) -> None:
     statements = build.session.state.statement_cache
-    good = statements.Good(4)
+    good = statements.AcceptedStatements(4)
     made = [statements.intern(b"%d" % i, ()) for i in range(5)]
     for one in made:
         good.add(one)
@@ -883,7 +883,7 @@ def test_what_a_statement_was_described_as_is_kept_in_few_bytes(talk: Talk) -> N
 
 def test_good_statements_count_what_they_may_be_described_as(build: Build) -> None:
     statements = build.session.state.statement_cache
-    good = statements.Good()
+    good = statements.AcceptedStatements()
     parameters = ",".join([f"${number}" for number in range(1, 501)])
     made = [statements.intern(rest_of(f"select {at},{parameters}"), ()) for at in range(100)]
     for one in made:

@@ -4,30 +4,30 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from pglido.sql.listen_statements import Statement, StatementError, Verb, cut, understand
+from pglido.sql.listen_statements import ListenStatement, ListenStatementError, ListenVerb, cut, understand
 
 
 @pytest.mark.parametrize(
     ("sql", "verb", "name"),
     [
-        ("listen a", Verb.LISTEN, "a"),
-        ("LISTEN A", Verb.LISTEN, "a"),
-        ('LISTEN"A"', Verb.LISTEN, "A"),
-        ("LISTEN ÄÖ", Verb.LISTEN, "ÄÖ"),
-        ("LISTEN--\na", Verb.LISTEN, "a"),
-        ("/**/listen/*/**/*/a/**/;;", Verb.LISTEN, "a"),
-        ('listen "a b""c"', Verb.LISTEN, 'a b"c'),
-        ("listen " + "x" * 70, Verb.LISTEN, "x" * 63),
-        ("UNLISTEN a", Verb.UNLISTEN, "a"),
-        ('unlisten "*"', Verb.UNLISTEN, "*"),
-        ("unlisten*", Verb.UNLISTEN_ALL, ""),
-        ("", Verb.EMPTY, ""),
-        (" ;\t; ", Verb.EMPTY, ""),
-        ("select 1;", Verb.SELECT_1, ""),
-        ("SHOW Server_Version", Verb.SHOW, "server_version"),
+        ("listen a", ListenVerb.LISTEN, "a"),
+        ("LISTEN A", ListenVerb.LISTEN, "a"),
+        ('LISTEN"A"', ListenVerb.LISTEN, "A"),
+        ("LISTEN ÄÖ", ListenVerb.LISTEN, "ÄÖ"),
+        ("LISTEN--\na", ListenVerb.LISTEN, "a"),
+        ("/**/listen/*/**/*/a/**/;;", ListenVerb.LISTEN, "a"),
+        ('listen "a b""c"', ListenVerb.LISTEN, 'a b"c'),
+        ("listen " + "x" * 70, ListenVerb.LISTEN, "x" * 63),
+        ("UNLISTEN a", ListenVerb.UNLISTEN, "a"),
+        ('unlisten "*"', ListenVerb.UNLISTEN, "*"),
+        ("unlisten*", ListenVerb.UNLISTEN_ALL, ""),
+        ("", ListenVerb.EMPTY, ""),
+        (" ;\t; ", ListenVerb.EMPTY, ""),
+        ("select 1;", ListenVerb.SELECT_1, ""),
+        ("SHOW Server_Version", ListenVerb.SHOW, "server_version"),
     ],
 )
-def test_understood(sql: str, verb: Verb, name: str) -> None:
+def test_understood(sql: str, verb: ListenVerb, name: str) -> None:
     found = understand(sql.encode())
     assert (found.verb, found.name.decode()) == (verb, name)
 
@@ -42,7 +42,7 @@ def test_understood(sql: str, verb: Verb, name: str) -> None:
     ],
 )
 def test_settings(sql: str, name: str, value: str) -> None:
-    assert understand(sql.encode()) == Statement(Verb.SET, name.encode(), value)
+    assert understand(sql.encode()) == ListenStatement(ListenVerb.SET, name.encode(), value)
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,13 @@ def test_settings(sql: str, name: str, value: str) -> None:
     ],
 )
 def test_refused(sql: str, sqlstate: str) -> None:
-    with pytest.raises(StatementError) as refused:
+    with pytest.raises(ListenStatementError) as refused:
         understand(sql.encode())
     assert refused.value.sqlstate == sqlstate
 
 
 def test_bytes_that_are_no_text() -> None:
-    with pytest.raises(StatementError) as refused:
+    with pytest.raises(ListenStatementError) as refused:
         understand(b"LISTEN \xff")
     assert refused.value.sqlstate == "22021"
     assert str(refused.value).startswith('invalid byte sequence for encoding "UTF8": 0xff')
@@ -85,7 +85,7 @@ def test_bytes_that_are_no_text() -> None:
 def test_whatever_comes_is_understood_or_refused(sql: bytes) -> None:
     try:
         understand(sql)
-    except StatementError:
+    except ListenStatementError:
         pass
 
 

@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from harness.steps import assert_linear
 from parity.builds import BUILDS, INSTALLED, SOURCE, Build
 from pglido.sql import scanner
-from pglido.sql.analysis import LARGE, Look
+from pglido.sql.analysis import LARGE, Analysis
 from pglido.sql.keywords import CALLED
 from pglido.sql.scanner import (
     ANYTHING,
@@ -60,7 +60,7 @@ def look(text: str | bytes) -> Any:
     """What is said by name in a text, which is the same on each build."""
     data = text.encode() if isinstance(text, str) else text
     found = [build.sql.analysis.look(data) for build in BUILDS]
-    said = [tuple([getattr(one, name) for name in Look.__slots__]) for one in found]
+    said = [tuple([getattr(one, name) for name in Analysis.__slots__]) for one in found]
     assert said.count(said[0]) == len(said)
     return found[0]
 

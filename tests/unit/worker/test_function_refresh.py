@@ -7,12 +7,12 @@ import pytest
 
 from pglido.ipc.shared_counters import Board, Column
 from pglido.pooling.states import BUSY, IDLE
-from pglido.session.state.function_scan import Since
-from pglido.session.state.shared import Functions
+from pglido.session.state.function_scan import FunctionSnapshot
+from pglido.session.state.shared import FunctionCatalog
 from pglido.sql.scanner import DEFINES
 from pglido.worker.servers.function_refresh import ALL, NEWS, Studies
 
-SINCE = Since("5 1", "7", (), 0)
+SINCE = FunctionSnapshot("5 1", "7", (), 0)
 START = 1000.0
 FOUND = {"names": ["sets"], "vague": None, "counts": None, "settings": ["app.tenant"], "triggers": False}
 
@@ -34,7 +34,7 @@ class Bench:
     """One worker (`row`) with one pool, in which these slots are."""
 
     def __init__(self, board: Board, row: int, *slots: Any, heeded: int = 1, round_robin: bool = False) -> None:
-        functions = Functions()
+        functions = FunctionCatalog()
         functions.known = True
         functions.since = SINCE
         self.functions = functions

@@ -3,8 +3,8 @@
 import pytest
 
 from parity.frontend import message
-from pglido.session.server.notification_signature import Signer
-from pglido.session.state.epoch_counter import Alone
+from pglido.session.server.notification_signature import NotificationSigner
+from pglido.session.state.epoch_counter import LocalEpoch
 from pglido.worker.pubsub.senders import Senders
 
 
@@ -23,11 +23,11 @@ def note(process: int, channel: bytes, payload: bytes = b"") -> bytes:
 
 
 @pytest.fixture
-def signer() -> Signer:
-    return Signer(b"secret", Alone(), Clock())
+def signer() -> NotificationSigner:
+    return NotificationSigner(b"secret", LocalEpoch(), Clock())
 
 
-def signature(signer: Signer, process: int, client: int, number: int | None = None) -> bytes:
+def signature(signer: NotificationSigner, process: int, client: int, number: int | None = None) -> bytes:
     """What is heard of one, whoever sends it."""
     said = signer.sign(process, signer.next() if number is None else number, client)
     channel, _, payload = said.removeprefix(b"NOTIFY ").partition(b",")
@@ -41,7 +41,7 @@ def sender(senders: Senders, process: int) -> int:
     return int.from_bytes(named[5:9], "big")
 
 
-def test_a_server_works_for_one_client_after_the_other(signer: Signer) -> None:
+def test_a_server_works_for_one_client_after_the_other(signer: NotificationSigner) -> None:
     senders = Senders(signer)
     assert sender(senders, 7) == 7
     for client, shown in ((8388609, 8388609), (8388610, 8388610), (0, 7), (8388609, 8388609)):
@@ -51,7 +51,7 @@ def test_a_server_works_for_one_client_after_the_other(signer: Signer) -> None:
     assert sender(senders, 7) == 7
 
 
-def test_what_is_no_signature(signer: Signer) -> None:
+def test_what_is_no_signature(signer: NotificationSigner) -> None:
     senders = Senders(signer)
     true = signature(signer, 7, 8388609)
     payload = true[9:-1].partition(b"\0")[2]
@@ -66,14 +66,14 @@ def test_what_is_no_signature(signer: Signer) -> None:
     ):
         senders.signed(note(process, b"_pglido_sender", said))
         assert (sender(senders, 7), sender(senders, 8)) == (7, 8)
-    another = Signer(b"another", Alone(), Clock())
+    another = NotificationSigner(b"another", LocalEpoch(), Clock())
     senders.signed(signature(another, 7, 8388609, 10**9))
     assert sender(senders, 7) == 7
     senders.signed(true)
     assert sender(senders, 7) == 8388609
 
 
-def test_what_was_signed_before_is_not_believed_again(signer: Signer) -> None:
+def test_what_was_signed_before_is_not_believed_again(signer: NotificationSigner) -> None:
     first = signature(signer, 7, 8388609)
     senders = Senders(signer)
     senders.signed(first)

@@ -8,7 +8,7 @@ import pytest
 
 from pglido.session.state import defaults_query
 from pglido.session.state.parameters import intern
-from pglido.session.state.shared import Functions
+from pglido.session.state.shared import FunctionCatalog
 from pglido.worker import pool_runtime as _pool_runtime
 from pglido.worker.pool_runtime import SessionDefaults
 from pglido.worker.servers import session_defaults
@@ -82,7 +82,7 @@ def pool(connect_query: str = "") -> Any:
     settings = SimpleNamespace(pool_user="app", connect_query=connect_query)
     policy = SimpleNamespace(generation=0, slots={})
     return SimpleNamespace(
-        settings=settings, begins="", begun={}, policy=policy, rules=SimpleNamespace(functions=Functions("app"))
+        settings=settings, begins="", begun={}, policy=policy, rules=SimpleNamespace(functions=FunctionCatalog("app"))
     )
 
 

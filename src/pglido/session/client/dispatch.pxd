@@ -1,10 +1,10 @@
 cimport cython
 
 from pglido.session.outbox cimport Outbox
-from pglido.session.server.statements cimport Prepared
-from pglido.session.client.extended cimport Rewriting
+from pglido.session.server.statements cimport ServerStatements
+from pglido.session.client.extended cimport ExtendedQuery
 from pglido.session.server.reader cimport Server
-from pglido.session.state.session_state cimport Setup
+from pglido.session.state.session_state cimport SessionState
 from pglido.protocol cimport octets
 
 cdef int BIND, CLOSE, COPY_DATA, COPY_DONE, COPY_FAIL, DESCRIBE, EXECUTE, FAILED_TRANSACTION, FLUSH, FUNCTION_CALL, IDLE, IN_TRANSACTION, PARSE, QUERY, SYNC, TERMINATE
@@ -15,7 +15,7 @@ cdef int LISTENS, PREPARES, SIGNALS, TOO_LARGE
 cdef Py_ssize_t CALLED_FIRST, LONGEST_HELD, LONGEST_NAME, SHORT_LIMIT, SMALL
 cdef bytes SIZES
 
-cdef class Client(Rewriting):
+cdef class Client(ExtendedQuery):
     cdef public bytes begun
     cdef readonly int latest
 
@@ -28,7 +28,7 @@ cdef class Client(Rewriting):
     @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, server=Server)
     cdef Py_ssize_t _message(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox to_server, Outbox to_client, const unsigned char* buf) except -1
 
-    @cython.locals(prepared=Prepared, end=Py_ssize_t)
+    @cython.locals(prepared=ServerStatements, end=Py_ssize_t)
     cdef int _execute(self, Server server, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop) except -1
 
     @cython.locals(used=Py_ssize_t)
@@ -41,7 +41,7 @@ cdef class Client(Rewriting):
     cdef bint _waits(self, int flags, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
     cdef bint _must_be_whole(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total) except -1
 
-    @cython.locals(setup=Setup)
+    @cython.locals(setup=SessionState)
     cdef int _first(self, Server server, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(answer=bytes)

@@ -33,12 +33,12 @@ from ...sql.scanner import LISTENS, PREPARES, SIGNALS
 from ..outbox import Outbox
 from ..server.reader import Server
 from ..server.reply_kinds import CALLING, COPY_END, EXECUTING, MAX_OWED, QUERYING, SYNCING
-from ..state.budget import Budget
-from ..state.parameters import Settings
-from ..state.shared import Rules
+from ..state.budget import MemoryBudget
+from ..state.parameters import SessionParameters
+from ..state.shared import PoolRules
 from ..verdicts import ATTACH, GO_ON, GOODBYE, PAUSE
 from . import deferred_begin as _deferred_begin
-from .extended import Rewriting
+from .extended import ExtendedQuery
 from .inspection import SHARE, TOO_LARGE
 from .partial import LONGEST_HELD, SMALL
 
@@ -57,7 +57,7 @@ for _kind in "SHXcDCE":
 SIZES = bytes(_SIZES)
 
 
-class Client(Rewriting):
+class Client(ExtendedQuery):
     """The session of one client; `begun` is the BEGIN that was answered, but no server has seen yet.
 
     `latest` is the type of the message that was looked at last.
@@ -65,7 +65,7 @@ class Client(Rewriting):
 
     __slots__ = ("begun", "latest")
 
-    def __init__(self, home: Settings, rules: Rules, budget: Budget) -> None:
+    def __init__(self, home: SessionParameters, rules: PoolRules, budget: MemoryBudget) -> None:
         self.begin(home, rules, budget)
         self.begin_heeding()
         self.begin_holding()

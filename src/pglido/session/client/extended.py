@@ -15,11 +15,11 @@ from ..outbox import Outbox
 from ..server.reader import Server
 from ..server.replay import LONGEST
 from ..server.reply_kinds import BINDING, CLOSING, DESCRIBING, PARSING, STATEMENT, SWALLOW, SYNCING
-from ..server.statements import DOOM, FEW_DOOMS, Prepared
+from ..server.statements import DOOM, FEW_DOOMS, ServerStatements
 from ..state import statement_cache as _statement_cache
 from ..state.shared import CHANNEL, NAMED
 from ..state.statement_cache import LACKS, MISFIT, OF_MEMORY, Lack, Statement
-from .partial import SMALL, Holding
+from .partial import SMALL, PartialMessages
 
 # Bind and Describe: how much is awaited of a message too large to hold, for the names in front.
 NAMES_FIRST = 1024
@@ -45,7 +45,7 @@ def _begins_with_d(src: bytes, at: int, stop: int) -> bool:
     return at < stop and (src[at] | 0x20) == 0x64
 
 
-class Rewriting(Holding):
+class ExtendedQuery(PartialMessages):
     """A client's session, as far as it speaks of prepared statements."""
 
     __slots__ = ()
@@ -244,7 +244,7 @@ class Rewriting(Holding):
         more = named + len(name) if name else 0
         return self.lack(size + more, more if statement is not None and statement.holders else size + more)
 
-    def _lack_of_doom(self, prepared: Prepared, name: bytes) -> Lack | None:
+    def _lack_of_doom(self, prepared: ServerStatements, name: bytes) -> Lack | None:
         """What hinders that is kept what this statement drops once it was bound; None: nothing, or it drops nothing."""
         if len(prepared.dooms) < FEW_DOOMS:
             return None
@@ -432,7 +432,7 @@ class Rewriting(Holding):
         out.put(buf, messages.message(BIND, bind) + messages.close_statement(AIMED))
         return self.pass_on(src, at, stop - at, stop - at, None, buf)
 
-    def _foresee(self, prepared: Prepared, rest: bytes) -> None:
+    def _foresee(self, prepared: ServerStatements, rest: bytes) -> None:
         """A statement is bound: should it be executed, may all of them be gone?"""
         if _begins_with_d(rest, 0, len(rest)) and _effects.purges(rest):
             prepared.purges = True

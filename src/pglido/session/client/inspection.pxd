@@ -1,13 +1,13 @@
 cimport cython
 
-from pglido.session.client.statement_context cimport Meaning
+from pglido.session.client.statement_context cimport StatementContext
 from pglido.session.outbox cimport Outbox
-from pglido.session.server.statements cimport Prepared
-from pglido.session.server.reply_queue cimport Replies
+from pglido.session.server.statements cimport ServerStatements
+from pglido.session.server.reply_queue cimport ReplyQueue
 from pglido.session.server.reader cimport Server
-from pglido.session.state.session_state cimport Setup
-from pglido.session.server.notification_sender cimport Signing
-from pglido.session.state.shared cimport Functions, Rules
+from pglido.session.state.session_state cimport SessionState
+from pglido.session.server.notification_sender cimport NotificationSender
+from pglido.session.state.shared cimport FunctionCatalog, PoolRules
 from pglido.protocol cimport octets
 from pglido.sql cimport scanner
 
@@ -17,7 +17,7 @@ cdef Py_ssize_t LONGEST_NAME, MARKS, MARKED
 cdef tuple NO_NAMES
 cdef frozenset LARGE_OBJECTS
 
-cdef class Heeding(Meaning):
+cdef class Inspection(StatementContext):
     cdef public Server server
     cdef public int verdict
     cdef public Py_ssize_t marked
@@ -75,7 +75,7 @@ cdef class Heeding(Meaning):
 
     cdef bint wait(self, Py_ssize_t until) except -1
 
-    @cython.locals(server=Server, replies=Replies)
+    @cython.locals(server=Server, replies=ReplyQueue)
     cpdef bint may_go_on(self) except -1
 
     cdef bint listens(self) except -1
@@ -84,10 +84,10 @@ cdef class Heeding(Meaning):
 
     cdef bint _may_notify(self, int flags) except -1
 
-    @cython.locals(functions=Functions)
+    @cython.locals(functions=FunctionCatalog)
     cdef bint _hears_functions(self) except -1
 
-    @cython.locals(functions=Functions)
+    @cython.locals(functions=FunctionCatalog)
     cdef bint _calls_notifying(self, int flags, bytes text) except -1
 
     @cython.locals(says=bint, executes=bint)
@@ -96,7 +96,7 @@ cdef class Heeding(Meaning):
     @cython.locals(server=Server)
     cdef bint _at_rest(self) except -1
 
-    @cython.locals(server=Server, signing=Signing)
+    @cython.locals(server=Server, signing=NotificationSender)
     cdef int _sign(self, Outbox out, const unsigned char* buf) except -1
 
     cdef int _study(self) except -1
@@ -104,7 +104,7 @@ cdef class Heeding(Meaning):
     cdef int _keep(self, int flags, said) except -1
     cdef int _vague(self, int flags, bytes text, said) except -1
 
-    @cython.locals(functions=Functions, flags=int)
+    @cython.locals(functions=FunctionCatalog, flags=int)
     cdef int _flags(self, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop) except -1
 
     cdef bint await_answers(self, Server server, Outbox out, const unsigned char* buf) except -1
@@ -122,21 +122,21 @@ cdef class Heeding(Meaning):
     @cython.locals(server=Server, sent=bytes)
     cdef bint _alone(self, bint in_batch, Outbox out, const unsigned char* buf) except -1
 
-    cdef int _drops(self, Prepared prepared, list names, bytes portal) except -1
+    cdef int _drops(self, ServerStatements prepared, list names, bytes portal) except -1
 
     @cython.locals(left=bint)
     cdef bint _vacates(self, tuple databases) except -1
 
-    @cython.locals(prepared=Prepared, name=bytes)
+    @cython.locals(prepared=ServerStatements, name=bytes)
     cdef bint _lend(self, Server server, said, bint in_batch, Outbox out, const unsigned char* buf) except -1
 
-    @cython.locals(setup=Setup, functions=Functions, named=tuple)
+    @cython.locals(setup=SessionState, functions=FunctionCatalog, named=tuple)
     cdef int _suspect(self, int flags, bytes text, said, tuple names) except -1
 
     cdef int _undying(self, int flags, bytes text) except -1
     cdef bint _has_state(self) except -1
 
-    @cython.locals(setup=Setup, flags=int)
+    @cython.locals(setup=SessionState, flags=int)
     cdef int _ended(self, bytes text) except -1
 
     cdef bint _wishes(self, Server server, tuple wish) except -1

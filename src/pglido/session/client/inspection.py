@@ -13,18 +13,18 @@ from ...protocol.codes import IDLE
 from ...sql import effects as _effects
 from ...sql import scanner
 from ...sql import signal_targets as _signal_targets
-from ...sql.analysis import ALTERED, Look
+from ...sql.analysis import ALTERED, Analysis
 from ...sql.charclass import LONGEST_NAME
 from ...sql.keywords import CALLED as _CALLED
 from ..outbox import Outbox
 from ..server.reader import Server
-from ..server.statements import Prepared
+from ..server.statements import ServerStatements
 from ..state.parameters import ALWAYS_REPORTED
 from ..state.session_state import LARGE
 from ..state.shared import NUMBERS
 from ..state.state_query import LASTING, UNDYING, UNNAMED
 from ..verdicts import GO_ON, WAIT, WISH
-from .statement_context import Meaning
+from .statement_context import StatementContext
 
 # Flags of `sql.scanner`, where they are C ints.
 ENDS = scanner.ENDS
@@ -70,7 +70,7 @@ NO_NAMES: tuple[str, ...] = ()
 NO_FUNCTIONS: frozenset[bytes] = frozenset()
 
 
-class Heeding(Meaning):
+class Inspection(StatementContext):
     """A client's session with its server, as far as that may be left with more than it had.
 
     `sql_flags` is what its SQL-level prepared statements may do, `sql_names` the settings that they name; `counts`: it
@@ -384,12 +384,12 @@ class Heeding(Meaning):
         if self.unnamed is not None:
             self.unnamed_flags = self.flags_of(self.unnamed)
 
-    def _read(self, text: bytes) -> Look:
+    def _read(self, text: bytes) -> Analysis:
         """What a text says by name."""
         self.spent += READ + min(len(text), _effects.LONGEST_READ)
         return _effects.read(text)
 
-    def _keep(self, flags: int, said: Look) -> None:
+    def _keep(self, flags: int, said: Analysis) -> None:
         """A text with these flags was prepared by SQL, or as if."""
         self.sql_flags |= flags
         names = {*self.sql_names, *said.names}
@@ -398,7 +398,7 @@ class Heeding(Meaning):
         else:
             self.sql_flags |= UNNAMED & self.rules.heeded
 
-    def _vague(self, flags: int, text: bytes, said: Look) -> int:
+    def _vague(self, flags: int, text: bytes, said: Analysis) -> int:
         """The flag of a text that can set something by a name that it doesn't say, else 0."""
         vague = flags & SETS and (said.vague or _effects.unnamed(text, self.rules.functions.vague))
         return UNNAMED & self.rules.heeded if vague else 0
@@ -467,7 +467,7 @@ class Heeding(Meaning):
         self._suspect(flags, text, said, names)
         return False
 
-    def _must_wait(self, flags: int, text: bytes, said: Look, in_batch: bool, out: Outbox, buf: bytes) -> bool:
+    def _must_wait(self, flags: int, text: bytes, said: Analysis, in_batch: bool, out: Outbox, buf: bytes) -> bool:
         """What the server must have before it meets this text; returns whether the text must wait.
 
         `in_batch`: it is in the middle of a batch of the extended protocol, which goes on.
@@ -524,7 +524,7 @@ class Heeding(Meaning):
         out.put(buf, sent)
         return False
 
-    def _drops(self, prepared: Prepared, names: list[bytes], portal: bytes | None) -> None:
+    def _drops(self, prepared: ServerStatements, names: list[bytes], portal: bytes | None) -> None:
         """SQL takes away these prepared statements; where it is bound to a `portal`, when that is executed."""
         if portal is not None:
             for name in names[:1]:
@@ -542,7 +542,7 @@ class Heeding(Meaning):
             self.verdict = WISH
         return not left
 
-    def _lend(self, server: Server, said: Look, in_batch: bool, out: Outbox, buf: bytes) -> bool:
+    def _lend(self, server: Server, said: Analysis, in_batch: bool, out: Outbox, buf: bytes) -> bool:
         """Let SQL find what the protocol has prepared under the names that it speaks of; must it wait for that?"""
         statements = self.statements or {}
         prepared = server.prepared
@@ -566,7 +566,7 @@ class Heeding(Meaning):
                 out.put(buf, prepared.lend(name, statements[name], in_batch))
         return False
 
-    def _suspect(self, flags: int, text: bytes, said: Look, names: tuple[str, ...] | None) -> None:
+    def _suspect(self, flags: int, text: bytes, said: Analysis, names: tuple[str, ...] | None) -> None:
         """Have the server asked what the text, as far as it is known, will have done."""
         assert self.server is not None
         setup = self.server.setup
@@ -649,7 +649,7 @@ class Heeding(Meaning):
             return True
         return False
 
-    def _bring_channels(self, server: Server, flags: int, text: bytes, said: Look, out: Outbox, buf: bytes) -> None:
+    def _bring_channels(self, server: Server, flags: int, text: bytes, said: Analysis, out: Outbox, buf: bytes) -> None:
         """Before a text that may UNLISTEN: bring the server to what is listened to, as far as that may end."""
         if self.channels and not server.open:
             in_block = server.status != IDLE

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from ...protocol import codes, messages
 from ...sql.lexer import cut
-from ...sql.listen_statements import Statement, StatementError, Verb, not_served, understand
+from ...sql.listen_statements import ListenStatement, ListenStatementError, ListenVerb, not_served, understand
 from ..state.parameters import REPORTED
 from .listen_only_parameters import spelled
 
@@ -35,17 +35,17 @@ PORTAL_SUSPENDED = b"s\0\0\0\4"
 EMPTY_QUERY_RESPONSE = b"I\0\0\0\4"
 INT4, TEXT = 23, 25
 NOBODY: frozenset[bytes] = frozenset()
-EMPTY = Statement(Verb.EMPTY)
+EMPTY = ListenStatement(ListenVerb.EMPTY)
 
 
-class Named(Protocol):
+class ClientIdentity(Protocol):
     """Whose session it is, for the texts of errors."""
 
     @property
     def uuid(self) -> str: ...
 
 
-class Broken(Exception):
+class ProtocolViolation(Exception):
     """The client does not speak the protocol."""
 
 
@@ -54,13 +54,13 @@ class Portal:
 
     __slots__ = ("binary", "ran", "statement")
 
-    def __init__(self, statement: Statement, binary: bool) -> None:
+    def __init__(self, statement: ListenStatement, binary: bool) -> None:
         self.statement = statement
         self.binary = binary
         self.ran = False
 
 
-class Listener:
+class ListenOnlySession:
     """One client's session; `known` are the parameters that all are told, `own` what differs for this client."""
 
     __slots__ = (
@@ -95,7 +95,7 @@ class Listener:
         self._draft: set[bytes] | None = None
         self._failed = False
         self._simple = False
-        self._statements: dict[bytes, Statement] | None = None
+        self._statements: dict[bytes, ListenStatement] | None = None
         self._portals: dict[bytes, Portal] | None = None
 
     def parameters(self) -> dict[str, str]:
@@ -116,7 +116,7 @@ class Listener:
         """Is there nothing to do until more bytes come?"""
         return not self._ahead
 
-    def run(self, whose: Named) -> None:
+    def run(self, whose: ClientIdentity) -> None:
         """Deal with what came, up to a wish, the end, or enough replies."""
         replies: list[bytes] = []
         made = at = 0
@@ -131,7 +131,7 @@ class Listener:
                     break
                 size = int.from_bytes(buffer[at + 1 : at + 5], "big")
                 if not 4 <= size <= LONGEST:
-                    raise Broken(f"invalid message length {size}: at most {LONGEST} bytes are taken here")
+                    raise ProtocolViolation(f"invalid message length {size}: at most {LONGEST} bytes are taken here")
                 stop = at + 1 + size
                 if len(buffer) < stop:
                     break
@@ -139,7 +139,7 @@ class Listener:
                 at = stop
                 made += len(reply)
                 replies.append(reply)
-        except Broken as broken:
+        except ProtocolViolation as broken:
             self.fault = str(broken)
             self.over = True
         self._buffer = b"" if self.over else buffer[at:]
@@ -178,7 +178,7 @@ class Listener:
         self._draft = None
         self._portals = None
 
-    def _refuse(self, error: StatementError, whose: Named) -> bytes:
+    def _refuse(self, error: ListenStatementError, whose: ClientIdentity) -> bytes:
         """An ErrorResponse; what the transaction has done is undone."""
         self._roll_back()
         if error.sqlstate == "0A000":
@@ -187,14 +187,14 @@ class Listener:
 
     # Messages.
 
-    def _message(self, kind: int, body: bytes, whose: Named) -> bytes:
+    def _message(self, kind: int, body: bytes, whose: ClientIdentity) -> bytes:
         if kind == codes.TERMINATE:
             self.over = True
             return b""
         if self._failed and kind != codes.SYNC:
             if kind in _KNOWN:
                 return b""
-            raise Broken(f"invalid frontend message type {kind}")
+            raise ProtocolViolation(f"invalid frontend message type {kind}")
         try:
             if kind == codes.QUERY:
                 return self._query(_strings(body, 1)[0])
@@ -207,62 +207,62 @@ class Listener:
                 return self._extended(kind, body)
             if kind in _KNOWN:
                 return b""  # Flush: all is sent anyway; COPY data outside of a COPY is ignored by PostgreSQL too
-        except StatementError as error:
+        except ListenStatementError as error:
             refusal = self._refuse(error, whose)
             if kind in (codes.QUERY, codes.FUNCTION_CALL):
                 return refusal + messages.READY_IDLE
             self._failed = True
             return refusal
-        raise Broken(f"invalid frontend message type {kind}")
+        raise ProtocolViolation(f"invalid frontend message type {kind}")
 
     def _query(self, sql: bytes) -> bytes:
         if self._statements is not None:
             self._statements.pop(b"", None)
         statement = understand(sql)
         head = _cut_notice(statement)
-        if statement.verb is Verb.LISTEN and statement.name not in self._working():
+        if statement.verb is ListenVerb.LISTEN and statement.name not in self._working():
             self.wish = statement.name
             self._simple = True
             return head
         return head + self._columns(statement, False) + self._do(statement, False) + self._commit()
 
-    def _columns(self, statement: Statement, binary: bool) -> bytes:
+    def _columns(self, statement: ListenStatement, binary: bool) -> bytes:
         """The RowDescription, or nothing."""
-        if statement.verb is Verb.SELECT_1:
+        if statement.verb is ListenVerb.SELECT_1:
             return _row_description(b"?column?", INT4, 4, binary)
-        if statement.verb is Verb.SHOW:
+        if statement.verb is ListenVerb.SHOW:
             return _row_description(self._shown(statement)[0].encode(), TEXT, -1, binary)
         return b""
 
-    def _do(self, statement: Statement, binary: bool, row_only: bool = False) -> bytes:
+    def _do(self, statement: ListenStatement, binary: bool, row_only: bool = False) -> bytes:
         """Carry out a statement, and the whole answer (its row only, where the client wanted no more)."""
         verb = statement.verb
-        if verb is Verb.EMPTY:
+        if verb is ListenVerb.EMPTY:
             return EMPTY_QUERY_RESPONSE
-        if verb is Verb.SELECT_1:
+        if verb is ListenVerb.SELECT_1:
             row = _data_row(b"\0\0\0\1" if binary else b"1")
             return row if row_only else row + _tag(b"SELECT 1")
-        if verb is Verb.SHOW:
+        if verb is ListenVerb.SHOW:
             row = _data_row(self._shown(statement)[1].encode())
             return row if row_only else row + _tag(b"SHOW")
-        if verb is Verb.SET:
+        if verb is ListenVerb.SET:
             return self._set(statement)
-        if verb is Verb.UNLISTEN:
+        if verb is ListenVerb.UNLISTEN:
             self._working().discard(statement.name)
             return _tag(b"UNLISTEN")
-        if verb is Verb.UNLISTEN_ALL:
+        if verb is ListenVerb.UNLISTEN_ALL:
             self._working().clear()
             return _tag(b"UNLISTEN")
         return _tag(b"LISTEN")
 
-    def _shown(self, statement: Statement) -> tuple[str, str]:
+    def _shown(self, statement: ListenStatement) -> tuple[str, str]:
         wanted = statement.name.decode()
         for name, value in self.parameters().items():
             if name.lower() == wanted:
                 return name, value
         raise not_served()
 
-    def _set(self, statement: Statement) -> bytes:
+    def _set(self, statement: ListenStatement) -> bytes:
         name = statement.name.decode()
         if name not in SETTABLE:
             raise not_served()
@@ -291,32 +291,32 @@ class Listener:
         at = len(name) + len(sql) + 2
         types = _int16(body, at)
         if len(body) != at + 2 + 4 * types:
-            raise Broken("invalid message format")
+            raise ProtocolViolation("invalid message format")
         name = cut(name)
         statements = self._statements = self._statements or {}
         if name and name in statements:
-            raise StatementError("42P05", f'prepared statement "{_text(name)}" already exists')
+            raise ListenStatementError("42P05", f'prepared statement "{_text(name)}" already exists')
         if types:
             raise not_served()
         if name not in statements and len(statements) >= MOST:
-            raise StatementError("53400", f"more than {MOST} prepared statements")
+            raise ListenStatementError("53400", f"more than {MOST} prepared statements")
         statement = understand(sql)
-        if statement.verb is Verb.SHOW:
+        if statement.verb is ListenVerb.SHOW:
             self._shown(statement)
         statements[name] = statement
         return messages.PARSE_COMPLETE
 
-    def _statement(self, name: bytes) -> Statement:
+    def _statement(self, name: bytes) -> ListenStatement:
         found = (self._statements or {}).get(cut(name))
         if found is None:
             which = f'prepared statement "{_text(name)}"' if name else "unnamed prepared statement"
-            raise StatementError("26000", f"{which} does not exist")
+            raise ListenStatementError("26000", f"{which} does not exist")
         return found
 
     def _portal(self, name: bytes) -> Portal:
         found = (self._portals or {}).get(cut(name))
         if found is None:
-            raise StatementError("34000", f'portal "{_text(name)}" does not exist')
+            raise ListenStatementError("34000", f'portal "{_text(name)}" does not exist')
         return found
 
     def _bind(self, body: bytes) -> bytes:
@@ -327,28 +327,28 @@ class Listener:
         values = _int16(body, at)
         statement = self._statement(name)
         if values or count > 1:
-            raise StatementError(
+            raise ListenStatementError(
                 "08P01",
                 f"bind message supplies {values} parameters, but prepared statement"
                 f' "{_text(name)}" requires 0',
             )
         formats = _int16(body, at + 2)
         if len(body) != at + 4 + 2 * formats:
-            raise Broken("invalid message format")
-        columns = 1 if statement.verb in (Verb.SELECT_1, Verb.SHOW) else 0
+            raise ProtocolViolation("invalid message format")
+        columns = 1 if statement.verb in (ListenVerb.SELECT_1, ListenVerb.SHOW) else 0
         if formats > 1 and formats != columns:
-            raise StatementError(
+            raise ListenStatementError(
                 "08P01", f"bind message has {formats} result formats but query has {columns} columns"
             )
         form = _int16(body, at + 4) if formats else 0
         if form > 1:
-            raise StatementError("22023", f"unsupported format code: {form}")
+            raise ListenStatementError("22023", f"unsupported format code: {form}")
         portals = self._portals = self._portals or {}
         portal = cut(portal)
         if portal and portal in portals:
-            raise StatementError("42P03", f'cursor "{_text(portal)}" already exists')
+            raise ListenStatementError("42P03", f'cursor "{_text(portal)}" already exists')
         if portal not in portals and len(portals) >= MOST:
-            raise StatementError("53400", f"more than {MOST} portals")
+            raise ListenStatementError("53400", f"more than {MOST} portals")
         portals[portal] = Portal(statement, form == 1)
         return BIND_COMPLETE
 
@@ -362,18 +362,18 @@ class Listener:
     def _execute(self, body: bytes) -> bytes:
         (name,) = _strings(body, 1, 4)
         if len(body) != len(name) + 5:
-            raise Broken("invalid message format")
+            raise ProtocolViolation("invalid message format")
         limit = int.from_bytes(body[len(name) + 1 :], "big", signed=True)
         portal = self._portal(name)
         statement = portal.statement
-        rows = statement.verb in (Verb.SELECT_1, Verb.SHOW)
-        if portal.ran and statement.verb is not Verb.EMPTY:
+        rows = statement.verb in (ListenVerb.SELECT_1, ListenVerb.SHOW)
+        if portal.ran and statement.verb is not ListenVerb.EMPTY:
             if not rows:
-                raise StatementError("55000", f'portal "{_text(name)}" cannot be run')
-            return _tag(b"SELECT 0" if statement.verb is Verb.SELECT_1 else b"SHOW")
+                raise ListenStatementError("55000", f'portal "{_text(name)}" cannot be run')
+            return _tag(b"SELECT 0" if statement.verb is ListenVerb.SELECT_1 else b"SHOW")
         portal.ran = True
         head = _cut_notice(statement)
-        if statement.verb is Verb.LISTEN and statement.name not in self._working():
+        if statement.verb is ListenVerb.LISTEN and statement.name not in self._working():
             self.wish = statement.name
             return head
         if rows and limit == 1:
@@ -382,7 +382,7 @@ class Listener:
 
     def _close(self, body: bytes) -> bytes:
         kind, name = _target(body)
-        things: dict[bytes, Statement] | dict[bytes, Portal] | None
+        things: dict[bytes, ListenStatement] | dict[bytes, Portal] | None
         things = self._statements if kind == b"S" else self._portals
         if things is not None:
             things.pop(cut(name), None)
@@ -403,17 +403,17 @@ def _strings(body: bytes, count: int, more: int = 0) -> list[bytes]:
     for _ in range(count):
         end = body.find(b"\0", at)
         if end < 0:
-            raise Broken("invalid string in message")
+            raise ProtocolViolation("invalid string in message")
         found.append(body[at:end])
         at = end + 1
     if len(body) - at < more or (not more and at != len(body)):
-        raise Broken("invalid message format")
+        raise ProtocolViolation("invalid message format")
     return found
 
 
 def _int16(body: bytes, at: int) -> int:
     if at + 2 > len(body):
-        raise Broken("insufficient data left in message")
+        raise ProtocolViolation("insufficient data left in message")
     return int.from_bytes(body[at : at + 2], "big")
 
 
@@ -421,7 +421,7 @@ def _target(body: bytes) -> tuple[bytes, bytes]:
     """What Describe and Close are about: S or P, and the name."""
     kind = body[:1]
     if kind not in (b"S", b"P"):
-        raise Broken("invalid message format")
+        raise ProtocolViolation("invalid message format")
     return kind, _strings(body[1:], 1)[0]
 
 
@@ -442,7 +442,7 @@ def _row_description(name: bytes, type_: int, size: int, binary: bool) -> bytes:
     return messages.message(codes.ROW_DESCRIPTION, b"\0\1" + name + b"\0" + about + (b"\0\1" if binary else b"\0\0"))
 
 
-def _cut_notice(statement: Statement) -> bytes:
+def _cut_notice(statement: ListenStatement) -> bytes:
     """What PostgreSQL says of a name that is too long."""
     if not statement.cut:
         return b""

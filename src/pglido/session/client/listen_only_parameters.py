@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ...sql.listen_statements import StatementError
+from ...sql.listen_statements import ListenStatementError
 from ..state.parameters import REPORTED
 
 
@@ -16,10 +16,10 @@ def spelled(name: str, value: str, known: dict[str, str]) -> str:
     if name == "client_encoding":
         encoding = known.get("client_encoding", "UTF8")
         if _plain(value) != _plain(encoding) and {_plain(value), _plain(encoding)} != {"utf8", "unicode"}:
-            raise StatementError("0A000", f"client_encoding is {encoding} for all clients of this database")
+            raise ListenStatementError("0A000", f"client_encoding is {encoding} for all clients of this database")
         return encoding
     if name == "extra_float_digits" and not value.lstrip("+-").isdigit():
-        raise StatementError("22023", f'invalid value for parameter "extra_float_digits": "{value}"')
+        raise ListenStatementError("22023", f'invalid value for parameter "extra_float_digits": "{value}"')
     return value
 
 
@@ -39,7 +39,7 @@ def _date_style(value: str, now: str) -> str:
         elif word in _ORDERS:
             order = _ORDERS[word]
         else:
-            raise StatementError("22023", f'invalid value for parameter "DateStyle": "{value[:63]}"')
+            raise ListenStatementError("22023", f'invalid value for parameter "DateStyle": "{value[:63]}"')
     return f"{style}, {order}"
 
 
@@ -53,7 +53,7 @@ def announced(wanted: Iterable[tuple[str, str]], known: dict[str, str]) -> dict[
             continue
         try:
             value = spelled(name, value, {**known, **own})
-        except StatementError:
+        except ListenStatementError:
             continue
         if known.get(reported) != value:
             own[reported] = value

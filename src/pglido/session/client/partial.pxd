@@ -1,7 +1,7 @@
 cimport cython
 
-from pglido.session.state.budget cimport Budget
-from pglido.session.client.inspection cimport Heeding
+from pglido.session.state.budget cimport MemoryBudget
+from pglido.session.client.inspection cimport Inspection
 from pglido.session.outbox cimport Outbox
 from pglido.session.server.reader cimport Server
 from pglido.protocol cimport octets
@@ -10,7 +10,7 @@ cdef int CLOSE_IT
 cdef Py_ssize_t LITTLE, LONGEST_READ, SPARE
 
 
-cdef class Holding(Heeding):
+cdef class PartialMessages(Inspection):
     cdef public tuple fault
     cdef public bytearray held
     cdef public Py_ssize_t goal
@@ -26,9 +26,9 @@ cdef class Holding(Heeding):
     cpdef int drop(self) except -1
     cdef Py_ssize_t refuse(self, str sqlstate, str text) except -1
     cpdef Py_ssize_t held_bytes(self) except -1
-    @cython.locals(wanted=Py_ssize_t, budget=Budget)
+    @cython.locals(wanted=Py_ssize_t, budget=MemoryBudget)
     cdef tuple lack(self, Py_ssize_t size, Py_ssize_t in_all)
-    @cython.locals(budget=Budget)
+    @cython.locals(budget=MemoryBudget)
     cdef bint has_room(self, Py_ssize_t total) except -1
     @cython.locals(server=Server)
     cdef bint owes_much(self) except -1

@@ -9,7 +9,7 @@ from ..outbox import Outbox
 from ..state.shared import NO_CHANNELS
 from ..state.statement_cache import OF_ALL, OF_ITS_OWN, OF_MEMORY, Lack
 from ..verdicts import CLOSE_IT
-from .inspection import Heeding
+from .inspection import Inspection
 
 # A message up to this size is awaited whole before a server is asked for: more than most queries have.
 SMALL = 16384
@@ -21,7 +21,7 @@ LONGEST_HELD = 16 << 20
 SPARE = 4
 
 
-class Holding(Heeding):
+class PartialMessages(Inspection):
     """A client's incomplete message: `held` till it has `goal` bytes, or `need` bytes to come that pass as they come.
 
     Those are dropped instead while `dropping`. `reserved` is what of that is counted.

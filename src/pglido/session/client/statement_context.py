@@ -16,7 +16,7 @@ from ...protocol.codes import IN_TRANSACTION
 from ...sql.scanner import TEMP
 from ..server.reader import Server
 from ..server.reply_kinds import PARSING, SWALLOW
-from ..server.statements import Prepared
+from ..server.statements import ServerStatements
 from ..state import statement_cache as _statement_cache
 from ..state.shared import ClientState
 from ..state.statement_cache import Dialect, Statement
@@ -26,7 +26,7 @@ SAVE = b"SAVEPOINT _pglido"
 RESTORE = b"ROLLBACK TO SAVEPOINT _pglido;RELEASE SAVEPOINT _pglido"
 
 
-class Meaning(ClientState):
+class StatementContext(ClientState):
     """A client's session, as far as it decides what texts mean."""
 
     __slots__ = ()
@@ -90,7 +90,7 @@ class Meaning(ClientState):
             statement = self.as_now(name, statement, server)
         return statement not in prepared.known or statement in prepared.stale
 
-    def _parse_now(self, name: bytes, prepared: Prepared) -> bytes:
+    def _parse_now(self, name: bytes, prepared: ServerStatements) -> bytes:
         """The messages that parse the statement of this name."""
         assert self.statements is not None
         self.parsed(name)

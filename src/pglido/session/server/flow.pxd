@@ -1,18 +1,18 @@
-from pglido.session.server.statements cimport Prepared
-from pglido.session.server.reply_queue cimport Replies
-from pglido.session.server.replay cimport Retry
-from pglido.session.state.session_state cimport Setup
-from pglido.session.server.notification_sender cimport Signing
+from pglido.session.server.statements cimport ServerStatements
+from pglido.session.server.reply_queue cimport ReplyQueue
+from pglido.session.server.replay cimport Replay
+from pglido.session.state.session_state cimport SessionState
+from pglido.session.server.notification_sender cimport NotificationSender
 from pglido.session.state.shared cimport ClientState
 
 cdef long long NOBODYS
 cdef int IDLE, IN_TRANSACTION
 cdef int ASKING, BINDING, CALLING, COPY_END, EXECUTING, PARSING, QUERYING, SWALLOW, SYNCING
 
-cdef class Owing:
+cdef class ServerFlow:
     cdef public ClientState client
-    cdef public Replies replies
-    cdef public Prepared prepared
+    cdef public ReplyQueue replies
+    cdef public ServerStatements prepared
     cdef public int status
     cdef public bint skipping
     cdef public bint copying
@@ -22,9 +22,9 @@ cdef class Owing:
     cdef public bint worn
     cdef public int turns
     cdef public object good
-    cdef public Setup setup
-    cdef public Signing signing
-    cdef public Retry retry
+    cdef public SessionState setup
+    cdef public NotificationSender signing
+    cdef public Replay retry
     cdef public bytes unsent
     cdef public bytearray notes
     cdef public bint keeps_ready

@@ -9,17 +9,17 @@ from ...protocol import messages
 from ...protocol.codes import IDLE, IN_TRANSACTION
 from ...sql.analysis import RELOADED
 from ..state import role_defaults_epoch as _role_defaults_epoch
-from ..state.session_state import Setup
+from ..state.session_state import SessionState
 from ..state.shared import ClientState
-from ..state.statement_cache import Good
-from .notification_sender import Signing
-from .replay import Retry
+from ..state.statement_cache import AcceptedStatements
+from .notification_sender import NotificationSender
+from .replay import Replay
 from .reply_kinds import ASKING, BINDING, CALLING, COPY_END, EXECUTING, PARSING, QUERYING, SWALLOW, SYNCING
-from .reply_queue import Replies
-from .statements import NOBODYS, Prepared
+from .reply_queue import ReplyQueue
+from .statements import NOBODYS, ServerStatements
 
 
-class Owing:
+class ServerFlow:
     """The session on one server connection: what is owed (`replies`), `prepared`, `setup` and `signing` there.
 
     `changing`: the transaction has changed the catalogs; `redefining`: maybe also what sessions begin with (flags of
@@ -73,11 +73,11 @@ class Owing:
 
     def __init__(self) -> None:
         self.client: ClientState | None = None
-        self.replies = Replies()
-        self.prepared = Prepared(self.replies)
-        self.setup = Setup(self.replies)
-        self.signing = Signing(self.prepared)
-        self.retry = Retry()
+        self.replies = ReplyQueue()
+        self.prepared = ServerStatements(self.replies)
+        self.setup = SessionState(self.replies)
+        self.signing = NotificationSender(self.prepared)
+        self.retry = Replay()
         self.unsent = b""
         self.notes: bytearray | None = None
         self.keeps_ready = False
@@ -90,7 +90,7 @@ class Owing:
         self.piped = False
         self.worn = False
         self.turns = 0
-        self.good: Good | None = None
+        self.good: AcceptedStatements | None = None
         self.decisive = False
         self.flushed = False
         self.changing = False

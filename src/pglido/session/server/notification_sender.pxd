@@ -1,19 +1,19 @@
 cimport cython
 
-from pglido.session.server.statements cimport Prepared
+from pglido.session.server.statements cimport ServerStatements
 
 cdef int BINDING, CLOSING, EXECUTING, PARSING, QUERY, SWALLOW, TRYING
 cdef long long ANYBODY
 
 @cython.final
-cdef class Signing:
+cdef class NotificationSender:
     cdef public object signer
     cdef public long long process
     cdef public long long named
     cdef public bint sure
     cdef long long _number
     cdef long long _heard_by
-    cdef Prepared _prepared
+    cdef ServerStatements _prepared
 
     cpdef int begin(self, signer, long long process) except -1
 

@@ -8,9 +8,9 @@ again each time: PostgreSQL drops what was said already.
 
 from ...protocol import messages
 from ...protocol.codes import QUERY
-from .notification_signature import UNHURRIED, Signer
+from .notification_signature import UNHURRIED, NotificationSigner
 from .reply_kinds import BINDING, CLOSING, EXECUTING, PARSING, SWALLOW, TRYING
-from .statements import Prepared
+from .statements import ServerStatements
 
 # A statement and a portal of this name, which a client can't have made.
 NAME = b"_pglido_sender"
@@ -21,7 +21,7 @@ CLOSE = messages.close_statement(NAME) + messages.message(ord("C"), b"P" + NAME 
 ANYBODY = -1
 
 
-class Signing:
+class NotificationSender:
     """What the server said last: `named` is the client of it, by its process id (0: nobody); is it `sure` to hold?
 
     `process` is the server's own process id. Without a `signer` nothing is said.
@@ -29,16 +29,16 @@ class Signing:
 
     __slots__ = ("_heard_by", "_number", "_prepared", "named", "process", "signer", "sure")
 
-    def __init__(self, prepared: Prepared) -> None:
+    def __init__(self, prepared: ServerStatements) -> None:
         self._prepared = prepared
-        self.signer: Signer | None = None
+        self.signer: NotificationSigner | None = None
         self.process = 0
         self.named = 0
         self.sure = False
         self._number = 0
         self._heard_by = 0
 
-    def begin(self, signer: Signer | None, process: int) -> None:
+    def begin(self, signer: NotificationSigner | None, process: int) -> None:
         """The server has logged in."""
         self.signer = signer
         self.process = process

@@ -13,7 +13,7 @@ import hmac
 import time
 from collections.abc import Callable
 
-from ..state.epoch_counter import Tally
+from ..state.epoch_counter import EpochCounter
 
 CHANNEL = b"_pglido_sender"
 # What has to be said where no transaction is open; it changes nothing that must not be lost.
@@ -22,7 +22,7 @@ UNHURRIED = b"SET LOCAL synchronous_commit TO off;"
 DIGITS = 32
 
 
-class Signer:
+class NotificationSigner:
     """Makes and reads signatures; `ears` counts how often a listening connection began to read them.
 
     `clock` gives nanoseconds that all workers count alike.
@@ -30,7 +30,7 @@ class Signer:
 
     __slots__ = ("_clock", "_secret", "ears")
 
-    def __init__(self, secret: bytes, ears: Tally, clock: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(self, secret: bytes, ears: EpochCounter, clock: Callable[[], int] = time.monotonic_ns) -> None:
         self._secret = secret
         self._clock = clock
         self.ears = ears

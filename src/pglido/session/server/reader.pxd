@@ -1,7 +1,7 @@
 cimport cython
 
 from pglido.session.outbox cimport Outbox
-from pglido.session.server.flow cimport Owing
+from pglido.session.server.flow cimport ServerFlow
 from pglido.session.state.shared cimport ClientState
 from pglido.protocol cimport octets
 
@@ -15,7 +15,7 @@ cdef Py_ssize_t TAG_FIRST, RESET_SIZE, DISCARD_SIZE, DEALLOCATE_SIZE, MAX_MESSAG
 
 cdef bint changes(int first, int second) noexcept
 
-cdef class Server(Owing):
+cdef class Server(ServerFlow):
     @cython.locals(pos=Py_ssize_t, step=Py_ssize_t, kind=int, whole=bytes)
     cdef int take(self, const unsigned char* buf, Py_ssize_t end, Outbox out) except? -2
 

@@ -30,7 +30,7 @@ from ..outbox import Outbox
 from ..state import parameters as _parameters
 from ..state import statement_cache as _statement_cache
 from ..state.statement_cache import MISFIT, NO_ROOM, SHARED
-from .flow import Owing
+from .flow import ServerFlow
 from .reply_kinds import (
     ASKING,
     BINDING,
@@ -93,7 +93,7 @@ def changes(first: int, second: int) -> bool:
     return (second == R and first in (C, D)) or (first == A and second == L)
 
 
-class Server(Owing):
+class Server(ServerFlow):
     """The session on one server connection, as it is read."""
 
     __slots__ = ()

@@ -1,5 +1,5 @@
-from pglido.session.server.statements cimport Prepared
-from pglido.session.server.reply_queue cimport Replies
+from pglido.session.server.statements cimport ServerStatements
+from pglido.session.server.reply_queue cimport ReplyQueue
 from pglido.session.state.shared cimport ClientState
 
 cdef int DESCRIBE, EXECUTE, SYNC, PARSING, SWALLOW
@@ -7,7 +7,7 @@ cdef int NONE, BOUND, DESCRIBED, EXECUTED, SYNCED
 cdef Py_ssize_t DESCRIBE_SIZE, EXECUTE_SIZE
 cdef int P
 
-cdef class Retry:
+cdef class Replay:
     cdef public int step
     cdef public bint due
     cdef bytes _head
@@ -16,7 +16,7 @@ cdef class Retry:
 
     cdef int begin(self, bytes head, bytes tail, object statement) except -1
     cdef int goes_on(self, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t total) except -1
-    @cython.locals(replies=Replies)
-    cdef bint refused(self, Prepared prepared) except -1
+    @cython.locals(replies=ReplyQueue)
+    cdef bint refused(self, ServerStatements prepared) except -1
     cdef bint _holds(self) except -1
-    cdef bytes again(self, Prepared prepared, ClientState client)
+    cdef bytes again(self, ServerStatements prepared, ClientState client)

@@ -12,7 +12,7 @@ from ...protocol.codes import DESCRIBE, EXECUTE, SYNC
 from ..state.shared import ClientState
 from ..state.statement_cache import Statement, intern
 from .reply_kinds import BINDING, DESCRIBING, EXECUTING, PARSING, SWALLOW, SYNCING
-from .statements import Prepared
+from .statements import ServerStatements
 
 # A longer Bind is not kept: in bytes.
 LONGEST = 4096
@@ -28,7 +28,7 @@ NONE, BOUND, DESCRIBED, EXECUTED, SYNCED = range(5)
 AWAITED = bytes([BINDING, DESCRIBING, EXECUTING, SYNCING])
 
 
-class Retry:
+class Replay:
     """One batch: the Bind as it was sent, in two parts, and the `statement` it is of.
 
     `due`: to be said again when the server is ready for it.
@@ -62,7 +62,7 @@ class Retry:
         else:
             self.step = NONE
 
-    def refused(self, prepared: Prepared) -> bool:
+    def refused(self, prepared: ServerStatements) -> bool:
         """The server's catalogs have changed; returns whether the batch will be said again, and the error ends here."""
         replies = prepared.replies
         self.due = self.step == SYNCED and replies.own == 1 and _own(replies.entries()) == AWAITED and self._holds()
@@ -86,7 +86,7 @@ class Retry:
             return False
         return not values or not binary or _declared(statement.rest) >= len(values)
 
-    def again(self, prepared: Prepared, client: ClientState | None) -> bytes:
+    def again(self, prepared: ServerStatements, client: ClientState | None) -> bytes:
         """The server is ready: the messages of the batch, its statement prepared anew."""
         self.due = False
         old = self._statement

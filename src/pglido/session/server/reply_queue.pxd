@@ -5,7 +5,7 @@ from libc.stdint cimport uint64_t
 cdef int COPY_END, KIND, MAX_OWED, NEAR, QUERYING, SWALLOW, SYNCING
 
 @cython.final
-cdef class Replies:
+cdef class ReplyQueue:
     cdef public Py_ssize_t count
     cdef readonly int head
     cdef public Py_ssize_t turns

@@ -6,7 +6,7 @@ from .reply_kinds import COPY_END, KIND, MAX_OWED, NAMES, QUERYING, SWALLOW, SYN
 NEAR = 8
 
 
-class Replies:
+class ReplyQueue:
     """A queue of entries (see `reply_kinds`); empty means that the server owes nothing.
 
     `head` is the entry whose answer comes next, 0 when nothing is owed; it is looked at a dozen times per transaction.

@@ -1,8 +1,8 @@
 cimport cython
 
-from pglido.session.server.undo_log cimport Promise, Promises, Span
-from pglido.session.server.reply_queue cimport Replies
-from pglido.session.state.shared cimport ClientState, View
+from pglido.session.server.undo_log cimport Undo, UndoLog, UndoSpan
+from pglido.session.server.reply_queue cimport ReplyQueue
+from pglido.session.state.shared cimport ClientState, StatementsView
 
 cdef bytes PREFIX
 cdef int CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
@@ -14,9 +14,9 @@ cdef class Drop:
 cdef long long _parses
 cdef Py_ssize_t DESCRIBE, KNOWN
 
-cdef class Prepared:
-    cdef public Replies replies
-    cdef readonly Promises promises
+cdef class ServerStatements:
+    cdef public ReplyQueue replies
+    cdef readonly UndoLog promises
     cdef public dict known
     cdef dict _shared
     cdef readonly Py_ssize_t size
@@ -25,7 +25,7 @@ cdef class Prepared:
     cdef public object dropping
     cdef public object lending
     cdef public Py_ssize_t purges_seen
-    cdef public View view
+    cdef public StatementsView view
     cdef dict _drops
     cdef list _dropping
     cdef public tuple bound
@@ -71,11 +71,11 @@ cdef class Prepared:
     cdef bytes _borrow(self, bytes name, object statement, bytes rest)
     cdef bytes _up_to_sync(self, bytes sent, bint in_batch)
     cdef bytes evict(self, bytes name)
-    @cython.locals(view=View, name=bytes)
+    @cython.locals(view=StatementsView, name=bytes)
     cdef bytes only_of(self, ClientState client, bint in_batch)
     cdef bint _shows(self, ClientState client) noexcept
     cdef bytes _close_lent(self, bytes name)
-    cdef bytes _lent(self, Promise promise)
+    cdef bytes _lent(self, Undo promise)
     @cython.locals(name=bytes)
     cdef int _not_lent(self, list undone) except -1
     cdef bytes probe(self, bytes name, object statement)
@@ -102,24 +102,24 @@ cdef class Prepared:
 
     cpdef int drop(self) except -1
 
-    @cython.locals(span=Span)
+    @cython.locals(span=UndoSpan)
     cdef bint _pending(self, object what) except -1
 
     cdef Py_ssize_t known_at(self, bytes name, object statement) except -1
 
-    @cython.locals(span=Span)
+    @cython.locals(span=UndoSpan)
     cdef Py_ssize_t _known_at(self, object what) except -1
 
     cdef int keep(self, dict there) except -1
-    @cython.locals(promise=Promise)
+    @cython.locals(promise=Undo)
     cdef object answered(self, int entry)
     cdef int described(self, int entry, tuple told, ClientState client) except -1
 
-    @cython.locals(failed=int, entry=int, replies=Replies, promise=Promise)
+    @cython.locals(failed=int, entry=int, replies=ReplyQueue, promise=Undo)
     cdef bint skipped(self, ClientState client) except -1
 
-    @cython.locals(promise=Promise)
-    cdef object _unnamed_was(self, Promise was, long long its, ClientState client)
+    @cython.locals(promise=Undo)
+    cdef object _unnamed_was(self, Undo was, long long its, ClientState client)
 
-    cdef object _undo(self, int entry, Promise promise, ClientState client)
+    cdef object _undo(self, int entry, Undo promise, ClientState client)
     cdef int purged(self, ClientState client) except -1

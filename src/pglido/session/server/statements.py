@@ -16,11 +16,11 @@ from collections.abc import Iterable
 from ...protocol import messages
 from ...sql.effects import PREFIX
 from ..state import statement_cache as _statement_cache
-from ..state.shared import ClientState, View
+from ..state.shared import ClientState, StatementsView
 from ..state.statement_cache import Description, Statement
 from .reply_kinds import CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
-from .reply_queue import Replies
-from .undo_log import Promise, Promises, Span
+from .reply_queue import ReplyQueue
+from .undo_log import Undo, UndoLog, UndoSpan
 
 # Of the last Parse of an unnamed statement, of any client; and what stands for that of no client.
 _parses = 0
@@ -45,7 +45,7 @@ class Drop:
         self.statement = statement
 
 
-class Prepared:
+class ServerStatements:
     """The prepared statements of one server connection; `replies` is the queue of what that server owes.
 
     `known` has the shared ones, the least recently used first, with the beginning of the last Bind; their texts have
@@ -88,9 +88,9 @@ class Prepared:
         "view",
     )
 
-    def __init__(self, replies: Replies) -> None:
+    def __init__(self, replies: ReplyQueue) -> None:
         self.replies = replies
-        self.promises = Promises()
+        self.promises = UndoLog()
         self.known: dict[Statement, bytes] = {}
         # The same by the names that they have on servers: kept from when it is first asked.
         self._shared: dict[bytes, Statement] | None = None
@@ -99,7 +99,7 @@ class Prepared:
         self.borrowed: dict[bytes, tuple[Statement | None, int] | None] = {}
         self.lending: deque[tuple[bytes, int]] = deque()
         self.purges_seen = 0
-        self.view: View | None = None
+        self.view: StatementsView | None = None
         self.dropping: deque[Drop] | None = None
         # The last of these by name, and those since all was deallocated last.
         self._drops: dict[bytes, Drop] = {}
@@ -117,7 +117,7 @@ class Prepared:
     # Asking.
 
     def owe(self, entry: int, name: bytes | None, statement: Statement | None) -> None:
-        """A Parse or Close was sent, which promises this (see `Promise`)."""
+        """A Parse or Close was sent, which promises this (see `Undo`)."""
         self.replies.push(entry)
         self.promises.add(name, statement, entry & KIND == CLOSING, self.replies.next() - 1)
 
@@ -320,7 +320,7 @@ class Prepared:
         """
         statements = client.statements or {}
         if not self._shows(client):
-            client.view = self.view = View(statements)
+            client.view = self.view = StatementsView(statements)
         view = self.view
         assert view is not None
         sent = [self.unlearn(statement) for statement in list(self.known)]
@@ -399,13 +399,13 @@ class Prepared:
         self.owe(CLOSING | SWALLOW, None, None)
         return messages.close_statement(name)
 
-    def _lent(self, promise: Promise) -> bytes | None:
+    def _lent(self, promise: Undo) -> bytes | None:
         """A Parse was answered, or skipped: the name that it was to lend, if it was one that lends."""
         if not self.lending or self.lending[0][1] != promise.at:
             return None
         return self.lending.popleft()[0]
 
-    def _not_lent(self, undone: list[tuple[int, Promise]]) -> None:
+    def _not_lent(self, undone: list[tuple[int, Undo]]) -> None:
         """What was to be lent by these, which the server has skipped, is not; what it refused is lent last again."""
         lost = []
         for _, promise in undone:
@@ -452,7 +452,7 @@ class Prepared:
         return self._pending(name) or (statement is not None and self._pending(statement))
 
     def _pending(self, what: object) -> bool:
-        span: Span | None = self.promises.spans.get(what)
+        span: UndoSpan | None = self.promises.spans.get(what)
         return span is not None and self.replies.turns_behind(span.first)
 
     def known_at(self, name: bytes, statement: Statement | None) -> int:
@@ -462,7 +462,7 @@ class Prepared:
         return max(self._known_at(name), 0 if statement is None else self._known_at(statement))
 
     def _known_at(self, what: object) -> int:
-        span: Span | None = self.promises.spans.get(what)
+        span: UndoSpan | None = self.promises.spans.get(what)
         return 0 if span is None else span.last + 1
 
     def keep(self, there: dict[str, str | None]) -> None:
@@ -550,7 +550,7 @@ class Prepared:
             self._unnamed_was(undone[0][1] if failed & SWALLOW else None, 0, client)
         return not replies.count
 
-    def _unnamed_was(self, was: Promise | None, its: int, client: ClientState | None) -> None:
+    def _unnamed_was(self, was: Undo | None, its: int, client: ClientState | None) -> None:
         """The unnamed statement is again what it `was` for the client (None: there was none), and `its` for the server.
 
         Or that is what it was before a later turn makes it another.
@@ -568,7 +568,7 @@ class Prepared:
             elif client is not None:
                 client.put_unnamed(None, 0, 0)
 
-    def _undo(self, entry: int, promise: Promise, client: ClientState | None) -> None:
+    def _undo(self, entry: int, promise: Undo, client: ClientState | None) -> None:
         """An entry's message was not executed."""
         name, promised = promise.name, promise.statement
         if promise.unnamed:

@@ -1,14 +1,14 @@
 cimport cython
 
-from pglido.session.state.budget cimport Budget
+from pglido.session.state.budget cimport MemoryBudget
 from pglido.session.state.shared cimport ClientState
 
 cdef Py_ssize_t BARE, MANY
-cdef Budget NO_BUDGET
+cdef MemoryBudget NO_BUDGET
 
 @cython.final
 @cython.freelist(32)
-cdef class Promise:
+cdef class Undo:
     cdef public bytes name
     cdef public object statement
     cdef public bint unnamed
@@ -19,41 +19,41 @@ cdef class Promise:
     cdef public Py_ssize_t size
     cdef Py_ssize_t at
     cdef Py_ssize_t behind
-    cdef Promise later
+    cdef Undo later
 
 @cython.final
 @cython.freelist(32)
-cdef class Span:
+cdef class UndoSpan:
     cdef Py_ssize_t first
     cdef Py_ssize_t last
 
 @cython.final
-cdef class Promises:
+cdef class UndoLog:
     cdef list _all
     cdef Py_ssize_t _past
-    cdef public Budget budget
+    cdef public MemoryBudget budget
     cdef readonly Py_ssize_t size
     cdef dict spans
-    cdef Promise front
-    cdef Promise back
+    cdef Undo front
+    cdef Undo back
 
-    @cython.locals(promise=Promise)
+    @cython.locals(promise=Undo)
     cdef int add(self, bytes name, object statement, bint closes, Py_ssize_t at) except -1
 
-    @cython.locals(promise=Promise)
+    @cython.locals(promise=Undo)
     cdef int add_unnamed(self, ClientState client, long long its, Py_ssize_t at, Py_ssize_t behind) except -1
 
-    cdef int follow(self, Promise promise, Promise was, long long its) except -1
+    cdef int follow(self, Undo promise, Undo was, long long its) except -1
     cdef int keep(self, Py_ssize_t size) except -1
 
-    @cython.locals(span=Span)
+    @cython.locals(span=UndoSpan)
     cdef int _lengthen(self, object what, Py_ssize_t at) except -1
 
-    @cython.locals(span=Span)
+    @cython.locals(span=UndoSpan)
     cdef int _shorten(self, object what, Py_ssize_t at) except -1
 
-    @cython.locals(promise=Promise)
-    cdef Promise take(self)
+    @cython.locals(promise=Undo)
+    cdef Undo take(self)
 
     cdef Py_ssize_t count(self) except -1
     cpdef list left(self)

@@ -10,13 +10,13 @@ MANY = 16
 BARE = 160
 
 
-class Promise:
+class Undo:
     """What one of them promised: the client's `name` for the `statement` (None: pglido's own doing).
 
     With neither it is of one that isn't followed. If it is `unnamed`, it is about the unnamed statement, which was
     `mine` for the client, with this number and these flags, and `its` (a number) for the server before, `behind` so
     many Queries that the client had sent; `later` is the next one of that kind. Its entry among the replies has the
-    number `at`. It keeps `size` bytes. Made by `Promises`.
+    number `at`. It keeps `size` bytes. Made by `UndoLog`.
     """
 
     __slots__ = (
@@ -43,10 +43,10 @@ class Promise:
     size: int
     at: int
     behind: int
-    later: "Promise | None"
+    later: "Undo | None"
 
 
-class Span:
+class UndoSpan:
     """Where among the replies promises about one name or statement are: from `first` or behind it to `last`."""
 
     __slots__ = ("first", "last")
@@ -55,7 +55,7 @@ class Span:
         self.first = self.last = at
 
 
-class Promises:
+class UndoLog:
     """A queue of them, one for each owed answer to a Parse or Close; the first `_past` in `_all` were taken.
 
     `spans` has names and statements of those that are left, `front` and `back` are the first and the last that are
@@ -65,17 +65,17 @@ class Promises:
     __slots__ = ("_all", "_past", "back", "budget", "front", "size", "spans")
 
     def __init__(self) -> None:
-        self._all: list[Promise | None] = []
+        self._all: list[Undo | None] = []
         self._past = 0
-        self.spans: dict[object, Span] = {}
-        self.front: Promise | None = None
-        self.back: Promise | None = None
+        self.spans: dict[object, UndoSpan] = {}
+        self.front: Undo | None = None
+        self.back: Undo | None = None
         self.budget = NO_BUDGET
         self.size = 0
 
     def add(self, name: bytes | None, statement: Statement | None, closes: bool, at: int) -> None:
         """Promise that the client's `name` will stand for `statement`, or (`closes`) not any more."""
-        promise: Promise = Promise.__new__(Promise)
+        promise: Undo = Undo.__new__(Undo)
         promise.name = name
         promise.statement = statement
         promise.unnamed = False
@@ -96,7 +96,7 @@ class Promises:
 
     def add_unnamed(self, client: ClientState, its: int, at: int, behind: int) -> None:
         """Promise that the unnamed statement will be another than the client's is now, and the server's."""
-        promise: Promise = Promise.__new__(Promise)
+        promise: Undo = Undo.__new__(Undo)
         promise.name = promise.statement = None
         promise.unnamed = True
         promise.mine = client.unnamed
@@ -115,7 +115,7 @@ class Promises:
             self.back.later = promise
         self.back = promise
 
-    def follow(self, promise: Promise, was: Promise | None, its: int) -> None:
+    def follow(self, promise: Undo, was: Undo | None, its: int) -> None:
         """What came before a promise about the unnamed statement is undone: what it was then (None: there was none)."""
         self.keep(-promise.size)
         promise.mine = None if was is None else was.mine
@@ -130,7 +130,7 @@ class Promises:
         self.size += size
         self.budget.used += size
 
-    def take(self) -> Promise:
+    def take(self) -> Undo:
         """Take the first one off; there must be one."""
         promise = self._all[self._past]
         self._all[self._past] = None
@@ -153,7 +153,7 @@ class Promises:
     def _lengthen(self, what: object, at: int) -> None:
         span = self.spans.get(what)
         if span is None:
-            self.spans[what] = Span(at)
+            self.spans[what] = UndoSpan(at)
         else:
             span.last = at
 
@@ -168,7 +168,7 @@ class Promises:
         """How many were not taken."""
         return len(self._all) - self._past
 
-    def left(self) -> list[Promise]:
+    def left(self) -> list[Undo]:
         """All that were not taken, in order."""
         return [promise for promise in self._all[self._past :] if promise is not None]
 

@@ -1,4 +1,4 @@
-cdef class Budget:
+cdef class MemoryBudget:
     cdef public Py_ssize_t limit
     cdef public Py_ssize_t each
     cdef public Py_ssize_t used

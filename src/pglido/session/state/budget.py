@@ -1,7 +1,7 @@
 """Bytes that are kept for clients: counted, and limited."""
 
 
-class Budget:
+class MemoryBudget:
     """Bytes that are kept for all clients of a worker: `used`, and besides the `shared` statements, once for all.
 
     All may have `limit` together, one of them `each`. `tight`: memory is short, and nothing new is kept. So many times
@@ -29,4 +29,4 @@ class Budget:
         self.reason = reason
 
 
-NO_BUDGET = Budget(0)
+NO_BUDGET = MemoryBudget(0)

@@ -3,7 +3,7 @@
 from typing import Protocol
 
 
-class Tally(Protocol):
+class EpochCounter(Protocol):
     """How often something has happened, in all workers."""
 
     def count(self) -> int:
@@ -13,7 +13,7 @@ class Tally(Protocol):
         """It has happened once more."""
 
 
-class Alone:
+class LocalEpoch:
     """The tally of a process that shares it with nobody."""
 
     def __init__(self) -> None:

@@ -141,7 +141,7 @@ SPECIAL = re.compile(r"\W")
 CALLERS = ("pg_trigger", "pg_attrdef", "pg_constraint", "pg_rewrite", "pg_policy")
 
 
-class Since(NamedTuple):
+class FunctionSnapshot(NamedTuple):
     """What was known of functions, where and when: at that time no older transaction than `horizon` was under way.
 
     `names` are those of functions that matter, and so many functions bear one of them.
@@ -158,7 +158,7 @@ def everything(user: str) -> str:
     return TOUCHY.replace(USER, literal(user))
 
 
-def news(since: Since, user: str) -> str:
+def news(since: FunctionSnapshot, user: str) -> str:
     """SQL that answers as `everything` does, or with no more than the new horizon where nothing that matters is new.
 
     What matters may set something, or notify, speaks of a function that does, bears the name of one, or is gone; and

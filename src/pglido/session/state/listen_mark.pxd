@@ -1,10 +1,10 @@
-from pglido.session.server.reply_queue cimport Replies
+from pglido.session.server.reply_queue cimport ReplyQueue
 from pglido.session.state.shared cimport ClientState
 
 cdef int QUERY, SWALLOW, TRYING
 
-cdef class Hearing:
-    cdef public Replies replies
+cdef class ListenMark:
+    cdef public ReplyQueue replies
     cdef public bint heard
     cdef public bint needs_mark
     cdef set _some

@@ -13,7 +13,7 @@ from ...protocol import messages
 from ...protocol.codes import QUERY
 from ...sql.tokens import identifier
 from ..server.reply_kinds import SWALLOW, TRYING
-from ..server.reply_queue import Replies
+from ..server.reply_queue import ReplyQueue
 from .shared import ClientState
 
 # With all channels that any text may end; followed by a number, with one channel.
@@ -27,7 +27,7 @@ COMMITTED = b"COMMIT\0"
 ROLLED_BACK = b"ROLLBACK\0"
 
 
-class Hearing:
+class ListenMark:
     """`heard`: what the client listens to may be another now; `needs_mark`: an UNLISTEN * may have ended the marks.
 
     Of the client's channels the server was brought to `_some` outside of a block, then (`_all`) to the others; in a
@@ -49,7 +49,7 @@ class Hearing:
         "replies",
     )
 
-    def __init__(self, replies: Replies) -> None:
+    def __init__(self, replies: ReplyQueue) -> None:
         self.replies = replies
         self.heard = False
         self._unmark()

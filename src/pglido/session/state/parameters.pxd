@@ -1,4 +1,4 @@
-cdef class Settings:
+cdef class SessionParameters:
     cdef object __weakref__
     cdef readonly dict values
     cdef readonly dict prepared

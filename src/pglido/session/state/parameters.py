@@ -79,7 +79,7 @@ COLUMNS = 1000
 ODD_ENCODINGS = frozenset({"SJIS", "SHIFTJIS2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB"})
 
 
-class Settings:
+class SessionParameters:
     """What a session has set: `values` by lower-case name, and what it has `prepared` by SQL. Compare with `is`.
 
     `odd`: text must be read with care, for bytes may not be what they seem; `own_temp`: new objects may be temporary
@@ -113,17 +113,17 @@ class Settings:
         self.size = sum(map(len, texts)) + BARE * len(texts)
         self.large = self.size > LARGE + BARE * len(texts)
 
-    def with_value(self, name: str, value: str) -> "Settings":
+    def with_value(self, name: str, value: str) -> "SessionParameters":
         """These settings with one more, or with another value of one."""
         if self.values.get(name) == value:
             return self
         return intern({**self.values, name: value}, self.prepared)
 
-    def without_value(self, name: str) -> "Settings":
+    def without_value(self, name: str) -> "SessionParameters":
         """These settings without one, which goes to its default."""
         return intern({one: value for one, value in self.values.items() if one != name}, self.prepared)
 
-    def without(self, statement: bytes) -> "Settings":
+    def without(self, statement: bytes) -> "SessionParameters":
         """The same where a statement is not prepared."""
         prepared = {name: text for name, text in self.prepared.items() if name.encode() != statement}
         return intern(self.values, prepared)
@@ -133,20 +133,20 @@ class Settings:
 
 
 Key = tuple[frozenset[tuple[str, str]], frozenset[tuple[str, str]]]
-_alive: "weakref.WeakValueDictionary[Key, Settings]" = weakref.WeakValueDictionary()
+_alive: "weakref.WeakValueDictionary[Key, SessionParameters]" = weakref.WeakValueDictionary()
 NO_STATEMENTS: dict[str, str] = {}
 
 
-def intern(values: dict[str, str], prepared: dict[str, str] = NO_STATEMENTS) -> Settings:
+def intern(values: dict[str, str], prepared: dict[str, str] = NO_STATEMENTS) -> SessionParameters:
     """The one Settings object of these values, by lower-case name, and of texts of PREPARE by name."""
     key = frozenset(values.items()), frozenset(prepared.items())
     settings = _alive.get(key)
     if settings is None:
-        settings = _alive[key] = Settings(dict(values), dict(prepared))
+        settings = _alive[key] = SessionParameters(dict(values), dict(prepared))
     return settings
 
 
-def of_pairs(pairs: Iterable[tuple[str, str]]) -> Settings:
+def of_pairs(pairs: Iterable[tuple[str, str]]) -> SessionParameters:
     """Settings of a startup packet: the last value of a name counts, names in any case."""
     return intern({name.lower(): value for name, value in pairs})
 
@@ -165,7 +165,7 @@ def literal(text: str) -> str:
     return f"'{quoted}'"
 
 
-def path_sql(now: Settings, wanted: Settings) -> str:
+def path_sql(now: SessionParameters, wanted: SessionParameters) -> str:
     """SQL that brings a server from `now` to `wanted`, maybe none; what `wanted` doesn't name goes to its default."""
     changes: dict[str, str | None] = {name: None for name in now.values if name not in wanted.values}
     changes |= {name: value for name, value in wanted.values.items() if now.values.get(name) != value}
@@ -184,7 +184,7 @@ def path_sql(now: Settings, wanted: Settings) -> str:
     return ";".join(["SELECT " + ",".join(part) for part in parts])
 
 
-def path(now: Settings, wanted: Settings) -> tuple[bytes, int, int]:
+def path(now: SessionParameters, wanted: SessionParameters) -> tuple[bytes, int, int]:
     """The way from `now` to `wanted` (see `_path`); lately used ones are remembered."""
     if now.large or wanted.large:
         return _path(now, wanted)
@@ -195,7 +195,7 @@ def path(now: Settings, wanted: Settings) -> tuple[bytes, int, int]:
     return found
 
 
-def _path(now: Settings, wanted: Settings) -> tuple[bytes, int, int]:
+def _path(now: SessionParameters, wanted: SessionParameters) -> tuple[bytes, int, int]:
     """The messages that bring a server from `now` to `wanted`; how many Query messages must work, and how many may not.
 
     What was set there to cut queries short needs one in front. A statement that can't be prepared any more is missed
@@ -206,7 +206,7 @@ def _path(now: Settings, wanted: Settings) -> tuple[bytes, int, int]:
     eased = {name: value for name, value in HINDERING.items() if now.values.get(name, value) != value}
     sql = path_sql(now, wanted)
     if sql and eased:
-        sql = path_sql(Settings({**now.values, **eased}, now.prepared), wanted)
+        sql = path_sql(SessionParameters({**now.values, **eased}, now.prepared), wanted)
         sent = messages.query(";".join([f"SET {name} TO {value}" for name, value in eased.items()]))
         count = 1
     if sql:
@@ -222,10 +222,10 @@ def _path(now: Settings, wanted: Settings) -> tuple[bytes, int, int]:
 _remembered = Cache(KEPT_BYTES, KEPT)
 
 
-def doubted(settings: Settings) -> Settings:
+def doubted(settings: SessionParameters) -> SessionParameters:
     """Settings of a session in which any of these may be back at its default: what isn't reported will be set again."""
     values = {name: value if name in ALWAYS_REPORTED else "\0" for name, value in settings.values.items()}
-    return Settings(values, settings.prepared)
+    return SessionParameters(values, settings.prepared)
 
 
 def plain_name(client_encoding: str) -> str:

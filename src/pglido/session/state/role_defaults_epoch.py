@@ -4,13 +4,13 @@ PostgreSQL gives it to those who log in afterwards. Here servers outlive their c
 (`worker.servers.session_defaults`).
 """
 
-from .epoch_counter import Alone, Tally
+from .epoch_counter import EpochCounter, LocalEpoch
 
-_changes: Tally = Alone()
-_reloads: Tally = Alone()
+_changes: EpochCounter = LocalEpoch()
+_reloads: EpochCounter = LocalEpoch()
 
 
-def share(changes: Tally, reloads: Tally) -> None:
+def share(changes: EpochCounter, reloads: EpochCounter) -> None:
     """From now on changes are those of all workers."""
     global _changes, _reloads
     _changes, _reloads = changes, reloads

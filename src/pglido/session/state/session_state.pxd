@@ -1,22 +1,22 @@
 from pglido.session.outbox cimport Outbox
-from pglido.session.state.listen_mark cimport Hearing
-from pglido.session.state.parameters cimport Settings
-from pglido.session.state.shared cimport ClientState, Functions
+from pglido.session.state.listen_mark cimport ListenMark
+from pglido.session.state.parameters cimport SessionParameters
+from pglido.session.state.shared cimport ClientState, FunctionCatalog
 
 cdef int ASKING, QUERYING, SWALLOW, TRYING
 
-cdef class Setup(Hearing):
-    cdef public Settings home
-    cdef public Settings settings
+cdef class SessionState(ListenMark):
+    cdef public SessionParameters home
+    cdef public SessionParameters settings
     cdef public str encoding
     cdef public str server_encoding
     cdef public dict last
-    cdef public Settings defaults
+    cdef public SessionParameters defaults
     cdef public bint renewed
     cdef public int version
     cdef public bint resetting
     cdef public bint discarding
-    cdef public Settings coming
+    cdef public SessionParameters coming
     cdef public int suspect
     cdef public dict there
     cdef public bint defining
@@ -25,7 +25,7 @@ cdef class Setup(Hearing):
     cdef public bint exact
     cdef public bytes cause
     cdef public int pins
-    cdef public Functions functions
+    cdef public FunctionCatalog functions
     cdef public bint stale_plans
     cdef public long long counter
     cdef public long long number
@@ -42,7 +42,7 @@ cdef class Setup(Hearing):
     cdef bint _was_reset
     cdef dict _unclear
 
-    cpdef bytes adopt(self, Settings wanted)
+    cpdef bytes adopt(self, SessionParameters wanted)
     cdef int closed(self, bytes name) except -1
     cdef int swallowed(self) except -1
     cdef int reported(self, str name, bytes value) except -1

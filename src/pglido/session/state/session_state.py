@@ -5,8 +5,8 @@ Rules:
    the server is asked whose it is: a default may be another now. Of everything else a statement only raises a
    suspicion; before the server may go to another client it is asked itself (see `state_query`): its answer is the
    truth.
-2. What can be set again elsewhere becomes the client's (`Settings`). What can't keeps the client on this server: it
-   is pinned, until an answer says that it is gone.
+2. What can be set again elsewhere becomes the client's (`SessionParameters`). What can't keeps the client on this
+   server: it is pinned, until an answer says that it is gone.
 3. A question that was not answered (a cancel, a timeout) pins too, and is asked again after the next statement.
 """
 
@@ -17,13 +17,13 @@ from ...sql.scanner import DEFINES, HOLD, KEEPS, LISTENS, LOADS, LOCKS, PREPARES
 from ...sql.transaction_settings import HINDERING
 from ..outbox import Outbox
 from ..server.reply_kinds import ASKING, QUERYING, SWALLOW, TRYING
-from ..server.reply_queue import Replies
+from ..server.reply_queue import ReplyQueue
 from . import parameters as _parameters
 from . import state_query as _state_query
 from . import statement_cache as _statement_cache
-from .listen_mark import COMMITTED, ROLLED_BACK, Hearing
-from .parameters import Settings
-from .shared import NUMBERS, ClientState, Functions
+from .listen_mark import COMMITTED, ROLLED_BACK, ListenMark
+from .parameters import SessionParameters
+from .shared import NUMBERS, ClientState, FunctionCatalog
 from .state_query import LASTING, LONGEST_VALUES, PINNING, UNNAMED
 
 # What is asked for besides what pins.
@@ -65,7 +65,7 @@ MAKES_TEMP = re.compile(rb"\b(?:temp(?:orary)?|pg_temp)\b", re.IGNORECASE)
 CAUSE = 200
 
 
-class Setup(Hearing):
+class SessionState(ListenMark):
     """The state of the session on one server; `home` is what it was opened with, where RESET ALL leads.
 
     `suspect` are the flags of `sql.scanner` that statements have raised since the last question; of settings `names`
@@ -118,19 +118,19 @@ class Setup(Hearing):
         "version",
     )
 
-    def __init__(self, replies: Replies) -> None:
-        Hearing.__init__(self, replies)
-        self.home: Settings = _parameters.EMPTY
-        self.settings: Settings = _parameters.EMPTY
+    def __init__(self, replies: ReplyQueue) -> None:
+        ListenMark.__init__(self, replies)
+        self.home: SessionParameters = _parameters.EMPTY
+        self.settings: SessionParameters = _parameters.EMPTY
         self.encoding = "UTF8"
         self.server_encoding = "UTF8"
         self.last: dict[str, str] = {}
-        self.defaults: Settings = _parameters.EMPTY
+        self.defaults: SessionParameters = _parameters.EMPTY
         self.renewed = False
         self.version = 0
         self.resetting = False
         self.discarding = False
-        self.coming: Settings | None = None
+        self.coming: SessionParameters | None = None
         self.suspect = 0
         self.there: dict[str, str | None] | None = None
         self.defining = False
@@ -139,7 +139,7 @@ class Setup(Hearing):
         self.exact = True
         self.cause = b""
         self.pins = 0
-        self.functions: Functions | None = None
+        self.functions: FunctionCatalog | None = None
         self.stale_plans = False
         self.counter = 0
         self.number = next(NUMBERS)
@@ -153,7 +153,7 @@ class Setup(Hearing):
         self._reports: list[tuple[str, bytes]] = []
         # Settings that were reported and nobody spoke of, as they were before: None where they were at their defaults.
         self._passing: dict[str, str | None] = {}
-        self._asked: _state_query.Question | None = None
+        self._asked: _state_query.StateQuery | None = None
         self._came: list[list[bytes | None]] = []
         self._was_reset = False
         # What a text spoke of, and is at its default: these values, each of which may be the client's own. It is to be
@@ -162,7 +162,7 @@ class Setup(Hearing):
 
     # Being brought to what a client has set.
 
-    def adopt(self, wanted: Settings) -> bytes:
+    def adopt(self, wanted: SessionParameters) -> bytes:
         """The messages that bring the server to `wanted`; their answers end here."""
         sent, queries, tries = _parameters.path(self.settings, wanted)
         for _ in range(queries):
@@ -394,7 +394,7 @@ class Setup(Hearing):
         since, user = (self.functions.since, self.functions.user) if self.functions is not None else (None, "")
         return self._ask(_state_query.make(self.suspect, names, own, self.exact, acted, self.version, since, user))
 
-    def _ask(self, asked: _state_query.Question) -> bytes:
+    def _ask(self, asked: _state_query.StateQuery) -> bytes:
         """The message of this question."""
         self._asked = asked
         self._came = []
@@ -414,7 +414,7 @@ class Setup(Hearing):
         if len(self._came) == asked.rows:
             self._settle(asked, client, out, buf)
 
-    def _settle(self, asked: _state_query.Question, client: ClientState | None, out: Outbox, buf: bytes) -> None:
+    def _settle(self, asked: _state_query.StateQuery, client: ClientState | None, out: Outbox, buf: bytes) -> None:
         """All rows of the answer are there."""
         answer = _state_query.read(asked, self._came)
         flags, exact = asked.flags, asked.exact
@@ -500,7 +500,7 @@ class Setup(Hearing):
         values = {name: value for name, value in self.settings.values.items() if name not in unclear}
         return values | {name: unclear[name] for name in names if name in unclear}
 
-    def _values(self, answer: _state_query.Answer, exact: bool, spoken: tuple[str, ...]) -> dict[str, str]:
+    def _values(self, answer: _state_query.StateAnswer, exact: bool, spoken: tuple[str, ...]) -> dict[str, str]:
         named = {name: value for name, value in answer.named.items() if value is not None}
         before = self.settings.values
         unclear = {}

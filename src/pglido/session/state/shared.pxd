@@ -1,16 +1,16 @@
 cimport cython
 
-from pglido.session.state.budget cimport Budget
-from pglido.session.state.parameters cimport Settings
+from pglido.session.state.budget cimport MemoryBudget
+from pglido.session.state.parameters cimport SessionParameters
 
 cdef Py_ssize_t GONE
 
-cdef class Counts:
+cdef class StatementCounts:
     cdef public long long client_parses
     cdef public long long server_parses
     cdef public long long binds
 
-cdef class Functions:
+cdef class FunctionCatalog:
     cdef public bint known
     cdef public frozenset touchy
     cdef public bint triggers
@@ -32,20 +32,20 @@ cdef class Functions:
     cpdef void learn(self, object found) except *
     cdef tuple _matter(self)
 
-cdef class Rules:
+cdef class PoolRules:
     cdef public bint rewrite
     cdef public bint block
     cdef public bint keep
     cdef public int heeded
     cdef public bint defer
-    cdef public Functions functions
+    cdef public FunctionCatalog functions
     cdef public object good
-    cdef public Counts counts
+    cdef public StatementCounts counts
     cdef public Py_ssize_t max_statements
     cdef public Py_ssize_t max_packet
     cdef public tuple realm
 
-cdef class View:
+cdef class StatementsView:
     cdef public dict changed
     cdef public dict gone
 
@@ -53,18 +53,18 @@ cdef class View:
     cdef int take(self, bytes name) except -1
 
 cdef class ClientState:
-    cdef public Rules rules
-    cdef public Settings home
-    cdef public Settings settings
-    cdef public Settings defaults
+    cdef public PoolRules rules
+    cdef public SessionParameters home
+    cdef public SessionParameters settings
+    cdef public SessionParameters defaults
     cdef public tuple began
     cdef public dict statements
     cdef dict _names
-    cdef public View view
+    cdef public StatementsView view
     cdef public bytes unnamed
     cdef public long long unnamed_id
     cdef public int unnamed_flags
-    cdef public Budget budget
+    cdef public MemoryBudget budget
     cdef public Py_ssize_t kept
     cdef public Py_ssize_t names
     cdef public Py_ssize_t shares
@@ -75,7 +75,7 @@ cdef class ClientState:
     cdef public long long process
     cdef public Py_ssize_t need
 
-    cdef int begin(self, Settings home, Rules rules, Budget budget) except -1
+    cdef int begin(self, SessionParameters home, PoolRules rules, MemoryBudget budget) except -1
     cdef int keep(self, Py_ssize_t size) except -1
     cpdef int put_channels(self, frozenset channels) except -1
     cpdef int put_unnamed(self, bytes rest, long long number, int flags) except -1

@@ -7,17 +7,17 @@ from typing import Any
 
 from ...protocol import messages
 from . import role_defaults_epoch as _role_defaults_epoch
-from .budget import Budget
-from .function_scan import Since
-from .parameters import EMPTY, Settings
-from .statement_cache import Dialect, Good, Statement
+from .budget import MemoryBudget
+from .function_scan import FunctionSnapshot
+from .parameters import EMPTY, SessionParameters
+from .statement_cache import AcceptedStatements, Dialect, Statement
 
 # Clients and servers are known to each other by number where neither shall keep the other alive.
 NUMBERS = count(1)
 NO_CHANNELS: frozenset[bytes] = frozenset()
 
 
-class Counts:
+class StatementCounts:
     """What is counted of prepared statements, over all clients of a pool."""
 
     __slots__ = ("binds", "client_parses", "server_parses")
@@ -38,7 +38,7 @@ PLACE, HORIZON = re.compile(r"[0-9]+ [0-9]+"), re.compile(r"[0-9]+")
 LONGEST_NAMES = 8192
 
 
-class Functions:
+class FunctionCatalog:
     """What is `known` of a database's own functions: names of those that may change a session's state, None for none.
 
     `triggers`: may one of them be called where rows are written? `settings` are the custom settings that they name;
@@ -86,7 +86,7 @@ class Functions:
         self.redefining: frozenset[bytes] = frozenset()
         self.version = 0
         self.findings = 0
-        self.since: Since | None = None
+        self.since: FunctionSnapshot | None = None
         self.defaults = ""
 
     def pin(self, names: frozenset[bytes]) -> None:
@@ -145,14 +145,14 @@ def _names(found: list[str] | None) -> frozenset[bytes]:
     return frozenset([name.encode("utf-8", messages.ESCAPE) for name in found or ()])
 
 
-def _since(place: str, found: dict[str, Any], names: tuple[str, ...], bearers: int) -> Since | None:
+def _since(place: str, found: dict[str, Any], names: tuple[str, ...], bearers: int) -> FunctionSnapshot | None:
     """What news are to be asked for with; None where no place or no transaction was named."""
     horizon = str(found.get("horizon", ""))
     told = PLACE.fullmatch(place) and HORIZON.fullmatch(horizon)
-    return Since(place, horizon, names, bearers) if told else None
+    return FunctionSnapshot(place, horizon, names, bearers) if told else None
 
 
-class Rules:
+class PoolRules:
     """What holds for all clients of one pool; replaced as a whole on reload.
 
     `rewrite`: prepared statements are shared and follow the client from server to server. `max_statements`: per
@@ -184,11 +184,11 @@ class Rules:
         max_packet: int,
         block: bool,
         keep: bool,
-        good: Good,
-        counts: Counts,
+        good: AcceptedStatements,
+        counts: StatementCounts,
         heeded: int = 0,
         defer: bool = False,
-        functions: Functions | None = None,
+        functions: FunctionCatalog | None = None,
         realm: Dialect = (),
     ) -> None:
         self.rewrite = rewrite
@@ -200,7 +200,7 @@ class Rules:
         self.counts = counts
         self.heeded = heeded
         self.defer = defer
-        self.functions = functions or Functions()
+        self.functions = functions or FunctionCatalog()
         self.realm = realm
 
 
@@ -214,7 +214,7 @@ CHANNEL = 320
 GONE = 64
 
 
-class View:
+class StatementsView:
     """A client's statements by its own names on one server, for SQL that shows them: all are there but the `changed`.
 
     Names that are `gone` are the client's no more.
@@ -279,7 +279,7 @@ class ClientState:
         "view",
     )
 
-    def begin(self, home: Settings, rules: Rules, budget: Budget) -> None:
+    def begin(self, home: SessionParameters, rules: PoolRules, budget: MemoryBudget) -> None:
         """Nothing is known yet.
 
         Each class below has something of that kind, all called by the last one's `__init__`: a chain of constructors
@@ -294,7 +294,7 @@ class ClientState:
         self.began: Dialect = ()
         self.statements: dict[bytes, Statement] | None = None
         self._names: dict[bytes, dict[bytes, None]] | None = None
-        self.view: View | None = None
+        self.view: StatementsView | None = None
         self.unparsed: set[bytes] | None = None
         self.settled: dict[bytes, None] | None = None
         self.unnamed: bytes | None = None

@@ -126,7 +126,7 @@ TRUTHS = {b"t": True, b"f": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class StateQuery:
     """What is asked: by which flags; whether for the named settings alone; and of which settings SHOW tells first.
 
     `spoken` are those of them that a text speaks of. With `unclear`, values by name, it is asked which of these the
@@ -144,7 +144,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StateAnswer:
     """What the server said; None (or nothing) for what it was not asked, or does not have.
 
     `named`: settings by name, None for those that do not exist; `settings`: all that the session has set but custom
@@ -170,9 +170,9 @@ def make(
     exact: bool,
     acted: bool,
     version: int,
-    since: function_scan.Since | None,
+    since: function_scan.FunctionSnapshot | None,
     user: str = "",
-) -> Question:
+) -> StateQuery:
     """The question; with `exact` of settings only `names` are of interest, else all, and `names` and `own` besides.
 
     `names` are as a text has them, `own` as the server told them. `acted`: they may have been set in another role.
@@ -203,7 +203,7 @@ def make(
         # Whoever comes next must not get this client's notifications.
         statements.append("UNLISTEN *")
     rows = len(shown) + (flags & SETS != 0) + (detailed != 0)
-    return Question(flags, exact, tuple(shown), detailed != 0, rows, tuple(statements), tuple(spoken))
+    return StateQuery(flags, exact, tuple(shown), detailed != 0, rows, tuple(statements), tuple(spoken))
 
 
 def undisturbed(version: int) -> list[str]:
@@ -214,14 +214,14 @@ def undisturbed(version: int) -> list[str]:
     ]
 
 
-def of_ownership(unclear: dict[str, str], version: int) -> Question:
+def of_ownership(unclear: dict[str, str], version: int) -> StateQuery:
     """The question which of these settings the session has set: they are at their defaults, and hinder nobody there."""
     spoken = tuple(sorted(unclear))
     hindering = {name: value for name, value in transaction_settings.HINDERING.items() if name not in spoken}
     listed = ",".join([literal(name) for name in spoken])
     asked = digits(OWNED_SETTINGS.format(listed), OWN)
     statements = (ISOLATED, *transaction_settings.local(hindering, version), f"SELECT {asked}")
-    return Question(SETS, True, (), False, 1, statements, spoken, unclear)
+    return StateQuery(SETS, True, (), False, 1, statements, spoken, unclear)
 
 
 def _settings(names: Iterable[str], own: Iterable[str], exact: bool, version: int) -> str:
@@ -251,12 +251,12 @@ def digits(asked: str, encoding: str) -> str:
     return f"pg_catalog.encode(pg_catalog.convert_to(({asked})::pg_catalog.text,{encoding}),'hex')"
 
 
-def read(question: Question, rows: list[list[bytes | None]]) -> Answer:
+def read(question: StateQuery, rows: list[list[bytes | None]]) -> StateAnswer:
     """The answer in the rows that came. Raises ValueError where it is none."""
     left = list(rows)
     if question.unclear:
         (owned,) = _values(left.pop(0), 1)
-        return Answer({}, {}, {}, [], {flag: None for flag, _ in COLUMNS}, owned or [])
+        return StateAnswer({}, {}, {}, [], {flag: None for flag, _ in COLUMNS}, owned or [])
     values = [_shown(left.pop(0)) for _ in question.shown]
     named: dict[str, str | None] = {}
     settings, barred, defaults, large = None, None, None, False
@@ -277,7 +277,7 @@ def read(question: Question, rows: list[list[bytes | None]]) -> Answer:
             # Its value here is the one that the question has.
             settings.pop(name, None)
             shown[name] = plain(value), str((defaults or {}).get(name, ""))
-    return Answer(named, settings, shown, barred or found[SETS] or [], found, [], large)
+    return StateAnswer(named, settings, shown, barred or found[SETS] or [], found, [], large)
 
 
 # How SHOW writes times and sizes, and pg_settings does not.

@@ -11,8 +11,8 @@ import weakref
 from ...cache import Cache
 from ...sql.analysis import look
 from ...sql.effects import PREFIX
-from .budget import Budget
-from .epoch_counter import Alone, Tally
+from .budget import MemoryBudget
+from .epoch_counter import EpochCounter, LocalEpoch
 
 Dialect = tuple[tuple[str, str], ...]
 
@@ -69,9 +69,9 @@ class Statement:
         digest = hashlib.blake2b(repr((_generation, dialect)).encode() + b"\0" + rest, digest_size=12)
         self.name = PREFIX + digest.hexdigest().encode()
         self.holders = 0
-        self.budget: Budget | None = None
+        self.budget: MemoryBudget | None = None
 
-    def hold(self, budget: Budget) -> None:
+    def hold(self, budget: MemoryBudget) -> None:
         """One more of a client's names stands for it: it counts once in the budget that all of them have."""
         self.holders += 1
         if self.holders == 1:
@@ -108,7 +108,7 @@ class Statement:
         return f"<Statement {self.name.decode()} {self.rest[:40]!r}>"
 
 
-_doubts: Tally = Alone()
+_doubts: EpochCounter = LocalEpoch()
 # What was counted when `_known` was emptied the last time, and how often that was.
 _counted = 0
 _generation = 0
@@ -136,7 +136,7 @@ def find(rest: bytes, dialect: Dialect) -> Statement | None:
     return _known.get((rest, dialect))
 
 
-def share(doubts: Tally) -> None:
+def share(doubts: EpochCounter) -> None:
     """From now on doubts are those of all workers."""
     global _doubts, _counted
     _doubts = doubts
@@ -204,7 +204,7 @@ GOOD = 10_000
 GOOD_BYTES = 8 << 20
 
 
-class Good:
+class AcceptedStatements:
     """Statements that a server of one pool has taken: a Parse of one of them will not fail for its text."""
 
     __slots__ = ("_taken",)

@@ -6,8 +6,8 @@ from pglido.relay.relay cimport Pump
 from pglido.transport.tls_record cimport Tls
 from pglido.pooling.pool cimport Pool
 from pglido.pooling.stats cimport Stats
-from pglido.session.state.parameters cimport Settings
-from pglido.session.state.shared cimport Rules
+from pglido.session.state.parameters cimport SessionParameters
+from pglido.session.state.shared cimport PoolRules
 from pglido.protocol cimport octets
 from pglido.worker.dispatch cimport Exchange
 from pglido.worker.connections cimport Guest
@@ -21,9 +21,9 @@ cdef class Regular:
     cdef public Pool pool
     cdef public Stats stats
     cdef public int version
-    cdef public Rules rules
-    cdef public Settings settings
-    cdef public Settings defaults
+    cdef public PoolRules rules
+    cdef public SessionParameters settings
+    cdef public SessionParameters defaults
     cdef public object session_defaults
     cdef public long long generation
     cdef public tuple began

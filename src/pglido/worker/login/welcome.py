@@ -4,7 +4,7 @@ import asyncio
 
 from ...protocol import messages
 from ...session.state import parameters as _parameters
-from ...session.state.parameters import Settings
+from ...session.state.parameters import SessionParameters
 from ...transport.stream import Stream
 from ..connections import Backend
 from ..lifecycle import Host, PoolRefused
@@ -13,19 +13,19 @@ from ..servers import session_defaults as _session_defaults
 from ..servers.queries import ask, on_server, reported_by
 
 
-async def profile_of(host: Host, live: LivePool, home: Settings) -> Profile:
+async def profile_of(host: Host, live: LivePool, home: SessionParameters) -> Profile:
     """The profile of startup parameters `home` (as the client wrote them). Raises PoolRefused."""
     known = None if _session_defaults.in_doubt(live) else _known(host, live, home)
     return known if known is not None else await asyncio.get_running_loop().create_task(_learn(host, live, home))
 
 
-def _known(host: Host, live: LivePool, home: Settings) -> Profile | None:
+def _known(host: Host, live: LivePool, home: SessionParameters) -> Profile | None:
     """The profile that is remembered; without a server, and hope of one, nobody is let in on it."""
     known: Profile | None = live.profiles.get(home)
     return None if live.policy.fails(host.pump.now) else known
 
 
-async def _learn(host: Host, live: LivePool, home: Settings) -> Profile:
+async def _learn(host: Host, live: LivePool, home: SessionParameters) -> Profile:
     """Try `home` on a server, and remember what it comes to."""
     if _session_defaults.in_doubt(live):
         await _session_defaults.settle(host, live)
@@ -45,7 +45,7 @@ async def _learn(host: Host, live: LivePool, home: Settings) -> Profile:
     return profile
 
 
-async def _try(host: Host, backend: Backend, home: Settings, generation: int) -> Profile | PoolRefused:
+async def _try(host: Host, backend: Backend, home: SessionParameters, generation: int) -> Profile | PoolRefused:
     """Bring the server to `home`, and see what it reports.
 
     By way of its defaults, for a value may be relative to the one before ("ISO" leaves the order of day and month).

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from ...protocol import messages
 from ...protocol.startup import Startup
-from ...session.client.listen_only import Listener
+from ...session.client.listen_only import ListenOnlySession
 from ...session.client.listen_only_parameters import announced
 from ...transport.connection import Link
 from ...transport.stream import Stream
@@ -23,7 +23,7 @@ async def listen(host: Host, guest: Guest, stream: Stream, live: "LivePool", sta
     if guest.closed or guest.serial not in host.guests:
         return
     told = known_to_all(live, reported)
-    listener = Listener(told, announced(start.settings, told))
+    listener = ListenOnlySession(told, announced(start.settings, told))
     stream.send(
         last
         + messages.AUTHENTICATION_OK

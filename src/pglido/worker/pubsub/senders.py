@@ -1,6 +1,6 @@
 """Who sent the notifications that a listening connection hears: clients of this pooler go by their own process ids."""
 
-from ...session.server.notification_signature import Signer
+from ...session.server.notification_signature import NotificationSigner
 
 # A server that is lost while it works for a client leaves an entry behind.
 MANY = 65536
@@ -15,7 +15,7 @@ class Senders:
 
     __slots__ = ("_known", "_signer", "_since")
 
-    def __init__(self, signer: Signer | None) -> None:
+    def __init__(self, signer: NotificationSigner | None) -> None:
         self._signer = signer
         self._since = 0 if signer is None else signer.next()
         self._known: dict[int, tuple[int, int]] = {}

@@ -18,7 +18,7 @@ from ...pooling.outage import lasts
 from ...pooling.pool import Slot
 from ...protocol import codes, messages
 from ...session.state import parameters as _parameters
-from ...session.state.parameters import Settings
+from ...session.state.parameters import SessionParameters
 from ...transport.connect import Address, DialError, Keepalive, connect, secure
 from ...transport.stream import Gone, Stream, Unsafe
 from ...transport.tls_context import ServerTls
@@ -147,7 +147,7 @@ def concerns_client(live: LivePool, slot: Slot, sqlstate: str) -> bool:
     birth = slot.birth
     if birth is live.policy.limits.birth or not lasts(sqlstate):
         return False
-    replicates = isinstance(birth, Settings) and "replication" in birth.values
+    replicates = isinstance(birth, SessionParameters) and "replication" in birth.values
     return replicates or sqlstate[:2] in OWN_FAULTS
 
 
@@ -226,7 +226,7 @@ def credentials_of(live: LivePool) -> Credentials:
 async def _start(host: Host, stream: Stream, backend: Backend, live: LivePool, slot: Slot) -> None:
     """Startup packet, authentication, and what follows up to ReadyForQuery."""
     settings = live.settings
-    birth = slot.birth if isinstance(slot.birth, Settings) else _parameters.EMPTY
+    birth = slot.birth if isinstance(slot.birth, SessionParameters) else _parameters.EMPTY
     parameters = {**birth.values, "user": settings.pool_user, "database": settings.dbname}
     stream.send(messages.startup(codes.PROTOCOL_3_2, parameters.items()))
     binding = None

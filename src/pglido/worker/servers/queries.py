@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from ...protocol import codes, messages
-from ...session.state.parameters import REPORTED, Settings
+from ...session.state.parameters import REPORTED, SessionParameters
 from ...transport.stream import Gone, Stream, Unsafe
 from ..connections import Backend
 from ..lifecycle import Host, PoolRefused
@@ -23,8 +23,8 @@ T = TypeVar("T")
 async def on_server(
     host: Host,
     live: LivePool,
-    birth: Settings,
-    wanted: Settings,
+    birth: SessionParameters,
+    wanted: SessionParameters,
     work: Callable[[Backend], Awaitable[T]],
     generation: int = 0,
 ) -> T:

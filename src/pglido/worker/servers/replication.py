@@ -13,7 +13,7 @@ async def replicate(host: Host, guest: Guest, stream: Stream, live: LivePool, st
     """Open a server with just what the client asked for, and join the two. Raises PoolRefused."""
     wanted = dict(start.settings)
     # Not interned: no other connection, not even one that asks for the same, may be served by this one.
-    birth = _parameters.Settings({**wanted, "replication": start.replication}, {})
+    birth = _parameters.SessionParameters({**wanted, "replication": start.replication}, {})
     backend = await host.borrow(live, birth, birth)
     backend.slot.doomed = True
     if guest.eof or guest.serial not in host.guests:

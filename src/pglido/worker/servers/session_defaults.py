@@ -15,7 +15,7 @@ import asyncio
 from ...pooling.pool import Slot
 from ...session.state import defaults_query as _defaults_query
 from ...session.state import role_defaults_epoch as _role_defaults_epoch
-from ...session.state.parameters import EMPTY, Settings
+from ...session.state.parameters import EMPTY, SessionParameters
 from ...transport.stream import Stream
 from ..connections import Backend
 from ..lifecycle import Host, PoolRefused
@@ -96,7 +96,7 @@ async def _digest(host: Host, live: LivePool, backend: Backend) -> str:
 
 
 async def at_login(
-    live: LivePool, stream: Stream, version: int, birth: Settings, reported: dict[str, str]
+    live: LivePool, stream: Stream, version: int, birth: SessionParameters, reported: dict[str, str]
 ) -> SessionDefaults | None:
     """What the session of a server that has just logged in begins with, as it says; None where it does not.
 
