@@ -67,8 +67,8 @@ def test_unknown_user_costs_as_much_as_a_wrong_password(
         return auth.scram.Derived(b"c" * 32, b"s" * 32, b"k" * 32)
 
     monkeypatch.setattr(auth.scram, "derive", derive)
-    everybody = auth.decoys.Crowd.of([SECRETS[name] for name in crowd])
-    terms = auth.scram_server.Terms(everybody, 4096, lambda size: b"n" * size, bytes(32))
+    everybody = auth.decoys.SecretPopulation.of([SECRETS[name] for name in crowd])
+    terms = auth.scram_server.ScramTerms(everybody, 4096, lambda size: b"n" * size, bytes(32))
     costs = []
     for user, secret in (("app", SECRETS[crowd[0]]), ("usr", None)):
         for _ in range(2):

@@ -16,7 +16,7 @@ from pglido.cli.child import own_user
 from pglido.control.pooler import Pooler
 from pglido.control.reload import read
 from pglido.control.sockets import Listeners
-from pglido.ipc.shared_counters import Board
+from pglido.ipc.shared_counters import SharedCounters
 
 FAKE = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
 
@@ -108,7 +108,7 @@ async def running(
     path = write_config(tmp_path / "pglido.toml", port, **settings)  # type: ignore[arg-type]
     loaded = read(str(path))
     listeners = Listeners.open(loaded.config.settings, workers)
-    board = Board.create(workers)
+    board = SharedCounters.create(workers)
     pooler = Pooler(loaded, workers, listeners, board, command=FAKE)
     task = asyncio.create_task(pooler.run())
     it = Running(pooler, port, path)

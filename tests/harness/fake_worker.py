@@ -45,7 +45,7 @@ from pglido.ipc.messages import (
     ToWorker,
     Want,
 )
-from pglido.ipc.shared_counters import Board, Column
+from pglido.ipc.shared_counters import SharedCounter, SharedCounters
 from pglido.ipc.snapshot import (
     ClientSnapshot,
     DatabaseClients,
@@ -63,7 +63,7 @@ MODE = os.environ.get("FAKE_WORKER", "")
 
 class FakeWorker:
     def __init__(
-        self, index: int, channel: Channel[ToWorker], board: Board, listeners: list[socket.socket]
+        self, index: int, channel: Channel[ToWorker], board: SharedCounters, listeners: list[socket.socket]
     ) -> None:
         self.index = index
         self.channel = channel
@@ -126,7 +126,7 @@ class FakeWorker:
 
     async def beat(self) -> None:
         while True:
-            self.board.add(Column.BEATS, 1)
+            self.board.add(SharedCounter.BEATS, 1)
             await asyncio.sleep(0.1)
 
     def rows(self, subject: Subject | None) -> list[Snapshot]:
@@ -159,8 +159,8 @@ class FakeWorker:
         return told.get(subject, []) if subject else []
 
     async def client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.board.add(Column.ACCEPTED, 1)
-        claimed = self.board.claim([(Column.CLIENTS, 0)])
+        self.board.add(SharedCounter.ACCEPTED, 1)
+        claimed = self.board.claim([(SharedCounter.CLIENTS, 0)])
         try:
             first = await reader.readexactly(1)
             if first == b"\0":
@@ -243,7 +243,7 @@ async def main() -> None:
         sys.exit(9)
     channel = Channel(socket.socket(fileno=options.channel), TO_WORKER)
     listeners = [socket.socket(fileno=int(fd)) for fd in options.listen.split(",") if fd]
-    await FakeWorker(options.index, channel, Board.attach(options.board, options.index), listeners).run()
+    await FakeWorker(options.index, channel, SharedCounters.attach(options.board, options.index), listeners).run()
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from pglido.config.model import PoolKey
 from pglido.ipc.messages import Load
 from pglido.pooling import pool as policy
 from pglido.pooling.broker import Broker
-from pglido.pooling.leases import Limits, Plan, Verb
+from pglido.pooling.leases import LeaseLimits, LeasePlan, LeaseVerb
 from pglido.pooling.limits import Limits as PoolLimits
 from pglido.pooling.queue import Ticket
 from pglido.pooling.states import CLOSING
@@ -41,7 +41,7 @@ class Client:
     run: float
     think: float
     keeps: bool = False
-    slot: policy.Slot | None = None
+    slot: policy.ServerSlot | None = None
     gone: bool = False
     period: int = -1
     waits: list[tuple[float, float]] = field(default_factory=list)
@@ -61,7 +61,7 @@ class World:
     `stall`: mean length in seconds of the pauses in which a worker does nothing, one about every tenth part of it.
     """
 
-    def __init__(self, limits: Limits | dict[PoolKey, Limits], seed: int = 1, stall: float = 0.0) -> None:
+    def __init__(self, limits: LeaseLimits | dict[PoolKey, LeaseLimits], seed: int = 1, stall: float = 0.0) -> None:
         self.now = 100.0
         self.random = random.Random(seed)
         self.events: list[tuple[float, int, int | None, Callable[[], None]]] = []
@@ -73,7 +73,7 @@ class World:
         self.workers: set[int] = set()
         self.clients: list[Client] = []
         self.dead: set[int] = set()
-        self.moves: list[tuple[float, Plan]] = []
+        self.moves: list[tuple[float, LeasePlan]] = []
         self.closed: list[float] = []
         self.messages = 0
         self.peak: Counter[str] = Counter()
@@ -81,7 +81,7 @@ class World:
         self.stall = stall
         self.stalled: dict[int, float] = {}
 
-    def limits_of(self, pool: PoolKey) -> Limits | None:
+    def limits_of(self, pool: PoolKey) -> LeaseLimits | None:
         return self.limits.get(pool) if isinstance(self.limits, dict) else self.limits
 
     def at(self, delay: float, what: Callable[[], None], worker: int | None = None) -> None:
@@ -104,10 +104,10 @@ class World:
 
     # ---- the broker's side
 
-    def carry_out(self, plans: list[Plan]) -> None:
+    def carry_out(self, plans: list[LeasePlan]) -> None:
         for plan in plans:
             self.messages += 1
-            if plan.verb is Verb.RECALL:
+            if plan.verb is LeaseVerb.RECALL:
                 self.moves.append((self.now, plan))
             self.at(MESSAGE, lambda plan=plan: self.told(plan), plan.worker)  # type: ignore[misc]
         for pool in {pool for _, pool in self.desks}:
@@ -123,7 +123,7 @@ class World:
         self.tick_at = FOREVER
         self.carry_out(self.broker.tick(self.now))
 
-    def tell(self, worker: int, event: Callable[[], list[Plan]]) -> None:
+    def tell(self, worker: int, event: Callable[[], list[LeasePlan]]) -> None:
         self.messages += 1
         self.at(MESSAGE, lambda: None if worker in self.dead else self.carry_out(event()))
 
@@ -152,18 +152,18 @@ class World:
                 self.plan(worker, key)
         self.at(FAST_TICK if pressed else TICK, lambda: self.look(worker), worker)
 
-    def told(self, plan: Plan) -> None:
+    def told(self, plan: LeasePlan) -> None:
         worker, key = plan.worker, plan.pool
         desk = self.desk(worker, key)
         match plan.verb:
-            case Verb.GRANT:
+            case LeaseVerb.GRANT:
                 desk.pool.grant()
                 self.plan_soon(worker, key)
-            case Verb.MEASURE:
+            case LeaseVerb.MEASURE:
                 load = Load(key, *desk.pool.load(self.now))
                 self.tell(worker, lambda: self.broker.measured(worker, key, load, self.now))
             case _:
-                self.obey(worker, key, desk.pool.recall(plan.verb is Verb.ASK, self.now, plan.rest))
+                self.obey(worker, key, desk.pool.recall(plan.verb is LeaseVerb.ASK, self.now, plan.rest))
 
     def plan_soon(self, worker: int, key: PoolKey) -> None:
         desk = self.desk(worker, key)
@@ -204,11 +204,11 @@ class World:
         urgent, moment = since is not None, self.now if since is None else since
         self.tell(worker, lambda: self.broker.want(worker, key, moment, count, granted, urgent, self.now))
 
-    def opened(self, worker: int, key: PoolKey, slot: policy.Slot) -> None:
+    def opened(self, worker: int, key: PoolKey, slot: policy.ServerSlot) -> None:
         self.desk(worker, key).pool.opened(slot, self.now)
         self.give(worker, key, slot)
 
-    def give(self, worker: int, key: PoolKey, slot: policy.Slot) -> None:
+    def give(self, worker: int, key: PoolKey, slot: policy.ServerSlot) -> None:
         """A server is free: it serves the next, rests, or goes."""
         pool = self.desk(worker, key).pool
         ticket = pool.freed(slot, SETTINGS, self.now)
@@ -219,7 +219,7 @@ class World:
         elif pool.line.size:
             self.plan_soon(worker, key)
 
-    def close(self, worker: int, key: PoolKey, slot: policy.Slot) -> None:
+    def close(self, worker: int, key: PoolKey, slot: policy.ServerSlot) -> None:
         self.closed.append(self.now)
         self.desk(worker, key).pool.closed_slot(slot)
         self.plan_soon(worker, key)
@@ -258,7 +258,7 @@ class World:
         if pool.hungry(self.now):
             self.plan_soon(client.worker, client.pool)
 
-    def start(self, client: Client, slot: policy.Slot, since: float) -> None:
+    def start(self, client: Client, slot: policy.ServerSlot, since: float) -> None:
         client.waits.append((self.now, self.now - since))
         duration = client.run * self.random.uniform(0.5, 1.5)
         if client.keeps:

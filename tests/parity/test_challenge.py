@@ -39,8 +39,8 @@ def challenge(build: Build, binding: bytes | None) -> Any:
     auth = build.auth
     stored = auth.scram.digest(KEY)
     secret = auth.secrets.Verifier(4096, SALT, stored, KEY)
-    terms = auth.scram_server.Terms(auth.decoys.Crowd(), 4096, lambda size: b"n" * size, bytes(32))
-    return auth.scram_server.Challenge("app", secret, binding, terms)
+    terms = auth.scram_server.ScramTerms(auth.decoys.SecretPopulation(), 4096, lambda size: b"n" * size, bytes(32))
+    return auth.scram_server.ScramServer("app", secret, binding, terms)
 
 
 def said(challenge: Any, body: bytes) -> object:

@@ -8,9 +8,9 @@ import pytest
 
 from harness.world import P, World, mean, served, worst
 from pglido.ipc.messages import Load as Told
-from pglido.pooling.balance import LOGIN, Load, worth_moving
+from pglido.pooling.balance import LOGIN, RecentLoad, worth_moving
 from pglido.pooling.broker import FORGET, Broker
-from pglido.pooling.leases import Limits, Verb
+from pglido.pooling.leases import LeaseLimits, LeaseVerb
 
 # Pool size, how long workers stall, and per worker: clients, seconds of a transaction, seconds between two.
 STEADY = {
@@ -31,7 +31,7 @@ STEADY = {
 
 
 def at_work(size: int, stall: float, workers: list[tuple[int, float, float]], seed: int = 1) -> World:
-    world = World(Limits(size), seed, stall)
+    world = World(LeaseLimits(size), seed, stall)
     for worker, (clients, run, think) in enumerate(workers):
         world.add_clients(clients, worker, run, think)
     return world
@@ -92,7 +92,7 @@ def test_one_server_goes_round_by_turns_and_not_for_each_transaction() -> None:
 
 def test_servers_that_clients_keep_are_nobody_elses() -> None:
     """Worker 0 holds most, and can use as many as worker 1."""
-    world = World(Limits(10), 1)
+    world = World(LeaseLimits(10), 1)
     world.add_clients(4, 0, 0.02, 0.1, keeps=True)
     world.run(1)
     mine, theirs = world.add_clients(30, 0, 0.02, 0.0), world.add_clients(30, 1, 0.02, 0.0)
@@ -104,9 +104,9 @@ def test_servers_that_clients_keep_are_nobody_elses() -> None:
 # The forecast.
 
 
-def load(clients: int, servers: int, work: float = 0.01, seconds: float = 2.0) -> Load:
+def load(clients: int, servers: int, work: float = 0.01, seconds: float = 2.0) -> RecentLoad:
     """Of so many clients without a pause, on servers that are always busy."""
-    told = Load()
+    told = RecentLoad()
     told.learn(0.0, 0, 0.0, 0, 0.0)
     rate = servers / work
     told.learn((clients - servers) * seconds, int(rate * seconds), servers * seconds, clients, seconds)
@@ -129,7 +129,7 @@ def test_the_last_server_stays() -> None:
 
 def test_what_is_saved_must_outweigh_a_login() -> None:
     """One client in five seconds waits for a hundredth of a second, while another worker's servers rest."""
-    busy, rests = Load(), Load()
+    busy, rests = RecentLoad(), RecentLoad()
     for time in (0, 2):
         rests.learn(0.0, 0, 0.0, 0, float(time))
         busy.learn(0.005 * time, time // 2, 0.01 * time, 1, float(time))
@@ -139,7 +139,7 @@ def test_what_is_saved_must_outweigh_a_login() -> None:
 
 def test_what_chance_adds_counts_where_servers_are_not_all_busy() -> None:
     """Three servers for what keeps one and a half busy: with one less clients would wait, though none do now."""
-    told = Load()
+    told = RecentLoad()
     told.learn(0.0, 0, 0.0, 0, 0.0)
     told.learn(0.0, 30, 3.0, 10, 2.0)
     assert told.delay == 0
@@ -151,7 +151,7 @@ def test_what_chance_adds_counts_where_servers_are_not_all_busy() -> None:
 
 
 def test_each_move_that_is_undone_makes_the_next_harder_until_that_is_forgotten() -> None:
-    broker = Broker(lambda pool: Limits(4))
+    broker = Broker(lambda pool: LeaseLimits(4))
     now = 1.0
     for worker in (0, 1):
         assert len(broker.want(worker, P, now, 2, 0, True, now)) == 2
@@ -162,11 +162,11 @@ def test_each_move_that_is_undone_makes_the_next_harder_until_that_is_forgotten(
         nonlocal now
         begin = now = now + 10
         plans = broker.want(heir, P, begin, 1, granted[heir], True, now)
-        while not any(plan.verb is Verb.ASK and plan.worker == giver for plan in plans):
+        while not any(plan.verb is LeaseVerb.ASK and plan.worker == giver for plan in plans):
             now += 0.01
             plans = broker.tick(now)
         took = now - begin
-        granted[heir] += sum(plan.verb is Verb.GRANT for plan in broker.returned(giver, P, 1, now))
+        granted[heir] += sum(plan.verb is LeaseVerb.GRANT for plan in broker.returned(giver, P, 1, now))
         broker.want(heir, P, now, 0, granted[heir], True, now)
         return took
 
@@ -177,14 +177,14 @@ def test_each_move_that_is_undone_makes_the_next_harder_until_that_is_forgotten(
 
 
 def test_a_measurement_is_asked_for_only_while_somebody_waits() -> None:
-    broker = Broker(lambda pool: Limits(2))
+    broker = Broker(lambda pool: LeaseLimits(2))
     for worker in (0, 1):
         broker.want(worker, P, 1.0, 1, 0, True, 1.0)
     assert broker.due() is None
     plans = broker.want(0, P, 2.0, 1, 1, True, 2.0)
-    assert [plan.worker for plan in plans if plan.verb is Verb.MEASURE] == [0, 1]
-    assert not [plan for plan in broker.tick(2.3) if plan.verb is Verb.MEASURE]
-    assert len([plan for plan in broker.tick(2.6) if plan.verb is Verb.MEASURE]) == 2
+    assert [plan.worker for plan in plans if plan.verb is LeaseVerb.MEASURE] == [0, 1]
+    assert not [plan for plan in broker.tick(2.3) if plan.verb is LeaseVerb.MEASURE]
+    assert len([plan for plan in broker.tick(2.6) if plan.verb is LeaseVerb.MEASURE]) == 2
     assert broker.measured(7, P, Told(P, 0.0, 0, 0.0, 0), 3.0) == []
     broker.want(0, P, 3.0, 0, 1, True, 3.0)
     assert broker.due() is None

@@ -18,8 +18,8 @@ from pglido.config.model import PoolKey
 from pglido.ipc.messages import Load
 from pglido.pooling import limits as _limits
 from pglido.pooling.broker import Broker
-from pglido.pooling.leases import LEND_AFTER, Limits, Verb
-from pglido.pooling.pool import Plan, Pool, Slot
+from pglido.pooling.leases import LEND_AFTER, LeaseLimits, LeaseVerb
+from pglido.pooling.pool import Plan, Pool, ServerSlot
 from pglido.pooling.pool import Verb as Does
 from pglido.pooling.states import CLOSING, IDLE
 
@@ -32,7 +32,7 @@ BIRTH = object()
 class World:
     """Workers with a pool of each kind, and what their clients do; `limits` by pool."""
 
-    def __init__(self, workers: int, limits: dict[PoolKey, Limits], seed: int = 1) -> None:
+    def __init__(self, workers: int, limits: dict[PoolKey, LeaseLimits], seed: int = 1) -> None:
         self.now = 100.0
         self.random = random.Random(seed)
         self.limits = limits
@@ -81,15 +81,15 @@ class World:
 
     def hear(self, plan: Any) -> None:
         pool = self.pools[plan.worker, plan.pool]
-        if plan.verb is Verb.GRANT:
+        if plan.verb is LeaseVerb.GRANT:
             pool.grant()
             self.plan(plan.worker, plan.pool)
-        elif plan.verb is Verb.MEASURE:
+        elif plan.verb is LeaseVerb.MEASURE:
             wait, assignments, busy, clients = pool.load(self.now)
             load = Load(plan.pool, wait, assignments, busy, clients)
             self.say(lambda: self.broker.measured(plan.worker, plan.pool, load, self.now))
         else:
-            for answer in pool.recall(plan.verb is Verb.ASK, self.now, plan.rest):
+            for answer in pool.recall(plan.verb is LeaseVerb.ASK, self.now, plan.rest):
                 self.do(plan.worker, plan.pool, answer)
 
     # ---- workers
@@ -131,12 +131,12 @@ class World:
         elif plan.verb is Does.KEPT:
             self.say(lambda: broker.kept(worker, key, self.now))
 
-    def connected(self, worker: int, slot: Slot) -> None:
+    def connected(self, worker: int, slot: ServerSlot) -> None:
         self.opened += 1
         slot.pool.opened(slot, self.now)
         self.give(worker, slot)
 
-    def give(self, worker: int, slot: Slot) -> None:
+    def give(self, worker: int, slot: ServerSlot) -> None:
         ticket = slot.pool.freed(slot, BIRTH, self.now)
         if ticket is not None:
             self.serve(worker, slot, ticket.client)
@@ -158,7 +158,7 @@ class World:
         if pool.hungry(self.now):
             self.plan_soon(worker, key)
 
-    def serve(self, worker: int, slot: Slot, run: float) -> None:
+    def serve(self, worker: int, slot: ServerSlot, run: float) -> None:
         self.served += 1
         self.at(run, lambda: self.give(worker, slot))
 
@@ -204,7 +204,7 @@ KEYS: list[PoolKey] = [("db", "a"), ("db", "b"), ("other", "a")]
 
 def test_idle_servers_that_are_used_now_and_then_give_way() -> None:
     """max_db_connections = 3: one user's servers are used within each second, the other has one and needs two."""
-    world = World(1, dict.fromkeys(KEYS[:2], Limits(20, database=3)))
+    world = World(1, dict.fromkeys(KEYS[:2], LeaseLimits(20, database=3)))
     for number in range(2):
         world.at(number * 0.001, lambda: world.loop(0, KEYS[0], 0.01, 0.4))
     world.run(1)
@@ -220,7 +220,7 @@ def test_idle_servers_that_are_used_now_and_then_give_way() -> None:
 def test_nobody_waits_while_a_server_that_it_could_have_rests(seed: int) -> None:
     chance = random.Random(seed)
     limits = {
-        key: Limits(
+        key: LeaseLimits(
             chance.choice([1, 2, 3, 20]),
             reserve=chance.choice([0, 0, 1]),
             reserve_timeout=1.0,

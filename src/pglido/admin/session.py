@@ -66,7 +66,7 @@ def refuse(client: Console, sock: socket.socket, sqlstate: str, text: str) -> No
 
 
 @dataclass
-class Prepared:
+class ConsoleStatement:
     sql: str
     types: tuple[int, ...]
     command: Command | None  # None: the empty query, or one that its parameters make whole
@@ -95,7 +95,7 @@ class Session:
         self._writer = writer
         self._status = "I"
         self._failed = False  # an error in the extended protocol: everything up to Sync is skipped
-        self._statements: dict[str, Prepared] = {}
+        self._statements: dict[str, ConsoleStatement] = {}
         self._portals: dict[str, Portal] = {}
         self._afterwards: list[Callable[[], None]] = []
 
@@ -200,7 +200,7 @@ class Session:
         types = (*found.types, *(0,) * (count - len(found.types)))
         _bounded(self._statements, found.name, STATEMENTS, "prepared statements")
         command = None if count or not sql else understand(sql, self._client.admin)
-        self._statements[found.name] = Prepared(sql, types, command)
+        self._statements[found.name] = ConsoleStatement(sql, types, command)
         self._send(PARSE_COMPLETE)
 
     async def _bind(self, body: bytes) -> None:

@@ -28,7 +28,7 @@ class QueryError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AuthQueryAnswer:
     """What is known of a user: its `name` as auth_query spells it, and the secret, None where there is no such user.
 
     It is what held at `since`, and is good until `until` (monotonic seconds). `again` is when it was last asked
@@ -42,7 +42,7 @@ class Answer:
     again: float = NEVER
 
 
-def read_answer(user: str, rows: Sequence[Row], width: int, now: float, ttl: float) -> Answer:
+def read_answer(user: str, rows: Sequence[Row], width: int, now: float, ttl: float) -> AuthQueryAnswer:
     """What the `rows`, which have `width` columns, say of `user` to a question asked at `now`.
 
     No user without a row (or with one of NULLs), Unset where the secret is NULL or empty. Another name than the one
@@ -54,7 +54,7 @@ def read_answer(user: str, rows: Sequence[Row], width: int, now: float, ttl: flo
     until = now + ttl if width > 2 else now
     # A look-up function with OUT parameters that finds nobody gives NULLs.
     if not rows or not any(value is not None for value in rows[0]):
-        return Answer(user, None, now, until)
+        return AuthQueryAnswer(user, None, now, until)
     if len(rows) > 1:
         raise QueryError(f'auth_query gave {len(rows)} rows for user "{user}", expected one or none')
     name, text, *valid = (None if value is None else value.decode("utf-8", "surrogateescape") for value in rows[0])
@@ -70,10 +70,10 @@ def read_answer(user: str, rows: Sequence[Row], width: int, now: float, ttl: flo
             raise QueryError(f'auth_query gave no number of seconds in its third column for user "{user}"')
         secret = secret if rest > 0 else Unset()
         until = min(until, now + max(rest, 0))
-    return Answer(name, secret, now, until)
+    return AuthQueryAnswer(name, secret, now, until)
 
 
-class Answers:
+class AuthQueryCache:
     """Answers of auth_query by key, each good until it says. There is room for `size` of them.
 
     Existing users and others have the same life and the same room, so that the time until one is asked for again does
@@ -82,7 +82,7 @@ class Answers:
 
     def __init__(self, size: int = 10_000) -> None:
         self._size = size
-        self._answers: dict[Key, Answer] = {}
+        self._answers: dict[Key, AuthQueryAnswer] = {}
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -90,7 +90,7 @@ class Answers:
     def __repr__(self) -> str:
         return f"<Answers {len(self)}>"
 
-    def get(self, key: Key, now: float) -> Answer | None:
+    def get(self, key: Key, now: float) -> AuthQueryAnswer | None:
         """The answer, if there is one that is still good."""
         answer = self._answers.get(key)
         if answer is not None and now >= answer.until:
@@ -98,7 +98,7 @@ class Answers:
             return None
         return answer
 
-    def put(self, key: Key, answer: Answer, now: float) -> None:
+    def put(self, key: Key, answer: AuthQueryAnswer, now: float) -> None:
         """Keep what auth_query has just said, if it is good for a while."""
         self._answers.pop(key, None)
         if answer.until > now:

@@ -17,7 +17,7 @@ from .digests import hmac_sha256, sha256
 from .secrets import SALT_SIZE, Md5, Plain, Secret, Verifier
 
 
-class Face(NamedTuple):
+class ChallengeShape(NamedTuple):
     """A challenge seen from outside; 0 iterations: as many as a verifier made on the fly gets."""
 
     iterations: int = 0
@@ -25,17 +25,17 @@ class Face(NamedTuple):
 
 
 # What a password in clear looks like, for which a verifier is made on the fly, and what an MD5 secret counts as.
-PLAIN_FACE = Face()
-MD5_FACE = Face(-1, 0)
+PLAIN_SHAPE = ChallengeShape()
+MD5_FACE = ChallengeShape(-1, 0)
 
 
-def face_of(secret: Secret | None) -> Face | None:
+def shape_of(secret: Secret | None) -> ChallengeShape | None:
     """What a secret counts as; None where there is none."""
     match secret:
         case Verifier():
-            return Face(secret.iterations, len(secret.salt))
+            return ChallengeShape(secret.iterations, len(secret.salt))
         case Plain():
-            return PLAIN_FACE
+            return PLAIN_SHAPE
         case Md5():
             return MD5_FACE
         case _:
@@ -43,7 +43,7 @@ def face_of(secret: Secret | None) -> Face | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
+class SecretPopulation:
     """How many secrets of which look there are.
 
     When one more is known, few names look different from before. The default is for when no secret is known yet:
@@ -52,31 +52,31 @@ class Crowd:
 
     md5: int = 0
     plain: int = 0
-    faces: tuple[tuple[Face, int], ...] = ((PLAIN_FACE, 1),)
+    faces: tuple[tuple[ChallengeShape, int], ...] = ((PLAIN_SHAPE, 1),)
     _ends: tuple[int, ...] = field(init=False, compare=False, repr=False)
-    _met: tuple[Face, ...] = field(init=False, compare=False, repr=False)
+    _met: tuple[ChallengeShape, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         faces = self.faces
         if self.plain or not faces:
-            faces = (*faces, (PLAIN_FACE, self.plain or 1))
+            faces = (*faces, (PLAIN_SHAPE, self.plain or 1))
         object.__setattr__(self, "_ends", tuple(accumulate([count for _, count in faces])))
         object.__setattr__(self, "_met", tuple([face for face, _ in faces]))
 
     @classmethod
-    def of(cls, secrets: Iterable[Secret]) -> "Crowd":
+    def of(cls, secrets: Iterable[Secret]) -> "SecretPopulation":
         """The crowd that these secrets make; the default if there is none among them."""
-        return cls.counted(Counter([face for face in map(face_of, secrets) if face is not None]))
+        return cls.counted(Counter([face for face in map(shape_of, secrets) if face is not None]))
 
     @classmethod
-    def counted(cls, faces: Mapping[Face, int]) -> "Crowd":
-        """The crowd of so many secrets that look like this, see `face_of`."""
+    def counted(cls, faces: Mapping[ChallengeShape, int]) -> "SecretPopulation":
+        """The crowd of so many secrets that look like this, see `shape_of`."""
         if not faces:
             return cls()
-        verifiers = {face: count for face, count in faces.items() if face not in (MD5_FACE, PLAIN_FACE)}
-        return cls(faces.get(MD5_FACE, 0), faces.get(PLAIN_FACE, 0), tuple(sorted(verifiers.items())))
+        verifiers = {face: count for face, count in faces.items() if face not in (MD5_FACE, PLAIN_SHAPE)}
+        return cls(faces.get(MD5_FACE, 0), faces.get(PLAIN_SHAPE, 0), tuple(sorted(verifiers.items())))
 
-    def face_in_scram(self, lot: bytes) -> Face:
+    def face_in_scram(self, lot: bytes) -> ChallengeShape:
         """The look of a SCRAM challenge; `lot` (at least 8 bytes, see `draw`) decides."""
         if len(self._met) == 1:
             return self._met[0]

@@ -22,16 +22,16 @@ cdef bint begins(bytes data, Py_ssize_t start, Py_ssize_t stop, int letter) noex
 @cython.locals(at=Py_ssize_t)
 cdef bint extends(bytes data, Py_ssize_t start, Py_ssize_t stop, int taken) except -1
 
-cdef class Terms:
+cdef class ScramTerms:
     cdef public object crowd
     cdef public long long iterations
     cdef public object rng
     cdef public bytes seed
 
-cdef class Challenge:
+cdef class ScramServer:
     cdef str _user
     cdef public object secret
-    cdef public Terms terms
+    cdef public ScramTerms terms
     cdef bytes _binding
     cdef long long _iterations
     cdef int _state

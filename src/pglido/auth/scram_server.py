@@ -10,7 +10,7 @@ from hmac import compare_digest
 from ..protocol import octets
 from ..protocol.codes import AUTH_SASL, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL, AUTHENTICATION
 from . import timing as _timing
-from .decoys import PLAIN_FACE, Crowd, draw, mock_salt
+from .decoys import PLAIN_SHAPE, SecretPopulation, draw, mock_salt
 from .errors import AuthError, MustDerive, refused, violation
 from .scram import (
     END_POINT,
@@ -83,24 +83,24 @@ def extends(data: bytes, start: int, stop: int, taken: int) -> bool:
     return True
 
 
-class Terms:
+class ScramTerms:
     """What the exchanges of one configuration have in common.
 
-    `crowd` is `Crowd.of` all secrets there are; `seed` (32 random bytes, the same in all workers) shapes with it what
-    unknown users are asked. `iterations` are those of verifiers that are made on the fly, and `rng` is where nonces
-    come from.
+    `crowd` is `SecretPopulation.of` all secrets there are; `seed` (32 random bytes, the same in all workers) shapes
+    with it what unknown users are asked. `iterations` are those of verifiers that are made on the fly, and `rng` is
+    where nonces come from.
     """
 
     __slots__ = ("crowd", "iterations", "rng", "seed")
 
-    def __init__(self, crowd: Crowd, iterations: int, rng: Random, seed: bytes) -> None:
+    def __init__(self, crowd: SecretPopulation, iterations: int, rng: Random, seed: bytes) -> None:
         self.crowd = crowd
         self.iterations = iterations
         self.rng = rng
         self.seed = seed
 
 
-class Challenge:
+class ScramServer:
     """One exchange with a client that says it is `user`; `secret` is None where there is nobody of that name.
 
     `binding` is the tls-server-end-point hash of our certificate where the client is on TLS. Send `offer`, then what
@@ -127,7 +127,7 @@ class Challenge:
         "terms",
     )
 
-    def __init__(self, user: str, secret: Secret | None, binding: bytes | None, terms: Terms) -> None:
+    def __init__(self, user: str, secret: Secret | None, binding: bytes | None, terms: ScramTerms) -> None:
         self._user = user
         self.secret = secret
         self._binding = binding
@@ -190,7 +190,7 @@ class Challenge:
         lot = draw(self.terms.seed, self._user)
         face = self.terms.crowd.face_in_scram(lot)
         if isinstance(self.secret, Plain):
-            face = PLAIN_FACE
+            face = PLAIN_SHAPE
         self._salt = mock_salt(lot, face.salt_size)
         if face.iterations:
             self._iterations = face.iterations

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from ..config.enums import AuthType
 from .errors import AuthError
 from .scram import Random
-from .scram_server import Terms
+from .scram_server import ScramTerms
 from .secrets import Plain, Proof, Secret
 from .verify_client import verify
 
@@ -22,7 +22,9 @@ class Verification:
     For the arguments see `verify_client.verify`.
     """
 
-    def __init__(self, method: AuthType, user: str, secret: Secret | None, binding: bytes | None, terms: Terms) -> None:
+    def __init__(
+        self, method: AuthType, user: str, secret: Secret | None, binding: bytes | None, terms: ScramTerms
+    ) -> None:
         self._method = method
         self._user = user
         self._binding = binding
@@ -72,7 +74,7 @@ class Verification:
         return None
 
     def _verify(self, secret: Secret | None, rng: Random) -> Generator[bytes, bytes, Proof]:
-        terms = Terms(self._terms.crowd, self._terms.iterations, rng, self._terms.seed)
+        terms = ScramTerms(self._terms.crowd, self._terms.iterations, rng, self._terms.seed)
         return verify(self._method, self._user, secret, self._binding, terms)
 
     def _draw(self, size: int) -> bytes:

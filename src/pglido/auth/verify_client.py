@@ -21,7 +21,7 @@ from . import scram, timing
 from .decoys import draw
 from .errors import AuthError, refused, violation
 from .saslprep import saslprep
-from .scram_server import Challenge, Terms
+from .scram_server import ScramServer, ScramTerms
 from .secrets import Md5, Plain, Proof, Secret, Verifier, md5_response, md5_secret, raw
 
 MAX_PASSWORD = 65535  # PostgreSQL's PG_MAX_AUTH_TOKEN_LENGTH.
@@ -34,7 +34,7 @@ class _Attempt:
     user: str
     secret: Secret | None
     binding: bytes | None
-    terms: Terms
+    terms: ScramTerms
 
 
 Exchange = Generator[bytes, bytes, Proof]
@@ -45,7 +45,7 @@ def verify(
     user: str,
     secret: Secret | None,
     binding: bytes | None,
-    terms: Terms,
+    terms: ScramTerms,
 ) -> Exchange:
     """Yields messages for the client, is sent the body of each 'p' message, returns the Proof.
 
@@ -152,7 +152,7 @@ def _md5(attempt: _Attempt) -> Exchange:
 
 
 def _scram(attempt: _Attempt) -> Exchange:
-    one = Challenge(attempt.user, attempt.secret, attempt.binding, attempt.terms)
+    one = ScramServer(attempt.user, attempt.secret, attempt.binding, attempt.terms)
     reply = one.offer()
     while one.credentials is None:
         reply = one.take((yield reply))

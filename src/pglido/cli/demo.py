@@ -100,7 +100,7 @@ class DemoError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Plan:
+class DemoOptions:
     """What the person asked for."""
 
     stay: bool = False
@@ -127,7 +127,7 @@ class Shown:
     pools: list[dict[str, str]] = field(default_factory=list)
 
 
-def run(plan: Plan) -> int:
+def run(plan: DemoOptions) -> int:
     """Show it; returns the exit status: 0, 1 when something failed, 130 when interrupted."""
     progress = Progress()
     if not embedded.available(18):
@@ -146,7 +146,7 @@ def run(plan: Plan) -> int:
     return 0
 
 
-def _show(plan: Plan, progress: Progress, folder: Path) -> None:
+def _show(plan: DemoOptions, progress: Progress, folder: Path) -> None:
     progress.say(f"pglido demo: {plan.clients} clients over a pool of {plan.pool} server connections\n")
     with progress.step("starting PostgreSQL 18"):
         pg = embedded.start(18, auth="scram", settings={"max_connections": plan.clients + plan.pool + 20})
@@ -229,7 +229,7 @@ def _fill(pg: embedded.Postgres) -> None:
         raise DemoError(f"pgbench --initialize failed:\n{done.stderr}")
 
 
-def _measure(plan: Plan, progress: Progress, pg: embedded.Postgres, port: int) -> Shown:
+def _measure(plan: DemoOptions, progress: Progress, pg: embedded.Postgres, port: int) -> Shown:
     """Run the load in each mode, direct and pooled."""
     shown = Shown()
     for mode in MODES:
@@ -283,7 +283,7 @@ def _pools(pg: embedded.Postgres, port: int) -> list[dict[str, str]]:
     return list(csv.DictReader(done.stdout.splitlines()))
 
 
-def faults(plan: Plan, shown: Shown, log: str) -> list[str]:
+def faults(plan: DemoOptions, shown: Shown, log: str) -> list[str]:
     """What was measured and logged that can't be right, a sentence each; empty if all is well."""
     found = []
     expected = min(plan.pool, plan.clients)

@@ -68,9 +68,9 @@ def check(file: Path, connect: bool) -> None:
 @click.option("--pool", default=10, show_default=True, type=Between(1, 200), help="Size of the pool.")
 def demo(stay: bool, seconds: int, clients: int, pool: int) -> None:
     """Show pglido at work: an embedded PostgreSQL, pglido in front of it, pgbench through both."""
-    from .demo import Plan, run
+    from .demo import DemoOptions, run
 
-    sys.exit(run(Plan(stay=stay, seconds=seconds, clients=clients, pool=pool)))
+    sys.exit(run(DemoOptions(stay=stay, seconds=seconds, clients=clients, pool=pool)))
 
 
 def _leave(text: str) -> None:

@@ -15,7 +15,7 @@ import msgspec
 from .errors import ConfigError, Place, Problem, nearest
 from .model import ADMIN_DATABASES, Config, Database, Settings, User, rows
 from .schema import Dialect, Kind, Scope
-from .values import Misfit, found, read
+from .values import InvalidValue, found, read
 
 _SCOPES: tuple[Scope, ...] = ("pglido", "databases", "users")
 
@@ -23,7 +23,7 @@ _SCOPES: tuple[Scope, ...] = ("pglido", "databases", "users")
 LARGEST_FILE = 16 * 1024 * 1024
 
 
-class Draft:
+class ConfigBuilder:
     """Values by scope, entry and key; `[pglido]` has the one entry ""."""
 
     def __init__(self, path: str, dialect: Dialect) -> None:
@@ -71,7 +71,7 @@ class Draft:
             return
         try:
             value = read(field, raw, self.dialect)
-        except Misfit as misfit:
+        except InvalidValue as misfit:
             clause = found(field, raw if shown is None else shown)
             self.blame(place, name_of(scope, entry, key), clause, misfit.expected, misfit.suggestion)
             return

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 
-from .builder import Draft, name_of, read_file
+from .builder import ConfigBuilder, name_of, read_file
 from .errors import Place, nearest, quoted
 from .model import rows
 from .schema import Kind, Scope
@@ -50,14 +50,14 @@ _DATABASE_ALIAS = {"reserve_pool": "reserve_pool_size"}
 _DEFER_ACCEPT_ON = "45"
 
 
-def read_ini(draft: Draft, path: str) -> None:
+def read_ini(draft: ConfigBuilder, path: str) -> None:
     """Read the file `path` and what it includes into the draft."""
     reader = _Reader(draft)
     reader.file(path, path, Place(path), 0)
     reader.finish(path)
 
 
-def read_text(draft: Draft, path: str, text: str) -> None:
+def read_text(draft: ConfigBuilder, path: str, text: str) -> None:
     """Read `text` as the content of `path`."""
     reader = _Reader(draft)
     reader.lines(path, text, 0)
@@ -67,7 +67,7 @@ def read_text(draft: Draft, path: str, text: str) -> None:
 class _Reader:
     """The section that is open, and what was met that has no meaning; both live on across included files."""
 
-    def __init__(self, draft: Draft) -> None:
+    def __init__(self, draft: ConfigBuilder) -> None:
         self.draft = draft
         self.section = ""
         self.main_seen = False

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 
 from . import ini, toml
-from .builder import Draft
+from .builder import ConfigBuilder
 from .errors import ConfigError, Place, Problem
 from .model import Config
 from .schema import Dialect
@@ -31,7 +31,7 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str] | None = None)
     in the result are absolute.
     """
     path = os.path.abspath(os.fspath(path))
-    draft = Draft(path, dialect_of(path))
+    draft = ConfigBuilder(path, dialect_of(path))
     if draft.dialect is Dialect.TOML:
         toml.read_toml(draft, path, os.environ if environ is None else environ)
     else:
@@ -43,7 +43,7 @@ def parse(
     text: str, path: str, environ: Mapping[str, str] | None = None, dialect: Dialect | None = None
 ) -> Config:
     """The same for a text in hand; `path` names it in messages and is where relative paths start."""
-    draft = Draft(path, dialect_of(path) if dialect is None else dialect)
+    draft = ConfigBuilder(path, dialect_of(path) if dialect is None else dialect)
     if draft.dialect is Dialect.TOML:
         toml.read_text(draft, path, text, os.environ if environ is None else environ)
     else:
@@ -51,7 +51,7 @@ def parse(
     return finish(draft)
 
 
-def finish(draft: Draft) -> Config:
+def finish(draft: ConfigBuilder) -> Config:
     """Check what was read; the Config with the warnings of both, or ConfigError."""
     config = draft.config()
     check(config, draft)

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from .builder import Draft, read_file
+from .builder import ConfigBuilder, read_file
 from .errors import Place, nearest, quoted
 from .model import rows
 from .schema import Scope
@@ -34,7 +34,7 @@ class _Unset(ValueError):
     """A variable that can't be had; the text says which and why."""
 
 
-def read_toml(draft: Draft, path: str, environ: Mapping[str, str], chain: tuple[str, ...] = ()) -> None:
+def read_toml(draft: ConfigBuilder, path: str, environ: Mapping[str, str], chain: tuple[str, ...] = ()) -> None:
     """Read the file `path` and what it includes into the draft."""
     try:
         data = read_file(path)
@@ -52,7 +52,7 @@ def read_toml(draft: Draft, path: str, environ: Mapping[str, str], chain: tuple[
 
 
 def read_text(
-    draft: Draft, path: str, text: str, environ: Mapping[str, str], chain: tuple[str, ...] = ()
+    draft: ConfigBuilder, path: str, text: str, environ: Mapping[str, str], chain: tuple[str, ...] = ()
 ) -> None:
     """Read `text` as the content of `path`; `chain` is the files that include it."""
     try:
@@ -74,7 +74,7 @@ class _File:
     """One file on its way into the draft."""
 
     def __init__(
-        self, draft: Draft, path: str, lines: Mapping[tuple[str, ...], int], environ: Mapping[str, str]
+        self, draft: ConfigBuilder, path: str, lines: Mapping[tuple[str, ...], int], environ: Mapping[str, str]
     ) -> None:
         self.draft = draft
         self.path = path

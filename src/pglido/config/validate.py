@@ -11,7 +11,7 @@ import os
 import pwd
 from collections.abc import Callable, Iterator
 
-from .builder import Draft, name_of
+from .builder import ConfigBuilder, name_of
 from .enums import AuthType, SslMode
 from .model import ADMIN_DATABASES, Config, Database, PoolSettings, rows
 from .schema import Dialect, Kind, Scope
@@ -21,17 +21,17 @@ _VERIFY = (SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 _WRITTEN = ("logfile", "pidfile")
 
 
-def check(config: Config, draft: Draft) -> None:
+def check(config: Config, draft: ConfigBuilder) -> None:
     """Add to the draft what is wrong with `config`, which was made from it, and what deserves a warning."""
     for look in _CHECKS:
         look(config, draft)
 
 
-def _blame(draft: Draft, scope: Scope, entry: str, key: str, text: str, expected: str = "") -> None:
+def _blame(draft: ConfigBuilder, scope: Scope, entry: str, key: str, text: str, expected: str = "") -> None:
     draft.blame(draft.place(scope, entry, key), name_of(scope, entry, key), text, expected)
 
 
-def _doubt(draft: Draft, scope: Scope, entry: str, key: str, text: str) -> None:
+def _doubt(draft: ConfigBuilder, scope: Scope, entry: str, key: str, text: str) -> None:
     """A problem in TOML, a warning in a pgbouncer.ini."""
     if draft.dialect is Dialect.TOML:
         _blame(draft, scope, entry, key, text)
@@ -39,7 +39,7 @@ def _doubt(draft: Draft, scope: Scope, entry: str, key: str, text: str) -> None:
         draft.warn(draft.place(scope, entry, key), name_of(scope, entry, key), text)
 
 
-def _listening(config: Config, draft: Draft) -> None:
+def _listening(config: Config, draft: ConfigBuilder) -> None:
     settings = config.settings
     if not settings.listen_addr and not settings.unix_socket_dir:
         text = "neither listen_addr nor unix_socket_dir is set: no client could connect"
@@ -52,7 +52,7 @@ def _listening(config: Config, draft: Draft) -> None:
         _blame(draft, "pglido", "", "unix_socket_dir", "the path of the socket is longer than 107 bytes")
 
 
-def _client_tls(config: Config, draft: Draft) -> None:
+def _client_tls(config: Config, draft: ConfigBuilder) -> None:
     settings = config.settings
     if settings.client_tls_sslmode is SslMode.DISABLE:
         return
@@ -65,7 +65,7 @@ def _client_tls(config: Config, draft: Draft) -> None:
         _blame(draft, "pglido", "", "client_tls_sslmode", text)
 
 
-def _server_tls(config: Config, draft: Draft) -> None:
+def _server_tls(config: Config, draft: ConfigBuilder) -> None:
     for scope, entry, pool in _each(config):
         pair = bool(pool.server_tls_key_file), bool(pool.server_tls_cert_file)
         if pair in ((True, False), (False, True)):
@@ -75,7 +75,7 @@ def _server_tls(config: Config, draft: Draft) -> None:
                 _blame(draft, scope, entry, key, text)
 
 
-def _files(config: Config, draft: Draft) -> None:
+def _files(config: Config, draft: ConfigBuilder) -> None:
     for scope, entry, key, path in _paths(config):
         if key in _WRITTEN:
             if not os.path.isdir(os.path.dirname(path)):
@@ -100,7 +100,7 @@ def _paths(config: Config) -> Iterator[tuple[Scope, str, str, str]]:
                 yield "databases", name, key, path
 
 
-def _system(config: Config, draft: Draft) -> None:
+def _system(config: Config, draft: ConfigBuilder) -> None:
     """The names of system users and groups must exist."""
     lookups: tuple[tuple[str, Callable[[str], object]], ...] = (
         ("user", pwd.getpwnam),
@@ -116,7 +116,7 @@ def _system(config: Config, draft: Draft) -> None:
             _blame(draft, "pglido", "", key, f'the system has no {what} "{name}"')
 
 
-def _pools(config: Config, draft: Draft) -> None:
+def _pools(config: Config, draft: ConfigBuilder) -> None:
     for scope, entry, pool in _each(config):
         size = "default_pool_size" if scope == "pglido" else "pool_size"
         least = pool.min_pool_size
@@ -135,7 +135,7 @@ def _pools(config: Config, draft: Draft) -> None:
             draft.warn(place, name, "reserve_pool_size has no use: reserve_pool_timeout is 0")
 
 
-def _set_in(draft: Draft, scope: Scope, entry: str, *keys: str) -> str:
+def _set_in(draft: ConfigBuilder, scope: Scope, entry: str, *keys: str) -> str:
     """The first of `keys` that stands in this very entry: an inherited mistake is told once, where it is."""
     return next((key for key in keys if key in draft.values[scope][entry]), "")
 
@@ -155,7 +155,7 @@ def _each(config: Config) -> Iterator[tuple[Scope, str, PoolSettings]]:
             yield "users", name, pool
 
 
-def _databases(config: Config, draft: Draft) -> None:
+def _databases(config: Config, draft: ConfigBuilder) -> None:
     for name, database in config.databases.items():
         hosts = len(database.host) or 1
         if len(database.port) not in (1, hosts):
@@ -171,7 +171,7 @@ def _databases(config: Config, draft: Draft) -> None:
             _doubt(draft, "databases", name, "password", "password is used only together with user")
 
 
-def _auth(config: Config, draft: Draft) -> None:
+def _auth(config: Config, draft: ConfigBuilder) -> None:
     settings = config.settings
     look_up = settings.auth_user or any(database.auth_user for database in config.databases.values())
     secrets = any(config.secrets().values())
@@ -192,7 +192,7 @@ def _auth(config: Config, draft: Draft) -> None:
 
 
 def _look_up(
-    draft: Draft, config: Config, scope: Scope, entry: str, query: str | None, database: str | None
+    draft: ConfigBuilder, config: Config, scope: Scope, entry: str, query: str | None, database: str | None
 ) -> None:
     if query is not None and "$1" not in query:
         _doubt(draft, scope, entry, "auth_query", "found no $1, which stands for the user's name")
@@ -202,7 +202,7 @@ def _look_up(
         _doubt(draft, scope, entry, "auth_dbname", f'there is no database "{database}"')
 
 
-_CHECKS: tuple[Callable[[Config, Draft], None], ...] = (
+_CHECKS: tuple[Callable[[Config, ConfigBuilder], None], ...] = (
     _listening,
     _client_tls,
     _server_tls,

@@ -29,7 +29,7 @@ _FLAGS = {
 }
 
 
-class Misfit(ValueError):
+class InvalidValue(ValueError):
     """A value that the field can't take: what was expected, and what was perhaps meant."""
 
     def __init__(self, expected: str, suggestion: str = "") -> None:
@@ -68,22 +68,22 @@ def _bounded(field: Field, number: float, largest: float) -> float:
     low = field.row.low if field.row.low is not None else -largest
     high = field.row.high if field.row.high is not None else largest
     if not low <= number <= min(high, largest):
-        raise Misfit(expectation(field) + (", not negative" if number < low == 0 else ""))
+        raise InvalidValue(expectation(field) + (", not negative" if number < low == 0 else ""))
     return number
 
 
 def _clean(field: Field, raw: Any) -> str:
     if not isinstance(raw, str):
-        raise Misfit(expectation(field))
+        raise InvalidValue(expectation(field))
     if "\0" in raw or any("\ud800" <= c <= "\udfff" for c in raw):
-        raise Misfit(expectation(field) + " of valid UTF-8 without NUL")
+        raise InvalidValue(expectation(field) + " of valid UTF-8 without NUL")
     return raw
 
 
 def _text(field: Field, raw: Any, dialect: Dialect) -> str:
     text = _clean(field, raw)
     if field.choices and text not in field.choices:
-        raise Misfit(expectation(field), nearest(text, field.choices))
+        raise InvalidValue(expectation(field), nearest(text, field.choices))
     return text
 
 
@@ -98,29 +98,29 @@ def _flag(field: Field, raw: Any, dialect: Dialect) -> bool:
             return known
         if dialect is Dialect.INI and _C_INTEGER.fullmatch(raw.strip()):
             return _integer(field, raw, dialect) != 0
-    raise Misfit(expectation(field))
+    raise InvalidValue(expectation(field))
 
 
 def _integer(field: Field, raw: Any, dialect: Dialect) -> int:
     """A whole number; in an ini with C's prefixes 0x and 0, as strtol() with base 0."""
     if isinstance(raw, bool):
-        raise Misfit(expectation(field))
+        raise InvalidValue(expectation(field))
     if isinstance(raw, int):
         return raw
     if not isinstance(raw, str) or len(raw) > 30:
-        raise Misfit(expectation(field))
+        raise InvalidValue(expectation(field))
     text = raw.strip()
     if dialect is Dialect.INI:
         found = _C_INTEGER.fullmatch(text)
         if found is None:
-            raise Misfit(expectation(field))
+            raise InvalidValue(expectation(field))
         sign, digits = found.groups()
         base = 16 if digits[:2].lower() == "0x" else 8 if digits[0] == "0" else 10
         if base == 8 and not set(digits) <= set("01234567"):
-            raise Misfit(expectation(field))
+            raise InvalidValue(expectation(field))
         return int(digits, base) * (-1 if sign == "-" else 1)
     if _INTEGER.fullmatch(text) is None:
-        raise Misfit(expectation(field))
+        raise InvalidValue(expectation(field))
     return int(text)
 
 
@@ -133,7 +133,7 @@ def _number(field: Field, raw: Any) -> float:
         return float(raw)
     if isinstance(raw, int | float) and not isinstance(raw, bool) and abs(raw) <= 1e300:
         return float(raw)
-    raise Misfit(expectation(field))
+    raise InvalidValue(expectation(field))
 
 
 def _fraction(field: Field, raw: Any, dialect: Dialect) -> float:
@@ -145,7 +145,7 @@ def _duration(field: Field, raw: Any, dialect: Dialect) -> float:
     if isinstance(raw, str) and len(raw) <= 30 and _NUMBER.fullmatch(raw.strip()) is None:
         found = _QUANTITY.fullmatch(raw.strip())
         if found is None or found[2].lower() not in _SECONDS:
-            raise Misfit(expectation(field))
+            raise InvalidValue(expectation(field))
         return _bounded(field, float(found[1]) * _SECONDS[found[2].lower()], _LONGEST)
     return _bounded(field, _number(field, raw) * unit, _LONGEST)
 
@@ -156,7 +156,7 @@ def _size(field: Field, raw: Any, dialect: Dialect) -> int:
     found = _QUANTITY.fullmatch(raw.strip()) if len(raw) <= 30 else None
     unit = re.sub("i?b$", "", found[2].lower()) if found else "?"
     if found is None or unit not in _BYTES:
-        raise Misfit(expectation(field))
+        raise InvalidValue(expectation(field))
     return int(_bounded(field, float(found[1]) * _BYTES[unit], _LARGEST_SIZE))
 
 
@@ -164,7 +164,7 @@ def _choice(field: Field, raw: Any, dialect: Dialect) -> Any:
     for member in field.type if isinstance(raw, str) else ():
         if member.value == raw.strip().lower():
             return member
-    raise Misfit(expectation(field), nearest(raw, field.choices) if isinstance(raw, str) else "")
+    raise InvalidValue(expectation(field), nearest(raw, field.choices) if isinstance(raw, str) else "")
 
 
 def _list(field: Field, raw: Any, dialect: Dialect) -> tuple[str, ...]:
@@ -173,12 +173,12 @@ def _list(field: Field, raw: Any, dialect: Dialect) -> tuple[str, ...]:
     elif isinstance(raw, list):
         items = [_clean(field, item).strip() for item in raw]
     else:
-        raise Misfit(expectation(field))
+        raise InvalidValue(expectation(field))
     if field.choices:
         items = [item.lower() for item in items]
     for item in items:
         if item and field.choices and item not in field.choices:
-            raise Misfit(expectation(field), nearest(item, field.choices))
+            raise InvalidValue(expectation(field), nearest(item, field.choices))
     return tuple(item for item in items if item)
 
 
@@ -186,14 +186,14 @@ def _ports(field: Field, raw: Any, dialect: Dialect) -> tuple[int, ...]:
     items = raw.split(",") if isinstance(raw, str) else raw if isinstance(raw, list) else [raw]
     ports = tuple(_count(field, item, dialect) for item in items)
     if not ports:
-        raise Misfit(expectation(field))
+        raise InvalidValue(expectation(field))
     return ports
 
 
 def _mode(field: Field, raw: Any, dialect: Dialect) -> int:
     if isinstance(raw, str) and dialect is Dialect.TOML:
         if _OCTAL.fullmatch(raw.strip()) is None:
-            raise Misfit(expectation(field))
+            raise InvalidValue(expectation(field))
         return int(_bounded(field, int(raw, 8), _LARGEST_COUNT))
     return int(_bounded(field, _integer(field, raw, dialect), _LARGEST_COUNT))
 

@@ -15,7 +15,7 @@ from .. import log as logs
 from ..config.errors import ConfigError
 from ..config.model import Settings
 from ..ipc import threads
-from ..ipc.shared_counters import Board
+from ..ipc.shared_counters import SharedCounters
 from . import daemon
 from .pooler import Pooler
 from .reload import Loaded, open_log, read
@@ -61,7 +61,7 @@ def _serve(loaded: Loaded, command: Sequence[str], environ: Mapping[str, str] | 
             daemon.become(settings.user, ids)
         outputs = open_log(loaded)
         logs.follow("control", settings, outputs.again())
-        board = Board.create(workers, names=_names(settings.max_client_conn))
+        board = SharedCounters.create(workers, names=_names(settings.max_client_conn))
         stack.callback(board.close)
         setproctitle(f"pglido: control {loaded.config.path}")
         if os.geteuid() == 0:
@@ -77,7 +77,7 @@ async def _run(
     loaded: Loaded,
     workers: int,
     listeners: Listeners,
-    board: Board,
+    board: SharedCounters,
     outputs: logs.Outputs,
     command: Sequence[str],
     environ: Mapping[str, str] | None,

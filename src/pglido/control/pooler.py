@@ -49,10 +49,10 @@ from ..ipc.messages import (
     Vacate,
     Want,
 )
-from ..ipc.shared_counters import Board, Column, pins_of
+from ..ipc.shared_counters import SharedCounter, SharedCounters, pins_of
 from ..ipc.snapshot import DatabaseCounters, Snapshot, Subject, of_kind
 from ..pooling.broker import Broker
-from ..pooling.leases import Limits, Plan, Verb
+from ..pooling.leases import LeaseLimits, LeasePlan, LeaseVerb
 from . import daemon
 from .heartbeat import LOOK
 from .memory_limit import MemoryLimit
@@ -69,11 +69,11 @@ KEPT = 16  # descriptors that no console gets: workers are restarted, covered an
 KEPT_FOR_ADMINS = 8  # descriptors that consoles of stats_users don't get
 SHUTDOWN_MODES = ("now", "servers", "clients")
 
-MESSAGES: dict[Verb, Callable[[Plan], Message]] = {
-    Verb.GRANT: lambda plan: Grant(plan.pool),
-    Verb.ASK: lambda plan: Recall(plan.pool, idle=True, rest=plan.rest),
-    Verb.RECALL: lambda plan: Recall(plan.pool, idle=False, rest=plan.rest),
-    Verb.MEASURE: lambda plan: Measure(plan.pool),
+MESSAGES: dict[LeaseVerb, Callable[[LeasePlan], Message]] = {
+    LeaseVerb.GRANT: lambda plan: Grant(plan.pool),
+    LeaseVerb.ASK: lambda plan: Recall(plan.pool, idle=True, rest=plan.rest),
+    LeaseVerb.RECALL: lambda plan: Recall(plan.pool, idle=False, rest=plan.rest),
+    LeaseVerb.MEASURE: lambda plan: Measure(plan.pool),
 }
 
 
@@ -85,7 +85,7 @@ class Pooler:
         loaded: Loaded,
         workers: int,
         listeners: Listeners,
-        board: Board,
+        board: SharedCounters,
         outputs: logs.Outputs = logs.STDERR,
         command: Sequence[str] = COMMAND,
         environ: Mapping[str, str] | None = None,
@@ -186,11 +186,11 @@ class Pooler:
                 state=worker.state,
                 started=worker.started,
                 restarts=worker.restarts,
-                crashes=board.get(Column.CRASHES, worker.index),
-                clients=board.get(Column.CLIENTS, worker.index),
-                accepted=board.get(Column.ACCEPTED, worker.index),
+                crashes=board.get(SharedCounter.CRASHES, worker.index),
+                clients=board.get(SharedCounter.CLIENTS, worker.index),
+                accepted=board.get(SharedCounter.ACCEPTED, worker.index),
                 silent=int(worker.heartbeat.silent),
-                memory=board.get(Column.MEMORY, worker.index),
+                memory=board.get(SharedCounter.MEMORY, worker.index),
             )
             for worker in self.supervisor.workers
         ]
@@ -367,11 +367,11 @@ class Pooler:
 
     # ---- leases
 
-    def _limits(self, pool: PoolKey) -> Limits | None:
+    def _limits(self, pool: PoolKey) -> LeaseLimits | None:
         found = self.config.pool(*pool)
         if found is None:
             return None
-        return Limits(
+        return LeaseLimits(
             pool_size=found.pool_size,
             reserve=found.reserve_pool_size if found.reserve_pool_timeout > 0 else 0,
             reserve_timeout=found.reserve_pool_timeout,
@@ -379,7 +379,7 @@ class Pooler:
             user=found.max_user_connections,
         )
 
-    def _carry_out(self, plans: Sequence[Plan]) -> None:
+    def _carry_out(self, plans: Sequence[LeasePlan]) -> None:
         for plan in plans:
             self.supervisor.tell(plan.worker, MESSAGES[plan.verb](plan))
         if self._tick is not None:
@@ -425,7 +425,7 @@ class Pooler:
     async def _look_at_memory(self) -> None:
         await asyncio.sleep(LOOK)
         limit = self.settings.max_memory
-        used = process_memory.private() + self.board.total(Column.MEMORY)
+        used = process_memory.private() + self.board.total(SharedCounter.MEMORY)
         if self.memory.look(used, limit):
             shown = f"{used >> 20} MB in use, max_memory is {limit >> 20} MB"
             if self.memory.short:
@@ -433,7 +433,7 @@ class Pooler:
             else:
                 log.info("memory is not short any more: %s", shown)
         for row in range(self.board.rows):
-            self.board.put(Column.SHORT, row, int(self.memory.short))
+            self.board.put(SharedCounter.SHORT, row, int(self.memory.short))
 
     async def _obey(self) -> None:
         number = await self._signals.get()

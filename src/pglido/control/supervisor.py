@@ -37,7 +37,7 @@ from ..ipc.messages import (
     ToControl,
     Uncover,
 )
-from ..ipc.shared_counters import Board, Column
+from ..ipc.shared_counters import SharedCounter, SharedCounters
 from ..log import copied
 from .heartbeat import Heartbeat, longest_silence
 
@@ -102,7 +102,7 @@ class Supervisor:
     def __init__(
         self,
         count: int,
-        board: Board,
+        board: SharedCounters,
         sockets: Callable[[int], Sequence[socket.socket]],
         events: Events,
         command: Sequence[str] = COMMAND,
@@ -160,7 +160,7 @@ class Supervisor:
     def look(self, elapsed: float, worker_timeout: float) -> None:
         """Judge all workers by their heartbeats, `elapsed` seconds after the look before."""
         for worker in self.workers:
-            worker.heartbeat.look(self._board.get(Column.BEATS, worker.index), elapsed)
+            worker.heartbeat.look(self._board.get(SharedCounter.BEATS, worker.index), elapsed)
             worker.age += elapsed
             silent = min(worker.heartbeat.silent, worker.age)
             if worker.state == "ready" and worker.heartbeat.hangs:
@@ -265,7 +265,7 @@ class Supervisor:
             pause = min(longest, FIRST_PAUSE * 2 ** min(worker.crashes, 20))
             worker.crashes += 1
             worker.restarts += 1
-            self._board.bump(Column.CRASHES, worker.index)
+            self._board.bump(SharedCounter.CRASHES, worker.index)
             log.error(
                 "worker %d (process %d) %s; restart in %.1f s", worker.index, worker.pid, _how(status), pause
             )

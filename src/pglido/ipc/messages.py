@@ -12,7 +12,7 @@ The supervisor runs::
 * ``--parent``: the process id of the control process. A worker whose parent is another has lost it, and ends.
 * ``--channel``: one end of a Unix SOCK_STREAM pair: wrap it in `channel.Channel` with the decoder
   `TO_WORKER`.
-* ``--board``: the memfd of the shared counters: `shared_counters.Board.attach(fd, row=N)`.
+* ``--board``: the memfd of the shared counters: `shared_counters.SharedCounters.attach(fd, row=N)`.
 * ``--listen``: sockets that are bound and listening already, non-blocking; getsockname() and the family tell
   TCP from Unix. TCP sockets are this worker's own (SO_REUSEPORT), Unix ones are shared by all. The control
   process keeps them all open, so that connections in the queue outlive a worker; they may be accepted by the

@@ -1,6 +1,6 @@
 cimport cython
 
-cdef class Cells:
+cdef class SharedCells:
     cdef public int rows
     cdef public int row
     cdef long long[::1] _cells

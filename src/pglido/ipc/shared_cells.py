@@ -1,7 +1,7 @@
 """Rows of counters in memory that processes share: what is done at every connection, compiled."""
 
 
-class Cells:
+class SharedCells:
     """`rows` rows of `width` counters (int64) in `view`, the first of them at `start`; `row` is the own one."""
 
     def __init__(self, view: memoryview, start: int, rows: int, width: int, row: int) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 
-from .shared_cells import Cells
+from .shared_cells import SharedCells
 
 MAGIC = 0x7067_6C69_646F_31
 HEADER = 8
@@ -30,7 +30,7 @@ PROBES = 64  # bounds the cost of a claim; with half of the names in use, the ch
 
 
 @enum.unique
-class Column(enum.IntEnum):
+class SharedCounter(enum.IntEnum):
     """The counters that exist for every worker."""
 
     CLIENTS = 0  # client connections, from accept on: max_client_conn
@@ -50,7 +50,14 @@ class Column(enum.IntEnum):
     RELOADS = 11
 
 
-KEPT = (Column.CRASHES, Column.DOUBTS, Column.DEFAULTS, Column.SECRETS, Column.EARS, Column.RELOADS)
+KEPT = (
+    SharedCounter.CRASHES,
+    SharedCounter.DOUBTS,
+    SharedCounter.DEFAULTS,
+    SharedCounter.SECRETS,
+    SharedCounter.EARS,
+    SharedCounter.RELOADS,
+)
 
 
 def pins_of(pool: tuple[str, str]) -> str:
@@ -58,15 +65,15 @@ def pins_of(pool: tuple[str, str]) -> str:
     return f"pins:{'/'.join(pool)}"
 
 
-class Full(Exception):
+class LimitReached(Exception):
     """A claim would go over its limit; `what` says which."""
 
-    def __init__(self, what: Column | str) -> None:
+    def __init__(self, what: SharedCounter | str) -> None:
         super().__init__(f"no room for {what!r}")
         self.what = what
 
 
-class Board(Cells):
+class SharedCounters(SharedCells):
     """The shared counters as seen by the owner of one row (`row` = -1: by the control process, which owns
     none).
     """
@@ -78,27 +85,27 @@ class Board(Cells):
         magic, rows, self._names = self._view[:3]
         if magic != MAGIC or not -1 <= row < rows:
             raise ValueError(f"descriptor {fd} is not a board with a row {row}")
-        super().__init__(self._view, HEADER + self._names, rows, len(Column) + self._names, row)
+        super().__init__(self._view, HEADER + self._names, rows, len(SharedCounter) + self._names, row)
 
     @classmethod
-    def create(cls, rows: int, names: int = 4096) -> Board:
+    def create(cls, rows: int, names: int = 4096) -> SharedCounters:
         """A new board, all zero; its `fd` is not inheritable.
 
         `names` should be twice the number of named columns that may be in use at a time; beyond, claims of
         new names are refused.
         """
         fd = os.memfd_create("pglido-board", os.MFD_CLOEXEC)
-        os.ftruncate(fd, CELL * (HEADER + names + rows * (len(Column) + names)))
+        os.ftruncate(fd, CELL * (HEADER + names + rows * (len(SharedCounter) + names)))
         os.pwrite(fd, struct.pack("=3q", MAGIC, rows, names) + os.urandom(SECRET), 0)
         return cls(fd, -1)
 
     @classmethod
-    def attach(cls, fd: int, row: int) -> Board:
+    def attach(cls, fd: int, row: int) -> SharedCounters:
         """The board behind an inherited descriptor, for the worker with index `row`."""
         return cls(fd, row)
 
     def __repr__(self) -> str:
-        totals = " ".join(f"{column.name.lower()}={self.total(column)}" for column in Column)
+        totals = " ".join(f"{column.name.lower()}={self.total(column)}" for column in SharedCounter)
         return f"<Board row {self.row} of {self.rows} {totals}>"
 
     def secret(self) -> bytes:
@@ -115,7 +122,7 @@ class Board(Cells):
         column = self._find(_hash(name))
         return self.get(column, row) if column is not None else 0
 
-    def claim(self, wishes: Iterable[tuple[Column | str, int]]) -> tuple[int, ...]:
+    def claim(self, wishes: Iterable[tuple[SharedCounter | str, int]]) -> tuple[int, ...]:
         """Count one more in each column, or in none: raises Full when one would go over its limit (0:
         unlimited).
 
@@ -128,12 +135,12 @@ class Board(Cells):
                 column = self._column(what)
                 if column is None or (limit and self.total(column) >= limit):
                     self.release(tuple(taken))
-                    raise Full(what)
+                    raise LimitReached(what)
                 self.add(column, 1)
                 taken.append(column)
         return tuple(taken)
 
-    def concede(self, column: Column, limit: int) -> bool:
+    def concede(self, column: SharedCounter, limit: int) -> bool:
         """Take one from the own row where all together are over the limit; returns whether it was so.
 
         Of several that are one too many at once, only as many concede as are to go.
@@ -153,11 +160,11 @@ class Board(Cells):
             for column, value in kept.items():
                 self._view[base + column] = value
 
-    def put(self, column: Column, row: int, value: int) -> None:
+    def put(self, column: SharedCounter, row: int, value: int) -> None:
         """Set a counter: a worker of its own row, the control process of any."""
         self._view[self.start + row * self.width + column] = value
 
-    def bump(self, column: Column, row: int) -> None:
+    def bump(self, column: SharedCounter, row: int) -> None:
         """Add one to a worker's kept counter. For the supervisor."""
         self._view[self.start + row * self.width + column] += 1
 
@@ -179,27 +186,27 @@ class Board(Cells):
         finally:
             fcntl.lockf(self.fd, fcntl.LOCK_UN)
 
-    def _column(self, what: Column | str) -> int | None:
+    def _column(self, what: SharedCounter | str) -> int | None:
         """The column of a wish, made where it does not exist yet; None when there is no room for another
         name.
         """
-        if isinstance(what, Column):
+        if isinstance(what, SharedCounter):
             return what
         wanted = _hash(what)
         found = self._find(wanted)
         if found is not None:
             return found
         for slot in self._probe(wanted):
-            if not self._view[HEADER + slot] or not self.total(len(Column) + slot):
+            if not self._view[HEADER + slot] or not self.total(len(SharedCounter) + slot):
                 self._view[HEADER + slot] = wanted
-                return len(Column) + slot
+                return len(SharedCounter) + slot
         return None
 
     def _find(self, wanted: int) -> int | None:
         for slot in self._probe(wanted):
             held = self._view[HEADER + slot]
             if held == wanted:
-                return len(Column) + slot
+                return len(SharedCounter) + slot
             if not held:  # slots are reused, never emptied: the name can't be further on
                 return None
         return None

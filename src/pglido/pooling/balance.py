@@ -20,8 +20,8 @@ HORIZON = 5.0  # seconds within which a move must have paid for itself
 LOGIN = 0.05  # seconds of clients' waiting that must be saved for each login that a move costs
 
 
-class Sums(Protocol):
-    """What clients of one worker went through in one pool, since it knows the pool: `ipc.messages.Load`."""
+class LoadSums(Protocol):
+    """What clients of one worker went through in one pool, since it knows the pool: `ipc.messages.RecentLoad`."""
 
     @property
     def wait(self) -> float:
@@ -41,7 +41,7 @@ class Sums(Protocol):
 
 
 @dataclass(slots=True)
-class Load:
+class RecentLoad:
     """What clients of one worker went through in one pool: sums over `span` seconds, in which newer ones weigh more.
 
     `wait`: seconds waited for a server, `served`: how often a client got one, `used`: seconds in which clients had one.
@@ -110,7 +110,9 @@ class Load:
         return max(chance, self.delay + circle * (busy / servers - 1))
 
 
-def worth_moving(giver: Load, gives: int, taker: Load, has: int, kept: tuple[int, int], margin: float) -> int:
+def worth_moving(
+    giver: RecentLoad, gives: int, taker: RecentLoad, has: int, kept: tuple[int, int], margin: float
+) -> int:
     """How many of the `gives` servers of one worker would be better off with another that has `has`; 0 for none.
 
     Neither number has those in it that clients keep: `kept`, of both. With each move the giver must then wait less than

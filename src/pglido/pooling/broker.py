@@ -25,8 +25,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from ..config.model import PoolKey
-from .balance import LOGIN, MARGIN, Sums, worth_moving
-from .leases import LEND_AFTER, Account, LeaseRow, Limits, Plan, Pool, Seat, Verb
+from .balance import LOGIN, MARGIN, LoadSums, worth_moving
+from .leases import LEND_AFTER, LeaseAccount, LeaseLimits, LeasePlan, LeasePool, LeaseRow, LeaseVerb, Seat
 
 PATIENCE = 0.01  # seconds; most transactions are over sooner than a new connection would be there
 LOOK = 0.05  # seconds until it is looked again at a pool in which clients wait
@@ -48,12 +48,14 @@ class Broker:
     """
 
     def __init__(
-        self, limits: Callable[[PoolKey], Limits | None], pins: Callable[[PoolKey, int], int] = lambda pool, worker: 0
+        self,
+        limits: Callable[[PoolKey], LeaseLimits | None],
+        pins: Callable[[PoolKey, int], int] = lambda pool, worker: 0,
     ) -> None:
         self._limits = limits
         self._pins = pins
-        self._pools: dict[PoolKey, Pool] = {}
-        self._hungry: dict[PoolKey, Pool] = {}
+        self._pools: dict[PoolKey, LeasePool] = {}
+        self._hungry: dict[PoolKey, LeasePool] = {}
         self._databases: dict[str, int] = {}
         self._users: dict[str, int] = {}
 
@@ -64,25 +66,25 @@ class Broker:
 
     def want(
         self, worker: int, pool: PoolKey, since: float, count: int, granted: int, urgent: bool, now: float
-    ) -> list[Plan]:
+    ) -> list[LeasePlan]:
         """A worker's `Want`."""
         state = self._pool(pool)
         account = state.accounts.get(worker)
         if account is None:
-            account = state.accounts[worker] = Account(granted=granted)
+            account = state.accounts[worker] = LeaseAccount(granted=granted)
         in_flight = max(0, account.granted - granted)
         account.wanted = max(0, count - in_flight)
         account.since, account.urgent = since, urgent
         self._tidy(worker, state)
         return self._serve([state], now)
 
-    def returned(self, worker: int, pool: PoolKey, count: int, now: float) -> list[Plan]:
+    def returned(self, worker: int, pool: PoolKey, count: int, now: float) -> list[LeasePlan]:
         """A worker's `Return`."""
         state = self._pools.get(pool)
         account = state.accounts.get(worker) if state else None
         if state is None or account is None:
             return []
-        plans: list[Plan] = []
+        plans: list[LeasePlan] = []
         for _ in range(min(count, account.held)):
             self._count(state, account, -1)
             heir = self._heir(account)
@@ -91,7 +93,7 @@ class Broker:
         self._tidy(worker, state)
         return plans + self._serve(self._related(pool), now)
 
-    def kept(self, worker: int, pool: PoolKey, now: float) -> list[Plan]:
+    def kept(self, worker: int, pool: PoolKey, now: float) -> list[LeasePlan]:
         """A worker's `Kept`: it has nothing idle to give."""
         state = self._pools.get(pool)
         account = state.accounts.get(worker) if state else None
@@ -102,7 +104,7 @@ class Broker:
         account.quiet_until = now + QUIET
         return self._serve(self._related(pool), now)
 
-    def measured(self, worker: int, pool: PoolKey, load: Sums, now: float) -> list[Plan]:
+    def measured(self, worker: int, pool: PoolKey, load: LoadSums, now: float) -> list[LeasePlan]:
         """What a worker's clients went through, since it knows the pool."""
         state = self._pools.get(pool)
         account = state.accounts.get(worker) if state else None
@@ -111,7 +113,7 @@ class Broker:
         account.load.learn(load.wait, load.assignments, load.busy, load.clients, now)
         return self._serve(self._related(pool), now)
 
-    def died(self, worker: int, now: float) -> list[Plan]:
+    def died(self, worker: int, now: float) -> list[LeasePlan]:
         """The worker is gone, and so are its connections and its clients."""
         for state in list(self._pools.values()):
             account = state.accounts.get(worker)
@@ -123,15 +125,15 @@ class Broker:
             self._tidy(worker, state)
         return self._serve(list(self._hungry.values()), now)
 
-    def reconfigured(self, now: float) -> list[Plan]:
+    def reconfigured(self, now: float) -> list[LeasePlan]:
         """`limits` may answer differently now: grant what has become free, recall what is too much."""
-        plans: list[Plan] = []
+        plans: list[LeasePlan] = []
         for state in list(self._pools.values()):
             state.limits = self._limits_of(state.key)
             plans += self._shrink(state)
         return plans + self._serve(list(self._hungry.values()), now)
 
-    def tick(self, now: float) -> list[Plan]:
+    def tick(self, now: float) -> list[LeasePlan]:
         """The time that `due` named has come."""
         ripe = [state for state in self._hungry.values() if state.look_at is not None and state.look_at <= now]
         return self._serve(ripe, now)
@@ -169,18 +171,18 @@ class Broker:
 
     # ---- counting
 
-    def _limits_of(self, key: PoolKey) -> Limits:
+    def _limits_of(self, key: PoolKey) -> LeaseLimits:
         # A pool that the configuration has forgotten may keep nothing: a limit below zero is one that 0
         # leases exceed.
-        return self._limits(key) or Limits(-1)
+        return self._limits(key) or LeaseLimits(-1)
 
-    def _pool(self, key: PoolKey) -> Pool:
+    def _pool(self, key: PoolKey) -> LeasePool:
         state = self._pools.get(key)
         if state is None:
-            state = self._pools[key] = Pool(key, self._limits_of(key))
+            state = self._pools[key] = LeasePool(key, self._limits_of(key))
         return state
 
-    def _count(self, state: Pool, account: Account, delta: int) -> None:
+    def _count(self, state: LeasePool, account: LeaseAccount, delta: int) -> None:
         account.held += delta
         state.total += delta
         for totals, name in ((self._databases, state.key[0]), (self._users, state.key[1])):
@@ -188,7 +190,7 @@ class Broker:
             if not totals[name]:
                 del totals[name]
 
-    def _tidy(self, worker: int, state: Pool) -> None:
+    def _tidy(self, worker: int, state: LeasePool) -> None:
         """Forget what is empty, and know who is hungry."""
         account = state.accounts.get(worker)
         if account is not None and not account.held:
@@ -202,11 +204,11 @@ class Broker:
             if not state.accounts:
                 self._pools.pop(state.key, None)
 
-    def _related(self, key: PoolKey) -> list[Pool]:
+    def _related(self, key: PoolKey) -> list[LeasePool]:
         """Hungry pools that a change in this one may help."""
         return [s for s in self._hungry.values() if s.key[0] == key[0] or s.key[1] == key[1]]
 
-    def _blocked(self, state: Pool, urgent: bool, now: float) -> str | None:
+    def _blocked(self, state: LeasePool, urgent: bool, now: float) -> str | None:
         """Which limit keeps the pool from another lease: pool, database, user, or None."""
         limits, (database, user) = state.limits, state.key
         size = limits.pool_size
@@ -221,24 +223,24 @@ class Broker:
         return None
 
     @staticmethod
-    def _oldest(state: Pool) -> float:
+    def _oldest(state: LeasePool) -> float:
         return min((a.since for a in state.accounts.values() if a.waits), default=float("inf"))
 
     # ---- giving
 
-    def _grant(self, state: Pool, worker: int, now: float) -> Plan:
+    def _grant(self, state: LeasePool, worker: int, now: float) -> LeasePlan:
         account = state.accounts[worker]
         account.granted_at = now
         self._count(state, account, +1)
         account.wanted -= 1
         account.granted += 1
         self._tidy(worker, state)
-        return Plan(Verb.GRANT, worker, state.key)
+        return LeasePlan(LeaseVerb.GRANT, worker, state.key)
 
-    def _serve(self, pools: Iterable[Pool], now: float) -> list[Plan]:
+    def _serve(self, pools: Iterable[LeasePool], now: float) -> list[LeasePlan]:
         """Give away what is free among these pools, then see to those who got nothing."""
         pools = [state for state in pools if state.key in self._hungry]
-        plans: list[Plan] = []
+        plans: list[LeasePlan] = []
         for urgent in (True, False):
             queue = sorted(
                 (account.since, worker, state.key)
@@ -261,7 +263,7 @@ class Broker:
         return plans
 
     @staticmethod
-    def _heir(account: Account) -> Seat | None:
+    def _heir(account: LeaseAccount) -> Seat | None:
         """For whom a lease comes back.
 
         It does not say whether it was asked for or recalled. So nobody is asked while a recall is under way, and a
@@ -272,7 +274,7 @@ class Broker:
             return heir
         return account.recalls.popleft() if account.recalls else None
 
-    def _break_promises(self, account: Account) -> None:
+    def _break_promises(self, account: LeaseAccount) -> None:
         """The account has no lease left that it could give up."""
         for heir in (account.asked, *account.recalls):
             if heir is not None:
@@ -286,7 +288,7 @@ class Broker:
         if account is not None:
             account.promised = max(0, account.promised - 1)
 
-    def _bequeath(self, giver: Account, heir: Seat, now: float) -> list[Plan]:
+    def _bequeath(self, giver: LeaseAccount, heir: Seat, now: float) -> list[LeasePlan]:
         """A lease came back for somebody: it is theirs, if they still wait."""
         self._unpromise(heir)
         state = self._pools.get(heir.pool)
@@ -303,12 +305,12 @@ class Broker:
         return [self._grant(state, heir.worker, now)]
 
     @staticmethod
-    def _reversals(state: Pool, now: float) -> int:
+    def _reversals(state: LeasePool, now: float) -> int:
         return max(0, state.reversals - int((now - state.reversed_at) / FORGET))
 
     # ---- moving
 
-    def _feed(self, state: Pool, now: float) -> list[Plan]:
+    def _feed(self, state: LeasePool, now: float) -> list[LeasePlan]:
         """Somebody waits in this pool and nothing is free: have leases moved; note when to look again."""
         state.look_at = None
         reason = self._blocked(state, True, now)
@@ -316,7 +318,7 @@ class Broker:
         if reason is None or not waiting:
             return []
         group = list(self._group(state.key, reason))
-        plans: list[Plan] = self._rescue(state, waiting, group, now)
+        plans: list[LeasePlan] = self._rescue(state, waiting, group, now)
         patience = LOGIN * 2 ** self._reversals(state, now)
         for since, worker in waiting:
             if now - since < (patience if state.accounts[worker].held else PATIENCE):
@@ -334,10 +336,10 @@ class Broker:
         return plans
 
     @staticmethod
-    def _look(state: Pool, when: float) -> None:
+    def _look(state: LeasePool, when: float) -> None:
         state.look_at = when if state.look_at is None else min(state.look_at, when)
 
-    def _group(self, key: PoolKey, reason: str) -> Iterator[tuple[Seat, Account]]:
+    def _group(self, key: PoolKey, reason: str) -> Iterator[tuple[Seat, LeaseAccount]]:
         """All who share the limit that is reached, and hold or want something."""
         for other in self._pools.values():
             if (
@@ -348,7 +350,9 @@ class Broker:
                 for worker, account in other.accounts.items():
                     yield Seat(worker, other.key), account
 
-    def _ask_idle(self, heir: Seat, waited: float, group: list[tuple[Seat, Account]], now: float) -> list[Plan]:
+    def _ask_idle(
+        self, heir: Seat, waited: float, group: list[tuple[Seat, LeaseAccount]], now: float
+    ) -> list[LeasePlan]:
         """Ask those without waiting clients, most leases first, as far as `heir` has need.
 
         Who has waited as long as a server has to rest before it is lent gets one that rests but now and then, whatever
@@ -370,12 +374,12 @@ class Broker:
         for seat, donor in donors[: max(0, account.wanted - under_way)]:
             donor.asked = heir
             account.promised += 1
-            plans.append(Plan(Verb.ASK, *seat, rest=0.0 if late else LEND_AFTER))
+            plans.append(LeasePlan(LeaseVerb.ASK, *seat, rest=0.0 if late else LEND_AFTER))
         return plans
 
     def _rescue(
-        self, state: Pool, waiting: list[tuple[float, int]], group: list[tuple[Seat, Account]], now: float
-    ) -> list[Plan]:
+        self, state: LeasePool, waiting: list[tuple[float, int]], group: list[tuple[Seat, LeaseAccount]], now: float
+    ) -> list[LeasePlan]:
         """For each who has nothing, recall a lease from who has most; an only one when its turn is over."""
         plans = []
         for since, worker in waiting:
@@ -392,24 +396,24 @@ class Broker:
                 plans.append(self._recall(seat, giver, heir))
         return plans
 
-    def _measure(self, group: list[tuple[Seat, Account]], now: float) -> list[Plan]:
+    def _measure(self, group: list[tuple[Seat, LeaseAccount]], now: float) -> list[LeasePlan]:
         """Ask all what their clients go through."""
         plans = []
         for seat, account in group:
             if now >= account.measure_at:
                 account.measure_at = now + MEASURE
-                plans.append(Plan(Verb.MEASURE, *seat))
+                plans.append(LeasePlan(LeaseVerb.MEASURE, *seat))
         return plans
 
     def _balance(
-        self, state: Pool, waiting: list[tuple[float, int]], group: list[tuple[Seat, Account]], now: float
-    ) -> list[Plan]:
+        self, state: LeasePool, waiting: list[tuple[float, int]], group: list[tuple[Seat, LeaseAccount]], now: float
+    ) -> list[LeasePlan]:
         """Move leases to where clients have waited longer for a while, if that pays."""
         takers = [(a.load.delay, worker, a) for _, worker in waiting if (a := state.accounts[worker]).load.known]
         if any(a.promised for *_, a in takers) or any(giver.recalls or giver.asked for _, giver in group):
             # Something is under way.
             return []
-        best: tuple[int, Seat, Account] | None = None
+        best: tuple[int, Seat, LeaseAccount] | None = None
         if takers:
             _, worker, taker = max(takers, key=lambda found: found[0])
             heir, margin = Seat(worker, state.key), MARGIN * REVERSED ** self._reversals(state, now)
@@ -430,22 +434,22 @@ class Broker:
             return [self._recall(seat, giver, heir) for _ in range(number)]
         return []
 
-    def _usable(self, seat: Seat, account: Account) -> int:
+    def _usable(self, seat: Seat, account: LeaseAccount) -> int:
         """Leases that stay there, but for those of servers that clients keep."""
         return account.stays - min(account.stays, self._pins(seat.pool, seat.worker))
 
-    def _recall(self, seat: Seat, donor: Account, heir: Seat | None) -> Plan:
+    def _recall(self, seat: Seat, donor: LeaseAccount, heir: Seat | None) -> LeasePlan:
         if donor.asked is not None:
             self._unpromise(donor.asked)
             donor.asked = None
         donor.recalls.append(heir)
         if heir is not None:
             self._pools[heir.pool].accounts[heir.worker].promised += 1
-        return Plan(Verb.RECALL, *seat)
+        return LeasePlan(LeaseVerb.RECALL, *seat)
 
-    def _shrink(self, state: Pool) -> list[Plan]:
+    def _shrink(self, state: LeasePool) -> list[LeasePlan]:
         """Recall what a lowered pool size no longer allows, from those who hold most."""
-        plans: list[Plan] = []
+        plans: list[LeasePlan] = []
         size = state.limits.pool_size
         allowed = 0 if size < 0 else size + state.limits.reserve
         if size == 0:

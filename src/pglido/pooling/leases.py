@@ -8,26 +8,26 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..config.model import PoolKey
-from .balance import Load
+from .balance import RecentLoad
 
 LEND_AFTER = 1.0  # seconds that a server has rested, or who wants it has waited, before it is lent to others
 
 
-class Verb(enum.Enum):
+class LeaseVerb(enum.Enum):
     GRANT = "grant"
     ASK = "ask"  # Recall(idle=True)
     RECALL = "recall"  # Recall(idle=False)
     MEASURE = "measure"
 
 
-class Plan(NamedTuple):
-    verb: Verb
+class LeasePlan(NamedTuple):
+    verb: LeaseVerb
     worker: int
     pool: PoolKey
     rest: float = LEND_AFTER  # for ASK
 
 
-class Limits(NamedTuple):
+class LeaseLimits(NamedTuple):
     """What may be open at a time; 0 is no limit, except for `reserve`."""
 
     pool_size: int
@@ -45,7 +45,7 @@ class Seat(NamedTuple):
 
 
 @dataclass(slots=True)
-class Account:
+class LeaseAccount:
     """One worker's part of one pool."""
 
     held: int = 0
@@ -59,7 +59,7 @@ class Account:
     quiet_until: float = 0.0
     granted_at: float = 0.0
     gave_at: float = float("-inf")  # when a lease of its went to somebody else
-    load: Load = field(default_factory=Load)
+    load: RecentLoad = field(default_factory=RecentLoad)
     measure_at: float = 0.0
 
     @property
@@ -73,10 +73,10 @@ class Account:
 
 
 @dataclass(slots=True)
-class Pool:
+class LeasePool:
     key: PoolKey
-    limits: Limits
-    accounts: dict[int, Account] = field(default_factory=dict)
+    limits: LeaseLimits
+    accounts: dict[int, LeaseAccount] = field(default_factory=dict)
     total: int = 0
     uneven_since: float | None = None  # since when a lease would be better off elsewhere
     reversals: int = 0  # how often a move was undone by another, lately

@@ -1,12 +1,12 @@
 cimport cython
 
-from pglido.pooling.queue cimport Line, Member, Ticket
+from pglido.pooling.queue cimport Queue, QueueMember, Ticket
 
 cdef int OPENING, IDLE, BUSY, CHECKING, CLOSING
 cdef Py_ssize_t LOOK
 
 @cython.final
-cdef class Slot(Member):
+cdef class ServerSlot(QueueMember):
     cdef public Pool pool
     cdef public int state
     cdef public object birth
@@ -26,8 +26,8 @@ cdef class Pool:
     cdef public object limits
     cdef public object chance
     cdef public dict slots
-    cdef public Line idle
-    cdef public Line line
+    cdef public Queue idle
+    cdef public Queue line
     cdef public dict logins
     cdef public Py_ssize_t clients
     cdef public Py_ssize_t opening
@@ -52,8 +52,8 @@ cdef class Pool:
     cdef public Py_ssize_t comers
     cdef public double loaded_at
 
-    @cython.locals(_=Py_ssize_t, found=Slot, slot=Slot)
-    cpdef Slot take(self, object birth, object settings, double now, long long generation=*)
+    @cython.locals(_=Py_ssize_t, found=ServerSlot, slot=ServerSlot)
+    cpdef ServerSlot take(self, object birth, object settings, double now, long long generation=*)
 
     @cython.locals(ticket=Ticket)
     cpdef Ticket wait(self, object client, object birth, object settings, double now, long long generation=*)
@@ -61,7 +61,7 @@ cdef class Pool:
     cpdef int leave(self, Ticket ticket) except -1
 
     @cython.locals(ticket=Ticket)
-    cpdef Ticket freed(self, Slot slot, object settings, double now)
+    cpdef Ticket freed(self, ServerSlot slot, object settings, double now)
 
     cdef double _pause(self, Py_ssize_t wants) except -1
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from .limits import FOREVER, Limits
 from .outage import Outage, last_error, lasts
-from .queue import Line, Member, Ticket
+from .queue import Queue, QueueMember, Ticket
 from .states import BUSY, CHECKING, CLOSING, IDLE, OPENING, STATES
 
 # How far down the stack of idle servers to look for one whose settings fit.
@@ -52,14 +52,14 @@ class Plan(NamedTuple):
     """One thing to do."""
 
     verb: Verb
-    slot: "Slot | None" = None
+    slot: "ServerSlot | None" = None
     ticket: "Ticket | None" = None
     number: int = 0
     problem: tuple[str, str] | None = None
     detail: str = ""
 
 
-class Slot(Member):
+class ServerSlot(QueueMember):
     """One server connection; times are monotonic seconds.
 
     `birth` is what it was opened with, `settings` what it has now: both are compared by identity only. `generation` is
@@ -114,9 +114,9 @@ class Pool:
         self.chance = chance
         self.minimum = 0
         self.adopt(limits)
-        self.slots: dict[Slot, None] = {}
-        self.idle = Line()
-        self.line = Line()
+        self.slots: dict[ServerSlot, None] = {}
+        self.idle = Queue()
+        self.line = Queue()
         # Of those in line: who is not let in yet.
         self.logins: dict[Ticket, None] = {}
         self.clients = 0
@@ -157,12 +157,12 @@ class Pool:
 
     # The byte path.
 
-    def take(self, birth: object, settings: object, now: float, generation: int = 0) -> Slot | None:
+    def take(self, birth: object, settings: object, now: float, generation: int = 0) -> ServerSlot | None:
         """An idle server for a newcomer, or None: then it must wait."""
         if self.line.size or not self.idle.size:
             return None
-        found: Slot = self.idle.front if self.round_robin else self.idle.back
-        slot: Slot | None = self.idle.back
+        found: ServerSlot = self.idle.front if self.round_robin else self.idle.back
+        slot: ServerSlot | None = self.idle.back
         for _ in range(LOOK):
             if slot is None or slot.since + self.check_delay <= now:
                 break
@@ -209,7 +209,7 @@ class Pool:
         if ticket.login:
             self.logins.pop(ticket, None)
 
-    def freed(self, slot: Slot, settings: object, now: float) -> Ticket | None:
+    def freed(self, slot: ServerSlot, settings: object, now: float) -> Ticket | None:
         """The server of `slot` is clean and free: the next ticket to serve with it, or None.
 
         With None the slot is IDLE, or CLOSING: then its server must be closed and `closed` called.
@@ -269,19 +269,19 @@ class Pool:
 
     # Reports.
 
-    def opened(self, slot: Slot, now: float) -> None:
+    def opened(self, slot: ServerSlot, now: float) -> None:
         """The server of `slot` is logged in; report it freed next."""
         self.outage.over()
         life = self.limits.lifetime * (1 - self.limits.lifetime_jitter * self.chance())
         slot.born = now
         slot.dies = now + life
 
-    def failed(self, slot: Slot, sqlstate: str, text: str, now: float) -> None:
+    def failed(self, slot: ServerSlot, sqlstate: str, text: str, now: float) -> None:
         """The server of `slot` could not be reached or did not let us in."""
         self.closed_slot(slot)
         self.outage.failed(slot.born, now, (sqlstate, text), self.limits.login_retry, self.chance())
 
-    def refused(self, slot: Slot, sqlstate: str, text: str) -> list[Plan]:
+    def refused(self, slot: ServerSlot, sqlstate: str, text: str) -> list[Plan]:
         """The server of `slot` did not like what it was opened with: that concerns the client who asked for it."""
         self.closed_slot(slot)
         ticket = self.line.front
@@ -291,7 +291,7 @@ class Pool:
             ticket = ticket.behind
         return []
 
-    def closed_slot(self, slot: Slot) -> None:
+    def closed_slot(self, slot: ServerSlot) -> None:
         """The server of `slot` is gone."""
         if slot not in self.slots:
             return
@@ -327,7 +327,7 @@ class Pool:
             return [Plan(Verb.RETURN, number=1)]
         if not self.leases:
             return []
-        rested: Slot | None = self.idle.front
+        rested: ServerSlot | None = self.idle.front
         if rested is not None and (not idle_only or now - rested.since >= rest):
             rested.recalled = True
             return [self._close(rested)]
@@ -342,7 +342,7 @@ class Pool:
             slot.doomed = True
         return [self._close(slot) for slot in self.idle.all()]
 
-    def _close(self, slot: Slot) -> Plan:
+    def _close(self, slot: ServerSlot) -> Plan:
         self.idle.leave(slot)
         slot.state = CLOSING
         return Plan(Verb.CLOSE, slot)
@@ -420,7 +420,7 @@ class Pool:
         room = limits.parallel_connects - self.opening
         asked = iter(births)
         while wanted > 0 and room > 0 and self.leases > len(self.slots) and now >= self.outage.retry_at:
-            slot = Slot(self, next(asked, limits.birth), now)
+            slot = ServerSlot(self, next(asked, limits.birth), now)
             self.slots[slot] = None
             self.opening += 1
             plans.append(Plan(Verb.CONNECT, slot))
@@ -430,7 +430,7 @@ class Pool:
 
     def _check_or_make_room(self, ticket: Ticket) -> Plan:
         """An idle server was not taken: see whether one that fits is alive, or close one to open one that fits."""
-        slot: Slot | None = self.idle.back
+        slot: ServerSlot | None = self.idle.back
         while slot is not None and (slot.birth is not ticket.birth or slot.generation < ticket.generation):
             slot = slot.ahead
         if slot is None:
@@ -448,7 +448,7 @@ class Pool:
     def _missing_to_minimum(self) -> int:
         return 0 if self.closed else max(0, self.minimum - len(self.slots))
 
-    def _too_old(self, slot: Slot, now: float) -> bool:
+    def _too_old(self, slot: ServerSlot, now: float) -> bool:
         worn = now >= slot.dies and (slot.used or self.limits.lifetime > 0)
         if slot.doomed or worn or self.closed:
             return True

@@ -1,11 +1,11 @@
 cimport cython
 
-cdef class Member:
-    cdef public Member ahead
-    cdef public Member behind
+cdef class QueueMember:
+    cdef public QueueMember ahead
+    cdef public QueueMember behind
     cdef public bint stands
 
-cdef class Ticket(Member):
+cdef class Ticket(QueueMember):
     cdef public object client
     cdef public object birth
     cdef public object settings
@@ -15,16 +15,16 @@ cdef class Ticket(Member):
     cdef public bint notified
 
 @cython.final
-cdef class Line:
-    cdef public Member front
-    cdef public Member back
+cdef class Queue:
+    cdef public QueueMember front
+    cdef public QueueMember back
     cdef public Py_ssize_t size
 
-    cpdef int join(self, Member member) except -1
+    cpdef int join(self, QueueMember member) except -1
 
-    cpdef object leave(self, Member member)
+    cpdef object leave(self, QueueMember member)
 
     cpdef list all(self)
 
-    @cython.locals(member=Member)
+    @cython.locals(member=QueueMember)
     cpdef list first(self, Py_ssize_t count)

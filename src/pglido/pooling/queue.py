@@ -3,7 +3,7 @@
 from typing import Any
 
 
-class Member:
+class QueueMember:
     """Who stands in a line, and while it `stands` there, its neighbours `ahead` and `behind`."""
 
     __slots__ = ("ahead", "behind", "stands")
@@ -13,8 +13,8 @@ class Member:
     stands: bool
 
 
-class Ticket(Member):
-    """One client in line since `since`; `settings`, `birth`, `generation` as in `Slot`. Made by `Pool.wait`.
+class Ticket(QueueMember):
+    """One client in line since `since`; `settings`, `birth`, `generation` as in `ServerSlot`. Made by `Pool.wait`.
 
     `login`: it is not let in yet, and told when the pool is known to fail.
     """
@@ -30,7 +30,7 @@ class Ticket(Member):
     notified: bool
 
 
-class Line:
+class Queue:
     """`size` members, from `front` to `back`."""
 
     __slots__ = ("back", "front", "size")
@@ -40,7 +40,7 @@ class Line:
         self.back: Any = None
         self.size = 0
 
-    def join(self, member: Member) -> None:
+    def join(self, member: QueueMember) -> None:
         """Stand in line, behind everybody; of the member nothing need be set yet."""
         member.stands = True
         member.ahead = self.back
@@ -52,7 +52,7 @@ class Line:
         self.back = member
         self.size += 1
 
-    def leave(self, member: Member) -> None:
+    def leave(self, member: QueueMember) -> None:
         """Stand there no more; who does not may leave again."""
         if not member.stands:
             return

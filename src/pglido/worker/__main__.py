@@ -15,7 +15,7 @@ from .. import log as logs
 from ..ipc import messages as ipc
 from ..ipc import process_memory, threads
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
-from ..ipc.shared_counters import Board
+from ..ipc.shared_counters import SharedCounters
 from ..transport.event_loop import new_loop
 from .lifecycle import Host
 from .parent_death import end_with_parent
@@ -62,7 +62,7 @@ async def serve(index: int, parent: int, channel_fd: int, board_fd: int, listen:
     """Connect the worker with the control process, and run it."""
     channel = Channel(socket.socket(fileno=channel_fd), ipc.TO_WORKER)
     sockets = [socket.socket(fileno=fd) for fd in listen]
-    worker = Worker(index, parent, channel, Board.attach(board_fd, row=index), sockets, host)
+    worker = Worker(index, parent, channel, SharedCounters.attach(board_fd, row=index), sockets, host)
     try:
         await worker.run()
     except CannotBoot as error:

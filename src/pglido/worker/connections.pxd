@@ -3,7 +3,7 @@ cimport cython
 from pglido.relay.links cimport ClientLink, ServerLink
 from pglido.transport.tls_record cimport Tls
 from pglido.pooling.queue cimport Ticket
-from pglido.pooling.pool cimport Pool, Slot
+from pglido.pooling.pool cimport Pool, ServerSlot
 from pglido.pooling.stats cimport Stats
 
 cdef long long _block
@@ -66,7 +66,7 @@ cdef class Backend(ServerLink):
     cdef public double born
     cdef public object live
     cdef public Stats stats
-    cdef public Slot slot
+    cdef public ServerSlot slot
     cdef public object place
     cdef public int pid
     cdef public bytes key

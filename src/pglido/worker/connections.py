@@ -14,7 +14,7 @@ from cython.cimports.pglido.protocol.octets import big_endian
 from cython.cimports.pglido.transport.text_writer import append
 
 from ..log import who
-from ..pooling.pool import Pool, Slot
+from ..pooling.pool import Pool, ServerSlot
 from ..pooling.queue import Ticket
 from ..pooling.stats import Stats
 from ..protocol import messages
@@ -210,7 +210,7 @@ class Backend(ServerLink):
     if TYPE_CHECKING:
         client: Guest | None
 
-    def __init__(self, fd: int, serial: int, live: "LivePool", slot: Slot, now: float) -> None:
+    def __init__(self, fd: int, serial: int, live: "LivePool", slot: ServerSlot, now: float) -> None:
         super().__init__(fd)
         self.serial = serial
         self.born = now

@@ -3,9 +3,9 @@ cimport cython
 from pglido.relay.host_interface cimport Keeper
 from pglido.relay.links cimport ClientLink, ServerLink
 from pglido.relay.relay cimport Pump
-from pglido.ipc.shared_cells cimport Cells
+from pglido.ipc.shared_cells cimport SharedCells
 from pglido.pooling.queue cimport Ticket
-from pglido.pooling.pool cimport Pool, Slot
+from pglido.pooling.pool cimport Pool, ServerSlot
 from pglido.pooling.stats cimport Stats
 from pglido.session.state.budget cimport MemoryBudget
 from pglido.session.client.dispatch cimport Client
@@ -26,14 +26,14 @@ cdef class Exchange(Keeper):
     cdef public object freed
     cdef bint giving
     cdef public Journal journal
-    cdef public Cells board
+    cdef public SharedCells board
     cdef public long long most
     cdef public MemoryBudget budget
     cdef dict __dict__
 
     cpdef bint crowded(self, Guest guest) except -1
 
-    @cython.locals(pool=Pool, guest=Guest, session=Client, slot=Slot, now=double, birth=object)
+    @cython.locals(pool=Pool, guest=Guest, session=Client, slot=ServerSlot, now=double, birth=object)
     cpdef bint attach(self, ClientLink client) except -1
 
     @cython.locals(guest=Guest)
@@ -51,7 +51,7 @@ cdef class Exchange(Keeper):
 
     cpdef int give(self, Backend backend) except -1
 
-    @cython.locals(slot=Slot, pool=Pool, ticket=Ticket)
+    @cython.locals(slot=ServerSlot, pool=Pool, ticket=Ticket)
     cdef int _give(self, Backend backend) except -1
 
     @cython.locals(guest=Guest, stats=Stats)

@@ -7,8 +7,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ..ipc.shared_cells import Cells
-from ..ipc.shared_counters import Column
+from ..ipc.shared_cells import SharedCells
+from ..ipc.shared_counters import SharedCounter
 from ..pooling.queue import Ticket
 from ..pooling.states import CLOSING
 from ..protocol.messages import READY_IDLE
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .pool_runtime import LivePool
 
 
-CLIENTS = int(Column.CLIENTS)
+CLIENTS = int(SharedCounter.CLIENTS)
 MASK = SERIAL_MASK
 
 # Seconds that a client which must go has for taking what is still to be sent to it.
@@ -60,7 +60,7 @@ class Exchange(Keeper):
         self.no_ring: str = made[1]
         self.outside: Any = None
         self.journal = Journal()
-        self.board: Cells = UNSET
+        self.board: SharedCells = UNSET
         self.most = 0
         self.freed: deque[Backend] = deque()
         self.giving = False

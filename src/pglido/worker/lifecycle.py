@@ -10,8 +10,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ..config.enums import SessionStateMode
-from ..ipc.shared_counters import Full, pins_of
-from ..pooling.pool import Plan, Slot, Verb
+from ..ipc.shared_counters import LimitReached, pins_of
+from ..pooling.pool import Plan, ServerSlot, Verb
 from ..pooling.queue import Ticket
 from ..pooling.states import CLOSING, IDLE, OPENING
 from ..protocol import messages
@@ -151,7 +151,7 @@ class Host(Exchange):
         limit = max(1, int(settings.pool_size * settings.max_pinned_share))
         try:
             backend.claims = self.outside.board.claim([(pins_of(backend.live.key), limit)])
-        except Full:
+        except LimitReached:
             text = f"too many clients of this pool keep their servers (max_pinned_share), this one for: {why}"
             self.kill(guest, "53300", text)
             return
@@ -321,7 +321,7 @@ class Host(Exchange):
             case _:
                 self.outside.tell_broker(live, plan)
 
-    def _check(self, slot: Slot) -> None:
+    def _check(self, slot: ServerSlot) -> None:
         backend: Backend = slot.server
         query = backend.live.settings.server_check_query
         backend.deadline = self.pump.now + backend.live.settings.server_connect_timeout

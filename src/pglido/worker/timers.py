@@ -9,7 +9,7 @@ from .. import cache
 from .. import log as logs
 from ..config.model import Config
 from ..ipc import process_memory
-from ..ipc.shared_counters import Board, Column
+from ..ipc.shared_counters import SharedCounter, SharedCounters
 from ..pooling.outage import last_error
 from ..protocol.codes import IDLE
 from .connections import Guest
@@ -24,7 +24,7 @@ from .slow_rounds import measured
 log = logging.getLogger("pglido.worker")
 
 # The column of the board that tells the control process that this worker serves.
-BEATS = int(Column.BEATS)
+BEATS = int(SharedCounter.BEATS)
 # Seconds between two looks; PgBouncer's housekeeping has the same grain.
 TICK = 0.333
 # Clients without a server are looked at so many at a time, and all of them in so many looks: ten thousand took four
@@ -47,7 +47,7 @@ class Timed(Protocol):
     """
 
     parent: int
-    board: Board
+    board: SharedCounters
     host: Host
     config: Config
     departures: Departures
@@ -149,8 +149,8 @@ class Clock:
     def _look_at_memory(self, now: float) -> None:
         """Say how much memory the worker has; where all have too much, give back what can be."""
         board, budget = self.worker.board, self.worker.host.budget
-        board.put(Column.MEMORY, board.row, process_memory.private())
-        budget.tight = board.get(Column.SHORT, board.row) > 0
+        board.put(SharedCounter.MEMORY, board.row, process_memory.private())
+        budget.tight = board.get(SharedCounter.SHORT, board.row) > 0
         if budget.tight and now >= self._trim_at:
             self._trim_at = now + TRIM_PAUSE
             cache.clear_all()

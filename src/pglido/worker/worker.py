@@ -17,8 +17,8 @@ from ..config.model import Config, PoolSettings
 from ..config.model import Host as Place
 from ..ipc import messages as ipc
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed, close_all
-from ..ipc.shared_counters import Board, Column
-from ..pooling.pool import Plan, Slot, Verb
+from ..ipc.shared_counters import SharedCounter, SharedCounters
+from ..pooling.pool import Plan, ServerSlot, Verb
 from ..protocol.startup import Startup
 from ..session.server.notification_signature import NotificationSigner
 from ..session.state import role_defaults_epoch as _role_defaults_epoch
@@ -73,7 +73,7 @@ class Worker:
         index: int,
         parent: int,
         channel: Channel[ipc.ToWorker],
-        board: Board,
+        board: SharedCounters,
         sockets: list[socket.socket],
         host: Host,
     ) -> None:
@@ -85,9 +85,11 @@ class Worker:
         self.host = host
         host.outside = self
         host.board = board
-        _statement_cache.share(SharedTally(board, Column.DOUBTS))
-        _role_defaults_epoch.share(SharedTally(board, Column.DEFAULTS), SharedTally(board, Column.RELOADS))
-        self.signer = NotificationSigner(board.secret(), SharedTally(board, Column.EARS))
+        _statement_cache.share(SharedTally(board, SharedCounter.DOUBTS))
+        _role_defaults_epoch.share(
+            SharedTally(board, SharedCounter.DEFAULTS), SharedTally(board, SharedCounter.RELOADS)
+        )
+        self.signer = NotificationSigner(board.secret(), SharedTally(board, SharedCounter.EARS))
         self.config = Config()
         self._known_pool: Callable[[str, str], PoolSettings | None] = self.config.pool
         self.ignored: frozenset[str] = frozenset()
@@ -439,7 +441,7 @@ class Worker:
 
     # Servers.
 
-    async def open_server(self, live: LivePool, slot: Slot) -> None:
+    async def open_server(self, live: LivePool, slot: ServerSlot) -> None:
         """Open the server of a slot."""
         await open_server(self.host, live, slot)
 

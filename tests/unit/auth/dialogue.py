@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import scramp
 
-from pglido.auth.decoys import Crowd
-from pglido.auth.scram_server import Terms
+from pglido.auth.decoys import SecretPopulation
+from pglido.auth.scram_server import ScramTerms
 from pglido.auth.secrets import Proof, Secret, Verifier
 from pglido.auth.verify_client import verify
 from pglido.config.enums import AuthType
@@ -35,11 +35,11 @@ def start(
         "iterations": 4096,
         "seed": SEED,
         "rng": counting(),
-        "crowd": Crowd(),
+        "crowd": SecretPopulation(),
     }
     given |= changes
     binding = given.pop("binding")
-    return verify(method, user, secret, binding, Terms(**given))
+    return verify(method, user, secret, binding, ScramTerms(**given))
 
 
 def request(message: bytes) -> tuple[int, bytes]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pglido.auth.auth_query import NEVER, PAUSE, Answer, Answers, Key, QueryError, read_answer
+from pglido.auth.auth_query import NEVER, PAUSE, AuthQueryAnswer, AuthQueryCache, Key, QueryError, read_answer
 from pglido.auth.secrets import Plain, Secret, Unset, md5_secret
 
 PLACE = ("app", "reader", "SELECT $1")
@@ -72,12 +72,12 @@ def test_a_secret_is_not_remembered_beyond_its_end() -> None:
         assert (gone.secret, gone.until) == (Unset(), 100)
 
 
-def answer(secret: Secret | None, until: float, again: float = NEVER) -> Answer:
-    return Answer("joe", secret, 0, until, again)
+def answer(secret: Secret | None, until: float, again: float = NEVER) -> AuthQueryAnswer:
+    return AuthQueryAnswer("joe", secret, 0, until, again)
 
 
 def test_an_answer_is_good_for_its_time() -> None:
-    answers = Answers()
+    answers = AuthQueryCache()
     answers.put(JOE, answer(Plain("x"), 110), now=100)
     assert answers.get(JOE, 109.9) == answer(Plain("x"), 110)
     assert answers.get((("other", "reader", "SELECT $1"), "joe"), 100) is None
@@ -87,7 +87,7 @@ def test_an_answer_is_good_for_its_time() -> None:
 
 
 def test_what_is_over_already_is_not_kept() -> None:
-    answers = Answers()
+    answers = AuthQueryCache()
     answers.put(JOE, answer(Plain("x"), 110), now=100)
     answers.put(JOE, answer(Plain("y"), 100), now=100)
     assert len(answers) == 0
@@ -95,7 +95,7 @@ def test_what_is_over_already_is_not_kept() -> None:
 
 def test_who_exists_is_forgotten_as_who_does_not() -> None:
     for first, then in ((Plain("x"), None), (None, Plain("x"))):
-        answers = Answers(size=3)
+        answers = AuthQueryCache(size=3)
         answers.put(JOE, answer(first, 10), 0)
         for number in range(3):
             answers.put((PLACE, str(number)), answer(then, 10), 0)
@@ -105,7 +105,7 @@ def test_who_exists_is_forgotten_as_who_does_not() -> None:
 
 @pytest.mark.parametrize("secret", [Plain("x"), None])
 def test_what_is_remembered_may_be_asked_for_again_once_in_a_while(secret: Secret | None) -> None:
-    answers = Answers()
+    answers = AuthQueryCache()
     assert not answers.doubtful(JOE, 100, 100)
     answers.put(JOE, answer(secret, 160), 100)
     assert answers.doubtful(JOE, 100, 100)
@@ -118,7 +118,7 @@ def test_what_is_remembered_may_be_asked_for_again_once_in_a_while(secret: Secre
 
 
 def test_answers_can_be_cleared() -> None:
-    answers = Answers()
+    answers = AuthQueryCache()
     answers.put(JOE, answer(None, 10), 0)
     assert repr(answers) == "<Answers 1>"
     answers.clear()
@@ -132,7 +132,7 @@ KEYS = st.sampled_from([(PLACE, name) for name in "abcdefgh"])
 def test_an_answer_is_never_older_than_its_time_nor_are_there_too_many(
     steps: list[tuple[Key, Secret | None, float, float]],
 ) -> None:
-    answers = Answers(size=3)
+    answers = AuthQueryCache(size=3)
     now = 0.0
     for key, secret, pause, good in steps:
         now += pause

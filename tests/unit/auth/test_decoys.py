@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pglido.auth.decoys import PLAIN_FACE, Crowd, Face, draw, mock_salt
+from pglido.auth.decoys import PLAIN_SHAPE, ChallengeShape, SecretPopulation, draw, mock_salt
 from pglido.auth.secrets import Md5, Plain, Secret, Unset, Verifier
 
 SEED = b"seed"
@@ -18,35 +18,35 @@ def verifier(iterations: int, salt: bytes = bytes(16)) -> Verifier:
 
 
 def test_faces_are_met_as_often_as_their_owners() -> None:
-    crowd = Crowd.of([*[verifier(4096)] * 6, *[verifier(10_000, bytes(20))] * 3, Plain("x"), Unset()])
+    crowd = SecretPopulation.of([*[verifier(4096)] * 6, *[verifier(10_000, bytes(20))] * 3, Plain("x"), Unset()])
     met = Counter(crowd.face_in_scram(draw(SEED, name)) for name in NAMES)
-    assert met.keys() == {Face(4096), Face(10_000, 20), PLAIN_FACE}
-    assert met[Face(4096)] > met[Face(10_000, 20)] > met[PLAIN_FACE] > 50
+    assert met.keys() == {ChallengeShape(4096), ChallengeShape(10_000, 20), PLAIN_SHAPE}
+    assert met[ChallengeShape(4096)] > met[ChallengeShape(10_000, 20)] > met[PLAIN_SHAPE] > 50
 
 
 def test_with_md5_scram_is_met_as_often_as_verifiers() -> None:
-    crowd = Crowd.of([verifier(4096), Plain("x"), Md5("x")])
+    crowd = SecretPopulation.of([verifier(4096), Plain("x"), Md5("x")])
     scram = sum(crowd.is_scram_in_md5(draw(SEED, name)) for name in NAMES)
     assert 250 < scram < 420
 
 
 @pytest.mark.parametrize("secrets", [[], [Unset()]])
 def test_where_nothing_is_known_verifiers_are_supposed(secrets: list[Secret]) -> None:
-    crowd = Crowd.of(secrets)
-    assert crowd == Crowd()
-    assert crowd.face_in_scram(draw(SEED, "joe")) == PLAIN_FACE
+    crowd = SecretPopulation.of(secrets)
+    assert crowd == SecretPopulation()
+    assert crowd.face_in_scram(draw(SEED, "joe")) == PLAIN_SHAPE
     assert crowd.is_scram_in_md5(draw(SEED, "joe"))
 
 
 def test_where_all_have_md5_secrets_scram_looks_as_if_made_on_the_fly() -> None:
-    assert Crowd.of([Md5("x")]).face_in_scram(draw(SEED, "joe")) == PLAIN_FACE
+    assert SecretPopulation.of([Md5("x")]).face_in_scram(draw(SEED, "joe")) == PLAIN_SHAPE
 
 
 def test_one_more_secret_changes_the_look_of_few_names() -> None:
     many = [*[verifier(4096)] * 60, *[verifier(10_000)] * 30, *[Md5("x")] * 10]
-    before, after = Crowd.of(many), Crowd.of([*many, verifier(10_000)])
+    before, after = SecretPopulation.of(many), SecretPopulation.of([*many, verifier(10_000)])
 
-    def looks(crowd: Crowd) -> list[tuple[Face, bool]]:
+    def looks(crowd: SecretPopulation) -> list[tuple[ChallengeShape, bool]]:
         lots = [draw(SEED, name) for name in NAMES]
         return [(crowd.face_in_scram(lot), crowd.is_scram_in_md5(lot)) for lot in lots]
 

@@ -14,11 +14,11 @@ import pytest
 from harness.cluster import PASSWORD_ROLES, Cluster
 from harness.tls import Certificates
 from pglido.auth.channel_binding import end_point
-from pglido.auth.decoys import Crowd
+from pglido.auth.decoys import SecretPopulation
 from pglido.auth.errors import AuthError
 from pglido.auth.log_in_to_server import answer
 from pglido.auth.scram import Keys
-from pglido.auth.scram_server import Terms
+from pglido.auth.scram_server import ScramTerms
 from pglido.auth.secrets import Credentials, Plain, Secret, md5_secret, parse
 from pglido.auth.verify_client import verify
 from pglido.config.enums import AuthType
@@ -146,7 +146,7 @@ def serve(listener: socket.socket, method: AuthType, secret: Secret | None, tls:
         sock = context.wrap_socket(sock, server_side=True)
     with sock:
         read(sock, struct.unpack("!i", read(sock, 4))[0] - 4)
-        exchange = verify(method, "joe", secret, binding, Terms(Crowd(), 4096, os.urandom, bytes(32)))
+        exchange = verify(method, "joe", secret, binding, ScramTerms(SecretPopulation(), 4096, os.urandom, bytes(32)))
         try:
             message = next(exchange)
             while True:

@@ -3,9 +3,9 @@
 import pytest
 import scramp
 
-from pglido.auth.decoys import Crowd
+from pglido.auth.decoys import SecretPopulation
 from pglido.auth.errors import WRONG_PROOF, AuthError
-from pglido.auth.scram_server import Terms
+from pglido.auth.scram_server import ScramTerms
 from pglido.auth.secrets import Plain, Secret, Unset, md5_response, md5_secret
 from pglido.auth.verification import Verification
 from pglido.config.enums import AuthType
@@ -14,7 +14,7 @@ from .dialogue import SEED, counting, initial, make_verifier, request
 
 
 def begun(method: AuthType, secret: Secret | None) -> Verification:
-    return Verification(method, "joe", secret, None, Terms(Crowd(), 4096, counting(), SEED))
+    return Verification(method, "joe", secret, None, ScramTerms(SecretPopulation(), 4096, counting(), SEED))
 
 
 def refused(one: Verification, body: bytes) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pglido.auth import scram, timing
 from pglido.auth import scram_server as exchange_room
-from pglido.auth.decoys import Crowd
+from pglido.auth.decoys import SecretPopulation
 from pglido.auth.errors import AuthError
 from pglido.auth.scram import Keys
 from pglido.auth.secrets import Md5, Plain, Proof, Secret, Unset, Verifier, md5_secret
@@ -145,7 +145,7 @@ def test_md5_proves_a_password_in_clear_and_an_md5_secret(secret: Plain | Md5) -
 
 @pytest.mark.parametrize("secret", [Plain("secret"), md5_secret("secret", "joe"), Unset(), None], ids=repr)
 def test_a_wrong_md5_proof_is_refused(secret: Secret | None) -> None:
-    exchange = start(AuthType.MD5, "joe", secret, crowd=Crowd(md5=1, faces=()))
+    exchange = start(AuthType.MD5, "joe", secret, crowd=SecretPopulation(md5=1, faces=()))
     reply = md5_reply(md5_secret("wrong", "joe").text, next(exchange))
     with pytest.raises(AuthError) as error:
         exchange.send(reply)
@@ -507,7 +507,7 @@ def test_every_refusal_costs_the_same(method: AuthType, crowd: str, derivations:
     for secret in [*CROWDS[crowd], Unset(), None]:
         for _ in range(2):  # the second time with whatever was kept of the first
             derivations.clear()
-            exchange = start(method, "joe", secret, crowd=Crowd.of(CROWDS[crowd]))
+            exchange = start(method, "joe", secret, crowd=SecretPopulation.of(CROWDS[crowd]))
             with pytest.raises(AuthError):
                 attempt(exchange)
             costs.add(tuple(derivations))
@@ -541,10 +541,10 @@ def test_wrong_passwords_push_no_kept_keys_out(derivations: list[int]) -> None:
 
 
 def challenge(
-    secret: Secret | None, user: str = "joe", method: AuthType = SCRAM, crowd: Crowd | None = None
+    secret: Secret | None, user: str = "joe", method: AuthType = SCRAM, crowd: SecretPopulation | None = None
 ) -> bytes:
     """All that a client sees before it proves anything, but for the nonce."""
-    exchange = start(method, user, secret, crowd=crowd or Crowd())
+    exchange = start(method, user, secret, crowd=crowd or SecretPopulation())
     first = next(exchange)
     if request(first)[0] != codes.AUTH_SASL:
         return first[:9]
@@ -557,22 +557,22 @@ def test_an_unknown_user_is_challenged_the_same_each_time_and_unlike_others() ->
 
 
 def test_an_unknown_user_is_challenged_as_one_with_a_password_in_clear() -> None:
-    crowd = Crowd.of([Plain("a"), Plain("b")])
+    crowd = SecretPopulation.of([Plain("a"), Plain("b")])
     assert challenge(None, crowd=crowd) == challenge(Plain("secret"), crowd=crowd)
 
 
 def test_an_unknown_user_is_challenged_like_those_with_verifiers() -> None:
     secret = make_verifier("x", 7777, b"a salt of 20 bytes..")
-    crowd = Crowd.of([secret])
+    crowd = SecretPopulation.of([secret])
     known, unknown = (re.sub(rb"s=[^,]*", b"s=", challenge(s, crowd=crowd)) for s in (secret, None))
     assert known == unknown
     assert len(challenge(secret, crowd=crowd)) == len(challenge(None, crowd=crowd))
 
 
 def test_with_md5_an_unknown_user_gets_the_challenge_that_all_get() -> None:
-    assert challenge(None, method=AuthType.MD5, crowd=Crowd.of([VERIFIER]))[5:9] == struct.pack(
+    assert challenge(None, method=AuthType.MD5, crowd=SecretPopulation.of([VERIFIER]))[5:9] == struct.pack(
         "!i", codes.AUTH_SASL
     )
-    assert challenge(None, method=AuthType.MD5, crowd=Crowd.of([Plain("x")])) == challenge(
+    assert challenge(None, method=AuthType.MD5, crowd=SecretPopulation.of([Plain("x")])) == challenge(
         Plain("x"), method=AuthType.MD5
     )

@@ -121,8 +121,8 @@ def shown(connections: int = 10, pools: list[dict[str, str]] = POOLS) -> demo.Sh
 
 
 def test_nothing_is_wrong_with_a_demo_that_went_well() -> None:
-    assert demo.faults(demo.Plan(), shown(), LOG) == []
-    assert demo.faults(demo.Plan(clients=4), shown(4), LOG) == []
+    assert demo.faults(demo.DemoOptions(), shown(), LOG) == []
+    assert demo.faults(demo.DemoOptions(clients=4), shown(4), LOG) == []
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_nothing_is_wrong_with_a_demo_that_went_well() -> None:
     ],
 )
 def test_what_is_wrong_is_told(what: demo.Shown, log: str, said: str) -> None:
-    (fault,) = demo.faults(demo.Plan(), what, log)
+    (fault,) = demo.faults(demo.DemoOptions(), what, log)
     assert said in fault
 
 
@@ -144,5 +144,5 @@ def test_demo_that_finds_something_wrong_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "BUG", re.compile("^.*worker 0 is ready.*$", re.MULTILINE))
-    assert demo.run(demo.Plan(seconds=1, clients=4, pool=2)) == 1
+    assert demo.run(demo.DemoOptions(seconds=1, clients=4, pool=2)) == 1
     assert "worker 0 is ready" in capsys.readouterr().err

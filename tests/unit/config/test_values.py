@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pglido.config.model import rows
 from pglido.config.schema import Dialect, Kind
-from pglido.config.values import Misfit, read, render
+from pglido.config.values import InvalidValue, read, render
 
 FIELDS = {**rows("users"), **rows("databases"), **rows()}
 
@@ -90,7 +90,7 @@ def test_values_that_are_taken(key: str, raw: Any, value: Any) -> None:
     ],
 )
 def test_values_that_are_not(key: str, raw: Any) -> None:
-    with pytest.raises(Misfit):
+    with pytest.raises(InvalidValue):
         read(FIELDS[key], raw)
 
 
@@ -111,7 +111,7 @@ def test_values_that_are_not(key: str, raw: Any) -> None:
 def test_anything_is_a_value_or_a_misfit(key: str, dialect: Dialect, raw: Any) -> None:
     try:
         shown = render(FIELDS[key], read(FIELDS[key], raw, dialect))
-    except Misfit as misfit:
+    except InvalidValue as misfit:
         shown = misfit.expected
     assert isinstance(shown, str)
 

@@ -50,7 +50,7 @@ class Bench:
         slots = []
         for _ in range(count):
             self.pool.grant()
-            slot = self.module.Slot(self.pool, birth, self.now)
+            slot = self.module.ServerSlot(self.pool, birth, self.now)
             self.pool.slots[slot] = None
             self.pool.opening += 1
             self.pool.opened(slot, self.now)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pglido.auth.auth_query import Answer, Key
-from pglido.auth.decoys import MD5_FACE, PLAIN_FACE, Crowd, Face
+from pglido.auth.auth_query import AuthQueryAnswer, Key
+from pglido.auth.decoys import MD5_FACE, PLAIN_SHAPE, ChallengeShape, SecretPopulation
 from pglido.config.load import parse
 from pglido.config.model import PoolSettings
 from pglido.ipc import messages
@@ -40,7 +40,7 @@ class Asking(People):
         self.dropped: list[str] = []
         self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def _ask(self, key: Key, pool: PoolSettings, question: Question) -> Answer:
+    async def _ask(self, key: Key, pool: PoolSettings, question: Question) -> AuthQueryAnswer:
         self.asked.append(key[1])
         question.asked = self.sent
         try:
@@ -48,7 +48,7 @@ class Asking(People):
         except asyncio.CancelledError:
             self.dropped.append(key[1])
             raise
-        return Answer(key[1], None)
+        return AuthQueryAnswer(key[1], None)
 
     async def client(self, user: str, address: str = HERE) -> "asyncio.Task[Known]":
         """A client that waits."""
@@ -153,15 +153,17 @@ async def test_unknown_users_look_like_those_that_auth_query_has_answered_for(mo
     monkeypatch.setattr(messages, "MET", 3)
     one = people()
     asked, console = config().pool("app", "unknown"), None
-    assert one.terms_of(console).crowd == Crowd.counted({PLAIN_FACE: 2})
+    assert one.terms_of(console).crowd == SecretPopulation.counted({PLAIN_SHAPE: 2})
     # auth_user is not counted, "stored" is.
-    assert one.terms_of(asked).crowd == Crowd.counted({PLAIN_FACE: 1, Face(4096): 1})
-    assert one.met(messages.Met({b"a": Face(10_000)}))
-    assert not one.met(messages.Met({b"a": Face(10_000)}))
-    assert one.terms_of(asked).crowd == Crowd.counted({PLAIN_FACE: 1, Face(10_000): 1})
+    assert one.terms_of(asked).crowd == SecretPopulation.counted({PLAIN_SHAPE: 1, ChallengeShape(4096): 1})
+    assert one.met(messages.Met({b"a": ChallengeShape(10_000)}))
+    assert not one.met(messages.Met({b"a": ChallengeShape(10_000)}))
+    assert one.terms_of(asked).crowd == SecretPopulation.counted({PLAIN_SHAPE: 1, ChallengeShape(10_000): 1})
     assert one.met(messages.Met({b"b": MD5_FACE}))
-    assert one.met(messages.Met({b"c": Face(4096)}))
-    assert not one.met(messages.Met({b"d": Face(1)}))
-    assert one.met(messages.Met({b"b": Face(10_000)}))
-    assert one.terms_of(asked).crowd == Crowd.counted({PLAIN_FACE: 1, Face(4096): 1, Face(10_000): 2})
-    assert one.terms_of(console).crowd == Crowd.counted({PLAIN_FACE: 2})
+    assert one.met(messages.Met({b"c": ChallengeShape(4096)}))
+    assert not one.met(messages.Met({b"d": ChallengeShape(1)}))
+    assert one.met(messages.Met({b"b": ChallengeShape(10_000)}))
+    assert one.terms_of(asked).crowd == SecretPopulation.counted(
+        {PLAIN_SHAPE: 1, ChallengeShape(4096): 1, ChallengeShape(10_000): 2}
+    )
+    assert one.terms_of(console).crowd == SecretPopulation.counted({PLAIN_SHAPE: 2})

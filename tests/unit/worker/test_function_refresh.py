@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pglido.ipc.shared_counters import Board, Column
+from pglido.ipc.shared_counters import SharedCounter, SharedCounters
 from pglido.pooling.states import BUSY, IDLE
 from pglido.session.state.function_scan import FunctionSnapshot
 from pglido.session.state.shared import FunctionCatalog
@@ -33,7 +33,9 @@ def asked(*slots: Any) -> list[bool]:
 class Bench:
     """One worker (`row`) with one pool, in which these slots are."""
 
-    def __init__(self, board: Board, row: int, *slots: Any, heeded: int = 1, round_robin: bool = False) -> None:
+    def __init__(
+        self, board: SharedCounters, row: int, *slots: Any, heeded: int = 1, round_robin: bool = False
+    ) -> None:
         functions = FunctionCatalog()
         functions.known = True
         functions.since = SINCE
@@ -47,16 +49,16 @@ class Bench:
         live = SimpleNamespace(
             policy=policy, rules=SimpleNamespace(heeded=heeded, functions=functions), findings=0
         )
-        host = SimpleNamespace(pools={("db", "user"): live}, board=Board.attach(board.fd, row))
+        host = SimpleNamespace(pools={("db", "user"): live}, board=SharedCounters.attach(board.fd, row))
         self.studies = Studies(host, START)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def board() -> Board:
-    return Board.create(2)
+def board() -> SharedCounters:
+    return SharedCounters.create(2)
 
 
-def test_news_are_asked_for_now_and_then(board: Board) -> None:
+def test_news_are_asked_for_now_and_then(board: SharedCounters) -> None:
     one = slot(IDLE)
     it = Bench(board, 0, one)
     it.studies.look(START + NEWS - 0.1)
@@ -70,7 +72,7 @@ def test_news_are_asked_for_now_and_then(board: Board) -> None:
     assert asked(one) == [True]
 
 
-def test_at_times_all_is_read(board: Board) -> None:
+def test_at_times_all_is_read(board: SharedCounters) -> None:
     one = slot(IDLE)
     it = Bench(board, 0, one)
     it.studies.look(START + ALL)
@@ -78,7 +80,7 @@ def test_at_times_all_is_read(board: Board) -> None:
     assert it.functions.since is None
 
 
-def test_what_takes_long_is_not_asked_often(board: Board) -> None:
+def test_what_takes_long_is_not_asked_often(board: SharedCounters) -> None:
     one = slot(IDLE)
     it = Bench(board, 0, one)
     it.functions.since = None
@@ -89,7 +91,7 @@ def test_what_takes_long_is_not_asked_often(board: Board) -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_who_does_not_care_is_not_asked(board: Board, known: bool) -> None:
+def test_who_does_not_care_is_not_asked(board: SharedCounters, known: bool) -> None:
     one = slot(IDLE)
     it = Bench(board, 0, one, heeded=0 if known else 1)
     it.functions.known = known
@@ -97,7 +99,7 @@ def test_who_does_not_care_is_not_asked(board: Board, known: bool) -> None:
     assert asked(one) == [False]
 
 
-def test_the_server_that_is_used_next_is_asked(board: Board) -> None:
+def test_the_server_that_is_used_next_is_asked(board: SharedCounters) -> None:
     first, last, busy = slot(IDLE), slot(IDLE), slot(BUSY)
     Bench(board, 0, first, last, busy).studies.look(START + NEWS)
     assert asked(first, last, busy) == [False, True, False]
@@ -105,17 +107,17 @@ def test_the_server_that_is_used_next_is_asked(board: Board) -> None:
     assert asked(first, last, busy) == [True, False, False]
 
 
-def test_of_busy_servers_the_one_taken_last_is_asked(board: Board) -> None:
+def test_of_busy_servers_the_one_taken_last_is_asked(board: SharedCounters) -> None:
     long, short = slot(BUSY, 10.0), slot(BUSY, 20.0)
     Bench(board, 0, short, long).studies.look(START + NEWS)
     assert asked(long, short) == [False, True]
 
 
-def test_a_pool_without_servers_has_nobody_to_ask(board: Board) -> None:
+def test_a_pool_without_servers_has_nobody_to_ask(board: SharedCounters) -> None:
     Bench(board, 0).studies.look(START + NEWS)
 
 
-def test_what_one_worker_finds_the_others_ask_for_at_once(board: Board) -> None:
+def test_what_one_worker_finds_the_others_ask_for_at_once(board: SharedCounters) -> None:
     mine, theirs = slot(IDLE), slot(IDLE)
     here, there = Bench(board, 0, mine), Bench(board, 1, theirs)
     there.functions.since = None
@@ -136,13 +138,13 @@ def test_what_one_worker_finds_the_others_ask_for_at_once(board: Board) -> None:
     assert asked(mine, theirs) == [False, False]
 
 
-def test_what_is_known_at_first_is_no_news(board: Board) -> None:
+def test_what_is_known_at_first_is_no_news(board: SharedCounters) -> None:
     it = Bench(board, 0, slot(IDLE))
     it.functions.known = False
     it.functions.learn(FOUND)
     it.studies.look(START)
-    assert board.total(Column.FINDINGS) == 0
+    assert board.total(SharedCounter.FINDINGS) == 0
     it.functions.learn(FOUND | {"settings": None})
     it.studies.look(START + 0.3)
     it.studies.look(START + 0.6)
-    assert board.total(Column.FINDINGS) == 1
+    assert board.total(SharedCounter.FINDINGS) == 1

@@ -22,13 +22,13 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from ...auth.auth_query import NEVER, Answer, Answers, Key, QueryError, read_answer
-from ...auth.decoys import Crowd, Face, face_of
-from ...auth.scram_server import Terms
+from ...auth.auth_query import NEVER, AuthQueryAnswer, AuthQueryCache, Key, QueryError, read_answer
+from ...auth.decoys import ChallengeShape, SecretPopulation, shape_of
+from ...auth.scram_server import ScramTerms
 from ...auth.secrets import Secret, parse
 from ...config.model import AuthType, Config, PoolSettings
 from ...ipc import messages as ipc
-from ...ipc.shared_counters import Column
+from ...ipc.shared_counters import SharedCounter
 from ...protocol import codes, messages
 from ...session.state import parameters as _parameters
 from ...transport.stream import Stream
@@ -44,7 +44,7 @@ log = logging.getLogger("pglido.worker")
 TICK = 0.002
 PATIENCE = 1.0
 # What is supposed of users of auth_query as long as none has been met: PostgreSQL's default since version 14.
-SUPPOSED = Face(4096)
+SUPPOSED = ChallengeShape(4096)
 
 
 class Known(NamedTuple):
@@ -63,7 +63,7 @@ class Question:
     def __init__(self) -> None:
         self.asked = False
         self.waiting = 0
-        self.task: asyncio.Task[Answer]
+        self.task: asyncio.Task[AuthQueryAnswer]
 
 
 class People:
@@ -75,14 +75,14 @@ class People:
     def __init__(self, host: Host) -> None:
         self.host = host
         self.texts: dict[str, str] = {}
-        self.terms = self._terms_of_all = Terms(Crowd(), 0, os.urandom, b"")
+        self.terms = self._terms_of_all = ScramTerms(SecretPopulation(), 0, os.urandom, b"")
         self._met: dict[bytes, tuple[int, int]] = {}
-        self._file: Counter[Face] = Counter()
+        self._file: Counter[ChallengeShape] = Counter()
         self.asks = False
         self.secrets: dict[str, Secret] = {}
         self._ttl = 0.0
         self._hides = False
-        self._answers = Answers()
+        self._answers = AuthQueryCache()
         self._asking: dict[Key, Question] = {}
         self._waiting = Places()
         self._silent: set[tuple[str, str, str]] = set()
@@ -95,21 +95,21 @@ class People:
         self.secrets = {name: parse(text) for name, text in self.texts.items()}
         databases = config.databases.values()
         self.asks = bool(config.settings.auth_user) or any(database.auth_user for database in databases)
-        crowd = Crowd.of(self.secrets.values())
-        self.terms = Terms(crowd, config.settings.scram_iterations, os.urandom, mock_seed)
+        crowd = SecretPopulation.of(self.secrets.values())
+        self.terms = ScramTerms(crowd, config.settings.scram_iterations, os.urandom, mock_seed)
         asking = {config.settings.auth_user, *(database.auth_user for database in databases)}
-        faces = [face_of(secret) for name, secret in self.secrets.items() if name not in asking]
+        faces = [shape_of(secret) for name, secret in self.secrets.items() if name not in asking]
         self._file = Counter([face for face in faces if face is not None])
         self._count()
         self._ttl = config.settings.auth_query_ttl
         # Trust tells openly who exists.
         self._hides = config.settings.auth_type != AuthType.TRUST
-        self._answers = Answers()
+        self._answers = AuthQueryCache()
         # Nobody joins a question that was asked under another configuration.
         self._asking.clear()
         self._silent.clear()
 
-    def terms_of(self, pool: PoolSettings | None) -> Terms:
+    def terms_of(self, pool: PoolSettings | None) -> ScramTerms:
         """On which terms clients of this pool are asked for a proof."""
         return self._terms_of_all if self.asks_for(pool) else self.terms
 
@@ -121,13 +121,13 @@ class People:
         return news
 
     def _count(self) -> None:
-        found = Counter([Face(*face) for face in self._met.values()]) or Counter([SUPPOSED])
-        crowd = Crowd.counted(self._file + found)
-        self._terms_of_all = Terms(crowd, self.terms.iterations, self.terms.rng, self.terms.seed)
+        found = Counter([ChallengeShape(*face) for face in self._met.values()]) or Counter([SUPPOSED])
+        crowd = SecretPopulation.counted(self._file + found)
+        self._terms_of_all = ScramTerms(crowd, self.terms.iterations, self.terms.rng, self.terms.seed)
 
     def _learn(self, key: Key, secret: Secret | None) -> None:
         """Count a secret that auth_query has answered with, in all workers."""
-        face = face_of(secret)
+        face = shape_of(secret)
         if face is None or key[1] in self.secrets:
             return
         user = blake2b(repr(key).encode("utf-8", "surrogateescape"), digest_size=8).digest()
@@ -175,7 +175,9 @@ class People:
             # It is asked whether or not clients wait.
             self._question(key, pool).waiting += 1
 
-    async def _asked(self, key: Key, pool: PoolSettings, stored: Secret | None, began: float, address: str) -> Answer:
+    async def _asked(
+        self, key: Key, pool: PoolSettings, stored: Secret | None, began: float, address: str
+    ) -> AuthQueryAnswer:
         """The answer to a question of now, which others may have asked already. Raises PoolRefused."""
         if self._waiting.full(address):
             raise PoolRefused("53300", "too many users are being looked up", f"{MOST} clients of this network wait")
@@ -187,7 +189,7 @@ class People:
         await self._ticks.at(next_tick(began, time.monotonic()))
         return answer
 
-    async def _answer(self, key: Key, pool: PoolSettings) -> Answer:
+    async def _answer(self, key: Key, pool: PoolSettings) -> AuthQueryAnswer:
         """What comes of a question, which nobody asks any more when the last client that waits for it has gone."""
         question = self._question(key, pool)
         question.waiting += 1
@@ -205,9 +207,9 @@ class People:
                 del self._asking[key]
             question.task.cancel()
 
-    async def _pretend(self, key: Key, pool: PoolSettings) -> Answer:
+    async def _pretend(self, key: Key, pool: PoolSettings) -> AuthQueryAnswer:
         """Ask for somebody whose secret is known, as long as others would have to wait."""
-        unknown = Answer(key[1], None)
+        unknown = AuthQueryAnswer(key[1], None)
         if key[0] in self._silent:
             return unknown
         loop = asyncio.get_running_loop()
@@ -244,7 +246,7 @@ class People:
             question.task.add_done_callback(partial(self._ended, key, question))
         return question
 
-    def _ended(self, key: Key, question: Question, task: "asyncio.Task[Answer]") -> None:
+    def _ended(self, key: Key, question: Question, task: "asyncio.Task[AuthQueryAnswer]") -> None:
         if self._asking.get(key) is question:
             del self._asking[key]
         if task.cancelled():
@@ -257,14 +259,14 @@ class People:
     def _notice_changes(self) -> None:
         """Forget what is remembered if any worker has seen a secret change, or something be changed by SQL."""
         board = self.host.board
-        changes = board.total(Column.SECRETS), board.total(Column.DOUBTS)
+        changes = board.total(SharedCounter.SECRETS), board.total(SharedCounter.DOUBTS)
         if changes != self._changes:
             self._changes = changes
             self._answers.clear()
             # Nobody joins a question that was asked before.
             self._asking.clear()
 
-    async def _ask(self, key: Key, pool: PoolSettings, question: Question) -> Answer:
+    async def _ask(self, key: Key, pool: PoolSettings, question: Question) -> AuthQueryAnswer:
         """Run auth_query as auth_user, and remember the answer for its time."""
         (database, role, query), user = key
         host: Any = self.host
@@ -291,7 +293,7 @@ class People:
             answer = replace(answer, again=now)
             if before.secret != answer.secret:
                 # What other workers remember is no better.
-                self.host.board.add(Column.SECRETS, 1)
+                self.host.board.add(SharedCounter.SECRETS, 1)
                 self._notice_changes()
         answers.put(key, answer, time.monotonic())
         return answer

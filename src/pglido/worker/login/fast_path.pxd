@@ -1,6 +1,6 @@
 cimport cython
 
-from pglido.auth.scram_server cimport Challenge, Terms
+from pglido.auth.scram_server cimport ScramServer, ScramTerms
 from pglido.transport.accept cimport accept
 from pglido.relay.relay cimport Pump
 from pglido.transport.tls_record cimport Tls
@@ -36,7 +36,7 @@ cdef class Regular:
 cdef class Proving:
     cdef public bytes packet
     cdef public object start
-    cdef public Challenge challenge
+    cdef public ScramServer challenge
     cdef public int era
     cdef public bytes head
     cdef public long long missing
@@ -58,7 +58,7 @@ cdef class Porch:
     cdef public dict doors
     cdef dict secrets
     cdef bint asks_elsewhere
-    cdef Terms terms
+    cdef ScramTerms terms
     cdef object hears
     cdef object weighs
     cdef object shakes
@@ -89,7 +89,7 @@ cdef class Porch:
 
     cdef int _silent(self, Guest guest, object waiter) except -1
 
-    @cython.locals(regular=Regular, challenge=Challenge)
+    @cython.locals(regular=Regular, challenge=ScramServer)
     cdef bint _admit(self, Guest guest, bytes packet, object start) except -1
 
     @cython.locals(said=bytes, answer=bytes, proving=Proving)
@@ -101,10 +101,10 @@ cdef class Porch:
     @cython.locals(said=bytes, size="long long")
     cdef bytes _weigh(self, Proving proving)
 
-    @cython.locals(host=Exchange, regular=Regular, challenge=Challenge)
+    @cython.locals(host=Exchange, regular=Regular, challenge=ScramServer)
     cdef void _proved(self, Guest guest, Proving proving) except *
 
-    @cython.locals(challenge=Challenge, packet=bytes)
+    @cython.locals(challenge=ScramServer, packet=bytes)
     cdef void _proved_before(self, Guest guest, Proving proving) except *
 
     @cython.locals(host=Exchange)

@@ -10,12 +10,12 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from ...auth.errors import AuthError, MustDerive, refused, violation
-from ...auth.scram_server import Challenge, Terms
+from ...auth.scram_server import ScramServer, ScramTerms
 from ...auth.secrets import Proof, Secret
 from ...auth.verify_client import MAX_PASSWORD
 from ...config.enums import AuthType, SslMode
 from ...config.model import ADMIN_DATABASES
-from ...ipc.shared_counters import Column
+from ...ipc.shared_counters import SharedCounter
 from ...protocol import messages, octets
 from ...protocol.codes import PASSWORD, SSL_REQUEST
 from ...protocol.startup import Startup, parse_startup
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("pglido.worker")
 
 # Columns of the board, as plain numbers.
-CLIENTS = int(Column.CLIENTS)
-ACCEPTED = int(Column.ACCEPTED)
-DEFAULTS = int(Column.DEFAULTS)
+CLIENTS = int(SharedCounter.CLIENTS)
+ACCEPTED = int(SharedCounter.ACCEPTED)
+DEFAULTS = int(SharedCounter.DEFAULTS)
 # What every client counts as from its arrival on.
 COUNTED = (CLIENTS,)
 
@@ -119,7 +119,7 @@ class Proving:
 
     __slots__ = ("challenge", "era", "head", "missing", "packet", "start")
 
-    def __init__(self, packet: bytes, start: Startup, challenge: Challenge, era: int) -> None:
+    def __init__(self, packet: bytes, start: Startup, challenge: ScramServer, era: int) -> None:
         self.packet = packet
         self.start = start
         self.challenge = challenge
@@ -165,7 +165,7 @@ class Porch:
         self.doors: dict[bool, Door] = {}
         self.secrets: dict[str, Secret] = {}
         self.asks_elsewhere = False
-        self.terms: Terms = UNSET
+        self.terms: ScramTerms = UNSET
         self.hears = self.knock
         self.weighs = self.prove
         self.shakes = self.shake
@@ -325,7 +325,7 @@ class Porch:
             return False
         secret = self.secrets.get(start.user)
         binding = guest.door.binding if guest.tls is not None else None
-        challenge = Challenge(start.user, secret, binding, self.terms)
+        challenge = ScramServer(start.user, secret, binding, self.terms)
         challenge.swift = True
         guest.inbox = None
         guest.user = start.user

@@ -12,7 +12,7 @@ from ...auth.errors import WRONG_PROOF, AuthError, refused
 from ...auth.secrets import Proof
 from ...auth.verification import Verification
 from ...config.model import ADMIN_DATABASES, AuthType, Config, PoolMode, PoolSettings
-from ...ipc.shared_counters import Column, Full
+from ...ipc.shared_counters import LimitReached, SharedCounter
 from ...protocol import codes, messages
 from ...protocol.startup import Startup, StartupError, packet_problem
 from ...session.state import parameters as _parameters
@@ -304,14 +304,14 @@ async def _converse(host: Host, guest: Guest, stream: Stream, exchange: Verifica
 
 def _claim(host: Host, guest: Guest, database: tuple[str, int], user: tuple[str, int]) -> None:
     """Count the client where its database or user (name and limit) has a limit; raises Refused."""
-    wishes: list[tuple[Column | str, int]] = [
+    wishes: list[tuple[SharedCounter | str, int]] = [
         (f"{kind}:{name}", limit) for kind, (name, limit) in (("db", database), ("user", user)) if limit
     ]
     if not wishes:
         return
     try:
         guest.claims += host.outside.board.claim(wishes)
-    except Full as full:
+    except LimitReached as full:
         key = "max_db_client_connections" if str(full.what).startswith("db:") else "max_user_client_connections"
         raise Refused("08P01", f"client connections exceeded ({key})") from full
 

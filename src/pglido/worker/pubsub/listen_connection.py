@@ -13,7 +13,7 @@ import random
 from typing import TYPE_CHECKING
 
 from ...pooling.outage import Outage, last_error
-from ...pooling.pool import Slot
+from ...pooling.pool import ServerSlot
 from ...pooling.states import BUSY
 from ...protocol import codes, messages
 from ...session.server.notification_signature import CHANNEL as SIGNATURES
@@ -93,10 +93,10 @@ class Ear:
                 self._opening = None
                 self.outage.over()
 
-    def _slot(self) -> Slot:
+    def _slot(self) -> ServerSlot:
         values = {"client_encoding": ENCODING, "application_name": NAME}
         birth = _parameters.intern(values | birth_of(self.live.settings, _parameters.EMPTY).values)
-        slot = Slot(self.live.policy, birth, self.host.pump.now)
+        slot = ServerSlot(self.live.policy, birth, self.host.pump.now)
         slot.state = BUSY
         return slot
 

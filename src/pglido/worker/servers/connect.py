@@ -15,7 +15,7 @@ from ...auth.errors import AuthError, OtherVerifier
 from ...auth.secrets import Credentials, parse
 from ...config.model import LoadBalance, SslMode
 from ...pooling.outage import lasts
-from ...pooling.pool import Slot
+from ...pooling.pool import ServerSlot
 from ...protocol import codes, messages
 from ...session.state import parameters as _parameters
 from ...session.state.parameters import SessionParameters
@@ -73,7 +73,7 @@ def keepalive_of(host: Host) -> Keepalive:
     )
 
 
-async def open_server(host: Host, live: LivePool, slot: Slot) -> None:
+async def open_server(host: Host, live: LivePool, slot: ServerSlot) -> None:
     """Open the server of `slot`, and report how it went to the pool."""
     try:
         backend = await log_in(host, live, slot)
@@ -92,7 +92,7 @@ async def open_server(host: Host, live: LivePool, slot: Slot) -> None:
         host.welcome(backend)
 
 
-async def log_in(host: Host, live: LivePool, slot: Slot) -> Backend:
+async def log_in(host: Host, live: LivePool, slot: ServerSlot) -> Backend:
     """A server for `slot`, from the first host that has one for us.
 
     Raises LoginRefused where the slot's own startup parameters are at fault, else CannotOpen.
@@ -142,7 +142,7 @@ async def log_in(host: Host, live: LivePool, slot: Slot) -> Backend:
     raise problem
 
 
-def concerns_client(live: LivePool, slot: Slot, sqlstate: str) -> bool:
+def concerns_client(live: LivePool, slot: ServerSlot, sqlstate: str) -> bool:
     """Did a server refuse what the client of this slot asked for, so that others of the pool may fare better?"""
     birth = slot.birth
     if birth is live.policy.limits.birth or not lasts(sqlstate):
@@ -151,7 +151,7 @@ def concerns_client(live: LivePool, slot: Slot, sqlstate: str) -> bool:
     return replicates or sqlstate[:2] in OWN_FAULTS
 
 
-async def _reach(host: Host, live: LivePool, slot: Slot, address: Address) -> Backend:
+async def _reach(host: Host, live: LivePool, slot: ServerSlot, address: Address) -> Backend:
     """Connect and log in; TLS as the mode says: `allow` tries without first, `prefer` with."""
     mode = live.settings.server_tls_sslmode
     if mode == SslMode.ALLOW:
@@ -169,7 +169,7 @@ async def _reach(host: Host, live: LivePool, slot: Slot, address: Address) -> Ba
     return await _knock(host, live, slot, address, live.tls)
 
 
-async def _knock(host: Host, live: LivePool, slot: Slot, address: Address, tls: ServerTls | None) -> Backend:
+async def _knock(host: Host, live: LivePool, slot: ServerSlot, address: Address, tls: ServerTls | None) -> Backend:
     stream, backend = await reach(host, live, slot, address, tls)
     try:
         host.backends[backend] = None
@@ -190,7 +190,7 @@ async def _knock(host: Host, live: LivePool, slot: Slot, address: Address, tls: 
 
 
 async def reach(
-    host: Host, live: LivePool, slot: Slot, address: Address, tls: ServerTls | None
+    host: Host, live: LivePool, slot: ServerSlot, address: Address, tls: ServerTls | None
 ) -> tuple[Stream, Backend]:
     """A connected stream, on TLS where the settings and the server allow. Raises DialError."""
     made: list[Backend] = []
@@ -223,7 +223,7 @@ def credentials_of(live: LivePool) -> Credentials:
     return parse(live.secrets.get(settings.pool_user))
 
 
-async def _start(host: Host, stream: Stream, backend: Backend, live: LivePool, slot: Slot) -> None:
+async def _start(host: Host, stream: Stream, backend: Backend, live: LivePool, slot: ServerSlot) -> None:
     """Startup packet, authentication, and what follows up to ReadyForQuery."""
     settings = live.settings
     birth = slot.birth if isinstance(slot.birth, SessionParameters) else _parameters.EMPTY

@@ -6,7 +6,7 @@ other workers, which are told by a counter that all share; what is made past pgl
 
 from typing import TYPE_CHECKING
 
-from ...ipc.shared_counters import Column
+from ...ipc.shared_counters import SharedCounter
 from ...pooling.states import BUSY
 from ...sql.scanner import DEFINES
 from ..pool_runtime import LivePool
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NEWS = 10.0
 ALL = 300.0
 
-FINDINGS = int(Column.FINDINGS)
+FINDINGS = int(SharedCounter.FINDINGS)
 
 
 class Studies:

@@ -12,7 +12,7 @@ Rules:
 
 import asyncio
 
-from ...pooling.pool import Slot
+from ...pooling.pool import ServerSlot
 from ...session.state import defaults_query as _defaults_query
 from ...session.state import role_defaults_epoch as _role_defaults_epoch
 from ...session.state.parameters import EMPTY, SessionParameters
@@ -67,7 +67,7 @@ def _all_began_with(live: LivePool, begins: str) -> bool:
     return all(_began_with(slot, begins) for slot in slots if slot.generation == live.policy.generation)
 
 
-def _began_with(slot: Slot, begins: str) -> bool:
+def _began_with(slot: ServerSlot, begins: str) -> bool:
     began = slot.server.session_defaults if slot.server is not None else None
     return began is not None and began.digest == begins
 

@@ -1,12 +1,12 @@
 """Tallies that all workers keep together, on the board (see `session.state.epoch_counter`)."""
 
-from ...ipc.shared_counters import Board, Column
+from ...ipc.shared_counters import SharedCounter, SharedCounters
 
 
 class SharedTally:
     """The tally of one column."""
 
-    def __init__(self, board: Board, column: Column) -> None:
+    def __init__(self, board: SharedCounters, column: SharedCounter) -> None:
         self._board = board
         self._column = int(column)
 

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ...pooling.pool import Slot
+from ...pooling.pool import ServerSlot
 from ...pooling.states import BUSY
 from ...protocol import codes, messages
 from ...session.state import parameters as _parameters
@@ -59,7 +59,7 @@ class StandIn:
         if live is None:
             return 0
         values = birth_of(live.settings, _parameters.EMPTY).values | {"application_name": NAME}
-        slot = Slot(live.policy, _parameters.intern(values), self.host.pump.now)
+        slot = ServerSlot(live.policy, _parameters.intern(values), self.host.pump.now)
         slot.state = BUSY
         try:
             backend = self._backend = await log_in(self.host, live, slot)
