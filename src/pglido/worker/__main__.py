@@ -17,7 +17,7 @@ from ..ipc import process_memory, threads
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed
 from ..ipc.shared_counters import SharedCounters
 from ..transport.event_loop import new_loop
-from .lifecycle import Host
+from .lifecycle import Lifecycle
 from .parent_death import end_with_parent
 from .worker import CannotBoot, Failed, Worker
 
@@ -46,7 +46,7 @@ def main() -> int:
     logs.setup(f"worker {args.index}")
     process_memory.give_back_large()
     threads.prepare()
-    host = Host(args.index, args.event_backend)
+    host = Lifecycle(args.index, args.event_backend)
     loop = new_loop(host.pump)
     asyncio.set_event_loop(loop)
     # What lives this long is no garbage: the collector needn't look at it again.
@@ -58,7 +58,7 @@ def main() -> int:
         loop.close()
 
 
-async def serve(index: int, parent: int, channel_fd: int, board_fd: int, listen: list[int], host: Host) -> int:
+async def serve(index: int, parent: int, channel_fd: int, board_fd: int, listen: list[int], host: Lifecycle) -> int:
     """Connect the worker with the control process, and run it."""
     channel = Channel(socket.socket(fileno=channel_fd), ipc.TO_WORKER)
     sockets = [socket.socket(fileno=fd) for fd in listen]

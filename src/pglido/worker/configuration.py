@@ -18,7 +18,7 @@ from ..transport.tls_context import (
     server_side,
     server_sides,
 )
-from .login.login import Door
+from .login.login import ListenerSecurity
 
 
 class ServerContexts:
@@ -37,7 +37,7 @@ class Candidate:
     """A configuration that can come into force; its `outputs` are closed by whoever does not use them."""
 
     message: ipc.Configure
-    doors: dict[bool, Door]
+    doors: dict[bool, ListenerSecurity]
     server_tls: ServerContexts
     outputs: Outputs
 
@@ -56,7 +56,7 @@ def candidate(message: ipc.Configure, fds: Sequence[int]) -> Candidate:
         binding = end_point(certificate_of(message.files[side.cert])) if context else None
         return Candidate(
             message,
-            {False: Door(False, context, binding), True: Door(True, None, None)},
+            {False: ListenerSecurity(False, context, binding), True: ListenerSecurity(True, None, None)},
             ServerContexts(config, message.files),
             Outputs.of(config.settings, fds),
         )

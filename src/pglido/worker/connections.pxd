@@ -31,7 +31,7 @@ cpdef long long cancel_pid(int worker, long long serial) except -1
 cdef int SHORT_KEY, LONG_KEY, HEAD_SIZE, READY_SIZE
 cdef bytes SHORT_HEAD, LONG_HEAD, READY
 
-cdef class Guest(ClientLink):
+cdef class ClientConnection(ClientLink):
     cdef public long long serial
     cdef public str address
     cdef public double born
@@ -60,7 +60,7 @@ cdef class Guest(ClientLink):
 
     cpdef bytes name_for_log(self)
 
-cdef class Backend(ServerLink):
+cdef class ServerConnection(ServerLink):
     cdef public long long serial
     cdef public str address
     cdef public double born

@@ -26,8 +26,8 @@ from ..transport.inline_task import Visit
 if TYPE_CHECKING:
     from ..session.client.listen_only import ListenOnlySession
     from ..transport.tls_record import Tls
-    from .login.fast_path import Proving
-    from .pool_runtime import LivePool, SessionDefaults
+    from .login.fast_path import ScramLogin
+    from .pool_runtime import PoolRuntime, SessionDefaults
 
 # In BackendKeyData's process id, below the sign bit: the worker's index + 1, then the serial.
 SERIAL_BITS = 23
@@ -115,7 +115,7 @@ class ConsoleLink(Link):
         self.database = database
 
 
-class Guest(ClientLink):
+class ClientConnection(ClientLink):
     """A client connection of this worker.
 
     `known_as` is what log lines say of it besides its number and address, once that is known; `door` is where it came
@@ -125,14 +125,14 @@ class Guest(ClientLink):
     """
 
     if TYPE_CHECKING:
-        server: "Backend | None"
+        server: "ServerConnection | None"
         door: Any
         minor: int
-        live: LivePool | None
+        live: PoolRuntime | None
         pool: Pool
         ticket: Ticket | None
         login: Visit | None
-        proving: Proving | None
+        proving: ScramLogin | None
         shaking: Tls | None
         cancel_wanted: bool
         period: int
@@ -198,7 +198,7 @@ class Guest(ClientLink):
         return self.known_as
 
 
-class Backend(ServerLink):
+class ServerConnection(ServerLink):
     """A server connection of this worker.
 
     `cancels` counts cancel requests under way, during which nobody else may have it; `deadline` is when to give
@@ -208,9 +208,9 @@ class Backend(ServerLink):
     """
 
     if TYPE_CHECKING:
-        client: Guest | None
+        client: ClientConnection | None
 
-    def __init__(self, fd: int, serial: int, live: "LivePool", slot: ServerSlot, now: float) -> None:
+    def __init__(self, fd: int, serial: int, live: "PoolRuntime", slot: ServerSlot, now: float) -> None:
         super().__init__(fd)
         self.serial = serial
         self.born = now

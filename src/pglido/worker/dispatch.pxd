@@ -9,12 +9,12 @@ from pglido.pooling.pool cimport Pool, ServerSlot
 from pglido.pooling.stats cimport Stats
 from pglido.session.state.budget cimport MemoryBudget
 from pglido.session.client.dispatch cimport Client
-from pglido.worker.login.access_log cimport Journal
-from pglido.worker.connections cimport Backend, Guest
+from pglido.worker.login.access_log cimport AccessLog
+from pglido.worker.connections cimport ServerConnection, ClientConnection
 
 cdef int CLIENTS, CLOSING, MASK
 
-cdef class Exchange(Keeper):
+cdef class Dispatch(Keeper):
     cdef public int index
     cdef public long long serial
     cdef public bint draining
@@ -25,34 +25,34 @@ cdef class Exchange(Keeper):
     cdef public object outside
     cdef public object freed
     cdef bint giving
-    cdef public Journal journal
+    cdef public AccessLog journal
     cdef public SharedCells board
     cdef public long long most
     cdef public MemoryBudget budget
     cdef dict __dict__
 
-    cpdef bint crowded(self, Guest guest) except -1
+    cpdef bint crowded(self, ClientConnection guest) except -1
 
-    @cython.locals(pool=Pool, guest=Guest, session=Client, slot=ServerSlot, now=double, birth=object)
+    @cython.locals(pool=Pool, guest=ClientConnection, session=Client, slot=ServerSlot, now=double, birth=object)
     cpdef bint attach(self, ClientLink client) except -1
 
-    @cython.locals(guest=Guest)
+    @cython.locals(guest=ClientConnection)
     cpdef void client_gone(self, ClientLink client, str why) except *
 
     @cython.locals(ticket=Ticket)
-    cpdef void end(self, Guest guest, str why, bytes last=*) except *
+    cpdef void end(self, ClientConnection guest, str why, bytes last=*) except *
 
-    cdef int _pair(self, Guest guest, Backend backend) except -1
+    cdef int _pair(self, ClientConnection guest, ServerConnection backend) except -1
 
-    @cython.locals(backend=Backend)
+    @cython.locals(backend=ServerConnection)
     cpdef void released(self, ServerLink server) except *
 
     cpdef long long next_serial(self) except -1
 
-    cpdef int give(self, Backend backend) except -1
+    cpdef int give(self, ServerConnection backend) except -1
 
     @cython.locals(slot=ServerSlot, pool=Pool, ticket=Ticket)
-    cdef int _give(self, Backend backend) except -1
+    cdef int _give(self, ServerConnection backend) except -1
 
-    @cython.locals(guest=Guest, stats=Stats)
-    cpdef void serve(self, Ticket ticket, Backend backend) except *
+    @cython.locals(guest=ClientConnection, stats=Stats)
+    cpdef void serve(self, Ticket ticket, ServerConnection backend) except *

@@ -18,12 +18,12 @@ from ..relay.relay import Pump
 from ..session.state.budget import MemoryBudget
 from ..transport.backends import new_pump
 from ..transport.connection import UNSET
-from .connections import SERIAL_MASK, Backend, Guest
-from .login.access_log import Journal
+from .connections import SERIAL_MASK, ClientConnection, ServerConnection
+from .login.access_log import AccessLog
 
 if TYPE_CHECKING:
     from ..session.state.parameters import SessionParameters
-    from .pool_runtime import LivePool
+    from .pool_runtime import PoolRuntime
 
 
 CLIENTS = int(SharedCounter.CLIENTS)
@@ -33,16 +33,16 @@ MASK = SERIAL_MASK
 LINGER = 10.0
 
 
-class Errand:
+class ServerRequest:
     """A coroutine of the worker's own that stands in line for a server as clients do."""
 
     __slots__ = ("backend",)
 
     def __init__(self) -> None:
-        self.backend: asyncio.Future[Backend] = asyncio.get_running_loop().create_future()
+        self.backend: asyncio.Future[ServerConnection] = asyncio.get_running_loop().create_future()
 
 
-class Exchange(Keeper):
+class Dispatch(Keeper):
     """The part of the `Host` that every transaction passes through; `outside` is the Worker.
 
     `no_ring` says why io_uring is not used, empty when it is or is not wanted; `board` counts the clients of all
@@ -53,31 +53,31 @@ class Exchange(Keeper):
         self.index = index
         self.serial = 0
         self.draining = False
-        self.guests: dict[int, Guest] = {}
-        self.lingering: dict[Guest, float] = {}
+        self.guests: dict[int, ClientConnection] = {}
+        self.lingering: dict[ClientConnection, float] = {}
         made = new_pump(self, event_backend)
         self.pump: Pump = made[0]
         self.no_ring: str = made[1]
         self.outside: Any = None
-        self.journal = Journal()
+        self.journal = AccessLog()
         self.board: SharedCells = UNSET
         self.most = 0
-        self.freed: deque[Backend] = deque()
+        self.freed: deque[ServerConnection] = deque()
         self.giving = False
         self.budget = MemoryBudget(0)
 
     if TYPE_CHECKING:
 
-        def birth_for(self, guest: Guest) -> "SessionParameters": ...
-        def kill(self, guest: Guest, sqlstate: str, text: str) -> None: ...
-        def abandon(self, guest: Guest, backend: Backend) -> None: ...
-        def part_raw(self, guest: Guest) -> None: ...
-        def plan_soon(self, live: "LivePool") -> None: ...
-        def rested(self, backend: Backend) -> None: ...
-        def keep_defaults(self, guest: Guest, backend: Backend) -> None: ...
-        def unpinned(self, backend: Backend) -> None: ...
-        def worn_out(self, backend: Backend) -> None: ...
-        def serve_errand(self, errand: Errand, backend: Backend) -> None: ...
+        def birth_for(self, guest: ClientConnection) -> "SessionParameters": ...
+        def kill(self, guest: ClientConnection, sqlstate: str, text: str) -> None: ...
+        def abandon(self, guest: ClientConnection, backend: ServerConnection) -> None: ...
+        def part_raw(self, guest: ClientConnection) -> None: ...
+        def plan_soon(self, live: "PoolRuntime") -> None: ...
+        def rested(self, backend: ServerConnection) -> None: ...
+        def keep_defaults(self, guest: ClientConnection, backend: ServerConnection) -> None: ...
+        def unpinned(self, backend: ServerConnection) -> None: ...
+        def worn_out(self, backend: ServerConnection) -> None: ...
+        def serve_errand(self, errand: ServerRequest, backend: ServerConnection) -> None: ...
 
     def next_serial(self) -> int:
         """A number for a new connection; never one whose process id for cancels would be that of none."""
@@ -86,7 +86,7 @@ class Exchange(Keeper):
             self.serial += 1
         return self.serial
 
-    def crowded(self, guest: Guest) -> bool:
+    def crowded(self, guest: ClientConnection) -> bool:
         """Is this client one too many? It is not counted any more then, so that none goes for one who goes already."""
         over = 0 < self.most < self.board.total(CLIENTS) and guest.claims
         if over and self.outside.board.concede(CLIENTS, self.most):
@@ -95,7 +95,7 @@ class Exchange(Keeper):
 
     def attach(self, client: ClientLink) -> bool:
         """A client needs a server: give it one at once, or put it in line."""
-        guest: Guest = client  # type: ignore[assignment]
+        guest: ClientConnection = client  # type: ignore[assignment]
         pool = guest.pool
         session = guest.session
         birth = self.birth_for(guest) if session.rules.keep else pool.birth
@@ -114,7 +114,7 @@ class Exchange(Keeper):
             self.plan_soon(guest.live)
         return False
 
-    def _pair(self, guest: Guest, backend: Backend) -> None:
+    def _pair(self, guest: ClientConnection, backend: ServerConnection) -> None:
         """A client gets this server."""
         if backend.session_defaults is not guest.fitted:
             self.keep_defaults(guest, backend)
@@ -122,7 +122,7 @@ class Exchange(Keeper):
 
     def released(self, server: ServerLink) -> None:
         """A server is free of its client."""
-        backend: Backend = server  # type: ignore[assignment]
+        backend: ServerConnection = server  # type: ignore[assignment]
         if backend.pinned:
             self.unpinned(backend)
         if backend.cancels or backend.always_reset:
@@ -133,7 +133,7 @@ class Exchange(Keeper):
         else:
             self.give(backend)
 
-    def give(self, backend: Backend) -> None:
+    def give(self, backend: ServerConnection) -> None:
         """A clean server goes to the next in line, or to rest.
 
         Serving one client may free the server for the next at once: a loop, for the line may be long.
@@ -149,7 +149,7 @@ class Exchange(Keeper):
             finally:
                 self.giving = False
 
-    def _give(self, backend: Backend) -> None:
+    def _give(self, backend: ServerConnection) -> None:
         slot = backend.slot
         pool = slot.pool
         if backend.session.setup.renewed:
@@ -165,11 +165,11 @@ class Exchange(Keeper):
         elif pool.line.size:
             self.plan_soon(backend.live)
 
-    def serve(self, ticket: Ticket, backend: Backend) -> None:
+    def serve(self, ticket: Ticket, backend: ServerConnection) -> None:
         """The turn of a ticket has come."""
         stats = backend.stats
         stats.wait_time += self.pump.now - ticket.since
-        if isinstance(ticket.client, Errand):
+        if isinstance(ticket.client, ServerRequest):
             self.serve_errand(ticket.client, backend)
             return
         stats.assignments += 1
@@ -183,14 +183,14 @@ class Exchange(Keeper):
 
     def client_gone(self, client: ClientLink, why: str) -> None:
         """A client left (`why` empty: with Terminate), or must go: the session's fault is told to it."""
-        guest: Guest = client  # type: ignore[assignment]
+        guest: ClientConnection = client  # type: ignore[assignment]
         fault = guest.session.fault
         if fault is not None and not guest.eof:
             self.kill(guest, *fault)
         else:
             self.end(guest, why or "client close request")
 
-    def end(self, guest: Guest, why: str, last: bytes = b"") -> None:
+    def end(self, guest: ClientConnection, why: str, last: bytes = b"") -> None:
         """Close a client's connection after sending `last`."""
         if self.guests.pop(guest.serial, None) is None:
             return

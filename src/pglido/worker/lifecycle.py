@@ -22,9 +22,9 @@ from ..session.state.state_query import UNDYING
 from ..sql.scanner import DEFINES
 from ..transport.connection import RELAY, Link
 from . import slow_rounds
-from .connections import Backend, Guest
-from .dispatch import Errand, Exchange
-from .pool_runtime import LivePool, birth_of, keep_defaults
+from .connections import ClientConnection, ServerConnection
+from .dispatch import Dispatch, ServerRequest
+from .pool_runtime import PoolRuntime, birth_of, keep_defaults
 
 log = logging.getLogger("pglido.worker")
 
@@ -36,13 +36,13 @@ DISCARD = "DISCARD ALL"
 # What a client is told after query_wait_notify, as by PgBouncer.
 QUEUED = "No server connection available in postgres backend, client being queued"
 
-class Host(Exchange):
+class Lifecycle(Dispatch):
     """All connections of one worker."""
 
     def __init__(self, index: int, event_backend: str = "auto") -> None:
         super().__init__(index, event_backend)
-        self.backends: dict[Backend, None] = {}
-        self.pools: dict[tuple[str, str], LivePool] = {}
+        self.backends: dict[ServerConnection, None] = {}
+        self.pools: dict[tuple[str, str], PoolRuntime] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
 
     def spawn(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -57,16 +57,16 @@ class Host(Exchange):
         if not task.cancelled() and task.exception() is not None:
             log.error("bug: a task failed", exc_info=task.exception())
 
-    def birth_for(self, guest: Guest) -> _parameters.SessionParameters:
+    def birth_for(self, guest: ClientConnection) -> _parameters.SessionParameters:
         """What the server of a client must have been opened with, where clients keep their servers."""
         assert guest.live is not None
         return birth_of(guest.live.settings, guest.session.home)
 
-    def keep_defaults(self, guest: Guest, backend: Backend) -> None:
+    def keep_defaults(self, guest: ClientConnection, backend: ServerConnection) -> None:
         """A client gets a server that began with something else than its last one: see that it keeps its own."""
         keep_defaults(guest, backend)
 
-    def serve_errand(self, errand: Errand, backend: Backend) -> None:
+    def serve_errand(self, errand: ServerRequest, backend: ServerConnection) -> None:
         """The turn of a coroutine has come."""
         if errand.backend.cancelled():
             self.give(backend)
@@ -74,13 +74,13 @@ class Host(Exchange):
             self.pump.collect(backend)
             errand.backend.set_result(backend)
 
-    def worn_out(self, backend: Backend) -> None:
+    def worn_out(self, backend: ServerConnection) -> None:
         """A server is free, and not wanted any more."""
         slot = backend.slot
         why = "recalled by the broker" if slot.recalled else "obsolete connection" if slot.doomed else "server_lifetime"
         self.close_server(backend, why)
 
-    def rested(self, backend: Backend) -> None:
+    def rested(self, backend: ServerConnection) -> None:
         """A server without a client has said something, or was left: bring it to rest, then give it on."""
         session = backend.session
         setup = session.setup
@@ -117,7 +117,7 @@ class Host(Exchange):
                 slot.pool.opened(slot, self.pump.now)
             self.give(backend)
 
-    def abandon(self, guest: Guest, backend: Backend) -> None:
+    def abandon(self, guest: ClientConnection, backend: ServerConnection) -> None:
         """A client left its server behind: cancel what runs, roll back, clean, keep the server."""
         half_sent = guest.session.half_sent()
         keep = guest.session.rules.keep
@@ -137,7 +137,7 @@ class Host(Exchange):
             self.outside.cancels.server(backend)
         self.rested(backend)
 
-    def pinned(self, guest: Guest) -> None:
+    def pinned(self, guest: ClientConnection) -> None:
         """A client is between two transactions, and can't give its server back."""
         backend = guest.server
         assert backend is not None
@@ -158,31 +158,31 @@ class Host(Exchange):
         backend.stats.pins += 1
         log.info("client keeps its server: %s", why, extra=guest.extra())
 
-    def wished(self, guest: Guest) -> bool:
+    def wished(self, guest: ClientConnection) -> bool:
         """A client wants something before it goes on; returns whether it may at once."""
         may: bool = self.outside.wished(guest)
         return may
 
-    def untied(self, guest: Guest) -> None:
+    def untied(self, guest: ClientConnection) -> None:
         """What a client has asked for is done, and its server free."""
         self.outside.signals.done(guest)
 
-    def heard(self, guest: Guest) -> None:
+    def heard(self, guest: ClientConnection) -> None:
         """What a client listens to is another now."""
         self.outside.heard(guest)
 
-    def catch_up(self, guest: Guest) -> bool:
+    def catch_up(self, guest: ClientConnection) -> bool:
         """See that a listening client gets all that was sent before now, then its ReadyForQuery (else: False)."""
         hub = guest.live.hub if guest.live is not None else None
         return hub is not None and hub.catch_up(guest, self.pump.ready)
 
-    def unpinned(self, backend: Backend) -> None:
+    def unpinned(self, backend: ServerConnection) -> None:
         """What a client kept its server for is gone, or the client is."""
         backend.pinned = 0.0
         self.outside.board.release(backend.claims)
         backend.claims = ()
 
-    def refuse_block(self, guest: Guest) -> None:
+    def refuse_block(self, guest: ClientConnection) -> None:
         """A transaction block in statement mode."""
         self.kill(guest, "08P01", "transaction blocks not allowed in statement pooling mode")
 
@@ -194,21 +194,23 @@ class Host(Exchange):
     def failed(self, link: Link) -> None:
         """A bug, met while dealing with this link: it is closed, with all that depends on it."""
         log.exception("bug: a connection is closed for it")
-        if isinstance(link, Guest):
+        if isinstance(link, ClientConnection):
             self.kill(link, "XX000", "internal error of the pooler")
-        elif isinstance(link, Backend):
+        elif isinstance(link, ServerConnection):
             self.server_gone(link, "internal error of the pooler")
         else:
             self.pump.close(link)
 
     def stream_lost(self, link: Link) -> None:
         """A client hung up while its login waits for something else."""
-        if isinstance(link, Guest) and link.login is not None:
+        if isinstance(link, ClientConnection) and link.login is not None:
             self.end(link, "client unexpected eof")
 
     # Ends.
 
-    def kill(self, guest: Guest, sqlstate: str, text: str, severity: str = "FATAL", detail: str = "") -> None:
+    def kill(
+        self, guest: ClientConnection, sqlstate: str, text: str, severity: str = "FATAL", detail: str = ""
+    ) -> None:
         """Tell a client why, and close it. In the middle of a reply nothing can be told."""
         backend = guest.server
         whole = backend is None or backend.session.between_messages()
@@ -216,7 +218,7 @@ class Host(Exchange):
         data = messages.error(severity, sqlstate, text, more) if whole else b""
         self.end(guest, f"{text}, {detail}" if detail else text, data)
 
-    def server_gone(self, backend: Backend, why: str) -> None:
+    def server_gone(self, backend: ServerConnection, why: str) -> None:
         """A server closed its connection, died, or can't be trusted any more."""
         guest = backend.client
         session = backend.session
@@ -243,7 +245,7 @@ class Host(Exchange):
             last = messages.error("FATAL", "08P01", text, f"client {guest.uuid}, server {backend.uuid}")
         self.end(guest, why, last)
 
-    def close_server(self, backend: Backend, why: str, level: int = logging.INFO) -> None:
+    def close_server(self, backend: ServerConnection, why: str, level: int = logging.INFO) -> None:
         """Close a server connection; its lease serves those who wait, or goes back."""
         if backend not in self.backends:
             return
@@ -266,31 +268,31 @@ class Host(Exchange):
 
     def raw_gone(self, link: Link) -> None:
         """One end of a raw relay closed: so does the other, after what was sent has gone out."""
-        guest = link if isinstance(link, Guest) else link.peer
-        if isinstance(guest, Guest):
+        guest = link if isinstance(link, ClientConnection) else link.peer
+        if isinstance(guest, ClientConnection):
             self.end(guest, "client close request" if link is guest else "the other end of its relay closed")
         else:
             self.pump.close(link)
 
-    def part_raw(self, guest: Guest) -> None:
+    def part_raw(self, guest: ClientConnection) -> None:
         """Close the other end of a client's raw relay."""
         other, guest.peer = guest.peer, None
         if other is not None:
             other.peer = None
-            if isinstance(other, Backend):
+            if isinstance(other, ServerConnection):
                 self.close_server(other, "replication connection ended")
             else:
                 self.pump.close(other)
 
     # Plans.
 
-    def plan_soon(self, live: LivePool) -> None:
+    def plan_soon(self, live: PoolRuntime) -> None:
         """Have the pool's plan carried out after what is going on."""
         if not live.planned:
             live.planned = True
             asyncio.get_running_loop().call_soon(self.carry_out, live)
 
-    def carry_out(self, live: LivePool) -> None:
+    def carry_out(self, live: PoolRuntime) -> None:
         """Do what the pool's policy says is to be done now."""
         live.planned = False
         self.pump.now = time.monotonic()
@@ -298,7 +300,7 @@ class Host(Exchange):
         for plan in live.policy.plan(self.pump.now):
             self.do(live, plan)
 
-    def do(self, live: LivePool, plan: Plan) -> None:
+    def do(self, live: PoolRuntime, plan: Plan) -> None:
         """Carry out one plan."""
         match plan.verb:
             case Verb.CONNECT:
@@ -316,20 +318,20 @@ class Host(Exchange):
                 self._reject(plan.ticket, *plan.problem, plan.detail)
             case Verb.NOTIFY:
                 assert plan.ticket is not None
-                if isinstance(plan.ticket.client, Guest):
+                if isinstance(plan.ticket.client, ClientConnection):
                     self.pump.send(plan.ticket.client, messages.notice(QUEUED, plan.detail))
             case _:
                 self.outside.tell_broker(live, plan)
 
     def _check(self, slot: ServerSlot) -> None:
-        backend: Backend = slot.server
+        backend: ServerConnection = slot.server
         query = backend.live.settings.server_check_query
         backend.deadline = self.pump.now + backend.live.settings.server_connect_timeout
         self.pump.send(backend, backend.session.ask("" if query == EMPTY_CHECK else query))
 
     def _reject(self, ticket: Ticket, sqlstate: str, text: str, detail: str) -> None:
         client = ticket.client
-        if isinstance(client, Errand):
+        if isinstance(client, ServerRequest):
             if not client.backend.done():
                 client.backend.set_exception(PoolRefused(sqlstate, text, detail))
             return
@@ -340,11 +342,11 @@ class Host(Exchange):
 
     async def borrow(
         self,
-        live: LivePool,
+        live: PoolRuntime,
         birth: _parameters.SessionParameters,
         wanted: _parameters.SessionParameters,
         generation: int = 0,
-    ) -> Backend:
+    ) -> ServerConnection:
         """A server for the login of a client, got by standing in line. Raises PoolRefused."""
         slot = live.policy.take(birth, wanted, self.pump.now, generation)
         if slot is not None:
@@ -353,7 +355,7 @@ class Host(Exchange):
         refusal = live.policy.refusal(self.pump.now)
         if refusal is not None:
             raise PoolRefused(*refusal)
-        errand = Errand()
+        errand = ServerRequest()
         ticket = live.policy.knock(errand, birth, wanted, self.pump.now, generation)
         if live.policy.hungry(self.pump.now):
             self.plan_soon(live)
@@ -366,7 +368,7 @@ class Host(Exchange):
         finally:
             live.policy.leave(ticket)
 
-    def bring_back(self, backend: Backend) -> None:
+    def bring_back(self, backend: ServerConnection) -> None:
         """A borrowed server, owing nothing, goes back into its pool."""
         if backend.closed or backend.eof:
             self.server_gone(backend, "server conn crashed?")
@@ -374,7 +376,7 @@ class Host(Exchange):
         self.pump.relay(backend)
         self.give(backend)
 
-    def welcome(self, backend: Backend) -> None:
+    def welcome(self, backend: ServerConnection) -> None:
         """A server has logged in."""
         self.pump.relay(backend)
         query = backend.live.settings.connect_query

@@ -10,11 +10,11 @@ from ..cache import caches
 from ..ipc.process_memory import resident
 from ..ipc.snapshot import MemoryUse, Snapshot
 from ..session.state import statement_cache
-from .connections import Backend, Guest
-from .lifecycle import Host
+from .connections import ClientConnection, ServerConnection
+from .lifecycle import Lifecycle
 
 
-def clients(host: Host, found: Sequence[Guest]) -> list[Snapshot]:
+def clients(host: Lifecycle, found: Sequence[ClientConnection]) -> list[Snapshot]:
     """Of clients: what they are, and what is kept for them."""
     return [
         _row("client", [client_size(guest) for guest in found]),
@@ -22,17 +22,17 @@ def clients(host: Host, found: Sequence[Guest]) -> list[Snapshot]:
     ]
 
 
-def servers(host: Host, found: Sequence[Backend]) -> list[Snapshot]:
+def servers(host: Lifecycle, found: Sequence[ServerConnection]) -> list[Snapshot]:
     """Of server connections."""
     return [_row("server", [server_size(backend) for backend in found])]
 
 
-def prepared(host: Host, found: Sequence[statement_cache.Statement]) -> list[Snapshot]:
+def prepared(host: Lifecycle, found: Sequence[statement_cache.Statement]) -> list[Snapshot]:
     """Of prepared statements."""
     return [_row("prepared_statement", [statement_size(one) for one in found])]
 
 
-def process(host: Host, found: object) -> list[Snapshot]:
+def process(host: Lifecycle, found: object) -> list[Snapshot]:
     """Of the worker as a whole: `process` is all that it has in memory."""
     return [
         MemoryUse("held_in_all", 1, host.budget.total()),
@@ -47,7 +47,7 @@ def _row(name: str, sizes: Iterable[int]) -> MemoryUse:
     return MemoryUse(name, len(found), sum(found))
 
 
-def client_size(guest: Guest) -> int:
+def client_size(guest: ClientConnection) -> int:
     """Bytes of one client: the connection, its session, its own names of statements, and what waits on either side."""
     listener = guest.listener
     if listener is not None:
@@ -58,7 +58,7 @@ def client_size(guest: Guest) -> int:
     )
 
 
-def held_by(guest: Guest) -> int:
+def held_by(guest: ClientConnection) -> int:
     """Bytes that are kept for a client, as `max_client_held_bytes` has them: those that it shares among them."""
     return guest.session.held_bytes() if guest.session is not None else 0
 
@@ -68,7 +68,7 @@ def statement_size(statement: statement_cache.Statement) -> int:
     return _sum(statement, statement.rest, statement.name, *(statement.described or ()))
 
 
-def server_size(backend: Backend) -> int:
+def server_size(backend: ServerConnection) -> int:
     """Bytes of one server connection, without the statements, which others share."""
     session = backend.session
     return _sum(backend, backend.slot, backend.inbox, backend.out, session, session.replies, session.prepared) + _sum(

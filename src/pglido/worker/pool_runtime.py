@@ -23,7 +23,7 @@ from ..session.state.statement_cache import AcceptedStatements, Dialect
 from ..sql.lexer import cut
 from ..transport.connect import Names
 from ..transport.tls_context import ServerTls, server_side
-from .connections import Backend, Guest
+from .connections import ClientConnection, ServerConnection
 
 if TYPE_CHECKING:
     from .lifecycle import PoolRefused
@@ -35,7 +35,7 @@ PROFILES_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class Welcome:
     """What a set of startup parameters comes to: the settings as the server spells them, and the welcome.
 
     `defaults` is what the welcome says of all others. `session_defaults` is what the session of that server began with,
@@ -80,7 +80,7 @@ class SessionDefaults:
         return found
 
 
-def keep_defaults(guest: Guest, backend: Backend) -> None:
+def keep_defaults(guest: ClientConnection, backend: ServerConnection) -> None:
     """A client gets a server that began with something else than its last one: see that it keeps its own."""
     own, here, session = guest.session_defaults, backend.session_defaults, guest.session
     guest.fitted = here
@@ -151,7 +151,7 @@ def birth_of(settings: PoolSettings, home: SessionParameters) -> SessionParamete
 
 
 @dataclass(eq=False)
-class LivePool:
+class PoolRuntime:
     """The pool of `key` in this worker. `credentials` log in to its servers: those of the last client that could.
 
     `version` is another whenever what `profiles` say is no longer true; of so many `findings` others were told (see
@@ -227,18 +227,18 @@ class LivePool:
             self.base = reported
             self.forget_profiles()
 
-    def remember(self, home: SessionParameters, profile: Profile) -> None:
+    def remember(self, home: SessionParameters, profile: Welcome) -> None:
         """Keep a profile for the next client with the same startup parameters."""
         self.profiles.put(home, profile, home.size + profile.settings.size + len(profile.welcome))
 
 
 def new_live(
     settings: PoolSettings, minimum: int, max_packet: int, names: Names, tls: ServerTls | None
-) -> LivePool:
+) -> PoolRuntime:
     """A pool without servers; `tls` is for those that it will have."""
     policy = Pool(settings.key, limits_of(settings, minimum), random.random)
     rules = rules_of(settings, max_packet, AcceptedStatements(), StatementCounts(), FunctionCatalog(settings.pool_user))
-    live = LivePool(settings.key, settings, policy, names, rules)
+    live = PoolRuntime(settings.key, settings, policy, names, rules)
     live.tls = tls
     return live
 

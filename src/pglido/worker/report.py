@@ -21,16 +21,16 @@ from ..pooling.states import BUSY, CHECKING, OPENING, STATES
 from ..session.state import statement_cache
 from ..transport.tls_context import describe
 from . import memory
-from .connections import Backend, Guest, epoch, process_at, socket_name
-from .lifecycle import Host
-from .pool_runtime import LivePool
+from .connections import ClientConnection, ServerConnection, epoch, process_at, socket_name
+from .lifecycle import Lifecycle
+from .pool_runtime import PoolRuntime
 from .pubsub.hub import Hub
 
 # Of how many connections is told in one round: about a millisecond's work.
 PORTION = 32
 
 
-def answer(host: Host, subject: Subject) -> Iterator[list[Snapshot]]:
+def answer(host: Lifecycle, subject: Subject) -> Iterator[list[Snapshot]]:
     """The rows about `subject`, in portions: others have their turn in between."""
     for members, rows in PARTS[subject]:
         found = list(members(host))
@@ -38,29 +38,29 @@ def answer(host: Host, subject: Subject) -> Iterator[list[Snapshot]]:
             yield rows(host, found[at : at + PORTION])
 
 
-def _guests(host: Host) -> Iterable[Guest]:
+def _guests(host: Lifecycle) -> Iterable[ClientConnection]:
     return host.guests.values()
 
 
-def _backends(host: Host) -> Iterable[Backend]:
+def _backends(host: Lifecycle) -> Iterable[ServerConnection]:
     return host.backends
 
 
-def _pools(host: Host) -> Iterable[LivePool]:
+def _pools(host: Lifecycle) -> Iterable[PoolRuntime]:
     return host.pools.values()
 
 
-def _once(host: Host) -> Iterable[Host]:
+def _once(host: Lifecycle) -> Iterable[Lifecycle]:
     return (host,)
 
 
-def pools(host: Host, found: Sequence[LivePool]) -> list[Snapshot]:
+def pools(host: Lifecycle, found: Sequence[PoolRuntime]) -> list[Snapshot]:
     """One row per pool with the counts of this worker."""
     cancelled_of = Counter([backend.live for backend in host.backends if backend.cancels])
     return [_pool(live, cancelled_of[live], time.monotonic()) for live in found]
 
 
-def _pool(live: LivePool, cancelled: int, now: float) -> PoolSnapshot:
+def _pool(live: PoolRuntime, cancelled: int, now: float) -> PoolSnapshot:
     policy, settings = live.policy, live.settings
     oldest = policy.oldest_wait()
     fresh = [slot for slot in policy.idle.all() if now - slot.since < settings.server_check_delay]
@@ -87,12 +87,12 @@ def _pool(live: LivePool, cancelled: int, now: float) -> PoolSnapshot:
     )
 
 
-def clients(host: Host, found: Sequence[Guest]) -> list[Snapshot]:
+def clients(host: Lifecycle, found: Sequence[ClientConnection]) -> list[Snapshot]:
     """One row per client, admin clients included; those that are still logging in are left out."""
     return [_client(host, guest) for guest in found if not guest.logging_in and not guest.closed]
 
 
-def _client(host: Host, guest: Guest) -> ClientSnapshot:
+def _client(host: Lifecycle, guest: ClientConnection) -> ClientSnapshot:
     now = time.monotonic()
     ticket, session = guest.ticket, guest.session
     waited = now - ticket.since if ticket is not None else 0.0
@@ -100,7 +100,7 @@ def _client(host: Host, guest: Guest) -> ClientSnapshot:
     local, local_port = socket_name(guest.fd, local=True)
     link = guest.server if guest.server is not None else guest.peer
     state = "waiting" if ticket is not None else "active" if link is not None else "idle"
-    raw = isinstance(guest.peer, Backend)
+    raw = isinstance(guest.peer, ServerConnection)
     return ClientSnapshot(
         user=guest.user,
         database=guest.database,
@@ -115,7 +115,7 @@ def _client(host: Host, guest: Guest) -> ClientSnapshot:
         waited_us=int(waited * 1e6),
         close_needed=int(host.draining),
         ptr=guest.uuid,
-        link=link.uuid if isinstance(link, Backend) else "",
+        link=link.uuid if isinstance(link, ServerConnection) else "",
         remote_pid=process_at(guest.fd) if address == "unix" else 0,
         tls=describe(guest.tls),
         application_name=_application(guest),
@@ -126,22 +126,22 @@ def _client(host: Host, guest: Guest) -> ClientSnapshot:
     )
 
 
-def _application(guest: Guest) -> str:
+def _application(guest: ClientConnection) -> str:
     if guest.listener is not None:
         return guest.listener.parameters().get("application_name", "")
     return guest.session.settings.values.get("application_name", "") if guest.session is not None else ""
 
 
-def servers(host: Host, found: Sequence[Backend]) -> list[Snapshot]:
+def servers(host: Lifecycle, found: Sequence[ServerConnection]) -> list[Snapshot]:
     """One row per server connection."""
     return [_server(backend) for backend in found if not backend.closed]
 
 
-def _server(backend: Backend) -> ServerSnapshot:
+def _server(backend: ServerConnection) -> ServerSnapshot:
     session, guest = backend.session, backend.client
     host, port = socket_name(backend.fd)
     local, local_port = socket_name(backend.fd, local=True)
-    linked = guest if isinstance(guest, Guest) else backend.peer
+    linked = guest if isinstance(guest, ClientConnection) else backend.peer
     state = "being_canceled" if backend.cancels else STATES[backend.slot.state]
     hub = backend.live.hub
     if hub is not None and hub.ear.backend is backend:
@@ -149,7 +149,7 @@ def _server(backend: Backend) -> ServerSnapshot:
     return ServerSnapshot(
         user=backend.live.key[1],
         database=backend.live.key[0],
-        replication="logical" if isinstance(backend.peer, Guest) else "none",
+        replication="logical" if isinstance(backend.peer, ClientConnection) else "none",
         state=state,
         addr=backend.address.rpartition(":")[0] if host == "unix" else host,
         port=int(backend.address.rpartition(":")[2] or 0) if host == "unix" else port,
@@ -159,7 +159,7 @@ def _server(backend: Backend) -> ServerSnapshot:
         request_time=epoch(backend.slot.since),
         close_needed=int(backend.slot.doomed),
         ptr=backend.uuid,
-        link=linked.uuid if isinstance(linked, Guest) else "",
+        link=linked.uuid if isinstance(linked, ClientConnection) else "",
         remote_pid=backend.pid,
         tls=describe(backend.tls),
         application_name=session.setup.settings.values.get("application_name", ""),
@@ -169,12 +169,12 @@ def _server(backend: Backend) -> ServerSnapshot:
     )
 
 
-def pins(host: Host, found: Sequence[Guest]) -> list[Snapshot]:
+def pins(host: Lifecycle, found: Sequence[ClientConnection]) -> list[Snapshot]:
     """One row per client that keeps its server between transactions."""
     return [_pin(guest, guest.server) for guest in found if guest.server is not None and guest.server.pinned]
 
 
-def _pin(guest: Guest, backend: Backend) -> PinSnapshot:
+def _pin(guest: ClientConnection, backend: ServerConnection) -> PinSnapshot:
     setup = backend.session.setup
     return PinSnapshot(
         database=guest.database,
@@ -189,7 +189,7 @@ def _pin(guest: Guest, backend: Backend) -> PinSnapshot:
     )
 
 
-def stats(host: Host, found: Sequence[Host]) -> list[Snapshot]:
+def stats(host: Lifecycle, found: Sequence[Lifecycle]) -> list[Snapshot]:
     """Cumulative counters, one row per database; times in microseconds."""
     sums: dict[str, Counter[str]] = {}
     for live in host.pools.values():
@@ -197,7 +197,7 @@ def stats(host: Host, found: Sequence[Host]) -> list[Snapshot]:
     return [DatabaseCounters(database=name, **counts) for name, counts in sums.items()]
 
 
-def _counters(live: LivePool) -> dict[str, int]:
+def _counters(live: PoolRuntime) -> dict[str, int]:
     stats, counts = live.stats, live.rules.counts
     return {
         "server_assignment_count": stats.assignments,
@@ -215,13 +215,13 @@ def _counters(live: LivePool) -> dict[str, int]:
     }
 
 
-def client_counts(host: Host, found: Sequence[Guest]) -> list[Snapshot]:
+def client_counts(host: Lifecycle, found: Sequence[ClientConnection]) -> list[Snapshot]:
     """How many of these clients are let in, and not yet."""
     logging_in = len([guest for guest in found if guest.logging_in])
     return [ListItem("used_clients", len(found) - logging_in), ListItem("login_clients", logging_in)]
 
 
-def lists(host: Host, found: Sequence[Host]) -> list[Snapshot]:
+def lists(host: Lifecycle, found: Sequence[Lifecycle]) -> list[Snapshot]:
     """Counts of all else: name and number."""
     idle = sum(live.policy.idle.size for live in host.pools.values())
     return [
@@ -232,18 +232,18 @@ def lists(host: Host, found: Sequence[Host]) -> list[Snapshot]:
     ]
 
 
-def consoles(host: Host, found: Sequence[Guest]) -> list[Snapshot]:
+def consoles(host: Lifecycle, found: Sequence[ClientConnection]) -> list[Snapshot]:
     """How many of these clients each of the admin databases has."""
     counts = Counter(guest.database for guest in found if guest.console)
     return [DatabaseClients(name, count) for name, count in counts.items()]
 
 
-def databases(host: Host, found: Sequence[LivePool]) -> list[Snapshot]:
+def databases(host: Lifecycle, found: Sequence[PoolRuntime]) -> list[Snapshot]:
     """How many clients each database has, a row for each pool."""
     return [DatabaseClients(live.key[0], live.policy.clients) for live in found]
 
 
-def listen(host: Host, found: Sequence[LivePool]) -> list[Snapshot]:
+def listen(host: Lifecycle, found: Sequence[PoolRuntime]) -> list[Snapshot]:
     """One row per pool in which clients of this worker have listened."""
     return [_hub(live.hub) for live in found if live.hub is not None]
 
@@ -266,13 +266,13 @@ def _hub(hub: Hub) -> ListenSnapshot:
     )
 
 
-def tls_of(guest: Guest) -> str:
+def tls_of(guest: ClientConnection) -> str:
     """What SHOW CLIENTS says of a client's TLS."""
     return describe(guest.tls)
 
 
 # By what is asked: the things that are told about, and the rows of a portion of them. Counts of one name are added up.
-Part = tuple[Callable[[Host], Iterable[Any]], Callable[[Host, Any], list[Snapshot]]]
+Part = tuple[Callable[[Lifecycle], Iterable[Any]], Callable[[Lifecycle, Any], list[Snapshot]]]
 PARTS: dict[Subject, tuple[Part, ...]] = {
     Subject.POOLS: ((_pools, pools),),
     Subject.CLIENTS: ((_guests, clients),),

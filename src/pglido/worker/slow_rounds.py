@@ -9,7 +9,7 @@ from ..protocol import codes
 from ..relay.relay import Pump
 from ..transport.connection import RAW, RELAY, Link
 from ..transport.poller import OVERLONG
-from .connections import Backend, Guest
+from .connections import ClientConnection, ServerConnection
 
 log = logging.getLogger("pglido.worker")
 
@@ -36,8 +36,8 @@ def tell(seconds: float, link: Link | None, worst: float, kind: int) -> None:
     if link is None:
         log.warning("busy for %.0f ms with coroutines (logins, opening of servers)", seconds * 1e3)
         return
-    client = link.client if isinstance(link, Backend) and isinstance(link.client, Guest) else link
-    extra = client.extra() if isinstance(client, Guest | Backend) else {}
+    client = link.client if isinstance(link, ServerConnection) and isinstance(link.client, ClientConnection) else link
+    extra = client.extra() if isinstance(client, ClientConnection | ServerConnection) else {}
     log.warning(
         "busy for %.0f ms in one round, %.0f ms of it with %s",
         *(seconds * 1e3, worst * 1e3, what_of(link, kind)),
@@ -48,10 +48,10 @@ def tell(seconds: float, link: Link | None, worst: float, kind: int) -> None:
 def what_of(link: Link, kind: int) -> str:
     """What was done for a link."""
     if link.mode == RELAY:
-        return NAMES.get(kind, "a message") if isinstance(link, Guest) else "answers of a server"
+        return NAMES.get(kind, "a message") if isinstance(link, ClientConnection) else "answers of a server"
     if link.mode == RAW:
         return "bytes that are passed on unseen"
-    return "a login to a server" if isinstance(link, Backend) else "a login"
+    return "a login to a server" if isinstance(link, ServerConnection) else "a login"
 
 
 @contextmanager

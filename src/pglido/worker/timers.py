@@ -12,13 +12,13 @@ from ..ipc import process_memory
 from ..ipc.shared_counters import SharedCounter, SharedCounters
 from ..pooling.outage import last_error
 from ..protocol.codes import IDLE
-from .connections import Guest
-from .lifecycle import Host
-from .login.fast_path import Porch
+from .connections import ClientConnection
+from .lifecycle import Lifecycle
+from .login.fast_path import FastLogin
 from .parent_death import orphaned
-from .pool_runtime import LivePool
-from .servers.function_refresh import Studies
-from .servers.release_database import Departures
+from .pool_runtime import PoolRuntime
+from .servers.function_refresh import FunctionRefresh
+from .servers.release_database import DatabaseRelease
 from .slow_rounds import measured
 
 log = logging.getLogger("pglido.worker")
@@ -48,25 +48,25 @@ class Timed(Protocol):
 
     parent: int
     board: SharedCounters
-    host: Host
+    host: Lifecycle
     config: Config
-    departures: Departures
-    porch: Porch
+    departures: DatabaseRelease
+    porch: FastLogin
     leaving: float | None
     wait_for_clients: bool
     ended: asyncio.Event
 
-    def goodbye(self, guest: Guest) -> None:
+    def goodbye(self, guest: ClientConnection) -> None:
         """Close a client because the pooler stops."""
 
 
-class Clock:
+class Timers:
     """Looks at everything from time to time; no connection has a timer of its own."""
 
     def __init__(self, worker: Timed) -> None:
         self.worker = worker
         self._timer: asyncio.TimerHandle | None = None
-        self._studies = Studies(worker.host, time.monotonic())
+        self._studies = FunctionRefresh(worker.host, time.monotonic())
         self._unseen: list[int] = []
         self._guests_at = 0.0
         self._trim_at = 0.0
@@ -126,7 +126,7 @@ class Clock:
             self._drain(now)
         return pressed
 
-    def _forget_unused(self, live: LivePool, now: float) -> None:
+    def _forget_unused(self, live: PoolRuntime, now: float) -> None:
         """Forget a pool whose database is gone, or that `*` has made and nobody uses any more.
 
         One that could not be opened, such as that of a name made up, has nothing to be remembered.
@@ -170,7 +170,7 @@ class Clock:
             if problem is not None:
                 host.kill(guest, "08P01", problem, detail=last_error(down(guest)))
 
-    def _next_guests(self) -> list[Guest]:
+    def _next_guests(self) -> list[ClientConnection]:
         """The next part of all clients."""
         guests = self.worker.host.guests
         if not self._unseen:
@@ -192,7 +192,7 @@ class Clock:
             worker.ended.set()
 
 
-def resting(guest: Guest) -> bool:
+def resting(guest: ClientConnection) -> bool:
     """Is the client outside of any transaction and query, with nothing on its way? One that only listens is."""
     if guest.session is None:
         return True
@@ -205,12 +205,12 @@ def resting(guest: Guest) -> bool:
     return bool(kept) and session.status == IDLE and not session.replies.head
 
 
-def down(guest: Guest) -> tuple[str, str] | None:
+def down(guest: ClientConnection) -> tuple[str, str] | None:
     """What keeps servers from being opened for a client that is not let in yet, None where nothing does."""
     return guest.live.policy.outage.problem if guest.live is not None and guest.session is None else None
 
 
-def over_time(guest: Guest, now: float, login_timeout: float) -> str | None:
+def over_time(guest: ClientConnection, now: float, login_timeout: float) -> str | None:
     """Which of its limits a client has overstepped, in PgBouncer's words."""
     if guest.session is None and guest.listener is None:
         late = guest.peer is None and login_timeout and now - guest.born > login_timeout

@@ -29,23 +29,23 @@ from ..transport.inline_task import Visit
 from ..transport.stream import Stream
 from . import report
 from .configuration import Candidate, ServerContexts, candidate
-from .connections import Backend, ConsoleLink, Guest
-from .lifecycle import Host
-from .login.credentials import People
-from .login.fast_path import Porch, Proving
+from .connections import ClientConnection, ConsoleLink, ServerConnection
+from .lifecycle import Lifecycle
+from .login.credentials import UserDirectory
+from .login.fast_path import FastLogin, ScramLogin
 from .login.hashing import Hashing
 from .login.login import enter, go_on, turn_away, weigh
-from .login.reserved_connection import AdminPlace
-from .pool_runtime import LivePool, new_live
+from .login.reserved_connection import ReservedConnection
+from .pool_runtime import PoolRuntime, new_live
 from .pubsub.clients import hear, heard
-from .servers.cancel import Cancels
+from .servers.cancel import CancelRequests
 from .servers.connect import open_server
-from .servers.release_database import Departures
+from .servers.release_database import DatabaseRelease
 from .servers.replication import replicate
-from .servers.shared_epoch import SharedTally
-from .servers.signals import Signals
+from .servers.shared_epoch import SharedEpoch
+from .servers.signals import SignalRequests
 from .slow_rounds import measured
-from .timers import Clock
+from .timers import Timers
 
 log = logging.getLogger("pglido.worker")
 
@@ -66,7 +66,7 @@ class Failed(Exception):
 
 
 class Worker:
-    """What goes beyond the byte path: the world as seen by the `Host`."""
+    """What goes beyond the byte path: the world as seen by the `Lifecycle`."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Worker:
         channel: Channel[ipc.ToWorker],
         board: SharedCounters,
         sockets: list[socket.socket],
-        host: Host,
+        host: Lifecycle,
     ) -> None:
         self.index = index
         self.parent = parent
@@ -85,11 +85,11 @@ class Worker:
         self.host = host
         host.outside = self
         host.board = board
-        _statement_cache.share(SharedTally(board, SharedCounter.DOUBTS))
+        _statement_cache.share(SharedEpoch(board, SharedCounter.DOUBTS))
         _role_defaults_epoch.share(
-            SharedTally(board, SharedCounter.DEFAULTS), SharedTally(board, SharedCounter.RELOADS)
+            SharedEpoch(board, SharedCounter.DEFAULTS), SharedEpoch(board, SharedCounter.RELOADS)
         )
-        self.signer = NotificationSigner(board.secret(), SharedTally(board, SharedCounter.EARS))
+        self.signer = NotificationSigner(board.secret(), SharedEpoch(board, SharedCounter.EARS))
         self.config = Config()
         self._known_pool: Callable[[str, str], PoolSettings | None] = self.config.pool
         self.ignored: frozenset[str] = frozenset()
@@ -98,15 +98,15 @@ class Worker:
         self.candidate: tuple[int, Candidate] | None = None
         self.failed = False
         self.names = Names(0, 0)
-        self.people = People(host)
-        self.departures = Departures(host)
-        self.cancels = Cancels(host, channel)
-        self.signals = Signals(host, channel)
+        self.people = UserDirectory(host)
+        self.departures = DatabaseRelease(host)
+        self.cancels = CancelRequests(host, channel)
+        self.signals = SignalRequests(host, channel)
         self.listening: dict[socket.socket, Watched] = {}
         self.covered: dict[int, list[socket.socket]] = {}
-        self.clock = Clock(self)
-        self.porch = Porch(host)
-        self.place = AdminPlace(host, self.porch, self.listen)
+        self.clock = Timers(self)
+        self.porch = FastLogin(host)
+        self.place = ReservedConnection(host, self.porch, self.listen)
         self.hashing = Hashing()
         self.leaving: float | None = None
         self.wait_for_clients = False
@@ -148,7 +148,7 @@ class Worker:
         for backend in list(self.host.backends):
             self.host.close_server(backend, "shutting down", logging.DEBUG)
 
-    def goodbye(self, guest: Guest) -> None:
+    def goodbye(self, guest: ClientConnection) -> None:
         """Close a client because the pooler stops."""
         self.host.kill(guest, "57P01", "terminating connection due to administrator command")
 
@@ -270,7 +270,7 @@ class Worker:
             if guest.session is not None and guest.live is not None:
                 guest.session.rules = guest.live.rules
 
-    def refresh(self, live: LivePool) -> None:
+    def refresh(self, live: PoolRuntime) -> None:
         """A pool takes its new settings; one whose database is gone serves nobody any more."""
         settings = self.config.pool(*live.key)
         if settings is None:
@@ -299,7 +299,7 @@ class Worker:
             return settings.min_pool_size
         return ipc.share(settings.min_pool_size, self.index, self.workers)
 
-    def live(self, settings: PoolSettings) -> LivePool:
+    def live(self, settings: PoolSettings) -> PoolRuntime:
         """The running pool of these settings, made now if need be."""
         live = self.host.pools.get(settings.key)
         if live is None:
@@ -363,26 +363,26 @@ class Worker:
             self.close_door(sock)
             sock.close()
 
-    def visit(self, guest: Guest) -> None:
+    def visit(self, guest: ClientConnection) -> None:
         """A connection comes in the long way."""
         guest.login = Visit(enter(self.host, guest), _login_failed)
         guest.login.step()
 
-    def go_on(self, guest: Guest, packet: bytes, start: Startup, proof: Proof) -> None:
+    def go_on(self, guest: ClientConnection, packet: bytes, start: Startup, proof: Proof) -> None:
         """A connection that has proved who it is comes in the long way."""
         guest.login = Visit(go_on(self.host, guest, packet, start, proof), _login_failed)
         guest.login.step()
 
-    def weigh(self, guest: Guest, proving: Proving) -> None:
+    def weigh(self, guest: ClientConnection, proving: ScramLogin) -> None:
         """What a connection has proved takes long to judge."""
         guest.login = Visit(weigh(self.host, guest, proving), _login_failed)
         guest.login.step()
 
-    def turn_away(self, guest: Guest, error: Exception) -> None:
+    def turn_away(self, guest: ClientConnection, error: Exception) -> None:
         """Tell a client why it can't come in."""
         turn_away(self.host, guest, error)
 
-    def open_console(self, guest: Guest, start: Startup, admin: bool) -> None:
+    def open_console(self, guest: ClientConnection, start: Startup, admin: bool) -> None:
         """Relay a client of the admin database to the control process."""
         if guest.serial == self.porch.spare:
             self.place.seat()
@@ -404,13 +404,15 @@ class Worker:
         self.channel.post(message, [theirs.detach()])
         self.host.pump.join_raw(guest, end)
 
-    async def replicate(self, guest: Guest, stream: Stream, live: LivePool, start: Startup, last: bytes) -> None:
+    async def replicate(
+        self, guest: ClientConnection, stream: Stream, live: PoolRuntime, start: Startup, last: bytes
+    ) -> None:
         """A replication connection: one to one."""
         await replicate(self.host, guest, stream, live, start, last)
 
     # What clients want before they go on.
 
-    def wished(self, guest: Guest) -> bool:
+    def wished(self, guest: ClientConnection) -> bool:
         """See that a client of a pool with servers may go on; returns whether it may at once."""
         if guest.session.aims:
             return self.signals.wished(guest)
@@ -423,11 +425,11 @@ class Worker:
         self.channel.post(ipc.Vacate(hosts, databases))
         return True
 
-    def heard(self, guest: Guest) -> None:
+    def heard(self, guest: ClientConnection) -> None:
         """What a client of a pool with servers listens to is another now."""
         heard(self.host, guest)
 
-    def sender_gone(self, backend: Backend) -> None:
+    def sender_gone(self, backend: ServerConnection) -> None:
         """A server is gone that notifications are known by, in all workers."""
         hosts = backend.live.settings.hosts
         self.forget_sender(hosts, backend.pid)
@@ -441,11 +443,11 @@ class Worker:
 
     # Servers.
 
-    async def open_server(self, live: LivePool, slot: ServerSlot) -> None:
+    async def open_server(self, live: PoolRuntime, slot: ServerSlot) -> None:
         """Open the server of a slot."""
         await open_server(self.host, live, slot)
 
-    def tell_broker(self, live: LivePool, plan: Plan) -> None:
+    def tell_broker(self, live: PoolRuntime, plan: Plan) -> None:
         """What the pool's policy has to say about leases."""
         if plan.verb is Verb.WANT:
             since = live.policy.oldest_wait()

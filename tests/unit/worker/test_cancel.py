@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from pglido.worker.servers.cancel import Cancels
+from pglido.worker.servers.cancel import CancelRequests
 
 
-class Asked(Cancels):
+class Asked(CancelRequests):
     """Says what would be cancelled."""
 
     def __init__(self) -> None:

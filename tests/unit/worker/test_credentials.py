@@ -13,7 +13,7 @@ from pglido.config.model import PoolSettings
 from pglido.ipc import messages
 from pglido.worker.lifecycle import PoolRefused
 from pglido.worker.login import networks
-from pglido.worker.login.credentials import Known, People, Question
+from pglido.worker.login.credentials import KnownUser, UserDirectory, UserLookup
 from pglido.worker.login.networks import network_of
 
 CONFIG = """
@@ -30,7 +30,7 @@ password = "x"
 HERE = "10.0.0.1:1000"
 
 
-class Asking(People):
+class Asking(UserDirectory):
     """`answer` is what comes of all questions; `asked` are those that went out, `dropped` those that did not last."""
 
     def __init__(self, sent: bool) -> None:
@@ -40,7 +40,7 @@ class Asking(People):
         self.dropped: list[str] = []
         self.answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def _ask(self, key: Key, pool: PoolSettings, question: Question) -> AuthQueryAnswer:
+    async def _ask(self, key: Key, pool: PoolSettings, question: UserLookup) -> AuthQueryAnswer:
         self.asked.append(key[1])
         question.asked = self.sent
         try:
@@ -50,7 +50,7 @@ class Asking(People):
             raise
         return AuthQueryAnswer(key[1], None)
 
-    async def client(self, user: str, address: str = HERE) -> "asyncio.Task[Known]":
+    async def client(self, user: str, address: str = HERE) -> "asyncio.Task[KnownUser]":
         """A client that waits."""
         pool = config().pool("app", user)
         task = asyncio.create_task(self.look_up(user, pool, address))
@@ -74,7 +74,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-async def leaves(task: "asyncio.Task[Known]") -> None:
+async def leaves(task: "asyncio.Task[KnownUser]") -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

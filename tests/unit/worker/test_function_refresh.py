@@ -10,7 +10,7 @@ from pglido.pooling.states import BUSY, IDLE
 from pglido.session.state.function_scan import FunctionSnapshot
 from pglido.session.state.shared import FunctionCatalog
 from pglido.sql.scanner import DEFINES
-from pglido.worker.servers.function_refresh import ALL, NEWS, Studies
+from pglido.worker.servers.function_refresh import ALL, NEWS, FunctionRefresh
 
 SINCE = FunctionSnapshot("5 1", "7", (), 0)
 START = 1000.0
@@ -50,7 +50,7 @@ class Bench:
             policy=policy, rules=SimpleNamespace(heeded=heeded, functions=functions), findings=0
         )
         host = SimpleNamespace(pools={("db", "user"): live}, board=SharedCounters.attach(board.fd, row))
-        self.studies = Studies(host, START)  # type: ignore[arg-type]
+        self.studies = FunctionRefresh(host, START)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from parity.frontend import message
 from pglido.config.model import Config, Database, OnLoss, PoolMode, Settings
-from pglido.worker.connections import Guest
+from pglido.worker.connections import ClientConnection
 from pglido.worker.pubsub.hub import Hub, sifted
 
 READY = message("Z", b"I")
@@ -30,19 +30,19 @@ class Pump:
     now = 0.0
 
     def __init__(self) -> None:
-        self.sent: dict[Guest, list[bytes]] = {}
+        self.sent: dict[ClientConnection, list[bytes]] = {}
 
-    def notify(self, guest: Guest, data: bytes) -> int:
+    def notify(self, guest: ClientConnection, data: bytes) -> int:
         guest.notes = (guest.notes or bytearray()) + data
         self.flush_notes(guest)
         return len(guest.notes or b"")
 
-    def flush_notes(self, guest: Guest) -> None:
+    def flush_notes(self, guest: ClientConnection) -> None:
         if guest.notes is not None and not guest.holds:
             self.sent.setdefault(guest, []).append(bytes(guest.notes))
             guest.notes = None
 
-    def ready(self, guest: Guest) -> None:
+    def ready(self, guest: ClientConnection) -> None:
         assert guest.late
         guest.late = False
         self.flush_notes(guest)
@@ -110,26 +110,26 @@ class World:
     def __init__(self, **database: Any) -> None:
         self.loop = asyncio.new_event_loop()
         self.pump = Pump()
-        self.killed: list[tuple[Guest, str]] = []
+        self.killed: list[tuple[ClientConnection, str]] = []
         config = Config(settings=Settings(), databases={"d": Database(**database)})
         policy = type("Policy", (), {"clients": 0})()
         pool = {"settings": config.pool("d", "u"), "key": ("d", "u"), "policy": policy, "signer": None}
         live = type("Live", (), pool)()
-        self.guests: dict[int, Guest] = {}
+        self.guests: dict[int, ClientConnection] = {}
         host: Any = type("Host", (), {"pump": self.pump, "kill": self.kill, "guests": self.guests})()
         self.hub = Hub(host, live)  # type: ignore[arg-type]
         self.ear = Ear(self.hub)
         self.hub.ear = self.ear  # type: ignore[assignment]
 
-    def kill(self, guest: Guest, sqlstate: str, text: str, detail: str = "") -> None:
+    def kill(self, guest: ClientConnection, sqlstate: str, text: str, detail: str = "") -> None:
         self.killed.append((guest, sqlstate))
         self.hub.leave(guest)
 
-    def guest(self) -> Guest:
-        guest = self.guests[len(self.guests)] = Guest(-1, len(self.guests), "", 0.0)
+    def guest(self) -> ClientConnection:
+        guest = self.guests[len(self.guests)] = ClientConnection(-1, len(self.guests), "", 0.0)
         return guest
 
-    def end(self, guest: Guest) -> None:
+    def end(self, guest: ClientConnection) -> None:
         """A transaction of the client ends, as the pump says it."""
         guest.late = self.inside(self.hub.catch_up, guest, self.pump.ready)
 
@@ -167,7 +167,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
     made.close()
 
 
-def listens(world: World, guest: Guest, *channels: bytes) -> None:
+def listens(world: World, guest: ClientConnection, *channels: bytes) -> None:
     """A client LISTENs, and its transaction ends."""
     world.inside(world.hub.prepare, guest, channels, lambda: None)
     world.settle_down()
@@ -417,18 +417,18 @@ class Crowd(RuleBasedStateMachine):
     def begin(self) -> None:
         self.world = World()
         self.failed = False
-        self.waiting: dict[Guest, int] = {}
-        self.channels: dict[Guest, frozenset[bytes]] = {}
+        self.waiting: dict[ClientConnection, int] = {}
+        self.channels: dict[ClientConnection, frozenset[bytes]] = {}
 
     @rule(target=guests)
-    def comes(self) -> Guest:
+    def comes(self) -> ClientConnection:
         guest = self.world.guest()
         self.channels[guest] = frozenset()
         self.waiting[guest] = 0
         return guest
 
     @rule(guest=guests, names=st.sets(NAMES, min_size=1))
-    def prepares(self, guest: Guest, names: set[bytes]) -> None:
+    def prepares(self, guest: ClientConnection, names: set[bytes]) -> None:
         def ready() -> None:
             self.waiting[guest] -= 1
             assert names <= self.world.ear.channels or self.failed
@@ -439,13 +439,13 @@ class Crowd(RuleBasedStateMachine):
             assert names <= self.world.ear.channels or self.failed
 
     @rule(guest=guests, names=st.sets(NAMES))
-    def settles(self, guest: Guest, names: set[bytes]) -> None:
+    def settles(self, guest: ClientConnection, names: set[bytes]) -> None:
         self.waiting[guest] = 0
         self.channels[guest] = frozenset(names)
         self.world.inside(self.world.hub.settle, guest, frozenset(names))
 
     @rule(guest=consumes(guests))
-    def leaves(self, guest: Guest) -> None:
+    def leaves(self, guest: ClientConnection) -> None:
         guest.late = False
         self.world.inside(self.world.hub.leave, guest)
         del self.channels[guest]
@@ -473,7 +473,7 @@ class Crowd(RuleBasedStateMachine):
         self.world.inside(self.world.ear.lose)
 
     @rule(guest=guests)
-    def ends(self, guest: Guest) -> None:
+    def ends(self, guest: ClientConnection) -> None:
         if not guest.late:
             self.world.end(guest)
 

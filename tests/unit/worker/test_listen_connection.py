@@ -8,7 +8,7 @@ from hypothesis import given
 
 from parity.frontend import message
 from pglido.config.model import Config, Database
-from pglido.worker.pubsub.listen_connection import PING, Ear
+from pglido.worker.pubsub.listen_connection import PING, ListenConnection
 from pglido.worker.pubsub.senders import Senders
 
 
@@ -44,7 +44,7 @@ class World:
         live.settings = Config(databases={"d": Database(server_connect_timeout=5.0)}).pool("d", "u")
         self.pump = self.outside = self
         self.senders = Senders(None)
-        self.ear = Ear(self, live, self)  # type: ignore[arg-type]
+        self.ear = ListenConnection(self, live, self)  # type: ignore[arg-type]
         self.ear._begin(self.backend)  # type: ignore[arg-type]
         assert self.sent == [message("Q", b"LISTEN _pglido_sender\0")]
         self.say(READY)

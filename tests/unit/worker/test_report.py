@@ -10,7 +10,7 @@ import pytest
 from pglido.ipc.messages import Answer, Ask
 from pglido.ipc.snapshot import ListItem, Subject, of_kind
 from pglido.worker import report
-from pglido.worker.connections import Guest
+from pglido.worker.connections import ClientConnection
 from pglido.worker.worker import Worker
 
 MANY = 1000
@@ -19,7 +19,7 @@ MANY = 1000
 def worker_with(guests: int) -> Any:
     """So many clients that are logging in, and no server."""
     host = SimpleNamespace(
-        guests={number: Guest(-1, number, "unix", 0.0) for number in range(1, guests + 1)},
+        guests={number: ClientConnection(-1, number, "unix", 0.0) for number in range(1, guests + 1)},
         backends={},
         pools={},
         draining=False,
@@ -36,11 +36,11 @@ def test_each_client_is_looked_at_once_and_few_in_one_portion(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = worker_with(MANY)
-    looked: list[Guest] = []
+    looked: list[ClientConnection] = []
     portions: list[int] = []
     (members, rows), *others = report.PARTS[subject]
 
-    def counted(host: Any, found: list[Guest]) -> Any:
+    def counted(host: Any, found: list[ClientConnection]) -> Any:
         looked.extend(found)
         portions.append(len(found))
         return rows(host, found)

@@ -8,7 +8,7 @@ import pytest
 
 from pglido.transport.connection import COLLECT, RAW, RELAY, Link
 from pglido.worker import slow_rounds
-from pglido.worker.connections import Guest
+from pglido.worker.connections import ClientConnection
 
 
 class Clock:
@@ -17,8 +17,8 @@ class Clock:
     mark = 0.0
 
 
-def guest(mode: int) -> Guest:
-    made = Guest(-1, 1, "10.0.0.1:5", 0.0)
+def guest(mode: int) -> ClientConnection:
+    made = ClientConnection(-1, 1, "10.0.0.1:5", 0.0)
     made.user, made.mode = "app", mode
     return made
 

@@ -1,9 +1,9 @@
-from pglido.worker.connections cimport Guest
+from pglido.worker.connections cimport ClientConnection
 
 cdef tuple LOGIN
 cdef int LONGEST_KNOWN, KNOWN, MILLISECONDS, MORE
 
-cdef class Journal:
+cdef class AccessLog:
     cdef public bint comings
     cdef public bint goings
     cdef long long _second
@@ -11,10 +11,10 @@ cdef class Journal:
     cdef object _form
     cdef dict _closings
 
-    cpdef int came(self, Guest guest) except -1
+    cpdef int came(self, ClientConnection guest) except -1
 
-    cpdef int left(self, Guest guest, str why, long long age) except -1
+    cpdef int left(self, ClientConnection guest, str why, long long age) except -1
 
     cdef bytes _closing(self, str why)
 
-    cdef void _write(self, Guest guest, bytes text, long long age) except *
+    cdef void _write(self, ClientConnection guest, bytes text, long long age) except *

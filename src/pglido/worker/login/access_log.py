@@ -15,7 +15,7 @@ from cython.cimports.pglido.worker.connections import UUID_SIZE, put_uuid
 
 from ... import log as logs
 from ...log import printable, who
-from ..connections import Guest
+from ..connections import ClientConnection
 
 log = logging.getLogger("pglido.worker")
 
@@ -31,7 +31,7 @@ MILLISECONDS = 20
 MORE = 100
 
 
-class Journal:
+class AccessLog:
     """The lines of one worker. `comings`, `goings`: are they wanted?"""
 
     def __init__(self) -> None:
@@ -42,12 +42,12 @@ class Journal:
         self._form: object = None
         self._closings: dict[str, bytes] = {}
 
-    def came(self, guest: Guest) -> None:
+    def came(self, guest: ClientConnection) -> None:
         """A client is in."""
         if self.comings:
             self._write(guest, LOGIN[guest.minor], -1)
 
-    def left(self, guest: Guest, why: str, age: cython.longlong) -> None:
+    def left(self, guest: ClientConnection, why: str, age: cython.longlong) -> None:
         """A client's connection ends, after `age` seconds.
 
         Those that never were in are told of only where something was wrong.
@@ -66,7 +66,7 @@ class Journal:
                 self._closings[why] = text
         return text
 
-    def _write(self, guest: Guest, text: bytes, age: cython.longlong) -> None:
+    def _write(self, guest: ClientConnection, text: bytes, age: cython.longlong) -> None:
         """Write a line; `age` is below 0 where it has none."""
         now = cython.declare(timespec)
         size: cython.Py_ssize_t = 0

@@ -33,10 +33,10 @@ from ...protocol import codes, messages
 from ...session.state import parameters as _parameters
 from ...transport.stream import Stream
 from ...transport.timerfd import Ticks
-from ..connections import Backend
-from ..lifecycle import Host, PoolRefused
+from ..connections import ServerConnection
+from ..lifecycle import Lifecycle, PoolRefused
 from ..servers.queries import Rows, ask, on_server
-from .networks import MOST, Places
+from .networks import MOST, WaitingByNetwork
 
 log = logging.getLogger("pglido.worker")
 
@@ -47,7 +47,7 @@ PATIENCE = 1.0
 SUPPOSED = ChallengeShape(4096)
 
 
-class Known(NamedTuple):
+class KnownUser(NamedTuple):
     """A user's name, as it is to be used, and the secret, None where there is no such user, as asked for at `began`."""
 
     name: str
@@ -55,7 +55,7 @@ class Known(NamedTuple):
     began: float = NEVER
 
 
-class Question:
+class UserLookup:
     """A question to a server: how many clients wait for the answer, and whether a server has been `asked` already."""
 
     __slots__ = ("asked", "task", "waiting")
@@ -66,13 +66,13 @@ class Question:
         self.task: asyncio.Task[AuthQueryAnswer]
 
 
-class People:
+class UserDirectory:
     """Secrets by user name, and the `terms` on which they are asked for where no server is asked.
 
     `asks`: may there be users that only a server knows?
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Lifecycle) -> None:
         self.host = host
         self.texts: dict[str, str] = {}
         self.terms = self._terms_of_all = ScramTerms(SecretPopulation(), 0, os.urandom, b"")
@@ -83,8 +83,8 @@ class People:
         self._ttl = 0.0
         self._hides = False
         self._answers = AuthQueryCache()
-        self._asking: dict[Key, Question] = {}
-        self._waiting = Places()
+        self._asking: dict[Key, UserLookup] = {}
+        self._waiting = WaitingByNetwork()
         self._silent: set[tuple[str, str, str]] = set()
         self._changes: tuple[int, ...] = ()
         self._ticks = Ticks()  # from the beginning: later there may be no descriptor for it
@@ -139,20 +139,20 @@ class People:
         """Is auth_query asked for clients of this pool?"""
         return pool is not None and bool(pool.auth_user) and bool(pool.auth_query)
 
-    async def look_up(self, user: str, pool: PoolSettings | None, address: str) -> Known:
+    async def look_up(self, user: str, pool: PoolSettings | None, address: str) -> KnownUser:
         """What is known of `user`, for a client at `address`. Raises PoolRefused when nobody can tell."""
         stored = self.secrets.get(user)
         if pool is None or not self.asks_for(pool) or (stored is not None and not self._hides):
-            return Known(user, stored)
+            return KnownUser(user, stored)
         began = time.monotonic()
         key = _key(user, pool)
         self._notice_changes()
         answer = self._answers.get(key, began)
         if answer is None:
             answer = await self._asked(key, pool, stored, began, address)
-        return Known(answer.name, answer.secret, began) if stored is None else Known(user, stored, began)
+        return KnownUser(answer.name, answer.secret, began) if stored is None else KnownUser(user, stored, began)
 
-    async def look_again(self, user: str, pool: PoolSettings | None, known: Known, address: str) -> Known:
+    async def look_again(self, user: str, pool: PoolSettings | None, known: KnownUser, address: str) -> KnownUser:
         """What is known now of `user`, who did not prove what was `known`.
 
         Where that was remembered it is asked for at once, though not more than once in a while; otherwise, or if nobody
@@ -166,7 +166,7 @@ class People:
             fresh = await self._asked(key, pool, stored, now, address)
         except PoolRefused:
             return known
-        return Known(fresh.name, fresh.secret, now) if stored is None else known
+        return KnownUser(fresh.name, fresh.secret, now) if stored is None else known
 
     def doubt(self, pool: PoolSettings) -> None:
         """A server has another verifier than the one that a client of this pool proved itself by: ask again."""
@@ -199,7 +199,7 @@ class People:
             self._left(key, question)
             raise
 
-    def _left(self, key: Key, question: Question) -> None:
+    def _left(self, key: Key, question: UserLookup) -> None:
         """A client that waited has gone. What a server has been asked already costs least if it is answered."""
         question.waiting -= 1
         if not question.waiting and not question.asked:
@@ -237,16 +237,16 @@ class People:
             return unknown
         return unknown if task.cancelled() or task.exception() else task.result()
 
-    def _question(self, key: Key, pool: PoolSettings) -> Question:
+    def _question(self, key: Key, pool: PoolSettings) -> UserLookup:
         """Ask, or join who has asked already."""
         question = self._asking.get(key)
         if question is None:
-            question = self._asking[key] = Question()
+            question = self._asking[key] = UserLookup()
             question.task = asyncio.get_running_loop().create_task(self._ask(key, pool, question))
             question.task.add_done_callback(partial(self._ended, key, question))
         return question
 
-    def _ended(self, key: Key, question: Question, task: "asyncio.Task[AuthQueryAnswer]") -> None:
+    def _ended(self, key: Key, question: UserLookup, task: "asyncio.Task[AuthQueryAnswer]") -> None:
         if self._asking.get(key) is question:
             del self._asking[key]
         if task.cancelled():
@@ -266,7 +266,7 @@ class People:
             # Nobody joins a question that was asked before.
             self._asking.clear()
 
-    async def _ask(self, key: Key, pool: PoolSettings, question: Question) -> AuthQueryAnswer:
+    async def _ask(self, key: Key, pool: PoolSettings, question: UserLookup) -> AuthQueryAnswer:
         """Run auth_query as auth_user, and remember the answer for its time."""
         (database, role, query), user = key
         host: Any = self.host
@@ -299,13 +299,13 @@ class People:
         return answer
 
     async def _run(
-        self, settings: PoolSettings, query: str, user: str, question: Question
+        self, settings: PoolSettings, query: str, user: str, question: UserLookup
     ) -> tuple[float, Rows | PoolRefused]:
         """Ask on a connection that no client's settings have touched; when that was, and what came of it."""
         host: Any = self.host
         live = host.outside.live(settings)
 
-        async def asked(backend: Backend) -> tuple[float, Rows | PoolRefused]:
+        async def asked(backend: ServerConnection) -> tuple[float, Rows | PoolRefused]:
             question.asked = True
             session = backend.session
             stream = Stream(self.host.pump, backend)

@@ -9,14 +9,14 @@ from pglido.pooling.stats cimport Stats
 from pglido.session.state.parameters cimport SessionParameters
 from pglido.session.state.shared cimport PoolRules
 from pglido.protocol cimport octets
-from pglido.worker.dispatch cimport Exchange
-from pglido.worker.connections cimport Guest
+from pglido.worker.dispatch cimport Dispatch
+from pglido.worker.connections cimport ClientConnection
 
 cdef int CLIENTS, ACCEPTED, DEFAULTS, LONGEST, LONGEST_PROOF, LONGEST_MESSAGE, PACKETS, ACCEPT_BATCH
 cdef int RELAY, PASSWORD, SSL_REQUEST
 cdef bytes YES, NO, SSL_PACKET
 
-cdef class Regular:
+cdef class LoginTemplate:
     cdef public object live
     cdef public Pool pool
     cdef public Stats stats
@@ -33,7 +33,7 @@ cdef class Regular:
     cdef public bytes known_as
     cdef public bint lends
 
-cdef class Proving:
+cdef class ScramLogin:
     cdef public bytes packet
     cdef public object start
     cdef public ScramServer challenge
@@ -43,10 +43,10 @@ cdef class Proving:
 
 cpdef bint is_strange(object start) except -1
 
-cpdef void greet(Exchange host, Guest guest, Regular regular, bytes last) except *
+cpdef void greet(Dispatch host, ClientConnection guest, LoginTemplate regular, bytes last) except *
 
-cdef class Porch:
-    cdef public Exchange host
+cdef class FastLogin:
+    cdef public Dispatch host
     cdef public dict packets
     cdef public dict regulars
     cdef bint encrypted
@@ -72,47 +72,47 @@ cdef class Porch:
 
     cpdef void take_spare(self, int fd, bint unix) except *
 
-    @cython.locals(host=Exchange, guest=Guest, serial="long long")
+    @cython.locals(host=Dispatch, guest=ClientConnection, serial="long long")
     cdef int arrive(self, int fd, str address, object door) except -1
 
-    cpdef int wait(self, Guest guest) except -1
+    cpdef int wait(self, ClientConnection guest) except -1
 
     @cython.locals(said=bytes)
-    cpdef void knock(self, Guest guest) except *
+    cpdef void knock(self, ClientConnection guest) except *
 
-    cpdef tuple barred(self, Guest guest, object start)
+    cpdef tuple barred(self, ClientConnection guest, object start)
 
-    cdef void _begin_tls(self, Guest guest) except *
+    cdef void _begin_tls(self, ClientConnection guest) except *
 
     @cython.locals(pump=Pump, said=bytes, tls=Tls, done=bint)
-    cpdef void shake(self, Guest guest) except *
+    cpdef void shake(self, ClientConnection guest) except *
 
-    cdef int _silent(self, Guest guest, object waiter) except -1
+    cdef int _silent(self, ClientConnection guest, object waiter) except -1
 
-    @cython.locals(regular=Regular, challenge=ScramServer)
-    cdef bint _admit(self, Guest guest, bytes packet, object start) except -1
+    @cython.locals(regular=LoginTemplate, challenge=ScramServer)
+    cdef bint _admit(self, ClientConnection guest, bytes packet, object start) except -1
 
-    @cython.locals(said=bytes, answer=bytes, proving=Proving)
-    cpdef void prove(self, Guest guest) except *
+    @cython.locals(said=bytes, answer=bytes, proving=ScramLogin)
+    cpdef void prove(self, ClientConnection guest) except *
 
     @cython.locals(size="long long")
-    cdef bint _whole(self, Proving proving, Guest guest, bytes said) except -1
+    cdef bint _whole(self, ScramLogin proving, ClientConnection guest, bytes said) except -1
 
     @cython.locals(said=bytes, size="long long")
-    cdef bytes _weigh(self, Proving proving)
+    cdef bytes _weigh(self, ScramLogin proving)
 
-    @cython.locals(host=Exchange, regular=Regular, challenge=ScramServer)
-    cdef void _proved(self, Guest guest, Proving proving) except *
+    @cython.locals(host=Dispatch, regular=LoginTemplate, challenge=ScramServer)
+    cdef void _proved(self, ClientConnection guest, ScramLogin proving) except *
 
     @cython.locals(challenge=ScramServer, packet=bytes)
-    cdef void _proved_before(self, Guest guest, Proving proving) except *
+    cdef void _proved_before(self, ClientConnection guest, ScramLogin proving) except *
 
-    @cython.locals(host=Exchange)
-    cdef bint _fits(self, Regular regular) except -1
+    @cython.locals(host=Dispatch)
+    cdef bint _fits(self, LoginTemplate regular) except -1
 
-    cdef int _greet(self, Guest guest, Regular regular, bytes last) except -1
+    cdef int _greet(self, ClientConnection guest, LoginTemplate regular, bytes last) except -1
 
     cpdef object read(self, bytes packet, object code, object ignored)
-    cpdef void remember(self, bytes packet, Regular regular) except *
+    cpdef void remember(self, bytes packet, LoginTemplate regular) except *
 
 cdef void keep(object table, bytes packet, object what) except *

@@ -23,14 +23,14 @@ from ...session.client.dispatch import Client
 from ...transport.accept import accept
 from ...transport.connection import RELAY, UNSET, wake
 from ...transport.tls_record import Tls
-from ..connections import Guest, cancel_pid
-from ..dispatch import Exchange
+from ..connections import ClientConnection, cancel_pid
+from ..dispatch import Dispatch
 from .reserved_connection import FULL
 
 if TYPE_CHECKING:
-    from ..pool_runtime import LivePool, Profile
-    from .credentials import People
-    from .login import Door
+    from ..pool_runtime import PoolRuntime, Welcome
+    from .credentials import UserDirectory
+    from .login import ListenerSecurity
 
 log = logging.getLogger("pglido.worker")
 
@@ -69,7 +69,7 @@ LONGEST_MESSAGE = MAX_PASSWORD + 5
 LONGEST_PROOF = 4096
 
 
-class Regular:
+class LoginTemplate:
     """What a first packet came to: the pool, who its clients are there, and what they begin with.
 
     `lends`: are the servers of this pool logged in to by what its clients prove? `version` is that of the pool.
@@ -93,7 +93,7 @@ class Regular:
         "welcome",
     )
 
-    def __init__(self, guest: Guest, live: "LivePool", profile: "Profile") -> None:
+    def __init__(self, guest: ClientConnection, live: "PoolRuntime", profile: "Welcome") -> None:
         self.live = live
         self.pool = live.policy
         self.stats = live.stats
@@ -111,7 +111,7 @@ class Regular:
         self.lends = False
 
 
-class Proving:
+class ScramLogin:
     """A client that is asked for a proof: what it said first, what that means, and what it was asked.
 
     `era` is that of the porch at the time; `missing` bytes of a message are still to come, of which `head` is kept.
@@ -128,7 +128,7 @@ class Proving:
         self.missing = 0
 
 
-def greet(host: Exchange, guest: Guest, regular: Regular, last: bytes) -> None:
+def greet(host: Dispatch, guest: ClientConnection, regular: LoginTemplate, last: bytes) -> None:
     """The end of a login: a session, the welcome after `last`, and from then on the byte path."""
     guest.stats = regular.stats
     guest.session = Client(regular.settings, regular.rules, host.budget)
@@ -143,7 +143,7 @@ def greet(host: Exchange, guest: Guest, regular: Regular, last: bytes) -> None:
     host.journal.came(guest)
 
 
-class Porch:
+class FastLogin:
     """The doors of one worker; `host` has the connections. `batch` is how many are taken at once.
 
     `encrypted`: nobody may come by TCP without TLS; `trusting`: nobody must prove anything; `asking`: everybody must,
@@ -152,17 +152,17 @@ class Porch:
     another `era` begins. `spare` is the client that has the place which is kept for an admin (`reserved_connection`).
     """
 
-    def __init__(self, host: Exchange) -> None:
+    def __init__(self, host: Dispatch) -> None:
         self.host = host
         self.packets: dict[bytes, Startup] = {}
-        self.regulars: dict[bytes, Regular] = {}
+        self.regulars: dict[bytes, LoginTemplate] = {}
         self.encrypted = False
         self.trusting = False
         self.asking = False
         self.era = 0
         self.batch = 1
         self.spare = 0
-        self.doors: dict[bool, Door] = {}
+        self.doors: dict[bool, ListenerSecurity] = {}
         self.secrets: dict[str, Secret] = {}
         self.asks_elsewhere = False
         self.terms: ScramTerms = UNSET
@@ -170,7 +170,9 @@ class Porch:
         self.weighs = self.prove
         self.shakes = self.shake
 
-    def adopt(self, auth_type: AuthType, sslmode: SslMode, doors: "dict[bool, Door]", people: "People") -> None:
+    def adopt(
+        self, auth_type: AuthType, sslmode: SslMode, doors: "dict[bool, ListenerSecurity]", people: "UserDirectory"
+    ) -> None:
         """The configuration is another: nobody is a regular any more. `doors`: is it one for Unix sockets?"""
         self.packets.clear()
         self.regulars.clear()
@@ -197,7 +199,7 @@ class Porch:
         except Exception:
             log.exception("bug: a connection was not taken")
 
-    def take(self, fd: int, door: "Door") -> None:
+    def take(self, fd: int, door: "ListenerSecurity") -> None:
         """Take who stands at a listening socket, up to a batch. Raises OSError as accept(2) says."""
         for count in range(self.batch):
             taken = accept(fd)
@@ -215,26 +217,26 @@ class Porch:
             self.spare = self.host.serial + 1
             self.arrive(taken[0], taken[1], self.doors[unix])
 
-    def arrive(self, fd: int, address: str, door: "Door") -> None:
+    def arrive(self, fd: int, address: str, door: "ListenerSecurity") -> None:
         """A new connection: count it, and wait for what it says."""
         host = self.host
         serial = host.next_serial()
         host.board.add(CLIENTS, 1)
         host.board.add(ACCEPTED, 1)
-        guest = Guest(fd, serial, address, host.pump.now)
+        guest = ClientConnection(fd, serial, address, host.pump.now)
         guest.claims = COUNTED
         guest.door = door
         host.guests[serial] = guest
         guest.waiter = self.hears
         host.pump.meet(guest)
 
-    def wait(self, guest: Guest) -> None:
+    def wait(self, guest: ClientConnection) -> None:
         """A client is yet to say who it is, by TLS now; maybe it has said so already."""
         guest.waiter = self.hears
         if guest.inbox is not None or guest.eof:
             wake(guest)
 
-    def knock(self, guest: Guest) -> None:
+    def knock(self, guest: ClientConnection) -> None:
         """A client has said something, or is gone already."""
         said = guest.inbox
         if guest.tls is None and guest.door.context is not None:
@@ -255,7 +257,7 @@ class Porch:
         if start is None or self.barred(guest, start) is not None or not self._admit(guest, said, start):
             self.host.outside.visit(guest)
 
-    def barred(self, guest: Guest, start: Startup) -> tuple[str, str] | None:
+    def barred(self, guest: ClientConnection, start: Startup) -> tuple[str, str] | None:
         """Why this client can't come in, whoever it is: SQLSTATE and text; None if it may prove itself."""
         if self.encrypted and guest.tls is None and not guest.door.unix:
             return "28000", "SSL required"
@@ -269,14 +271,14 @@ class Porch:
             return SHORT_OF_MEMORY
         return CROWDED if self.host.crowded(guest) else None
 
-    def _begin_tls(self, guest: Guest) -> None:
+    def _begin_tls(self, guest: ClientConnection) -> None:
         """A client asked for TLS, and says no more before it has it."""
         guest.inbox = None
         self.host.pump.send(guest, YES)
         guest.shaking = Tls(guest.door.context, True, None)
         guest.waiter = self.shakes
 
-    def shake(self, guest: Guest) -> None:
+    def shake(self, guest: ClientConnection) -> None:
         """A client in a TLS handshake has said something, or is gone."""
         pump = self.host.pump
         said = guest.inbox
@@ -303,14 +305,14 @@ class Porch:
         else:
             self._silent(guest, self.shakes)
 
-    def _silent(self, guest: Guest, waiter: Any) -> None:
+    def _silent(self, guest: ClientConnection, waiter: Any) -> None:
         """Nothing to go by is there yet: `waiter` is for when there is."""
         if guest.eof:
             self.host.end(guest, "client unexpected eof")
         else:
             guest.waiter = waiter
 
-    def _admit(self, guest: Guest, packet: bytes, start: Startup) -> bool:
+    def _admit(self, guest: ClientConnection, packet: bytes, start: Startup) -> bool:
         """Let a client in, or ask it for a proof; False where that is not as simple as that."""
         if self.trusting:
             regular = self.regulars.get(packet)
@@ -331,11 +333,11 @@ class Porch:
         guest.user = start.user
         guest.minor = start.minor
         self.host.pump.send(guest, challenge.offer())
-        guest.proving = Proving(packet, start, challenge, self.era)
+        guest.proving = ScramLogin(packet, start, challenge, self.era)
         guest.waiter = self.weighs
         return True
 
-    def prove(self, guest: Guest) -> None:
+    def prove(self, guest: ClientConnection) -> None:
         """A client that was asked for a proof has said something, or is gone."""
         said = guest.inbox
         if guest.eof:
@@ -356,12 +358,12 @@ class Porch:
             return
         self.weighed(guest, proving, answer)
 
-    def weigh_at_length(self, proving: Proving) -> bytes:
+    def weigh_at_length(self, proving: ScramLogin) -> bytes:
         """What is to be said to a message that takes a key derivation, in a thread of its own. Raises AuthError."""
         proving.challenge.swift = False
         return self._weigh(proving)
 
-    def weighed(self, guest: Guest, proving: Proving, answer: bytes) -> None:
+    def weighed(self, guest: ClientConnection, proving: ScramLogin, answer: bytes) -> None:
         """A message of a client that was asked for a proof was judged."""
         if proving.challenge.credentials is not None:
             guest.proving = None
@@ -373,7 +375,7 @@ class Porch:
             # It had no reason to go on, but it did.
             wake(guest)
 
-    def _whole(self, proving: Proving, guest: Guest, said: bytes) -> bool:
+    def _whole(self, proving: ScramLogin, guest: ClientConnection, said: bytes) -> bool:
         """Is there a whole message, or enough of one? Its beginning is in `head` then, what follows it in `inbox`."""
         size = proving.missing
         if not size:
@@ -391,7 +393,7 @@ class Porch:
         self.host.pump.watch(guest)
         return proving.missing == 0
 
-    def _weigh(self, proving: Proving) -> bytes:
+    def _weigh(self, proving: ScramLogin) -> bytes:
         """What is to be said to a message. Raises AuthError."""
         said = proving.head
         size = octets.int32(said, 1)
@@ -401,7 +403,7 @@ class Porch:
             raise violation(f"expected password response, got message type {said[0]}")
         return proving.challenge.take(octets.cut(said, 5, len(said)))
 
-    def _proved(self, guest: Guest, proving: Proving) -> None:
+    def _proved(self, guest: ClientConnection, proving: ScramLogin) -> None:
         """A client is who it says."""
         host = self.host
         challenge = proving.challenge
@@ -417,7 +419,7 @@ class Porch:
                 regular.live.credentials = challenge.credentials
             self._greet(guest, regular, challenge.last)
 
-    def _proved_before(self, guest: Guest, proving: Proving) -> None:
+    def _proved_before(self, guest: ClientConnection, proving: ScramLogin) -> None:
         """A client is who it says, but it was asked under another configuration: what holds now?"""
         outside = self.host.outside
         challenge = proving.challenge
@@ -437,7 +439,7 @@ class Porch:
         else:
             outside.go_on(guest, packet, start, Proof(challenge.credentials, challenge.last))
 
-    def _fits(self, regular: Regular) -> bool:
+    def _fits(self, regular: LoginTemplate) -> bool:
         """Is all as it was when a client was let in on this packet?"""
         host = self.host
         pool, live = regular.pool, regular.live
@@ -446,7 +448,7 @@ class Porch:
         fits: bool = regular.version == live.version and host.board.total(DEFAULTS) == live.changes
         return fits
 
-    def _greet(self, guest: Guest, regular: Regular, last: bytes) -> None:
+    def _greet(self, guest: ClientConnection, regular: LoginTemplate, last: bytes) -> None:
         live = regular.live
         guest.user = regular.user
         guest.minor = regular.minor
@@ -468,7 +470,7 @@ class Porch:
             keep(self.packets, packet, start)
         return start
 
-    def remember(self, packet: bytes, regular: Regular) -> None:
+    def remember(self, packet: bytes, regular: LoginTemplate) -> None:
         """A client was let in on its first packet, and its proof, alone."""
         keep(self.regulars, packet, regular)
 

@@ -18,12 +18,12 @@ from ...protocol.startup import Startup, StartupError, packet_problem
 from ...session.state import parameters as _parameters
 from ...transport.stream import Gone, Stream, Unsafe
 from ...transport.tls_context import ALPN
-from ..connections import Guest
-from ..lifecycle import Host, PoolRefused
-from ..pool_runtime import LivePool
+from ..connections import ClientConnection
+from ..lifecycle import Lifecycle, PoolRefused
+from ..pool_runtime import PoolRuntime
 from ..pubsub.clients import listen
-from .credentials import Known
-from .fast_path import COUNTED, CROWDED, MINOR, SHUTTING_DOWN, Proving, Regular, greet, is_strange
+from .credentials import KnownUser
+from .fast_path import COUNTED, CROWDED, MINOR, SHUTTING_DOWN, LoginTemplate, ScramLogin, greet, is_strange
 from .reserved_connection import FULL
 from .welcome import profile_of
 
@@ -33,7 +33,7 @@ log = logging.getLogger("pglido.worker")
 PASSWORD_LIMIT = auth.MAX_PASSWORD + 4
 
 
-class Refused(Exception):
+class ClientRefused(Exception):
     """The client can't come in; `sqlstate` and the text are for it, `why` is for the log."""
 
     def __init__(self, sqlstate: str, text: str, why: str = "") -> None:
@@ -42,7 +42,7 @@ class Refused(Exception):
         self.why = why or text
 
 
-class Leave(Exception):
+class CloseQuietly(Exception):
     """The connection is closed without a word: it has done what it came for (a cancel request), or speaks no protocol.
 
     The text says what is wrong, for the log; empty where nothing is.
@@ -50,7 +50,7 @@ class Leave(Exception):
 
 
 @dataclass(slots=True)
-class Door:
+class ListenerSecurity:
     """What holds for clients of one listening socket; no `context` where TLS is off, as on Unix sockets."""
 
     unix: bool
@@ -58,17 +58,17 @@ class Door:
     binding: bytes | None
 
 
-async def enter(host: Host, guest: Guest) -> None:
+async def enter(host: Lifecycle, guest: ClientConnection) -> None:
     """Serve a new connection until it is relayed, handed over, or closed."""
     await _guarded(host, guest, _enter(host, guest, Stream(host.pump, guest, visit=True)))
 
 
-async def go_on(host: Host, guest: Guest, packet: bytes, start: Startup, proof: Proof) -> None:
+async def go_on(host: Lifecycle, guest: ClientConnection, packet: bytes, start: Startup, proof: Proof) -> None:
     """The same for one that was met at the porch, and has proved there who it is."""
     await _guarded(host, guest, _proved(host, guest, Stream(host.pump, guest, visit=True), packet, start, proof))
 
 
-async def weigh(host: Host, guest: Guest, proving: Proving) -> None:
+async def weigh(host: Lifecycle, guest: ClientConnection, proving: ScramLogin) -> None:
     """A proof that was met at the porch takes a key derivation to be judged."""
     porch = host.outside.porch
     try:
@@ -82,10 +82,10 @@ async def weigh(host: Host, guest: Guest, proving: Proving) -> None:
         porch.weighed(guest, proving, answer)
 
 
-async def _guarded(host: Host, guest: Guest, visit: Coroutine[None, None, None]) -> None:
+async def _guarded(host: Lifecycle, guest: ClientConnection, visit: Coroutine[None, None, None]) -> None:
     try:
         await visit
-    except Leave as leave:
+    except CloseQuietly as leave:
         if str(leave):
             _log_refusal(host, guest, str(leave))
         host.end(guest, str(leave))
@@ -96,7 +96,7 @@ async def _guarded(host: Host, guest: Guest, visit: Coroutine[None, None, None])
         turn_away(host, guest, error)
 
 
-def turn_away(host: Host, guest: Guest, error: Exception) -> None:
+def turn_away(host: Lifecycle, guest: ClientConnection, error: Exception) -> None:
     """Tell a client why it can't come in."""
     match error:
         case Gone():
@@ -107,7 +107,7 @@ def turn_away(host: Host, guest: Guest, error: Exception) -> None:
             _refuse(host, guest, error.sqlstate, str(error), str(error))
         case PoolRefused():
             _refuse(host, guest, error.sqlstate, str(error), str(error), error.detail)
-        case Refused():
+        case ClientRefused():
             _refuse(host, guest, error.sqlstate, str(error), error.why)
         case Unsafe():
             _refuse(host, guest, "08P01", str(error), str(error))
@@ -122,19 +122,19 @@ def turn_away(host: Host, guest: Guest, error: Exception) -> None:
             _refuse(host, guest, "XX000", "internal error of the pooler", "internal error")
 
 
-def _log_refusal(host: Host, guest: Guest, why: str) -> None:
+def _log_refusal(host: Lifecycle, guest: ClientConnection, why: str) -> None:
     if host.outside.config.settings.log_pooler_errors:
         log.warning("login refused: %s", why, extra=guest.extra())
 
 
-def _refuse(host: Host, guest: Guest, sqlstate: str, text: str, why: str, detail: str = "") -> None:
+def _refuse(host: Lifecycle, guest: ClientConnection, sqlstate: str, text: str, why: str, detail: str = "") -> None:
     _log_refusal(host, guest, f"{why}, {detail}" if detail else why)
     more = f"{detail}; client {guest.uuid}" if detail else f"client {guest.uuid}"
     host.end(guest, why, messages.error("FATAL", sqlstate, text, more))
 
 
-async def _enter(host: Host, guest: Guest, stream: Stream) -> None:
-    door: Door = guest.door
+async def _enter(host: Lifecycle, guest: ClientConnection, stream: Stream) -> None:
+    door: ListenerSecurity = guest.door
     if await _tls_began(guest, stream, door):
         # What it says now may be what others have said before.
         stream.settle()
@@ -144,7 +144,7 @@ async def _enter(host: Host, guest: Guest, stream: Stream) -> None:
     code, packet = await _packet(stream)
     if code == codes.CANCEL_REQUEST:
         host.outside.cancels.request(int.from_bytes(packet[8:12], "big", signed=True), packet[12:], guest.fd)
-        raise Leave
+        raise CloseQuietly
     start = host.outside.porch.read(packet, code, host.outside.ignored)
     guest.user = start.user
     guest.minor = min(start.minor, MINOR)
@@ -152,7 +152,7 @@ async def _enter(host: Host, guest: Guest, stream: Stream) -> None:
         stream.send(messages.negotiate_protocol_version(guest.minor, start.extensions))
     barred = host.outside.porch.barred(guest, start)
     if barred is not None:
-        raise Refused(*barred)
+        raise ClientRefused(*barred)
     if start.database in ADMIN_DATABASES:
         await _console(host, guest, stream, start)
         return
@@ -163,14 +163,16 @@ async def _enter(host: Host, guest: Guest, stream: Stream) -> None:
     await _proved(host, guest, stream, packet, start, proof)
 
 
-async def _proved(host: Host, guest: Guest, stream: Stream, packet: bytes, start: Startup, proof: Proof) -> None:
+async def _proved(
+    host: Lifecycle, guest: ClientConnection, stream: Stream, packet: bytes, start: Startup, proof: Proof
+) -> None:
     """The client is who it says: what may it have?"""
     config = host.outside.config
     if host.draining:
-        raise Refused(*SHUTTING_DOWN)
+        raise ClientRefused(*SHUTTING_DOWN)
     pool = host.outside.pool_of(start.database, start.user)
     if pool is None:
-        raise Refused("3D000", f"no such database: {start.database}")
+        raise ClientRefused("3D000", f"no such database: {start.database}")
     database = (pool.database, pool.max_db_client_connections)
     _claim(host, guest, database, (pool.user, pool.max_user_client_connections))
     live = host.outside.live(pool)
@@ -185,7 +187,7 @@ async def _proved(host: Host, guest: Guest, stream: Stream, packet: bytes, start
     live.stats.logins += 1
     if pool.pool_mode == PoolMode.LISTEN:
         if start.wants_replication:
-            raise Refused("0A000", "this database is for LISTEN only")
+            raise ClientRefused("0A000", "this database is for LISTEN only")
         await listen(host, guest, stream, live, start, proof.last)
         return
     if start.wants_replication:
@@ -198,14 +200,16 @@ async def _proved(host: Host, guest: Guest, stream: Stream, packet: bytes, start
         host.outside.porch.remember(packet, regular)
 
 
-async def _tls_began(guest: Guest, stream: Stream, door: Door) -> bool:
+async def _tls_began(guest: ClientConnection, stream: Stream, door: ListenerSecurity) -> bool:
     """Answer what a client asks for before its StartupMessage; returns whether TLS is on now, and was not before."""
     if guest.tls is not None:
         return False
     if door.context is not None and await stream.begins_with_tls():
         await stream.start_tls(door.context, serving=True, begun=True)
         if guest.tls is None or guest.tls.session.selected_alpn_protocol() != ALPN:
-            raise Refused("08P01", "received direct SSL connection request without ALPN protocol negotiation extension")
+            raise ClientRefused(
+                "08P01", "received direct SSL connection request without ALPN protocol negotiation extension"
+            )
         return True
     asked = {guest.declined}
     while True:
@@ -232,7 +236,7 @@ async def _head(stream: Stream) -> tuple[int, int]:
     size = int.from_bytes(await stream.look(4), "big")
     problem = packet_problem(size)
     if problem:
-        raise Leave(problem)
+        raise CloseQuietly(problem)
     return size, int.from_bytes((await stream.look(8))[4:], "big")
 
 
@@ -241,11 +245,13 @@ async def _packet(stream: Stream) -> tuple[int, bytes]:
     size, code = await _head(stream)
     problem = packet_problem(size, code)
     if problem:
-        raise Leave(problem)
+        raise CloseQuietly(problem)
     return code, await stream.exactly(size)
 
 
-async def _looked_up(host: Host, guest: Guest, start: Startup) -> tuple[Config, PoolSettings | None, Known]:
+async def _looked_up(
+    host: Lifecycle, guest: ClientConnection, start: Startup
+) -> tuple[Config, PoolSettings | None, KnownUser]:
     """Who the client's user is, by the configuration in force and its pool: the one of when the answer is there."""
     while True:
         config = host.outside.config
@@ -256,7 +262,7 @@ async def _looked_up(host: Host, guest: Guest, start: Startup) -> tuple[Config, 
             return config, pool, known
 
 
-async def _prove(host: Host, guest: Guest, stream: Stream, start: Startup) -> tuple[str, Proof]:
+async def _prove(host: Lifecycle, guest: ClientConnection, stream: Stream, start: Startup) -> tuple[str, Proof]:
     """The client proves who it is; the user's name as it is to be used, and the proof. Raises AuthError."""
     people = host.outside.people
     config, pool, known = await _looked_up(host, guest, start)
@@ -283,18 +289,18 @@ async def _prove(host: Host, guest: Guest, stream: Stream, start: Startup) -> tu
             raise refused(start.user, "auth_type was changed meanwhile")
         barred = host.outside.porch.barred(guest, start)
         if barred is not None:
-            raise Refused(*barred)
+            raise ClientRefused(*barred)
     return known.name, proof
 
 
-async def _converse(host: Host, guest: Guest, stream: Stream, exchange: Verification) -> Proof:
+async def _converse(host: Lifecycle, guest: ClientConnection, stream: Stream, exchange: Verification) -> Proof:
     """Ask for a proof, and take it."""
     reply = exchange.begin()
     while exchange.proof is None:
         stream.send(reply)
         kind, body = await stream.message(PASSWORD_LIMIT)
         if kind != codes.PASSWORD:
-            raise Refused("08P01", f"expected password response, got message type {kind}")
+            raise ClientRefused("08P01", f"expected password response, got message type {kind}")
         if exchange.may_derive:
             reply = await host.outside.hashing.run(guest.address, partial(exchange.take, body))
         else:
@@ -302,7 +308,7 @@ async def _converse(host: Host, guest: Guest, stream: Stream, exchange: Verifica
     return exchange.proof
 
 
-def _claim(host: Host, guest: Guest, database: tuple[str, int], user: tuple[str, int]) -> None:
+def _claim(host: Lifecycle, guest: ClientConnection, database: tuple[str, int], user: tuple[str, int]) -> None:
     """Count the client where its database or user (name and limit) has a limit; raises Refused."""
     wishes: list[tuple[SharedCounter | str, int]] = [
         (f"{kind}:{name}", limit) for kind, (name, limit) in (("db", database), ("user", user)) if limit
@@ -313,21 +319,21 @@ def _claim(host: Host, guest: Guest, database: tuple[str, int], user: tuple[str,
         guest.claims += host.outside.board.claim(wishes)
     except LimitReached as full:
         key = "max_db_client_connections" if str(full.what).startswith("db:") else "max_user_client_connections"
-        raise Refused("08P01", f"client connections exceeded ({key})") from full
+        raise ClientRefused("08P01", f"client connections exceeded ({key})") from full
 
 
-async def _console(host: Host, guest: Guest, stream: Stream, start: Startup) -> None:
+async def _console(host: Lifecycle, guest: ClientConnection, stream: Stream, start: Startup) -> None:
     _, proof = await _prove(host, guest, stream, start)
     config = host.outside.config
     settings = config.settings
     admin = start.user in settings.admin_users
     if not admin and start.user not in settings.stats_users:
-        raise Refused("08P01", "not allowed")
+        raise ClientRefused("08P01", "not allowed")
     if not admin:
         if guest.serial == host.outside.porch.spare:
-            raise Refused(*FULL)
+            raise ClientRefused(*FULL)
         if host.crowded(guest):
-            raise Refused(*CROWDED)
+            raise ClientRefused(*CROWDED)
         user = config.users.get(start.user)
         own = user.max_user_client_connections if user is not None else None
         limit = settings.max_user_client_connections if own is None else own
@@ -338,8 +344,8 @@ async def _console(host: Host, guest: Guest, stream: Stream, start: Startup) -> 
 
 
 async def _admit(
-    host: Host, guest: Guest, stream: Stream, live: LivePool, start: Startup, last: bytes
-) -> Regular | None:
+    host: Lifecycle, guest: ClientConnection, stream: Stream, live: PoolRuntime, start: Startup, last: bytes
+) -> LoginTemplate | None:
     """Startup parameters, welcome, and from then on the byte path; as what others like it are to be greeted."""
     wanted = {name.lower(): value for name, value in start.settings}
     if live.settings.application_name_add_host:
@@ -350,7 +356,7 @@ async def _admit(
     if guest.closed or guest.serial not in host.guests:
         return None
     stream.settle()
-    regular = Regular(guest, live, profile)
+    regular = LoginTemplate(guest, live, profile)
     greet(host, guest, regular, last)
     guest.login = None
     if guest.inbox is not None:

@@ -21,7 +21,7 @@ def network_of(address: str) -> str:
     return socket.inet_pton(socket.AF_INET6, host)[:SITE].hex()
 
 
-class Places:
+class WaitingByNetwork:
     """The clients that wait for something, by network."""
 
     def __init__(self) -> None:

@@ -12,10 +12,10 @@ import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ..lifecycle import Host
+from ..lifecycle import Lifecycle
 
 if TYPE_CHECKING:
-    from .fast_path import Porch
+    from .fast_path import FastLogin
 
 # The client's own, and a socket pair.
 KEPT = 3
@@ -26,10 +26,10 @@ PATIENCE = 5.0
 FULL = ("53300", "no more connections allowed (out of file descriptors), except by an admin to the console")
 
 
-class AdminPlace:
+class ReservedConnection:
     """The place of one worker; `listen` has a listening socket's clients be taken again."""
 
-    def __init__(self, host: Host, porch: "Porch", listen: Callable[[socket.socket], None]) -> None:
+    def __init__(self, host: Lifecycle, porch: "FastLogin", listen: Callable[[socket.socket], None]) -> None:
         self.host = host
         self.porch = porch
         self.listen = listen

@@ -6,26 +6,26 @@ from ...protocol import messages
 from ...session.state import parameters as _parameters
 from ...session.state.parameters import SessionParameters
 from ...transport.stream import Stream
-from ..connections import Backend
-from ..lifecycle import Host, PoolRefused
-from ..pool_runtime import LivePool, Profile, birth_of
+from ..connections import ServerConnection
+from ..lifecycle import Lifecycle, PoolRefused
+from ..pool_runtime import PoolRuntime, Welcome, birth_of
 from ..servers import session_defaults as _session_defaults
 from ..servers.queries import ask, on_server, reported_by
 
 
-async def profile_of(host: Host, live: LivePool, home: SessionParameters) -> Profile:
+async def profile_of(host: Lifecycle, live: PoolRuntime, home: SessionParameters) -> Welcome:
     """The profile of startup parameters `home` (as the client wrote them). Raises PoolRefused."""
     known = None if _session_defaults.in_doubt(live) else _known(host, live, home)
     return known if known is not None else await asyncio.get_running_loop().create_task(_learn(host, live, home))
 
 
-def _known(host: Host, live: LivePool, home: SessionParameters) -> Profile | None:
+def _known(host: Lifecycle, live: PoolRuntime, home: SessionParameters) -> Welcome | None:
     """The profile that is remembered; without a server, and hope of one, nobody is let in on it."""
-    known: Profile | None = live.profiles.get(home)
+    known: Welcome | None = live.profiles.get(home)
     return None if live.policy.fails(host.pump.now) else known
 
 
-async def _learn(host: Host, live: LivePool, home: SessionParameters) -> Profile:
+async def _learn(host: Lifecycle, live: PoolRuntime, home: SessionParameters) -> Welcome:
     """Try `home` on a server, and remember what it comes to."""
     if _session_defaults.in_doubt(live):
         await _session_defaults.settle(host, live)
@@ -34,7 +34,7 @@ async def _learn(host: Host, live: LivePool, home: SessionParameters) -> Profile
             return known
     settings, generation = live.settings, live.policy.generation
 
-    async def tries(backend: Backend) -> Profile | PoolRefused:
+    async def tries(backend: ServerConnection) -> Welcome | PoolRefused:
         return await _try(host, backend, home, generation)
 
     profile = await on_server(host, live, birth_of(settings, home), home, tries, generation)
@@ -45,7 +45,9 @@ async def _learn(host: Host, live: LivePool, home: SessionParameters) -> Profile
     return profile
 
 
-async def _try(host: Host, backend: Backend, home: SessionParameters, generation: int) -> Profile | PoolRefused:
+async def _try(
+    host: Lifecycle, backend: ServerConnection, home: SessionParameters, generation: int
+) -> Welcome | PoolRefused:
     """Bring the server to `home`, and see what it reports.
 
     By way of its defaults, for a value may be relative to the one before ("ISO" leaves the order of day and month).
@@ -75,4 +77,4 @@ async def _try(host: Host, backend: Backend, home: SessionParameters, generation
     spelled = {name: session.setup.last.get(name, value) for name, value in kept.values.items()}
     session.setup.settings = _parameters.intern(spelled)
     welcome = b"".join(messages.parameter_status(name, value) for name, value in reported.items())
-    return Profile(session.setup.settings, session.setup.defaults, welcome, backend.session_defaults, generation)
+    return Welcome(session.setup.settings, session.setup.defaults, welcome, backend.session_defaults, generation)

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
-from ..connections import Guest
+from ..connections import ClientConnection
 
 # Seconds that a client waits at most: the listening connection may have gone silent.
 PATIENCE = 1.0
 
 # What is called when a client has got all.
-Ready: TypeAlias = Callable[[Guest], None]
+Ready: TypeAlias = Callable[[ClientConnection], None]
 
 
-class Laggards:
+class CatchUp:
     """Who waits, and since when; `joined` are those for whom the server is still to be asked.
 
     One question is under way at a time. A client that `holds` waits until it is settled what it listens to, too.
@@ -22,11 +22,11 @@ class Laggards:
 
     def __init__(self) -> None:
         # In the order in which they came.
-        self.joined: dict[Guest, None] = {}
-        self._asking: dict[Guest, None] = {}
-        self._waiting: dict[Guest, tuple[Ready, float]] = {}
+        self.joined: dict[ClientConnection, None] = {}
+        self._asking: dict[ClientConnection, None] = {}
+        self._waiting: dict[ClientConnection, tuple[Ready, float]] = {}
 
-    def join(self, guest: Guest, ready: Ready, now: float) -> None:
+    def join(self, guest: ClientConnection, ready: Ready, now: float) -> None:
         """One more waits."""
         self._waiting[guest] = ready, now
         self.joined[guest] = None
@@ -35,24 +35,24 @@ class Laggards:
         """The server is asked now: what it says before the answer was sent before."""
         self._asking, self.joined = self.joined, {}
 
-    def answered(self) -> list[tuple[Guest, Ready]]:
+    def answered(self) -> list[tuple[ClientConnection, Ready]]:
         """The server has answered; returns who waits no more."""
         asking, self._asking = self._asking, {}
         return self.done([guest for guest in asking if not guest.holds])
 
-    def settled(self, guest: Guest) -> bool:
+    def settled(self, guest: ClientConnection) -> bool:
         """It is known what `guest` listens to; was that all that it waited for?"""
         return guest in self._waiting and guest not in self.joined and guest not in self._asking
 
-    def overdue(self, now: float) -> list[tuple[Guest, Ready]]:
+    def overdue(self, now: float) -> list[tuple[ClientConnection, Ready]]:
         """Who has waited for too long, and waits no more."""
         return self.done([guest for guest, (_, since) in self._waiting.items() if now - since > PATIENCE])
 
-    def all(self) -> list[tuple[Guest, Ready]]:
+    def all(self) -> list[tuple[ClientConnection, Ready]]:
         """Nobody waits any more."""
         return self.done(list(self._waiting))
 
-    def done(self, guests: Iterable[Guest]) -> list[tuple[Guest, Ready]]:
+    def done(self, guests: Iterable[ClientConnection]) -> list[tuple[ClientConnection, Ready]]:
         """These wait no more."""
         found = []
         for guest in guests:

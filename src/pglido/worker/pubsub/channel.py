@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 
 from ...session.server.notification_signature import CHANNEL as SIGNATURES
 from ...sql.tokens import identifier
-from ..connections import Guest
+from ..connections import ClientConnection
 
 OFF, RISING, ON, FALLING, RENEWING = 0, 1, 2, 3, 4
 
 
-class Topic:
+class ListenChannel:
     """One channel: who listens to it, who is about to, and who waits for the server's word.
 
     Of `holders` those are True that hear it: who waits must not hear what was sent before.
@@ -24,10 +24,10 @@ class Topic:
     def __init__(self, name: bytes) -> None:
         self.name = name
         self.state = OFF
-        self.guests: dict[Guest, None] = {}
+        self.guests: dict[ClientConnection, None] = {}
         # Mostly there is nobody of these, and there may be many channels.
-        self.holders: dict[Guest, bool] | None = None
-        self.waiters: dict[Guest, list[Waiter]] | None = None
+        self.holders: dict[ClientConnection, bool] | None = None
+        self.waiters: dict[ClientConnection, list[Waiter]] | None = None
         self.alone: frozenset[bytes] | None = None
 
     @property
@@ -41,41 +41,41 @@ class Topic:
             self.alone = frozenset((self.name,))
         return self.alone
 
-    def hold(self, guest: Guest) -> None:
+    def hold(self, guest: ClientConnection) -> None:
         """A client is about to listen."""
         if self.holders is None:
             self.holders = {}
         self.holders.setdefault(guest, False)
 
-    def heard_by(self, guest: Guest) -> bool:
+    def heard_by(self, guest: ClientConnection) -> bool:
         """Does it hear all that is sent from now on?"""
         return self.state in (ON, RENEWING) and (guest in self.guests or (self.holders or {}).get(guest, False))
 
-    def audience(self) -> Iterable[Guest]:
+    def audience(self) -> Iterable[ClientConnection]:
         """Who hears it now."""
         if not self.holders:
             return self.guests
         return {**self.guests, **{guest: None for guest, hears in self.holders.items() if hears}}
 
-    def admit(self, guest: Guest) -> None:
+    def admit(self, guest: ClientConnection) -> None:
         """It waits no more, and hears what is sent from now on."""
         if self.holders is not None and guest in self.holders:
             self.holders[guest] = True
 
-    def let_go(self, guest: Guest) -> None:
+    def let_go(self, guest: ClientConnection) -> None:
         """It listens by now, or will not."""
         if self.holders is not None:
             self.holders.pop(guest, None)
             self.holders = self.holders or None
 
-    def wait(self, guest: Guest, waiter: "Waiter") -> None:
+    def wait(self, guest: ClientConnection, waiter: "Waiter") -> None:
         """The server's word is waited for."""
         if self.waiters is None:
             self.waiters = {}
         self.waiters.setdefault(guest, []).append(waiter)
         waiter.missing += 1
 
-    def wait_no_more(self, guest: Guest) -> "list[Waiter]":
+    def wait_no_more(self, guest: ClientConnection) -> "list[Waiter]":
         """Who was waited for is gone, or has what it wanted; returns what waited for it."""
         return [] if self.waiters is None else self.waiters.pop(guest, [])
 
@@ -97,14 +97,14 @@ class Waiter:
 
     __slots__ = ("guest", "missing", "ready", "since")
 
-    def __init__(self, guest: Guest, ready: Callable[[], None], missing: int, since: float) -> None:
-        self.guest: Guest | None = guest
+    def __init__(self, guest: ClientConnection, ready: Callable[[], None], missing: int, since: float) -> None:
+        self.guest: ClientConnection | None = guest
         self.ready = ready
         self.missing = missing
         self.since = since
 
 
-class Tally:
+class ChannelCounts:
     """What is counted, from the pool's start on."""
 
     __slots__ = ("delivered", "listens", "received", "reconnects", "slow", "unlistens")

@@ -9,15 +9,17 @@ from ...session.client.listen_only import ListenOnlySession
 from ...session.client.listen_only_parameters import announced
 from ...transport.connection import Link
 from ...transport.stream import Stream
-from ..connections import Guest
-from ..lifecycle import Host
+from ..connections import ClientConnection
+from ..lifecycle import Lifecycle
 from .hub import hub_of
 
 if TYPE_CHECKING:
-    from ..pool_runtime import LivePool
+    from ..pool_runtime import PoolRuntime
 
 
-async def listen(host: Host, guest: Guest, stream: Stream, live: "LivePool", start: Startup, last: bytes) -> None:
+async def listen(
+    host: Lifecycle, guest: ClientConnection, stream: Stream, live: "PoolRuntime", start: Startup, last: bytes
+) -> None:
     """The end of a login, and from then on what the client says is answered here. Raises PoolRefused."""
     reported = await hub_of(host, live).reported()
     if guest.closed or guest.serial not in host.guests:
@@ -40,7 +42,7 @@ async def listen(host: Host, guest: Guest, stream: Stream, live: "LivePool", sta
     said(host, guest)
 
 
-def known_to_all(live: "LivePool", reported: dict[str, str]) -> dict[str, str]:
+def known_to_all(live: "PoolRuntime", reported: dict[str, str]) -> dict[str, str]:
     """What clients are told of parameters: as the server reports them, and as the operator wants them told.
 
     One object for all clients, for as long as neither changes.
@@ -53,7 +55,7 @@ def known_to_all(live: "LivePool", reported: dict[str, str]) -> dict[str, str]:
     return hub.told
 
 
-def said(host: Host, guest: Guest, link: Link | None = None) -> None:
+def said(host: Lifecycle, guest: ClientConnection, link: Link | None = None) -> None:
     """The pump's: something came from the client, or it took what was to be sent, or it is gone."""
     if guest.closed or guest.serial not in host.guests:
         return
@@ -67,7 +69,7 @@ def said(host: Host, guest: Guest, link: Link | None = None) -> None:
         host.failed(guest)
 
 
-def serve(host: Host, guest: Guest) -> None:
+def serve(host: Lifecycle, guest: ClientConnection) -> None:
     """Deal with what the client sent, until more must come from it, or be taken by it, or the server be heard."""
     listener, live = guest.listener, guest.live
     assert listener is not None
@@ -107,7 +109,7 @@ def serve(host: Host, guest: Guest) -> None:
         listener.run(guest)
 
 
-def granted(host: Host, guest: Guest) -> None:
+def granted(host: Lifecycle, guest: ClientConnection) -> None:
     """The server listens to what the client wished for."""
     listener = guest.listener
     if listener is not None and not guest.closed and guest.serial in host.guests:
@@ -118,7 +120,7 @@ def granted(host: Host, guest: Guest) -> None:
 # Clients of pools with servers.
 
 
-def hear(host: Host, guest: Guest) -> bool:
+def hear(host: Lifecycle, guest: ClientConnection) -> bool:
     """See that the hub listens to what `guest` is about to; True when it does, else the guest goes on by itself.
 
     One that listens already hears first what was sent before: maybe it will not listen to that any more.
@@ -135,14 +137,14 @@ def hear(host: Host, guest: Guest) -> bool:
     return _prepare(host, guest)
 
 
-def _caught_up(host: Host, guest: Guest) -> None:
+def _caught_up(host: Lifecycle, guest: ClientConnection) -> None:
     """What was sent to the guest before has come."""
     guest.hears = False
     if _prepare(host, guest):
         _resume(host, guest)
 
 
-def _prepare(host: Host, guest: Guest) -> bool:
+def _prepare(host: Lifecycle, guest: ClientConnection) -> bool:
     session, live = guest.session, guest.live
     assert live is not None
     if not hub_of(host, live).prepare(guest, session.wish, partial(_go_on, host, guest)):
@@ -152,7 +154,7 @@ def _prepare(host: Host, guest: Guest) -> bool:
     return True
 
 
-def _go_on(host: Host, guest: Guest) -> None:
+def _go_on(host: Lifecycle, guest: ClientConnection) -> None:
     """The server of the hub listens to what the guest is about to."""
     guest.hears = False
     if guest.closed or guest.serial not in host.guests:
@@ -161,13 +163,13 @@ def _go_on(host: Host, guest: Guest) -> None:
     _resume(host, guest)
 
 
-def _resume(host: Host, guest: Guest) -> None:
+def _resume(host: Lifecycle, guest: ClientConnection) -> None:
     if guest.waiting:
         guest.waiting = False
         host.pump.resume(guest)
 
 
-def heard(host: Host, guest: Guest) -> None:
+def heard(host: Lifecycle, guest: ClientConnection) -> None:
     """A transaction has ended in which `guest` may have changed what it listens to."""
     session, live = guest.session, guest.live
     assert live is not None

@@ -1,4 +1,5 @@
-"""Who listens to what in one pool: one server connection (`Ear`) listens for all its clients, and the hub tells them.
+"""Who listens to what in one pool: one server connection (`ListenConnection`) listens for all its clients, and the hub
+tells them.
 
 Rules:
 1. The server listens to a channel while a client listens to it (`settle`) or is about to (`prepare`): until its
@@ -21,16 +22,16 @@ from typing import TYPE_CHECKING
 from ...config.model import OnLoss, PoolMode
 from ...protocol import codes, messages
 from ...session.server.notification_signature import CHANNEL as SIGNATURES
-from ..connections import Guest
+from ..connections import ClientConnection
 from ..lifecycle import PoolRefused
-from .catch_up import PATIENCE, Laggards, Ready
-from .channel import FALLING, OFF, ON, RENEWING, RISING, Tally, Topic, Waiter
-from .listen_connection import Ear
+from .catch_up import PATIENCE, CatchUp, Ready
+from .channel import FALLING, OFF, ON, RENEWING, RISING, ChannelCounts, ListenChannel, Waiter
+from .listen_connection import ListenConnection
 from .senders import Senders
 
 if TYPE_CHECKING:
-    from ..lifecycle import Host
-    from ..pool_runtime import LivePool
+    from ..lifecycle import Lifecycle
+    from ..pool_runtime import PoolRuntime
 
 log = logging.getLogger("pglido.worker")
 
@@ -52,24 +53,24 @@ class Hub:
     `told` is what those of a listen-only database know of parameters.
     """
 
-    def __init__(self, host: "Host", live: "LivePool") -> None:
+    def __init__(self, host: "Lifecycle", live: "PoolRuntime") -> None:
         self.host = host
         self.live = live
-        self.ear = Ear(host, live, self)
-        self.tally = Tally()
-        self.topics: dict[bytes, Topic] = {}
-        self.guests: dict[Guest, frozenset[bytes]] = {}
-        self.held: dict[Guest, dict[Topic, None]] = {}
+        self.ear = ListenConnection(host, live, self)
+        self.tally = ChannelCounts()
+        self.topics: dict[bytes, ListenChannel] = {}
+        self.guests: dict[ClientConnection, frozenset[bytes]] = {}
+        self.held: dict[ClientConnection, dict[ListenChannel, None]] = {}
         self.waiting: dict[Waiter, None] = {}
-        self.laggards = Laggards()
+        self.laggards = CatchUp()
         self.senders = Senders(live.signer)
         self.closed = False
         self.told: dict[str, str] = {}
-        self._dirty: dict[Topic, None] = {}
-        self._batch: list[Topic] = []
-        self._alone: list[Topic] = []
-        self._missing: set[Topic] = set()
-        self._shaken: dict[Guest, None] = {}
+        self._dirty: dict[ListenChannel, None] = {}
+        self._batch: list[ListenChannel] = []
+        self._alone: list[ListenChannel] = []
+        self._missing: set[ListenChannel] = set()
+        self._shaken: dict[ClientConnection, None] = {}
         self._logins: list[asyncio.Future[dict[str, str]]] = []
         self._turning = False
         self._met = False
@@ -77,7 +78,7 @@ class Hub:
 
     # What clients want.
 
-    def prepare(self, guest: Guest, channels: Iterable[bytes], ready: Callable[[], None]) -> bool:
+    def prepare(self, guest: ClientConnection, channels: Iterable[bytes], ready: Callable[[], None]) -> bool:
         """See that the server listens to `channels` for `guest`, which is about to LISTEN; True: it already does.
 
         Else `ready` is called once it has acknowledged all of them, unless the guest is gone or settled by then. They
@@ -98,7 +99,7 @@ class Hub:
         self.waiting[waiter] = None
         return False
 
-    def settle(self, guest: Guest, channels: frozenset[bytes]) -> None:
+    def settle(self, guest: ClientConnection, channels: frozenset[bytes]) -> None:
         """What `guest` listens to from now on (its transaction has ended); what was held besides is let go.
 
         To be called when what its server has said was sent on, before or right after the server is given back: what
@@ -127,18 +128,18 @@ class Hub:
         if self.laggards.settled(guest):
             asyncio.get_running_loop().call_soon(self._go_on, self.laggards.done([guest]))
 
-    def channels_of(self, guest: Guest) -> frozenset[bytes]:
+    def channels_of(self, guest: ClientConnection) -> frozenset[bytes]:
         """What it listened to when its last transaction ended."""
         return self.guests.get(guest, NOTHING)
 
-    def leave(self, guest: Guest) -> None:
+    def leave(self, guest: ClientConnection) -> None:
         """The client is gone."""
         guest.notes = None
         self.laggards.done([guest])
         self.settle(guest, NOTHING)
         self._shaken.pop(guest, None)
 
-    def catch_up(self, guest: Guest, ready: Ready) -> bool:
+    def catch_up(self, guest: ClientConnection, ready: Ready) -> bool:
         """See that `ready` is called once `guest` got what was sent before now; False where nobody could tell."""
         if not self.ear.answers(PATIENCE):
             return False
@@ -146,7 +147,7 @@ class Hub:
         self._turn_soon()
         return True
 
-    def _go_on(self, done: list[tuple[Guest, Ready]]) -> None:
+    def _go_on(self, done: list[tuple[ClientConnection, Ready]]) -> None:
         for guest, ready in done:
             try:
                 if not guest.closed and guest.serial in self.host.guests:
@@ -154,7 +155,7 @@ class Hub:
             except Exception:
                 self.host.failed(guest)
 
-    def _let_go(self, guest: Guest) -> None:
+    def _let_go(self, guest: ClientConnection) -> None:
         guest.holds = False
         for topic in self.held.pop(guest, ()):
             topic.let_go(guest)
@@ -183,13 +184,13 @@ class Hub:
 
     # The server's channels.
 
-    def _topic(self, name: bytes) -> Topic:
+    def _topic(self, name: bytes) -> ListenChannel:
         topic = self.topics.get(name)
         if topic is None:
-            topic = self.topics[name] = Topic(name)
+            topic = self.topics[name] = ListenChannel(name)
         return topic
 
-    def _touch(self, topic: Topic) -> None:
+    def _touch(self, topic: ListenChannel) -> None:
         """Somebody came to this channel, or left it."""
         if topic.state in (RISING, FALLING, RENEWING):
             return  # looked at again when that is acknowledged
@@ -201,7 +202,7 @@ class Hub:
         self._dirty[topic] = None
         self._turn_soon()
 
-    def _drop(self, topic: Topic) -> None:
+    def _drop(self, topic: ListenChannel) -> None:
         if self.topics.get(topic.name) is topic:
             del self.topics[topic.name]
         self._back(topic)
@@ -245,7 +246,7 @@ class Hub:
                 self._tell(waiter)
         self._turn_soon()
 
-    def _done(self, batch: list[Topic], error: str) -> list[Waiter]:
+    def _done(self, batch: list[ListenChannel], error: str) -> list[Waiter]:
         """Take note of the new states; returns who waited for them."""
         waiters: list[Waiter] = []
         for topic in batch:
@@ -334,7 +335,7 @@ class Hub:
             else:
                 del self.topics[topic.name]
 
-    def _back(self, topic: Topic) -> None:
+    def _back(self, topic: ListenChannel) -> None:
         """A channel is listened to again, or wanted no more; after the last, tell who may have missed something."""
         if topic in self._missing:
             self._missing.remove(topic)
@@ -384,8 +385,8 @@ class Hub:
 
     def heard(self, notifications: list[bytes]) -> None:
         """Tell who listens; what came together goes out together."""
-        slow: list[Guest] = []
-        parcels: dict[Guest, list[bytes]] = {}
+        slow: list[ClientConnection] = []
+        parcels: dict[ClientConnection, list[bytes]] = {}
         for heard in notifications:
             channel = channel_of(heard)
             if channel == SIGNATURES:
@@ -410,7 +411,7 @@ class Hub:
             text = f"too slow to take its notifications: more than listen_buffer_size ({limit} bytes) wait"
             self.host.kill(guest, "57A03", text)
 
-    def _spread(self, topic: Topic, message: bytes, slow: list[Guest]) -> None:
+    def _spread(self, topic: ListenChannel, message: bytes, slow: list[ClientConnection]) -> None:
         audience = list(topic.audience())
         limit = self.live.settings.listen_buffer_size
         notify = self.host.pump.notify
@@ -419,12 +420,12 @@ class Hub:
                 slow.append(guest)
         self.tally.delivered += len(audience)
 
-    def _notify(self, guest: Guest, data: bytes, slow: list[Guest]) -> None:
+    def _notify(self, guest: ClientConnection, data: bytes, slow: list[ClientConnection]) -> None:
         if self.host.pump.notify(guest, data) > self.live.settings.listen_buffer_size:
             slow.append(guest)
 
 
-def hub_of(host: "Host", live: "LivePool") -> Hub:
+def hub_of(host: "Lifecycle", live: "PoolRuntime") -> Hub:
     """The hub of a pool, made when the first asks for it."""
     if live.hub is None:
         live.hub = Hub(host, live)

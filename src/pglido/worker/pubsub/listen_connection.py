@@ -19,12 +19,12 @@ from ...protocol import codes, messages
 from ...session.server.notification_signature import CHANNEL as SIGNATURES
 from ...session.state import parameters as _parameters
 from ...transport.connection import Link
-from ..connections import Backend
-from ..pool_runtime import LivePool, birth_of
+from ..connections import ServerConnection
+from ..pool_runtime import PoolRuntime, birth_of
 from ..servers.connect import CannotOpen, LoginRefused, log_in
 
 if TYPE_CHECKING:
-    from ..lifecycle import Host
+    from ..lifecycle import Lifecycle
     from .hub import Hub
 
 log = logging.getLogger("pglido.worker")
@@ -39,14 +39,14 @@ ENCODING = "UTF8"
 NAME = "pglido listen"
 
 
-class Ear:
+class ListenConnection:
     """The connection of `hub`; `outage` tells of attempts to connect that failed."""
 
-    def __init__(self, host: "Host", live: LivePool, hub: "Hub") -> None:
+    def __init__(self, host: "Lifecycle", live: PoolRuntime, hub: "Hub") -> None:
         self.host = host
         self.live = live
         self.hub = hub
-        self.backend: Backend | None = None
+        self.backend: ServerConnection | None = None
         self.outage = Outage()
         self._opening: asyncio.Task[None] | None = None
         self._rest = b""
@@ -100,7 +100,7 @@ class Ear:
         slot.state = BUSY
         return slot
 
-    def _begin(self, backend: Backend) -> None:
+    def _begin(self, backend: ServerConnection) -> None:
         """Logged in: from now on the pump wakes us."""
         self.backend = backend
         self.outage.over()

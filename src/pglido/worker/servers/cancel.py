@@ -13,8 +13,8 @@ from itertools import count
 
 from ...ipc import messages as ipc
 from ...ipc.channel import Channel
-from ..connections import SERIAL_BITS, SERIAL_MASK, Backend, Guest, cancel_key, key_size
-from ..lifecycle import Host
+from ..connections import SERIAL_BITS, SERIAL_MASK, ClientConnection, ServerConnection, cancel_key, key_size
+from ..lifecycle import Lifecycle
 from .connect import send_cancel
 
 # Seconds that a server has for reading a query, before what cancels it is sent; so many times longer before it is sent
@@ -27,7 +27,7 @@ FRESH = 0.1
 LONGEST = 10.0
 
 
-class Held:
+class HeldConnections:
     """Connections of one worker that are open for others to see, by number."""
 
     def __init__(self) -> None:
@@ -52,14 +52,14 @@ class Held:
             os.close(fd)
 
 
-class Cancels:
+class CancelRequests:
     """Those of one worker; `workers` is how many there are, `channel` leads to them."""
 
-    def __init__(self, host: Host, channel: Channel[ipc.ToWorker]) -> None:
+    def __init__(self, host: Lifecycle, channel: Channel[ipc.ToWorker]) -> None:
         self.host = host
         self.channel = channel
         self.workers = 1
-        self.held = Held()
+        self.held = HeldConnections()
 
     def request(self, pid: int, key: bytes, fd: int) -> None:
         """A CancelRequest came in by the connection `fd`: for a client of this worker, or of another."""
@@ -87,19 +87,19 @@ class Cancels:
         else:
             under_way.add_done_callback(lambda _: over())
 
-    def _guest_of(self, pid: int, key: bytes) -> Guest | None:
+    def _guest_of(self, pid: int, key: bytes) -> ClientConnection | None:
         for serial in range(pid & SERIAL_MASK, self.host.serial + 1, SERIAL_MASK + 1):
             guest = self.host.guests.get(serial)
             if guest is not None and compare_digest(cancel_key(serial, key_size(guest.minor)), key):
                 return guest
         return None
 
-    def guest(self, guest: Guest) -> "asyncio.Task[None] | None":
+    def guest(self, guest: ClientConnection) -> "asyncio.Task[None] | None":
         """Cancel what a client has asked for, also if that is still to begin; None where nothing is under way now."""
         backend = guest.server
         if guest.ticket is not None:
             guest.cancel_wanted = True
-        elif isinstance(guest.peer, Backend):
+        elif isinstance(guest.peer, ServerConnection):
             return self.server(guest.peer)
         elif backend is not None and backend.session.adopting():
             # Not the settings in front of the client's query, nor the question behind the one before. Where the client
@@ -113,11 +113,11 @@ class Cancels:
             return self.server(backend)
         return None
 
-    def guest_soon(self, guest: Guest) -> "asyncio.Task[None]":
+    def guest_soon(self, guest: ClientConnection) -> "asyncio.Task[None]":
         """Cancel what a client has asked for once the server has surely read it: what comes before is ignored."""
         return self.host.spawn(self._guest_late(guest, guest.asked))
 
-    async def _guest_late(self, guest: Guest, asked: float) -> None:
+    async def _guest_late(self, guest: ClientConnection, asked: float) -> None:
         """Cancel it, and again while it goes on; never where the client has asked for something else meanwhile.
 
         Where something is asked behind it, there is one attempt: a second one could hit that.
@@ -138,7 +138,7 @@ class Cancels:
                 tries += 1
             pause *= AGAIN
 
-    def server(self, backend: Backend) -> "asyncio.Task[None] | None":
+    def server(self, backend: ServerConnection) -> "asyncio.Task[None] | None":
         """Cancel what a server is doing, if it still does it when it can be told."""
         if not backend.pid:
             return None

@@ -22,9 +22,9 @@ from ...session.state.parameters import SessionParameters
 from ...transport.connect import Address, DialError, Keepalive, connect, secure
 from ...transport.stream import Gone, Stream, Unsafe
 from ...transport.tls_context import ServerTls
-from ..connections import Backend
-from ..lifecycle import Host
-from ..pool_runtime import LivePool
+from ..connections import ServerConnection
+from ..lifecycle import Lifecycle
+from ..pool_runtime import PoolRuntime
 from .session_defaults import at_login, opened
 
 log = logging.getLogger("pglido.worker")
@@ -60,7 +60,7 @@ class CannotOpen(Exception):
         self.sqlstate = sqlstate
 
 
-def keepalive_of(host: Host) -> Keepalive:
+def keepalive_of(host: Lifecycle) -> Keepalive:
     """The TCP options that all connections get."""
     settings = host.outside.config.settings
     return Keepalive(
@@ -73,7 +73,7 @@ def keepalive_of(host: Host) -> Keepalive:
     )
 
 
-async def open_server(host: Host, live: LivePool, slot: ServerSlot) -> None:
+async def open_server(host: Lifecycle, live: PoolRuntime, slot: ServerSlot) -> None:
     """Open the server of `slot`, and report how it went to the pool."""
     try:
         backend = await log_in(host, live, slot)
@@ -92,7 +92,7 @@ async def open_server(host: Host, live: LivePool, slot: ServerSlot) -> None:
         host.welcome(backend)
 
 
-async def log_in(host: Host, live: LivePool, slot: ServerSlot) -> Backend:
+async def log_in(host: Lifecycle, live: PoolRuntime, slot: ServerSlot) -> ServerConnection:
     """A server for `slot`, from the first host that has one for us.
 
     Raises LoginRefused where the slot's own startup parameters are at fault, else CannotOpen.
@@ -142,7 +142,7 @@ async def log_in(host: Host, live: LivePool, slot: ServerSlot) -> Backend:
     raise problem
 
 
-def concerns_client(live: LivePool, slot: ServerSlot, sqlstate: str) -> bool:
+def concerns_client(live: PoolRuntime, slot: ServerSlot, sqlstate: str) -> bool:
     """Did a server refuse what the client of this slot asked for, so that others of the pool may fare better?"""
     birth = slot.birth
     if birth is live.policy.limits.birth or not lasts(sqlstate):
@@ -151,7 +151,7 @@ def concerns_client(live: LivePool, slot: ServerSlot, sqlstate: str) -> bool:
     return replicates or sqlstate[:2] in OWN_FAULTS
 
 
-async def _reach(host: Host, live: LivePool, slot: ServerSlot, address: Address) -> Backend:
+async def _reach(host: Lifecycle, live: PoolRuntime, slot: ServerSlot, address: Address) -> ServerConnection:
     """Connect and log in; TLS as the mode says: `allow` tries without first, `prefer` with."""
     mode = live.settings.server_tls_sslmode
     if mode == SslMode.ALLOW:
@@ -169,7 +169,9 @@ async def _reach(host: Host, live: LivePool, slot: ServerSlot, address: Address)
     return await _knock(host, live, slot, address, live.tls)
 
 
-async def _knock(host: Host, live: LivePool, slot: ServerSlot, address: Address, tls: ServerTls | None) -> Backend:
+async def _knock(
+    host: Lifecycle, live: PoolRuntime, slot: ServerSlot, address: Address, tls: ServerTls | None
+) -> ServerConnection:
     stream, backend = await reach(host, live, slot, address, tls)
     try:
         host.backends[backend] = None
@@ -190,13 +192,13 @@ async def _knock(host: Host, live: LivePool, slot: ServerSlot, address: Address,
 
 
 async def reach(
-    host: Host, live: LivePool, slot: ServerSlot, address: Address, tls: ServerTls | None
-) -> tuple[Stream, Backend]:
+    host: Lifecycle, live: PoolRuntime, slot: ServerSlot, address: Address, tls: ServerTls | None
+) -> tuple[Stream, ServerConnection]:
     """A connected stream, on TLS where the settings and the server allow. Raises DialError."""
-    made: list[Backend] = []
+    made: list[ServerConnection] = []
 
-    def make(fd: int) -> Backend:
-        made.append(Backend(fd, host.next_serial(), live, slot, host.pump.now))
+    def make(fd: int) -> ServerConnection:
+        made.append(ServerConnection(fd, host.next_serial(), live, slot, host.pump.now))
         return made[0]
 
     stream = await connect(host.pump, address, keepalive_of(host), make)
@@ -213,7 +215,7 @@ async def reach(
     return stream, backend
 
 
-def credentials_of(live: LivePool) -> Credentials:
+def credentials_of(live: PoolRuntime) -> Credentials:
     """What logs in to a pool's servers: the forced password, what is stored for it, or what clients showed."""
     settings = live.settings
     if settings.server_password:
@@ -223,7 +225,9 @@ def credentials_of(live: LivePool) -> Credentials:
     return parse(live.secrets.get(settings.pool_user))
 
 
-async def _start(host: Host, stream: Stream, backend: Backend, live: LivePool, slot: ServerSlot) -> None:
+async def _start(
+    host: Lifecycle, stream: Stream, backend: ServerConnection, live: PoolRuntime, slot: ServerSlot
+) -> None:
     """Startup packet, authentication, and what follows up to ReadyForQuery."""
     settings = live.settings
     birth = slot.birth if isinstance(slot.birth, SessionParameters) else _parameters.EMPTY
@@ -294,7 +298,7 @@ def refusal_of(body: bytes) -> LoginRefused:
     return LoginRefused(sqlstate if known else "08006", fields.get("M", "no message")[:LONGEST_TEXT])
 
 
-def _learn(backend: Backend, kind: int, body: bytes) -> bool:
+def _learn(backend: ServerConnection, kind: int, body: bytes) -> bool:
     """One message between AuthenticationOk and ReadyForQuery; True at the end."""
     if kind == codes.PARAMETER_STATUS:
         words = body.split(b"\0")
@@ -321,7 +325,7 @@ def _major(reported: dict[str, str]) -> int:
     return int(number[0]) if number else 0
 
 
-async def send_cancel(host: Host, backend: Backend) -> None:
+async def send_cancel(host: Lifecycle, backend: ServerConnection) -> None:
     """Ask a server to cancel what it does; ends when the server has taken the request in.
 
     The caller has counted it in `backend.cancels`. Until it ends the server goes to no other client, so that a late
@@ -353,7 +357,7 @@ async def send_cancel(host: Host, backend: Backend) -> None:
 
 
 async def _answered(
-    host: Host, dialogue: auth.Dialogue, credentials: Credentials, code: int, body: bytes
+    host: Lifecycle, dialogue: auth.Dialogue, credentials: Credentials, code: int, body: bytes
 ) -> bytes | None:
     """What is said to an authentication request; keys are derived from a password beside the loop. Raises AuthError."""
     if not auth.derives(credentials, code, body):

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from ...ipc.shared_counters import SharedCounter
 from ...pooling.states import BUSY
 from ...sql.scanner import DEFINES
-from ..pool_runtime import LivePool
+from ..pool_runtime import PoolRuntime
 
 if TYPE_CHECKING:
-    from ..lifecycle import Host
+    from ..lifecycle import Lifecycle
 
 # Seconds between two questions for what is new, a millisecond each, and between two that read all there is.
 NEWS = 10.0
@@ -21,10 +21,10 @@ ALL = 300.0
 FINDINGS = int(SharedCounter.FINDINGS)
 
 
-class Studies:
+class FunctionRefresh:
     """The pools of one worker; `look` from time to time."""
 
-    def __init__(self, host: "Host", now: float) -> None:
+    def __init__(self, host: "Lifecycle", now: float) -> None:
         self.host = host
         self._news_at = now + NEWS
         self._all_at = now + ALL
@@ -51,14 +51,14 @@ class Studies:
             if live.rules.heeded and functions.known and (told or whole or functions.since is not None):
                 self._mark(live)
 
-    def _tell(self, live: LivePool) -> None:
+    def _tell(self, live: PoolRuntime) -> None:
         """What was found after the first time is news for others."""
         findings = live.rules.functions.findings
         if findings != live.findings:
             live.findings = findings
             self.host.board.add(FINDINGS, 1)
 
-    def _mark(self, live: LivePool) -> None:
+    def _mark(self, live: PoolRuntime) -> None:
         """The server that is used next, or else was taken last, is asked when its transaction is over."""
         policy = live.policy
         if policy.idle.size:

@@ -8,9 +8,9 @@ from typing import TypeVar
 from ...protocol import codes, messages
 from ...session.state.parameters import REPORTED, SessionParameters
 from ...transport.stream import Gone, Stream, Unsafe
-from ..connections import Backend
-from ..lifecycle import Host, PoolRefused
-from ..pool_runtime import LivePool
+from ..connections import ServerConnection
+from ..lifecycle import Lifecycle, PoolRefused
+from ..pool_runtime import PoolRuntime
 
 # Answers to our own queries are short; more is no PostgreSQL.
 ANSWER_LIMIT = 1 << 24
@@ -21,11 +21,11 @@ T = TypeVar("T")
 
 
 async def on_server(
-    host: Host,
-    live: LivePool,
+    host: Lifecycle,
+    live: PoolRuntime,
     birth: SessionParameters,
     wanted: SessionParameters,
-    work: Callable[[Backend], Awaitable[T]],
+    work: Callable[[ServerConnection], Awaitable[T]],
     generation: int = 0,
 ) -> T:
     """What `work` comes to on a server of this generation or a later one, for the login of a client.
@@ -56,7 +56,7 @@ async def on_server(
     raise PoolRefused("08006", lost)
 
 
-def reported_by(backend: Backend) -> dict[str, str]:
+def reported_by(backend: ServerConnection) -> dict[str, str]:
     """What a server has said last of its parameters, by the names that it gives."""
     return backend.reported | {REPORTED.get(name, name): value for name, value in backend.session.setup.last.items()}
 

@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 from ...config.model import Host as Place
 
 if TYPE_CHECKING:
-    from ..lifecycle import Host
-    from ..pool_runtime import LivePool
+    from ..lifecycle import Lifecycle
+    from ..pool_runtime import PoolRuntime
 
 PATIENCE = 5.0
 
 
-class Departures:
+class DatabaseRelease:
     """The databases of servers that are to be left now, until when, and the pool of the client who wants it."""
 
-    def __init__(self, host: "Host") -> None:
+    def __init__(self, host: "Lifecycle") -> None:
         self.host = host
-        self._until: dict[tuple[tuple[Place, ...], str], tuple[float, LivePool | None]] = {}
+        self._until: dict[tuple[tuple[Place, ...], str], tuple[float, PoolRuntime | None]] = {}
 
-    def begin(self, hosts: tuple[Place, ...], databases: tuple[str, ...], own: "LivePool | None" = None) -> None:
+    def begin(self, hosts: tuple[Place, ...], databases: tuple[str, ...], own: "PoolRuntime | None" = None) -> None:
         """These are to be left from now on; `own` is the pool of who wants it, where that is in this worker."""
         until = time.monotonic() + PATIENCE
         for database in databases:
@@ -43,7 +43,7 @@ class Departures:
             if wanted is not None and live.policy.clients == (wanted[1] is live):
                 self._close(live)
 
-    def _close(self, live: "LivePool") -> None:
+    def _close(self, live: "PoolRuntime") -> None:
         for plan in live.policy.retire():
             self.host.do(live, plan)
         if live.hub is not None:

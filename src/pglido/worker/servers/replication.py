@@ -4,12 +4,14 @@ from ...protocol import messages
 from ...protocol.startup import Startup
 from ...session.state import parameters as _parameters
 from ...transport.stream import Stream
-from ..connections import Guest
-from ..lifecycle import Host
-from ..pool_runtime import LivePool
+from ..connections import ClientConnection
+from ..lifecycle import Lifecycle
+from ..pool_runtime import PoolRuntime
 
 
-async def replicate(host: Host, guest: Guest, stream: Stream, live: LivePool, start: Startup, last: bytes) -> None:
+async def replicate(
+    host: Lifecycle, guest: ClientConnection, stream: Stream, live: PoolRuntime, start: Startup, last: bytes
+) -> None:
     """Open a server with just what the client asked for, and join the two. Raises PoolRefused."""
     wanted = dict(start.settings)
     # Not interned: no other connection, not even one that asks for the same, may be served by this one.

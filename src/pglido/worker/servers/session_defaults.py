@@ -17,21 +17,21 @@ from ...session.state import defaults_query as _defaults_query
 from ...session.state import role_defaults_epoch as _role_defaults_epoch
 from ...session.state.parameters import EMPTY, SessionParameters
 from ...transport.stream import Stream
-from ..connections import Backend
-from ..lifecycle import Host, PoolRefused
-from ..pool_runtime import LivePool, SessionDefaults, birth_of
+from ..connections import ServerConnection
+from ..lifecycle import Lifecycle, PoolRefused
+from ..pool_runtime import PoolRuntime, SessionDefaults, birth_of
 from .queries import ask, on_server, reported_by
 
 # What servers began with is remembered for so many changes of it, per pool.
 REMEMBERED = 16
 
 
-def in_doubt(live: LivePool) -> bool:
+def in_doubt(live: PoolRuntime) -> bool:
     """May sessions of this pool begin with something else than was known last?"""
     return live.changes != _role_defaults_epoch.count()
 
 
-async def settle(host: Host, live: LivePool) -> None:
+async def settle(host: Lifecycle, live: PoolRuntime) -> None:
     """Find out what sessions begin with now. Raises PoolRefused."""
     wanted = _role_defaults_epoch.count()
     while live.changes < wanted:
@@ -42,7 +42,7 @@ async def settle(host: Host, live: LivePool) -> None:
             raise refusal
 
 
-async def _ask_again(host: Host, live: LivePool) -> PoolRefused | None:
+async def _ask_again(host: Lifecycle, live: PoolRuntime) -> PoolRefused | None:
     """Have a server asked, in view of the changes until now; returns why none can be had."""
     changes, reloads = _role_defaults_epoch.count(), _role_defaults_epoch.reloads()
     begins = ""
@@ -61,7 +61,7 @@ async def _ask_again(host: Host, live: LivePool) -> PoolRefused | None:
     return None
 
 
-def _all_began_with(live: LivePool, begins: str) -> bool:
+def _all_began_with(live: PoolRuntime, begins: str) -> bool:
     """Did all servers of the present generation begin with this?"""
     slots = [slot for slot in live.policy.slots if slot.server is not None]
     return all(_began_with(slot, begins) for slot in slots if slot.generation == live.policy.generation)
@@ -72,7 +72,7 @@ def _began_with(slot: ServerSlot, begins: str) -> bool:
     return began is not None and began.digest == begins
 
 
-def _next_generation(live: LivePool, begins: str) -> None:
+def _next_generation(live: PoolRuntime, begins: str) -> None:
     """Whoever logs in now gets none of the servers there are, but of those that began with the same."""
     policy = live.policy
     policy.generation += 1
@@ -84,7 +84,7 @@ def _next_generation(live: LivePool, begins: str) -> None:
         live.rules.functions.defaults = begins
 
 
-async def _digest(host: Host, live: LivePool, backend: Backend) -> str:
+async def _digest(host: Lifecycle, live: PoolRuntime, backend: ServerConnection) -> str:
     """What sessions begin with now, as this server says; empty where it does not."""
     reported = reported_by(backend)
     query = _defaults_query.digest(live.settings.pool_user, backend.session.setup.version)
@@ -96,7 +96,7 @@ async def _digest(host: Host, live: LivePool, backend: Backend) -> str:
 
 
 async def at_login(
-    live: LivePool, stream: Stream, version: int, birth: SessionParameters, reported: dict[str, str]
+    live: PoolRuntime, stream: Stream, version: int, birth: SessionParameters, reported: dict[str, str]
 ) -> SessionDefaults | None:
     """What the session of a server that has just logged in begins with, as it says; None where it does not.
 
@@ -121,7 +121,7 @@ async def at_login(
     return begins
 
 
-def opened(live: LivePool, begins: SessionDefaults | None) -> None:
+def opened(live: PoolRuntime, begins: SessionDefaults | None) -> None:
     """A server has told what its session begins with: is that news, which somebody has made past the pooler?"""
     if begins is not None and not live.begins:
         live.begins = begins.digest

@@ -3,7 +3,7 @@
 from ...ipc.shared_counters import SharedCounter, SharedCounters
 
 
-class SharedTally:
+class SharedEpoch:
     """The tally of one column."""
 
     def __init__(self, board: SharedCounters, column: SharedCounter) -> None:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from ...ipc import messages as ipc
 from ...ipc.channel import Channel
 from ...protocol import codes, messages
-from ..connections import SERIAL_BITS, SERIAL_MASK, Guest
+from ..connections import SERIAL_BITS, SERIAL_MASK, ClientConnection
 from .stand_in import CANCELLED, NAP, TERMINATED, StandIn
 
 if TYPE_CHECKING:
-    from ..lifecycle import Host
+    from ..lifecycle import Lifecycle
 
 # Process ids that one statement gets at most; and those who stand in at a time in one worker.
 MOST_AIMS = 8
@@ -28,36 +28,36 @@ PATIENCE = NAP / 2
 Over = Callable[[], None]
 
 
-class Signals:
+class SignalRequests:
     """Those of one worker; `workers` is how many there are, `channel` leads to them."""
 
-    def __init__(self, host: "Host", channel: Channel[ipc.ToWorker]) -> None:
+    def __init__(self, host: "Lifecycle", channel: Channel[ipc.ToWorker]) -> None:
         self.host = host
         self.channel = channel
         self.workers = 1
         self._numbers = count(1)
-        self._looking: set[Guest] = set()
+        self._looking: set[ClientConnection] = set()
         # What is to be told when a client's statement is done.
-        self._ties: dict[Guest, list[Over]] = {}
+        self._ties: dict[ClientConnection, list[Over]] = {}
         # Asked of other workers, and by them.
         self._answers: dict[int, asyncio.Future[int]] = {}
         self._lent: dict[tuple[int, int], StandIn] = {}
         self._standing = 0
 
-    def wished(self, guest: Guest) -> bool:
+    def wished(self, guest: ClientConnection) -> bool:
         """See that there is a process for each of the client's aims: it goes on by itself, and so never at once."""
         if guest not in self._looking:
             self._looking.add(guest)
             self.host.spawn(self._look(guest, guest.session.aims))
         return False
 
-    def done(self, guest: Guest) -> None:
+    def done(self, guest: ClientConnection) -> None:
         """What the client has asked for is done."""
         guest.tied = False
         for over in self._ties.pop(guest, ()):
             over()
 
-    async def _look(self, guest: Guest, aims: tuple[int, ...]) -> None:
+    async def _look(self, guest: ClientConnection, aims: tuple[int, ...]) -> None:
         processes = dict.fromkeys(aims, 0)
         overs: list[Over] = []
         try:
@@ -82,7 +82,7 @@ class Signals:
             guest.waiting = False
             self.host.pump.resume(guest)
 
-    def _expired(self, guest: Guest, processes: dict[int, int], overs: list[Over]) -> None:
+    def _expired(self, guest: ClientConnection, processes: dict[int, int], overs: list[Over]) -> None:
         """Nobody stands in any more: what has not been sent must not say these processes."""
         if guest.session.processes is processes:
             guest.session.processes = None
@@ -92,7 +92,7 @@ class Signals:
         if left:
             self._ties[guest] = left
 
-    async def _process(self, guest: Guest, aim: int, overs: list[Over]) -> int:
+    async def _process(self, guest: ClientConnection, aim: int, overs: list[Over]) -> int:
         """The process id for one aim, 0 where there is none; to `overs` goes what ends its need."""
         backend = guest.server
         if backend is None:
@@ -142,7 +142,7 @@ class Signals:
         finally:
             self._standing -= 1
 
-    def _client(self, aim: int) -> Guest | None:
+    def _client(self, aim: int) -> ClientConnection | None:
         """The client of this worker that got this number at login."""
         for serial in range(aim & SERIAL_MASK, self.host.serial + 1, SERIAL_MASK + 1):
             guest = self.host.guests.get(serial)
@@ -150,7 +150,7 @@ class Signals:
                 return guest
         return None
 
-    def _struck(self, target: Guest, sqlstate: str, body: bytes) -> None:
+    def _struck(self, target: ClientConnection, sqlstate: str, body: bytes) -> None:
         """What was done to who stands in is done to the client."""
         if target.closed or target.serial not in self.host.guests:
             return

@@ -20,12 +20,12 @@ from ...pooling.states import BUSY
 from ...protocol import codes, messages
 from ...session.state import parameters as _parameters
 from ...transport.stream import Gone, Stream, Unsafe
-from ..connections import Backend, Guest
+from ..connections import ClientConnection, ServerConnection
 from ..pool_runtime import birth_of
 from .connect import CannotOpen, LoginRefused, log_in
 
 if TYPE_CHECKING:
-    from ..lifecycle import Host
+    from ..lifecycle import Lifecycle
 
 # Seconds for which it stands in at most.
 NAP = 10
@@ -42,11 +42,13 @@ LIMIT = 1 << 20
 class StandIn:
     """Stands in for `target`; `struck` is called with the SQLSTATE and the body of the error that it was hit by."""
 
-    def __init__(self, host: "Host", target: Guest, struck: Callable[[Guest, str, bytes], None]) -> None:
+    def __init__(
+        self, host: "Lifecycle", target: ClientConnection, struck: Callable[[ClientConnection, str, bytes], None]
+    ) -> None:
         self.host = host
         self.target = target
         self._struck = struck
-        self._backend: Backend | None = None
+        self._backend: ServerConnection | None = None
         self._stream: Stream | None = None
         self._sleeps = False
         self._done = False
