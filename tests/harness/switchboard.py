@@ -11,9 +11,9 @@ import pytest
 
 from pglido.pooling.stats import Stats
 from pglido.protocol import messages
-from pglido.relay.host_interface import Keeper
+from pglido.relay.host_interface import HostInterface
 from pglido.relay.links import ClientLink, ServerLink
-from pglido.relay.relay import Pump
+from pglido.relay.relay import Relay
 from pglido.session.client.dispatch import Client
 from pglido.session.state import parameters as _parameters
 from pglido.session.state.budget import MemoryBudget
@@ -21,7 +21,7 @@ from pglido.session.state.shared import PoolRules, StatementCounts
 from pglido.session.state.statement_cache import AcceptedStatements
 from pglido.transport.backends import Unavailable, ring_pump
 from pglido.transport.connection import RELAY, Link
-from pglido.transport.epoll import EpollPump
+from pglido.transport.epoll import EpollBackend
 from pglido.transport.event_loop import new_loop
 
 ROUNDS = 12
@@ -29,10 +29,10 @@ ROUNDS = 12
 MOST_TURNS = 20_000
 
 
-class Host(Keeper):
+class Host(HostInterface):
     """What the pump asks of its host; `log` has what happened."""
 
-    def __init__(self, pump: Callable[[Any], Pump]) -> None:
+    def __init__(self, pump: Callable[[Any], Relay]) -> None:
         self.pump = pump(self)
         self.idle: deque[ServerLink] = deque()
         self.line: deque[ClientLink] = deque()
@@ -190,7 +190,7 @@ class Far:
 class Switchboard:
     """The pump, its host, and the far ends of all links."""
 
-    def __init__(self, pump: Callable[[Any], Pump], servers: int = 1, block: bool = True, keep: bool = False) -> None:
+    def __init__(self, pump: Callable[[Any], Relay], servers: int = 1, block: bool = True, keep: bool = False) -> None:
         self.host = Host(pump)
         self.pump = self.host.pump
         self.rules = PoolRules(True, 100, 1 << 30, block, keep, AcceptedStatements(), StatementCounts())
@@ -260,19 +260,19 @@ async def within(job: Coroutine[Any, Any, Any]) -> Any:
 
 
 @pytest.fixture(params=["epoll", "io_uring"])
-def pump(request: pytest.FixtureRequest) -> Callable[[Any], Pump]:
+def pump(request: pytest.FixtureRequest) -> Callable[[Any], Relay]:
     """Makes the pump of a host."""
     if request.param == "epoll":
-        return EpollPump
+        return EpollBackend
     try:
-        ring_pump(Keeper())
+        ring_pump(HostInterface())
     except Unavailable as why:
         pytest.skip(f"no io_uring: {why}")
     return ring_pump
 
 
 @pytest.fixture
-def make(pump: Callable[[Any], Pump]) -> Iterator[Callable[..., Switchboard]]:
+def make(pump: Callable[[Any], Relay]) -> Iterator[Callable[..., Switchboard]]:
     """Make switchboards, that are closed with the test."""
     made: list[Switchboard] = []
 

@@ -3,7 +3,7 @@
 from .links import ClientLink, ServerLink
 
 
-class Keeper:
+class HostInterface:
     """The base of the pump's host: what is said without a look-up by name."""
 
     def attach(self, client: ClientLink) -> bool:

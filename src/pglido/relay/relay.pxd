@@ -1,5 +1,5 @@
-from pglido.transport.buffering cimport Carrier
-from pglido.relay.host_interface cimport Keeper
+from pglido.transport.buffering cimport Buffering
+from pglido.relay.host_interface cimport HostInterface
 from pglido.relay.links cimport ClientLink, ServerLink
 from pglido.transport.connection cimport Link
 from pglido.session.client.dispatch cimport Client
@@ -12,9 +12,9 @@ cdef int ATTACH, GO_ON, GOODBYE, IDLE, PAUSE, WAIT, WISH
 cdef int COLLECT, CONNECTING, RAW, RELAY
 cdef bytes READY_IDLE
 
-cdef class Pump(Carrier):
+cdef class Relay(Buffering):
     cdef public object host
-    cdef Keeper keeper
+    cdef HostInterface keeper
     cdef Outbox to_client
     cdef Outbox to_server
     cdef list paused

@@ -22,16 +22,16 @@ from ..session.outbox import Outbox
 from ..session.server.reader import Server
 from ..session.state.session_state import SessionState
 from ..session.verdicts import ATTACH, GO_ON, GOODBYE, PAUSE, WAIT, WISH
-from ..transport.buffering import INBOX_LIMIT, Carrier
+from ..transport.buffering import INBOX_LIMIT, Buffering
 from ..transport.connection import COLLECT, CONNECTING, RAW, RELAY, Link, wake
-from .host_interface import Keeper
+from .host_interface import HostInterface
 from .links import ClientLink, ServerLink
 
 
-class Pump(Carrier):
+class Relay(Buffering):
     """All sockets of one worker, and the loop that serves them; asyncio's selector is made of it."""
 
-    def __init__(self, host: Keeper) -> None:
+    def __init__(self, host: HostInterface) -> None:
         super().__init__()
         self.host: Any = host
         self.keeper = host

@@ -1,12 +1,12 @@
 from pglido.relay.links cimport ClientLink, ServerLink
 from pglido.transport.connection cimport Link
 from pglido.transport.poller cimport Poller
-from pglido.transport.tls_record cimport Tls
+from pglido.transport.tls_record cimport TlsRecords
 
 cdef int COLLECT, CONNECTING, RAW
 cdef Py_ssize_t BUFFER, PIECE
 
-cdef class Carrier(Poller):
+cdef class Buffering(Poller):
     cdef bytearray clear
     cdef object clear_view
 
@@ -20,6 +20,6 @@ cdef class Carrier(Poller):
     cdef object carry(self, Link link, char* data, Py_ssize_t size)
     cdef object drain(self, Link link)
     cdef int out_changed(self, Link link) except -1
-    cpdef int secured(self, Link link, Tls tls) except -1
-    cdef Py_ssize_t open(self, Link link, Tls tls, Py_ssize_t got) except -2
+    cpdef int secured(self, Link link, TlsRecords tls) except -1
+    cdef Py_ssize_t open(self, Link link, TlsRecords tls, Py_ssize_t got) except -2
     cdef int store(self, Link link, char* buf, Py_ssize_t got) except -1

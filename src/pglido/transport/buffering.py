@@ -19,13 +19,13 @@ from cython.cimports.pglido.transport.kernel import EPOLLIN, EPOLLOUT, EPOLLRDHU
 from ..relay.links import ClientLink, ServerLink
 from .connection import COLLECT, CONNECTING, RAW, Link, wake
 from .poller import BUFFER, Poller
-from .tls_record import PIECE, Tls
+from .tls_record import PIECE, TlsRecords
 
 # A stream that nobody reads from (a login that floods) is read up to this many bytes.
 INBOX_LIMIT = 65536
 
 
-class Carrier(Poller):
+class Buffering(Poller):
     """The links of one worker."""
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ class Carrier(Poller):
         self.watch(one)
         self.watch(other)
 
-    def secured(self, link: Link, tls: Tls) -> None:
+    def secured(self, link: Link, tls: TlsRecords) -> None:
         """The handshake is over: from now on all is sealed, and what came behind it is in `inbox`, opened."""
         got: cython.Py_ssize_t
         link.tls = tls
@@ -210,7 +210,7 @@ class Carrier(Poller):
 
     # Receiving.
 
-    def open(self, link: Link, tls: Tls, got: cython.Py_ssize_t) -> cython.Py_ssize_t:
+    def open(self, link: Link, tls: TlsRecords, got: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """What `got` bytes that came by TLS say is at `data` from now on; returns how much it is, -1 for the end."""
         said: cython.Py_ssize_t = tls.open(self.data, got, self.clear_view)
         answer: bytes

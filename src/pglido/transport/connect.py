@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from ..protocol import codes
-from ..relay.relay import Pump
+from ..relay.relay import Relay
 from .connection import Link
 from .stream import Stream, Unsafe
 from .tls_context import ServerTls
@@ -79,7 +79,7 @@ class Address:
         return f"{self.name}:{self.port}"
 
 
-class Names:
+class AddressCache:
     """Names to addresses, remembered for `ttl` seconds, failures for `failure_ttl`."""
 
     def __init__(self, ttl: float, failure_ttl: float) -> None:
@@ -131,7 +131,7 @@ async def _look_up(host: str, port: int) -> list[Any]:
         executor.shutdown(wait=False)
 
 
-async def connect(pump: Pump, address: Address, keepalive: Keepalive, make: Callable[[int], Link]) -> Stream:
+async def connect(pump: Relay, address: Address, keepalive: Keepalive, make: Callable[[int], Link]) -> Stream:
     """A connected stream; `make` makes the link of a descriptor. Raises DialError."""
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     link: Link | None = None

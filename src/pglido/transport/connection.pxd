@@ -1,4 +1,4 @@
-from pglido.transport.tls_record cimport Tls
+from pglido.transport.tls_record cimport TlsRecords
 
 cdef class Link:
     cdef public int fd
@@ -10,7 +10,7 @@ cdef class Link:
     cdef public bint after_close
     cdef bint watched
     cdef bint parked
-    cdef public Tls tls
+    cdef public TlsRecords tls
     cdef public bytearray out
     cdef public bytes inbox
     cdef public object waiter

@@ -4,7 +4,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .tls_record import Tls
+from .tls_record import TlsRecords
 
 # For attributes that are set soon after, and have no value worth a check before.
 UNSET: Any = None
@@ -25,7 +25,7 @@ class Link:
     if TYPE_CHECKING:
         mode: int
         mask: int
-        tls: Tls | None
+        tls: TlsRecords | None
         out: bytearray | None
         inbox: bytes | None
         waiter: Callable[[Any], None] | None

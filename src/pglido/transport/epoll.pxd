@@ -1,10 +1,10 @@
 from pglido.transport.kernel cimport epoll_event
 from pglido.transport.connection cimport Link, Watched
-from pglido.transport.rounds cimport Round
+from pglido.transport.rounds cimport Rounds
 
 cdef Py_ssize_t ARRIVALS, BUFFER
 
-cdef class EpollPump(Round):
+cdef class EpollBackend(Rounds):
     cdef int epoll
     cdef bytearray arrivals
     cdef list graves

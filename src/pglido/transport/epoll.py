@@ -31,13 +31,13 @@ from cython.cimports.pglido.transport.rounds import CALM
 
 from .connection import Link, Watched
 from .poller import BUFFER
-from .rounds import Round
+from .rounds import Rounds
 
 # Bytes that a round receives before it deals with them; only what is used of it is in memory.
 ARRIVALS = 8 * BUFFER
 
 
-class EpollPump(Round):
+class EpollBackend(Rounds):
     """The pump on an epoll instance of its own."""
 
     def __init__(self, host: Any) -> None:
@@ -50,7 +50,7 @@ class EpollPump(Round):
         self.graves: list[Any] = []
 
     def buffers(self) -> list[int]:
-        return [*Round.buffers(self), len(self.arrivals)]
+        return [*Rounds.buffers(self), len(self.arrivals)]
 
     def add(self, link: Link) -> None:
         event = cython.declare(epoll_event)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..relay.relay import Pump
+from ..relay.relay import Relay
 from . import compat
 from .connection import Watched
 
@@ -30,7 +30,7 @@ class KeyMap(Mapping[Any, selectors.SelectorKey]):
 class Reactor(selectors.BaseSelector):
     """A selector whose `select` serves the pump's links, and returns for asyncio's sake only."""
 
-    def __init__(self, pump: Pump) -> None:
+    def __init__(self, pump: Relay) -> None:
         self.pump = pump
         self.ready: deque[Any] = deque()
         self.keys: dict[int, selectors.SelectorKey] = {}  # by descriptor
@@ -91,7 +91,7 @@ class Reactor(selectors.BaseSelector):
         self._watched.clear()
 
 
-def new_loop(pump: Pump) -> asyncio.AbstractEventLoop:
+def new_loop(pump: Relay) -> asyncio.AbstractEventLoop:
     """An asyncio event loop that runs on the pump."""
     reactor = Reactor(pump)
     loop = asyncio.SelectorEventLoop(reactor)

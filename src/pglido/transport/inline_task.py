@@ -19,7 +19,7 @@ def news(link: Link) -> Generator[Link, None, None]:
     yield link
 
 
-class Visit:
+class InlineTask:
     """Runs `job`, which reports its own errors; it may await `news` and futures, but not what needs a task.
 
     `failed` is told of an exception that got out, which is a bug. `_awaited`: None while the job runs, and at the end.

@@ -1,5 +1,5 @@
 # cython: annotation_typing=True
-"""What the pump asks of the kernel, without saying how: `EpollPump` and `RingPump` do. Compiled only (Cython).
+"""What the pump asks of the kernel, without saying how: `EpollBackend` and `UringBackend` do. Compiled only (Cython).
 
 Rules:
 1. A link is closed by `close` only, and kept alive for as long as the kernel may name it.

@@ -1,10 +1,10 @@
 from pglido.relay.links cimport ClientLink
 from pglido.transport.connection cimport Link
-from pglido.relay.relay cimport Pump
+from pglido.relay.relay cimport Relay
 
 cdef int CALM, CLIENT_BULK, MUCH, OUTGOING, RAW, RELAY, SERVER_BULK, SLICE
 
-cdef class Round(Pump):
+cdef class Rounds(Relay):
     cdef bytearray outgoing
     cdef Py_ssize_t filled
     cdef Link front

@@ -20,9 +20,9 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.libc.string import memcpy
 from cython.cimports.pglido.transport.kernel import EPOLLIN
 
-from ..relay.host_interface import Keeper
+from ..relay.host_interface import HostInterface
 from ..relay.links import ClientLink
-from ..relay.relay import Pump
+from ..relay.relay import Relay
 from .connection import RAW, RELAY, Link
 
 # What a client sends with so much at once is COPY: piece by piece as it comes, that took twice as long.
@@ -39,14 +39,14 @@ OUTGOING = 1 << 20
 SLICE = 65536
 
 
-class Round(Pump):
+class Rounds(Relay):
     """The pump, without the calls to the kernel.
 
     From `front` to `back` goes the chain of links with something in `outgoing`, of which `filled` bytes are in use.
     `ripe` are those of which something is to be told without the kernel.
     """
 
-    def __init__(self, host: Keeper) -> None:
+    def __init__(self, host: HostInterface) -> None:
         super().__init__(host)
         # Not zeroed, and so not in memory yet.
         self.outgoing = PyByteArray_FromStringAndSize(cython.NULL, OUTGOING)
@@ -57,7 +57,7 @@ class Round(Pump):
         self.told = b""
 
     def buffers(self) -> list[int]:
-        return [*Pump.buffers(self), len(self.outgoing)]
+        return [*Relay.buffers(self), len(self.outgoing)]
 
     def ours(self, link: Link) -> bool:
         """Does this link do as its round does? All others are read and written by calls, when it is their turn."""
@@ -175,7 +175,7 @@ class Round(Pump):
 
     def close(self, link: Link) -> None:
         if not link.closed:
-            Pump.close(self, link)
+            Relay.close(self, link)
             link.early = None
 
     def release(self, link: Link) -> int:
@@ -185,4 +185,4 @@ class Round(Pump):
             link.fresh_size = 0
             link.early = None
             link.inbox = data if link.inbox is None else link.inbox + data
-        return Pump.release(self, link)
+        return Relay.release(self, link)

@@ -5,10 +5,10 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 from ..protocol import codes
-from ..relay.relay import Pump
+from ..relay.relay import Relay
 from .connection import Link
 from .inline_task import news
-from .tls_record import Tls
+from .tls_record import TlsRecords
 
 
 class Gone(ConnectionError):
@@ -39,7 +39,7 @@ class Stream:
 
     __slots__ = ("_had", "_news", "link", "pump")
 
-    def __init__(self, pump: Pump, link: Link, visit: bool = False) -> None:
+    def __init__(self, pump: Relay, link: Link, visit: bool = False) -> None:
         self.pump = pump
         self.link = link
         self._had = b""
@@ -114,7 +114,7 @@ class Stream:
         """
         if not begun and not self.clean():
             raise Unsafe("received unencrypted data after SSL request")
-        tls = Tls(context, serving, name)
+        tls = TlsRecords(context, serving, name)
         try:
             while not tls.shake(self._had):
                 self._had = b""

@@ -16,7 +16,7 @@ class _Spec(ctypes.Structure):
     _fields_ = [(name, ctypes.c_long) for name in ("interval_s", "interval_ns", "value_s", "value_ns")]
 
 
-class Ticks:
+class Timerfd:
     """A timerfd (timerfd_create(2)) and those who wait for it. Raises OSError where there is none to be had."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from ..config.model import Config, PoolSettings, Settings, rows
-from .tls_record import Tls
+from .tls_record import TlsRecords
 
 # ALPN name of the protocol (protocol chapter "SSL Session Encryption"); required with direct TLS.
 ALPN = "postgresql"
@@ -312,7 +312,7 @@ def _restrict(context: ssl.SSLContext, files: TlsFiles) -> None:
         _try("ciphers", lambda: context.set_ciphers(files.ciphers))
 
 
-def describe(tls: Tls | None) -> str:
+def describe(tls: TlsRecords | None) -> str:
     """What SHOW CLIENTS says of a connection's TLS: version/cipher, empty without."""
     if tls is None:
         return ""

@@ -1,4 +1,4 @@
-cdef class Tls:
+cdef class TlsRecords:
     cdef object came
     cdef readonly object going
     cdef readonly object session

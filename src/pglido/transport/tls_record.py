@@ -14,7 +14,7 @@ import cython
 PIECE = 16384
 
 
-class Tls:
+class TlsRecords:
     """One connection's TLS: `session` (ssl.SSLObject) knows version, cipher, certificate; `going` is to be sent."""
 
     def __init__(self, context: ssl.SSLContext, serving: bool, name: str | None) -> None:

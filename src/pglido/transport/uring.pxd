@@ -1,10 +1,10 @@
 from libc.stdint cimport uint64_t
 
-from pglido.transport.uring_requests cimport Asking
+from pglido.transport.uring_requests cimport UringRequests
 from pglido.transport.connection cimport Link, Watched
-from pglido.transport.rounds cimport Round
+from pglido.transport.rounds cimport Rounds
 
-cdef class RingPump(Asking):
+cdef class UringBackend(UringRequests):
     cdef object aside
 
     cdef object enter(self, int timeout)

@@ -35,22 +35,22 @@ from cython.cimports.pglido.transport.uring_library import (
 )
 from cython.cimports.pglido.transport.uring_requests import COMING, GOING, NOTHING, POLL, SENT, named, which, whose
 
-from ..relay.host_interface import Keeper
+from ..relay.host_interface import HostInterface
 from .connection import Link, Watched
-from .rounds import Round
-from .uring_requests import Asking
+from .rounds import Rounds
+from .uring_requests import UringRequests
 
 
-class RingPump(Asking):
+class UringBackend(UringRequests):
     """The pump on an io_uring of its own. Raises OSError where the kernel does not allow it, or is too old."""
 
-    def __init__(self, host: Keeper) -> None:
+    def __init__(self, host: HostInterface) -> None:
         super().__init__(host)
         # Results that wait for the next round.
         self.aside: deque[Any] = deque()
 
     def buffers(self) -> list[int]:
-        return [*Round.buffers(self), self.ring.lent_bytes()]
+        return [*Rounds.buffers(self), self.ring.lent_bytes()]
 
     # What happened.
 
@@ -176,7 +176,7 @@ class RingPump(Asking):
     def ripen(self, link: Link) -> None:
         if not link.closed:
             self.change(link)
-        Round.ripen(self, link)
+        Rounds.ripen(self, link)
 
     def done_out(self, link: Link, result: cython.int, flags: cython.uint) -> None:
         bits: cython.uint = EPOLLERR if result < 0 else result
@@ -229,4 +229,4 @@ class RingPump(Asking):
                 cqe = self.ring.first()
             if link.coming == NOTHING and not link.going:
                 break
-        return Round.release(self, link)
+        return Rounds.release(self, link)

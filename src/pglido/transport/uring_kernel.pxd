@@ -4,7 +4,7 @@ from pglido.transport.uring_library cimport io_uring, io_uring_buf_ring, io_urin
 
 cdef int ENTRIES, LENT, RESULTS, _SIZE
 
-cdef class KernelRing:
+cdef class UringKernel:
     cdef io_uring* ring
     cdef io_uring_buf_ring* lent
     cdef char* memory

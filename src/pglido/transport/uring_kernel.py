@@ -64,7 +64,7 @@ LENT_SIZE = 16384
 _SIZE = LENT_SIZE
 
 
-class KernelRing:
+class UringKernel:
     """Raises OSError where the kernel does not allow it, or is too old."""
 
     def __init__(self) -> None:

@@ -1,8 +1,8 @@
 from libc.stdint cimport uint64_t
 
-from pglido.transport.uring_kernel cimport KernelRing
+from pglido.transport.uring_kernel cimport UringKernel
 from pglido.transport.connection cimport Link, Watched
-from pglido.transport.rounds cimport Round
+from pglido.transport.rounds cimport Rounds
 
 # What of a link is with the kernel.
 cdef enum:
@@ -27,8 +27,8 @@ cdef inline int which(uint64_t name) noexcept:
 cdef inline object whose(uint64_t name):
     return <object><void*>(name & ~<uint64_t>WHICH)
 
-cdef class Asking(Round):
-    cdef KernelRing ring
+cdef class UringRequests(Rounds):
+    cdef UringKernel ring
     cdef list changed
 
     cdef object change(self, Link link)

@@ -22,22 +22,22 @@ from cython.cimports.pglido.transport.uring_library import (
 )
 from cython.cimports.pglido.transport.uring_requests import COMING, GOING, NOTHING, OTHER, POLL, RECEIVE, SENT, named
 
-from ..relay.host_interface import Keeper
+from ..relay.host_interface import HostInterface
 from .connection import Link, Watched
-from .rounds import Round
-from .uring_kernel import KernelRing
+from .rounds import Rounds
+from .uring_kernel import UringKernel
 
 
-class Asking(Round):
-    """The pump on an io_uring, as far as it speaks; `RingPump` listens.
+class UringRequests(Rounds):
+    """The pump on an io_uring, as far as it speaks; `UringBackend` listens.
 
     `changed` are links about which something is to be said.
     """
 
-    def __init__(self, host: Keeper) -> None:
+    def __init__(self, host: HostInterface) -> None:
         super().__init__(host)
         self.changed: list[Any] = []
-        self.ring = KernelRing()
+        self.ring = UringKernel()
 
     # What is wanted.
 

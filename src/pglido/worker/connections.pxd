@@ -1,7 +1,7 @@
 cimport cython
 
 from pglido.relay.links cimport ClientLink, ServerLink
-from pglido.transport.tls_record cimport Tls
+from pglido.transport.tls_record cimport TlsRecords
 from pglido.pooling.queue cimport Ticket
 from pglido.pooling.pool cimport Pool, ServerSlot
 from pglido.pooling.stats cimport Stats
@@ -42,7 +42,7 @@ cdef class ClientConnection(ClientLink):
     cdef public Ticket ticket
     cdef public object login
     cdef public object proving
-    cdef public Tls shaking
+    cdef public TlsRecords shaking
     cdef public tuple claims
     cdef public bint cancel_wanted
     cdef public Py_ssize_t period

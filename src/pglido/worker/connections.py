@@ -21,11 +21,11 @@ from ..protocol import messages
 from ..relay.links import ClientLink, ServerLink
 from ..transport.connect import Address
 from ..transport.connection import UNSET, Link
-from ..transport.inline_task import Visit
+from ..transport.inline_task import InlineTask
 
 if TYPE_CHECKING:
     from ..session.client.listen_only import ListenOnlySession
-    from ..transport.tls_record import Tls
+    from ..transport.tls_record import TlsRecords
     from .login.fast_path import ScramLogin
     from .pool_runtime import PoolRuntime, SessionDefaults
 
@@ -131,9 +131,9 @@ class ClientConnection(ClientLink):
         live: PoolRuntime | None
         pool: Pool
         ticket: Ticket | None
-        login: Visit | None
+        login: InlineTask | None
         proving: ScramLogin | None
-        shaking: Tls | None
+        shaking: TlsRecords | None
         cancel_wanted: bool
         period: int
         hears: bool

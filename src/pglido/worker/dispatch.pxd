@@ -1,8 +1,8 @@
 cimport cython
 
-from pglido.relay.host_interface cimport Keeper
+from pglido.relay.host_interface cimport HostInterface
 from pglido.relay.links cimport ClientLink, ServerLink
-from pglido.relay.relay cimport Pump
+from pglido.relay.relay cimport Relay
 from pglido.ipc.shared_cells cimport SharedCells
 from pglido.pooling.queue cimport Ticket
 from pglido.pooling.pool cimport Pool, ServerSlot
@@ -14,13 +14,13 @@ from pglido.worker.connections cimport ServerConnection, ClientConnection
 
 cdef int CLIENTS, CLOSING, MASK
 
-cdef class Dispatch(Keeper):
+cdef class Dispatch(HostInterface):
     cdef public int index
     cdef public long long serial
     cdef public bint draining
     cdef public dict guests
     cdef public dict lingering
-    cdef public Pump pump
+    cdef public Relay pump
     cdef public str no_ring
     cdef public object outside
     cdef public object freed

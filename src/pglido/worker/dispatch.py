@@ -12,9 +12,9 @@ from ..ipc.shared_counters import SharedCounter
 from ..pooling.queue import Ticket
 from ..pooling.states import CLOSING
 from ..protocol.messages import READY_IDLE
-from ..relay.host_interface import Keeper
+from ..relay.host_interface import HostInterface
 from ..relay.links import ClientLink, ServerLink
-from ..relay.relay import Pump
+from ..relay.relay import Relay
 from ..session.state.budget import MemoryBudget
 from ..transport.backends import new_pump
 from ..transport.connection import UNSET
@@ -42,7 +42,7 @@ class ServerRequest:
         self.backend: asyncio.Future[ServerConnection] = asyncio.get_running_loop().create_future()
 
 
-class Dispatch(Keeper):
+class Dispatch(HostInterface):
     """The part of the `Host` that every transaction passes through; `outside` is the Worker.
 
     `no_ring` says why io_uring is not used, empty when it is or is not wanted; `board` counts the clients of all
@@ -56,7 +56,7 @@ class Dispatch(Keeper):
         self.guests: dict[int, ClientConnection] = {}
         self.lingering: dict[ClientConnection, float] = {}
         made = new_pump(self, event_backend)
-        self.pump: Pump = made[0]
+        self.pump: Relay = made[0]
         self.no_ring: str = made[1]
         self.outside: Any = None
         self.journal = AccessLog()

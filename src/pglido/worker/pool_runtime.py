@@ -21,7 +21,7 @@ from ..session.state.shared import FunctionCatalog, PoolRules, StatementCounts
 from ..session.state.state_query import HEEDED, PINNING
 from ..session.state.statement_cache import AcceptedStatements, Dialect
 from ..sql.lexer import cut
-from ..transport.connect import Names
+from ..transport.connect import AddressCache
 from ..transport.tls_context import ServerTls, server_side
 from .connections import ClientConnection, ServerConnection
 
@@ -163,7 +163,7 @@ class PoolRuntime:
     key: tuple[str, str]
     settings: PoolSettings
     policy: Pool
-    names: Names
+    names: AddressCache
     rules: PoolRules
     stats: Stats = field(default_factory=Stats)
     credentials: Credentials | None = None
@@ -233,7 +233,7 @@ class PoolRuntime:
 
 
 def new_live(
-    settings: PoolSettings, minimum: int, max_packet: int, names: Names, tls: ServerTls | None
+    settings: PoolSettings, minimum: int, max_packet: int, names: AddressCache, tls: ServerTls | None
 ) -> PoolRuntime:
     """A pool without servers; `tls` is for those that it will have."""
     policy = Pool(settings.key, limits_of(settings, minimum), random.random)

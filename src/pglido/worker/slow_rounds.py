@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..protocol import codes
-from ..relay.relay import Pump
+from ..relay.relay import Relay
 from ..transport.connection import RAW, RELAY, Link
 from ..transport.poller import OVERLONG
 from .connections import ClientConnection, ServerConnection
@@ -55,7 +55,7 @@ def what_of(link: Link, kind: int) -> str:
 
 
 @contextmanager
-def measured(pump: Pump, what: str) -> Iterator[None]:
+def measured(pump: Relay, what: str) -> Iterator[None]:
     """For what is done outside of rounds and has a name: if it takes long, the log tells."""
     began = time.monotonic()
     try:

@@ -23,9 +23,9 @@ from ..protocol.startup import Startup
 from ..session.server.notification_signature import NotificationSigner
 from ..session.state import role_defaults_epoch as _role_defaults_epoch
 from ..session.state import statement_cache as _statement_cache
-from ..transport.connect import Names
+from ..transport.connect import AddressCache
 from ..transport.connection import Watched
-from ..transport.inline_task import Visit
+from ..transport.inline_task import InlineTask
 from ..transport.stream import Stream
 from . import report
 from .configuration import Candidate, ServerContexts, candidate
@@ -97,7 +97,7 @@ class Worker:
         self.server_tls = ServerContexts(self.config, {})
         self.candidate: tuple[int, Candidate] | None = None
         self.failed = False
-        self.names = Names(0, 0)
+        self.names = AddressCache(0, 0)
         self.people = UserDirectory(host)
         self.departures = DatabaseRelease(host)
         self.cancels = CancelRequests(host, channel)
@@ -257,7 +257,7 @@ class Worker:
         self.workers = self.cancels.workers = self.signals.workers = message.workers
         self.host.budget.limit = settings.max_held_bytes
         self.host.budget.each = settings.max_client_held_bytes or settings.max_held_bytes
-        self.names = Names(settings.dns_max_ttl, settings.dns_nxdomain_ttl)
+        self.names = AddressCache(settings.dns_max_ttl, settings.dns_nxdomain_ttl)
         self.people.adopt(message.config, message.users, message.mock_seed)
         self.porch.adopt(settings.auth_type, settings.client_tls_sslmode, doors, self.people)
         for live in list(self.host.pools.values()):
@@ -365,17 +365,17 @@ class Worker:
 
     def visit(self, guest: ClientConnection) -> None:
         """A connection comes in the long way."""
-        guest.login = Visit(enter(self.host, guest), _login_failed)
+        guest.login = InlineTask(enter(self.host, guest), _login_failed)
         guest.login.step()
 
     def go_on(self, guest: ClientConnection, packet: bytes, start: Startup, proof: Proof) -> None:
         """A connection that has proved who it is comes in the long way."""
-        guest.login = Visit(go_on(self.host, guest, packet, start, proof), _login_failed)
+        guest.login = InlineTask(go_on(self.host, guest, packet, start, proof), _login_failed)
         guest.login.step()
 
     def weigh(self, guest: ClientConnection, proving: ScramLogin) -> None:
         """What a connection has proved takes long to judge."""
-        guest.login = Visit(weigh(self.host, guest, proving), _login_failed)
+        guest.login = InlineTask(weigh(self.host, guest, proving), _login_failed)
         guest.login.step()
 
     def turn_away(self, guest: ClientConnection, error: Exception) -> None:

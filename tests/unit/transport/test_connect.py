@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.switchboard import Switchboard, within
-from pglido.transport.connect import Address, DialError, Keepalive, Names, connect
+from pglido.transport.connect import Address, AddressCache, DialError, Keepalive, connect
 from pglido.transport.connection import Link
 
 
@@ -36,7 +36,7 @@ def test_a_server_over_a_unix_socket(board: Switchboard, runner: asyncio.Runner,
         listener.listen()
 
         async def job() -> bytes:
-            (address,) = await Names(15.0, 15.0).find(str(tmp_path), 5432)
+            (address,) = await AddressCache(15.0, 15.0).find(str(tmp_path), 5432)
             return await hello(board, listener, address)
 
         assert runner.run(within(job())) == b"hello"
@@ -78,7 +78,7 @@ def test_a_name_that_is_none(runner: asyncio.Runner, monkeypatch: pytest.MonkeyP
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    names = Names(15.0, 15.0)
+    names = AddressCache(15.0, 15.0)
 
     async def job() -> None:
         for _ in range(2):
@@ -98,7 +98,7 @@ def test_names_are_remembered_till_told_otherwise(runner: asyncio.Runner, monkey
 
     monkeypatch.setattr(socket, "getaddrinfo", answer)
 
-    async def job(names: Names) -> list[str]:
+    async def job(names: AddressCache) -> list[str]:
         found = []
         for _ in range(2):
             found += [str(one.sockaddr[0]) for one in await names.find("host", 5432)]
@@ -106,11 +106,11 @@ def test_names_are_remembered_till_told_otherwise(runner: asyncio.Runner, monkey
         found += [str(one.sockaddr[0]) for one in await names.find("host", 5432)]
         return found
 
-    assert runner.run(within(job(Names(1000.0, 0.0)))) == ["10.0.0.1", "10.0.0.1", "10.0.0.2"]
+    assert runner.run(within(job(AddressCache(1000.0, 0.0)))) == ["10.0.0.1", "10.0.0.1", "10.0.0.2"]
 
 
 def test_unix_directories_and_abstract_names(runner: asyncio.Runner) -> None:
-    names = Names(15.0, 15.0)
+    names = AddressCache(15.0, 15.0)
     (directory,) = runner.run(names.find("/run/postgresql/", 5433))
     assert directory.sockaddr == "/run/postgresql/.s.PGSQL.5433"
     (abstract,) = runner.run(names.find("@pg", 5433))
@@ -134,7 +134,7 @@ def test_a_name_server_that_does_not_answer_is_asked_again_and_known_addresses_a
         return answer
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    names = Names(0.0, 60.0)
+    names = AddressCache(0.0, 60.0)
 
     async def find() -> list[Address]:
         return await names.find("db.example", 5432)

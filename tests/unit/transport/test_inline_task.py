@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pglido.transport.connection import Link, wake
-from pglido.transport.inline_task import Visit, news
+from pglido.transport.inline_task import InlineTask, news
 
 
 class Job:
@@ -17,11 +17,11 @@ class Job:
         self.said: list[str] = []
         self.link = Link(-1)
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.visit: Visit
+        self.visit: InlineTask
 
-    def begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> Visit:
+    def begin(self, work: Callable[[], Coroutine[Any, Any, None]]) -> InlineTask:
         """Step until the first wait."""
-        self.visit = Visit(self._told(work), lambda error: self.said.append(repr(error)))
+        self.visit = InlineTask(self._told(work), lambda error: self.said.append(repr(error)))
         self.visit.step()
         return self.visit
 
@@ -70,7 +70,7 @@ async def test_it_is_cancelled_where_it_waits(where: str, gone_on: bool) -> None
 
 async def test_it_can_not_cancel_itself() -> None:
     job = Job()
-    job.visit = Visit(job._told(job.itself), lambda error: job.said.append(repr(error)))
+    job.visit = InlineTask(job._told(job.itself), lambda error: job.said.append(repr(error)))
     job.visit.step()
     assert job.said == []
     job.future.set_result(None)

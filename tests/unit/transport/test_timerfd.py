@@ -3,12 +3,12 @@
 import asyncio
 import time
 
-from pglido.transport.timerfd import Ticks
+from pglido.transport.timerfd import Timerfd
 
 
 def test_moments_come_in_their_order_and_never_early() -> None:
     async def run() -> None:
-        ticks = Ticks()
+        ticks = Timerfd()
         start = time.monotonic()
         came: list[tuple[int, float]] = []
 
@@ -28,7 +28,7 @@ def test_moments_come_in_their_order_and_never_early() -> None:
 
 def test_who_has_given_up_is_passed_over() -> None:
     async def run() -> None:
-        ticks = Ticks()
+        ticks = Timerfd()
         first, second = ticks.at(time.monotonic() + 0.001), ticks.at(time.monotonic() + 0.002)
         first.cancel()
         await second

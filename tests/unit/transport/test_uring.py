@@ -10,7 +10,7 @@ import pytest
 from harness import sandbox
 from harness.switchboard import Switchboard
 from parity.frontend import message, query
-from pglido.relay.host_interface import Keeper
+from pglido.relay.host_interface import HostInterface
 from pglido.transport import backends
 from pglido.transport.backends import Unavailable, new_pump, ring_pump
 
@@ -21,7 +21,7 @@ IN_BLOCK = message("Z", b"T")
 @pytest.fixture
 def pump() -> Callable[..., object]:
     try:
-        ring_pump(Keeper())
+        ring_pump(HostInterface())
     except Unavailable as why:
         pytest.skip(f"no io_uring: {why}")
     return ring_pump
@@ -107,10 +107,10 @@ def test_a_client_that_hangs_up_with_a_request_under_way(board: Switchboard) -> 
 
 
 def test_why_there_is_no_ring(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert new_pump(Keeper(), "epoll")[1] == ""
+    assert new_pump(HostInterface(), "epoll")[1] == ""
     monkeypatch.setattr(backends, "is_extension", lambda name: False)
     for wanted in ("auto", "io_uring"):
-        made, why = new_pump(Keeper(), wanted)
+        made, why = new_pump(HostInterface(), wanted)
         assert type(made).__name__ == "EpollPump"
         assert why == "pglido was built without liburing"
 

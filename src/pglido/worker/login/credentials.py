@@ -32,7 +32,7 @@ from ...ipc.shared_counters import SharedCounter
 from ...protocol import codes, messages
 from ...session.state import parameters as _parameters
 from ...transport.stream import Stream
-from ...transport.timerfd import Ticks
+from ...transport.timerfd import Timerfd
 from ..connections import ServerConnection
 from ..lifecycle import Lifecycle, PoolRefused
 from ..servers.queries import Rows, ask, on_server
@@ -87,7 +87,7 @@ class UserDirectory:
         self._waiting = WaitingByNetwork()
         self._silent: set[tuple[str, str, str]] = set()
         self._changes: tuple[int, ...] = ()
-        self._ticks = Ticks()  # from the beginning: later there may be no descriptor for it
+        self._ticks = Timerfd()  # from the beginning: later there may be no descriptor for it
 
     def adopt(self, config: Config, stored: dict[str, bytes], mock_seed: bytes) -> None:
         """Take a configuration and the secrets of all users that are known without a question."""

@@ -2,8 +2,8 @@ cimport cython
 
 from pglido.auth.scram_server cimport ScramServer, ScramTerms
 from pglido.transport.accept cimport accept
-from pglido.relay.relay cimport Pump
-from pglido.transport.tls_record cimport Tls
+from pglido.relay.relay cimport Relay
+from pglido.transport.tls_record cimport TlsRecords
 from pglido.pooling.pool cimport Pool
 from pglido.pooling.stats cimport Stats
 from pglido.session.state.parameters cimport SessionParameters
@@ -84,7 +84,7 @@ cdef class FastLogin:
 
     cdef void _begin_tls(self, ClientConnection guest) except *
 
-    @cython.locals(pump=Pump, said=bytes, tls=Tls, done=bint)
+    @cython.locals(pump=Relay, said=bytes, tls=TlsRecords, done=bint)
     cpdef void shake(self, ClientConnection guest) except *
 
     cdef int _silent(self, ClientConnection guest, object waiter) except -1

@@ -22,7 +22,7 @@ from ...protocol.startup import Startup, parse_startup
 from ...session.client.dispatch import Client
 from ...transport.accept import accept
 from ...transport.connection import RELAY, UNSET, wake
-from ...transport.tls_record import Tls
+from ...transport.tls_record import TlsRecords
 from ..connections import ClientConnection, cancel_pid
 from ..dispatch import Dispatch
 from .reserved_connection import FULL
@@ -275,7 +275,7 @@ class FastLogin:
         """A client asked for TLS, and says no more before it has it."""
         guest.inbox = None
         self.host.pump.send(guest, YES)
-        guest.shaking = Tls(guest.door.context, True, None)
+        guest.shaking = TlsRecords(guest.door.context, True, None)
         guest.waiter = self.shakes
 
     def shake(self, guest: ClientConnection) -> None:
