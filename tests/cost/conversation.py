@@ -25,21 +25,21 @@ ANSWERS = {
 class Conversation:
     """One client on one server. `fails`: the server refuses each batch at its first message; else its tags are `tag`.
 
-    `heeded` as in `Rules`; `listens`: the client listens to something.
+    `heeded` as in `PoolRules`; `listens`: the client listens to something.
     """
 
     def __init__(
         self, fails: bool = False, tag: bytes = b"SELECT 1", statements: int = 1 << 20, listens: bool = False
     ) -> None:
         state, settings = session.state.shared, session.state.parameters
-        rules = state.Rules(
+        rules = state.PoolRules(
             True,
             statements,
             1 << 30,
             True,
             False,
             session.state.statement_cache.AcceptedStatements(),
-            state.Counts(),
+            state.StatementCounts(),
             session.state.state_query.HEEDED,
         )
         self.client = session.client.dispatch.Client(settings.EMPTY, rules, session.state.budget.MemoryBudget(1 << 30))

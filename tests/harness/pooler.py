@@ -144,7 +144,7 @@ class Pooler:
                 return numbers(row)
         return dict.fromkeys(("cl_active", "cl_waiting", "sv_active", "sv_idle", "sv_used", "sv_login"), 0)
 
-    def signal(self, number: signal.SignalRequests) -> None:
+    def signal(self, number: signal.Signals) -> None:
         """Send a signal to the control process."""
         os.kill(self.pid, number)
 

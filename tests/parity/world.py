@@ -241,7 +241,7 @@ class World:
         guest.session.drop()
 
     def _rested(self, seat: Seat) -> None:
-        """As `Host.rested`."""
+        """As `Lifecycle.rested`."""
         session = seat.session
         if seat in self.idle or seat.guest is not None:
             return

@@ -32,7 +32,7 @@ def pool(pooler: MakePooler, rested: None) -> Pooler:
 
 
 def use(pool: Pooler, database: str = "rested") -> None:
-    """Clients come, leave a server behind in each worker, and an ear."""
+    """Clients come, leave a server behind in each worker, and a connection that listens."""
     wires = [pool.wire(user, database) for user in ("app", "postgres") for _ in range(8)]
     for wire in wires:
         wire.run("SELECT 1; LISTEN a")

@@ -88,7 +88,7 @@ class AuthQueryCache:
         return len(self._answers)
 
     def __repr__(self) -> str:
-        return f"<Answers {len(self)}>"
+        return f"<AuthQueryCache {len(self)}>"
 
     def get(self, key: Key, now: float) -> AuthQueryAnswer | None:
         """The answer, if there is one that is still good."""

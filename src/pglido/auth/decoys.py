@@ -1,7 +1,7 @@
-"""The crowd an unknown user hides in: what the stored secrets look like from outside.
+"""The secrets among which an unknown user's is hidden: what the stored ones look like from outside.
 
 A SCRAM challenge shows the salt and the iterations of a stored secret, and with auth_type md5 even its kind.
-For a name that nobody has, a mock challenge is made that looks like the one of a random member of the crowd:
+For a name that nobody has, a mock challenge is made that looks like the one of one of these, chosen at random:
 the same at each attempt, and with the same work behind it. Compiled, as each login makes one.
 """
 
@@ -65,12 +65,12 @@ class SecretPopulation:
 
     @classmethod
     def of(cls, secrets: Iterable[Secret]) -> "SecretPopulation":
-        """The crowd that these secrets make; the default if there is none among them."""
+        """The population that these secrets are; the default if there is none among them."""
         return cls.counted(Counter([face for face in map(shape_of, secrets) if face is not None]))
 
     @classmethod
     def counted(cls, faces: Mapping[ChallengeShape, int]) -> "SecretPopulation":
-        """The crowd of so many secrets that look like this, see `shape_of`."""
+        """The population of so many secrets that look like this, see `shape_of`."""
         if not faces:
             return cls()
         verifiers = {face: count for face, count in faces.items() if face not in (MD5_FACE, PLAIN_SHAPE)}

@@ -39,7 +39,7 @@ class InvalidValue(ValueError):
 
 
 def read(field: Field, raw: Any, dialect: Dialect = Dialect.TOML) -> Any:
-    """The value of `field` that `raw` stands for; Misfit if there is none.
+    """The value of `field` that `raw` stands for; InvalidValue if there is none.
 
     `raw` is a text in a pgbouncer.ini, and whatever tomllib gives in TOML. In TOML, numbers and flags may be
     texts too, because they may come from an environment variable.

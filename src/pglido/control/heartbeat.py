@@ -1,7 +1,7 @@
 """Judges by heartbeats whether a worker still serves: pure, and without asking anybody.
 
-Each worker advances a counter in shared memory (`Column.BEATS`) at every look of its clock, about three times a second.
-The control process reads the counters every `LOOK` seconds. Rules:
+Each worker advances a counter in shared memory (`SharedCounter.BEATS`) at every look of its clock, about three times a
+second. The control process reads the counters every `LOOK` seconds. Rules:
 
 1. A worker is silent from the moment at which its counter was last seen to change.
 2. A look adds at most two `LOOK` to the silence: if the control process itself stood still, that is not the workers'.

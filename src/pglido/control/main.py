@@ -94,7 +94,7 @@ async def _run(
 
 
 def _names(max_client_conn: int) -> int:
-    """Room on the board: a client needs a column for its database and one for its user, half of which stay
+    """Room in the shared counters: a client needs a column for its database and one for its user, half of which stay
     free.
     """
     needed = 4096

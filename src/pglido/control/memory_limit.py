@@ -1,7 +1,8 @@
 """Judges whether the pooler uses too much memory (`max_memory`): a soft limit, pure, and without asking anybody.
 
-Each worker writes into shared memory (`Column.MEMORY`) how much memory it has, at every look of its clock; the control
-process adds its own, looks every `heartbeat.LOOK` seconds, and tells the workers (`Column.SHORT`). Rules:
+Each worker writes into shared memory (`SharedCounter.MEMORY`) how much memory it has, at every look of its clock; the
+control process adds its own, looks every `heartbeat.LOOK` seconds, and tells the workers (`SharedCounter.SHORT`).
+Rules:
 
 1. What counts is memory that is no file's and not shared, over all processes: what would be free if they ended.
 2. Memory is short from above the limit on until it is below `ENOUGH` of it: it does not begin and end all the time.

@@ -4,7 +4,7 @@ Rules: there is one task per worker, which starts a process, carries its message
 reaps it and decides: restart after a pause that doubles from crash to crash (and is forgotten after a good
 while), or, if no worker has ever been ready, stop everything because one said that it can't boot or could not be
 started, or because it crashed again and again. A dead
-worker's row on the board is zeroed and its death told before its successor starts. `look`, called by a clock,
+worker's row of the shared counters is zeroed and its death told before its successor starts. `look`, called by a clock,
 judges by heartbeats which workers hang (see `heartbeat`): the others accept in their place, and after
 `worker_timeout` they are killed.
 """

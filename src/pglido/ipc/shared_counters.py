@@ -89,7 +89,7 @@ class SharedCounters(SharedCells):
 
     @classmethod
     def create(cls, rows: int, names: int = 4096) -> SharedCounters:
-        """A new board, all zero; its `fd` is not inheritable.
+        """New counters, all zero; its `fd` is not inheritable.
 
         `names` should be twice the number of named columns that may be in use at a time; beyond, claims of
         new names are refused.
@@ -101,15 +101,15 @@ class SharedCounters(SharedCells):
 
     @classmethod
     def attach(cls, fd: int, row: int) -> SharedCounters:
-        """The board behind an inherited descriptor, for the worker with index `row`."""
+        """The counters behind an inherited descriptor, for the worker with index `row`."""
         return cls(fd, row)
 
     def __repr__(self) -> str:
         totals = " ".join(f"{column.name.lower()}={self.total(column)}" for column in SharedCounter)
-        return f"<Board row {self.row} of {self.rows} {totals}>"
+        return f"<SharedCounters row {self.row} of {self.rows} {totals}>"
 
     def secret(self) -> bytes:
-        """Random bytes, the same for all who share the board."""
+        """Random bytes, the same for all who share the counters."""
         return os.pread(self.fd, SECRET, HEADER * CELL - SECRET)
 
     def count(self, name: str) -> int:
@@ -123,7 +123,7 @@ class SharedCounters(SharedCells):
         return self.get(column, row) if column is not None else 0
 
     def claim(self, wishes: Iterable[tuple[SharedCounter | str, int]]) -> tuple[int, ...]:
-        """Count one more in each column, or in none: raises Full when one would go over its limit (0:
+        """Count one more in each column, or in none: raises LimitReached when one would go over its limit (0:
         unlimited).
 
         A wish names a fixed column or any text, by convention ``db:NAME`` and ``user:NAME``. Returns the

@@ -21,7 +21,7 @@ LOGIN = 0.05  # seconds of clients' waiting that must be saved for each login th
 
 
 class LoadSums(Protocol):
-    """What clients of one worker went through in one pool, since it knows the pool: `ipc.messages.RecentLoad`."""
+    """What clients of one worker went through in one pool, since it knows the pool: `ipc.messages.Load`."""
 
     @property
     def wait(self) -> float:

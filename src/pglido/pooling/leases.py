@@ -87,7 +87,7 @@ class LeasePool:
         parts = " ".join(
             f"{worker}:{a.held}" + f"+{a.wanted}" * bool(a.wanted) for worker, a in self.accounts.items()
         )
-        return f"<Pool {self.key[0]}/{self.key[1]} {self.total}/{self.limits.pool_size} {parts}>"
+        return f"<LeasePool {self.key[0]}/{self.key[1]} {self.total}/{self.limits.pool_size} {parts}>"
 
 
 class LeaseRow(NamedTuple):

@@ -99,7 +99,7 @@ class ServerSlot(QueueMember):
         self.stands = False
 
     def __repr__(self) -> str:
-        return f"<Slot {STATES[self.state]}{' doomed' if self.doomed else ''}>"
+        return f"<ServerSlot {STATES[self.state]}{' doomed' if self.doomed else ''}>"
 
 
 class Pool:

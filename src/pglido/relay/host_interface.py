@@ -1,10 +1,10 @@
-"""What the pump says to whoever decides who is served at every transaction and connection; all else is rare."""
+"""What the relay says to whoever decides who is served at every transaction and connection; all else is rare."""
 
 from .links import ClientLink, ServerLink
 
 
 class HostInterface:
-    """The base of the pump's host: what is said without a look-up by name."""
+    """The base of the relay's host: what is said without a look-up by name."""
 
     def attach(self, client: ClientLink) -> bool:
         """A client needs a server: pair it with one, or (False) let it wait."""

@@ -50,7 +50,7 @@ class Analysis:
 
     def __repr__(self) -> str:
         said = [f"{name}={getattr(self, name)!r}" for name in Analysis.__slots__ if getattr(self, name)]
-        return f"<Look {' '.join(said)}>"
+        return f"<Analysis {' '.join(said)}>"
 
 
 # A text larger than this is not worth keeping. What is kept of all: bytes, and texts.

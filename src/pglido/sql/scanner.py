@@ -125,8 +125,8 @@ ROWS = bytes(_rows)
 def scan(text: bytes, start: int, stop: int, odd: bool, touchy: frozenset[bytes] | None) -> int:
     """Flags of the query `text[start:stop]`, which a zero may end before.
 
-    `odd`: bytes may not be what they seem (see `Settings`). `touchy` are names of functions that may do anything when
-    they are called.
+    `odd`: bytes may not be what they seem (see `SessionParameters`). `touchy` are names of functions that may do
+    anything when they are called.
     """
     READER.begin_with(text, start, stop, touchy)
     if odd and _odd(text, start, stop):

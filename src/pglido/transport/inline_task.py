@@ -15,7 +15,7 @@ from .connection import Link
 
 @coroutine
 def news(link: Link) -> Generator[Link, None, None]:
-    """Wait until something happens on `link`; only inside of a Visit."""
+    """Wait until something happens on `link`; only inside of an `InlineTask`."""
     yield link
 
 

@@ -1,6 +1,6 @@
 """Who gets which server, at every transaction: the decisions of the byte path, compiled.
 
-The pump calls `attach` and `released`; what is rare is left to the `Host`, which is built on this.
+The relay calls `attach` and `released`; what is rare is left to the `Lifecycle`, which is built on this.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ class ServerRequest:
 
 
 class Dispatch(HostInterface):
-    """The part of the `Host` that every transaction passes through; `outside` is the Worker.
+    """The part of the `Lifecycle` that every transaction passes through; `outside` is the Worker.
 
     `no_ring` says why io_uring is not used, empty when it is or is not wanted; `board` counts the clients of all
     workers, of which there may be `most` (0: any number).

@@ -1,6 +1,6 @@
 """What becomes of connections that end, and the pools' plans carried out, those that take time as tasks.
 
-The pump calls `rested`, `server_gone`, `raw_gone` and `refuse_block` here, the rest in `dispatch`.
+The relay calls `rested`, `server_gone`, `raw_gone` and `refuse_block` here, the rest in `dispatch`.
 """
 
 import asyncio

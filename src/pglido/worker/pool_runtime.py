@@ -228,7 +228,7 @@ class PoolRuntime:
             self.forget_profiles()
 
     def remember(self, home: SessionParameters, profile: Welcome) -> None:
-        """Keep a profile for the next client with the same startup parameters."""
+        """Keep a welcome for the next client with the same startup parameters."""
         self.profiles.put(home, profile, home.size + profile.settings.size + len(profile.welcome))
 
 

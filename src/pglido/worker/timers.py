@@ -23,7 +23,7 @@ from .slow_rounds import measured
 
 log = logging.getLogger("pglido.worker")
 
-# The column of the board that tells the control process that this worker serves.
+# The shared counter that tells the control process that this worker serves.
 BEATS = int(SharedCounter.BEATS)
 # Seconds between two looks; PgBouncer's housekeeping has the same grain.
 TICK = 0.333

@@ -120,9 +120,9 @@ def test_what_is_remembered_may_be_asked_for_again_once_in_a_while(secret: Secre
 def test_answers_can_be_cleared() -> None:
     answers = AuthQueryCache()
     answers.put(JOE, answer(None, 10), 0)
-    assert repr(answers) == "<Answers 1>"
+    assert repr(answers) == "<AuthQueryCache 1>"
     answers.clear()
-    assert repr(answers) == "<Answers 0>"
+    assert repr(answers) == "<AuthQueryCache 0>"
 
 
 KEYS = st.sampled_from([(PLACE, name) for name in "abcdefgh"])

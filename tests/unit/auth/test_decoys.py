@@ -1,4 +1,4 @@
-"""Unknown users look like a random member of the crowd, the same one each time."""
+"""Unknown users look like a random one of those that exist, the same one each time."""
 
 from collections import Counter
 

@@ -852,7 +852,7 @@ def test_it_says_how_it_is(bench: Make) -> None:
     it.take()
     it.ticket(OTHER_BIRTH)
     assert repr(it.pool) == "<Pool db/user leases=2 idle=1 active=1 waiting=1>"
-    assert repr(next(iter(it.pool.slots))) == "<Slot idle>"
+    assert repr(next(iter(it.pool.slots))) == "<ServerSlot idle>"
 
 
 def test_it_knows_who_waits_longest(bench: Make) -> None:

@@ -57,7 +57,7 @@ def test_it_says_what_it_waits_for(build: Build) -> None:
     replies = build.session.server.reply_queue.ReplyQueue()
     for entry in (PARSING | 0x10, PARSING, SYNCING):
         replies.push(entry)
-    assert repr(replies) == "<Replies ~parse parse sync>"
+    assert repr(replies) == "<ReplyQueue ~parse parse sync>"
 
 
 @given(st.lists(st.one_of(st.binary(max_size=5), st.tuples(st.integers(0, 30), st.integers(0, 30))), max_size=20))

@@ -111,13 +111,13 @@ def test_why_there_is_no_ring(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "is_extension", lambda name: False)
     for wanted in ("auto", "io_uring"):
         made, why = new_pump(HostInterface(), wanted)
-        assert type(made).__name__ == "EpollPump"
+        assert type(made).__name__ == "EpollBackend"
         assert why == "pglido was built without liburing"
 
 
 def test_a_sandbox_that_forbids_it(pump: object) -> None:
-    imports = "from pglido.transport.backends import new_pump; from pglido.relay.host_interface import Keeper"
-    script = f"{imports}; print(new_pump(Keeper(), 'auto')[1])"
+    imports = "from pglido.transport.backends import new_pump; from pglido.relay.host_interface import HostInterface"
+    script = f"{imports}; print(new_pump(HostInterface(), 'auto')[1])"
     command = [sys.executable, str(Path(sandbox.__file__)), sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "the kernel does not allow it: Operation not permitted\n"

@@ -23,7 +23,7 @@ STATUS = message("S", b"TimeZone\0Asia/Tokyo\0")
 
 
 class Backend:
-    """A link as the ear sees it."""
+    """A link as the listening connection sees it."""
 
     def __init__(self) -> None:
         self.inbox: bytes | None = None
@@ -33,7 +33,7 @@ class Backend:
 
 
 class World:
-    """An ear with a connection, and all that it tells the hub."""
+    """A `ListenConnection` with a link, and all that it tells the hub."""
 
     def __init__(self) -> None:
         self.now = 100.0

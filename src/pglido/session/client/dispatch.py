@@ -1,7 +1,7 @@
 """One client's side of the relay: a verdict for each message it sends.
 
 A message that can go through as it is leaves as a run of the receive buffer. What is said of prepared statements is
-rewritten (`extended`); what may touch the session is heeded (`inspection`).
+rewritten (`extended`); what may touch the session is inspected (`inspection`).
 
 A client without a server says ATTACH with the first message that needs one; a small message is first awaited
 whole, so that a slow sender holds no server.

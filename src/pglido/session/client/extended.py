@@ -115,7 +115,7 @@ class ExtendedQuery(PartialMessages):
         self.heed_kept(src, min(first + 1, stop), stop)
 
     def rewrite(self, kind: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
-        """Parse, Bind, Describe and Close of statements: heeded, and under the name that all clients share."""
+        """Parse, Bind, Describe and Close of statements: inspected, and under the name that all clients share."""
         server = self.server
         assert server is not None
         if have < total and (kind != BIND or total <= SMALL):
@@ -163,7 +163,7 @@ class ExtendedQuery(PartialMessages):
     def _unshared(
         self, kind: int, name: bytes, src: bytes, at: int, rest_at: int, have: int, total: int, out: Outbox, buf: bytes
     ) -> int:
-        """Prepared statements stay where they are (max_prepared_statements = 0); what they do is heeded as well."""
+        """Prepared statements stay where they are (max_prepared_statements = 0); what they do is inspected as well."""
         server = self.server
         assert server is not None
         stop = at + have

@@ -15,8 +15,8 @@ from .inspection import Inspection
 SMALL = 16384
 # A client for which no more than this is kept is never refused for what is kept for all others.
 LITTLE = SMALL
-# A query up to this size is held while there is room, so that all of it can be heeded: for queries there is this part
-# more than all may have, which no statement takes. While memory is short, no more than will be read by name.
+# A query up to this size is held while there is room, so that all of it can be inspected: for queries there is this
+# part more than all may have, which no statement takes. While memory is short, no more than will be read by name.
 LONGEST_HELD = 16 << 20
 SPARE = 4
 

@@ -135,4 +135,4 @@ class ReplyQueue:
 
     def __repr__(self) -> str:
         words = [("~" if e & SWALLOW else "") + NAMES[e & KIND] for e in self.entries()]
-        return f"<Replies {' '.join(words)}>"
+        return f"<ReplyQueue {' '.join(words)}>"

@@ -74,7 +74,7 @@ class UndoLog:
         self.size = 0
 
     def add(self, name: bytes | None, statement: Statement | None, closes: bool, at: int) -> None:
-        """Promise that the client's `name` will stand for `statement`, or (`closes`) not any more."""
+        """Note that the client's `name` will stand for `statement`, or (`closes`) not any more."""
         promise: Undo = Undo.__new__(Undo)
         promise.name = name
         promise.statement = statement
@@ -95,7 +95,7 @@ class UndoLog:
             self._lengthen(statement, at)
 
     def add_unnamed(self, client: ClientState, its: int, at: int, behind: int) -> None:
-        """Promise that the unnamed statement will be another than the client's is now, and the server's."""
+        """Note that the unnamed statement will be another than the client's is now, and the server's."""
         promise: Undo = Undo.__new__(Undo)
         promise.name = promise.statement = None
         promise.unnamed = True

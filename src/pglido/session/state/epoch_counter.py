@@ -14,7 +14,7 @@ class EpochCounter(Protocol):
 
 
 class LocalEpoch:
-    """The tally of a process that shares it with nobody."""
+    """The epoch of a process that shares it with nobody."""
 
     def __init__(self) -> None:
         self._number = 0

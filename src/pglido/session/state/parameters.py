@@ -129,7 +129,7 @@ class SessionParameters:
         return intern(self.values, prepared)
 
     def __repr__(self) -> str:
-        return f"<Settings {self.values}>"
+        return f"<SessionParameters {self.values}>"
 
 
 Key = tuple[frozenset[tuple[str, str]], frozenset[tuple[str, str]]]

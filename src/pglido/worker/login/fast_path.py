@@ -2,8 +2,9 @@
 
 Most connections of an application begin with the very same packet. What such a packet says is remembered, whoever sent
 it, so that time tells nothing about who exists. Once a client was let in on it, and no limit of its own is to be
-counted, it is a *regular*: the next one that sends it, and proves what is to be proved, is greeted in the round in
-which it came. Everything else goes the long way (`login`), and so does what needs a word with somebody else.
+counted, it becomes a *login template*: the next client that sends it, and proves what is to be proved, is greeted in
+the round in which it came. Everything else goes the long way (`login`), and so does what needs a word with somebody
+else.
 """
 
 import logging
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("pglido.worker")
 
-# Columns of the board, as plain numbers.
+# Shared counters, as plain numbers.
 CLIENTS = int(SharedCounter.CLIENTS)
 ACCEPTED = int(SharedCounter.ACCEPTED)
 DEFAULTS = int(SharedCounter.DEFAULTS)
@@ -114,7 +115,7 @@ class LoginTemplate:
 class ScramLogin:
     """A client that is asked for a proof: what it said first, what that means, and what it was asked.
 
-    `era` is that of the porch at the time; `missing` bytes of a message are still to come, of which `head` is kept.
+    `era` is that of `FastLogin` at the time; `missing` bytes of a message are still to come, of which `head` is kept.
     """
 
     __slots__ = ("challenge", "era", "head", "missing", "packet", "start")
@@ -144,7 +145,7 @@ def greet(host: Dispatch, guest: ClientConnection, regular: LoginTemplate, last:
 
 
 class FastLogin:
-    """The doors of one worker; `host` has the connections. `batch` is how many are taken at once.
+    """The way in of one worker; `host` has the connections. `batch` is how many are taken at once.
 
     `encrypted`: nobody may come by TCP without TLS; `trusting`: nobody must prove anything; `asking`: everybody must,
     by SCRAM, on `terms`; `secrets` are those of users by name, and `asks_elsewhere`: a server may know more. `packets`
@@ -173,7 +174,9 @@ class FastLogin:
     def adopt(
         self, auth_type: AuthType, sslmode: SslMode, doors: "dict[bool, ListenerSecurity]", people: "UserDirectory"
     ) -> None:
-        """The configuration is another: nobody is a regular any more. `doors`: is it one for Unix sockets?"""
+        """The configuration is another: no template is valid any more. `doors`: by whether the listener is a Unix
+        socket.
+        """
         self.packets.clear()
         self.regulars.clear()
         self.era += 1

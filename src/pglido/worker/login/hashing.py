@@ -5,7 +5,7 @@ Rules:
    processors to those who work.
 2. Networks take turns, so that whoever tries many passwords from one of them keeps nobody else waiting for more than
    one. Of each network so many may wait; login timeouts hold for them.
-3. Every other turn is for logins to servers, where any wait: a crowd of networks can't keep servers from being opened.
+3. Every other turn is for logins to servers, where any wait: many networks can't keep servers from being opened.
 """
 
 import asyncio

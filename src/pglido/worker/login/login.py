@@ -64,12 +64,12 @@ async def enter(host: Lifecycle, guest: ClientConnection) -> None:
 
 
 async def go_on(host: Lifecycle, guest: ClientConnection, packet: bytes, start: Startup, proof: Proof) -> None:
-    """The same for one that was met at the porch, and has proved there who it is."""
+    """The same for one that has proved who it is on the fast path."""
     await _guarded(host, guest, _proved(host, guest, Stream(host.pump, guest, visit=True), packet, start, proof))
 
 
 async def weigh(host: Lifecycle, guest: ClientConnection, proving: ScramLogin) -> None:
-    """A proof that was met at the porch takes a key derivation to be judged."""
+    """A proof that the fast path was given takes a key derivation to be judged."""
     porch = host.outside.porch
     try:
         answer = await host.outside.hashing.run(guest.address, partial(porch.weigh_at_length, proving))
@@ -231,7 +231,7 @@ async def _tls_began(guest: ClientConnection, stream: Stream, door: ListenerSecu
 async def _head(stream: Stream) -> tuple[int, int]:
     """The length and the code of a first packet, left to be read again.
 
-    Raises Leave as soon as the length is there, and is one that no packet has.
+    Raises CloseQuietly as soon as the length is there, and is one that no packet has.
     """
     size = int.from_bytes(await stream.look(4), "big")
     problem = packet_problem(size)

@@ -14,13 +14,13 @@ from ..servers.queries import ask, on_server, reported_by
 
 
 async def profile_of(host: Lifecycle, live: PoolRuntime, home: SessionParameters) -> Welcome:
-    """The profile of startup parameters `home` (as the client wrote them). Raises PoolRefused."""
+    """The welcome for startup parameters `home` (as the client wrote them). Raises PoolRefused."""
     known = None if _session_defaults.in_doubt(live) else _known(host, live, home)
     return known if known is not None else await asyncio.get_running_loop().create_task(_learn(host, live, home))
 
 
 def _known(host: Lifecycle, live: PoolRuntime, home: SessionParameters) -> Welcome | None:
-    """The profile that is remembered; without a server, and hope of one, nobody is let in on it."""
+    """The welcome that is remembered; without a server, and hope of one, nobody is let in on it."""
     known: Welcome | None = live.profiles.get(home)
     return None if live.policy.fails(host.pump.now) else known
 

@@ -93,7 +93,7 @@ class ListenChannel:
 
 
 class Waiter:
-    """`ready` is called when `missing` more channels are listened to; not if the guest is None by then."""
+    """`ready` is called when `missing` more channels are listened to; not if the client is None by then."""
 
     __slots__ = ("guest", "missing", "ready", "since")
 

@@ -121,7 +121,7 @@ def granted(host: Lifecycle, guest: ClientConnection) -> None:
 
 
 def hear(host: Lifecycle, guest: ClientConnection) -> bool:
-    """See that the hub listens to what `guest` is about to; True when it does, else the guest goes on by itself.
+    """See that the hub listens to what `guest` is about to; True when it does, else the client goes on by itself.
 
     One that listens already hears first what was sent before: maybe it will not listen to that any more.
     """
@@ -138,7 +138,7 @@ def hear(host: Lifecycle, guest: ClientConnection) -> bool:
 
 
 def _caught_up(host: Lifecycle, guest: ClientConnection) -> None:
-    """What was sent to the guest before has come."""
+    """What was sent to the client before has come."""
     guest.hears = False
     if _prepare(host, guest):
         _resume(host, guest)
@@ -155,7 +155,7 @@ def _prepare(host: Lifecycle, guest: ClientConnection) -> bool:
 
 
 def _go_on(host: Lifecycle, guest: ClientConnection) -> None:
-    """The server of the hub listens to what the guest is about to."""
+    """The server of the hub listens to what the client is about to."""
     guest.hears = False
     if guest.closed or guest.serial not in host.guests:
         return

@@ -81,8 +81,8 @@ class Hub:
     def prepare(self, guest: ClientConnection, channels: Iterable[bytes], ready: Callable[[], None]) -> bool:
         """See that the server listens to `channels` for `guest`, which is about to LISTEN; True: it already does.
 
-        Else `ready` is called once it has acknowledged all of them, unless the guest is gone or settled by then. They
-        are held for the guest until `settle`. A guest that waits longer than query_wait_timeout is disconnected.
+        Else `ready` is called once it has acknowledged all of them, unless the client is gone or settled by then. They
+        are held for the client until `settle`. A client that waits longer than query_wait_timeout is disconnected.
         """
         held = self.held.setdefault(guest, {})
         guest.listens = guest.holds = True

@@ -1,10 +1,10 @@
-"""Tallies that all workers keep together, on the board (see `session.state.epoch_counter`)."""
+"""Epochs that all workers keep together, among the shared counters (see `session.state.epoch_counter`)."""
 
 from ...ipc.shared_counters import SharedCounter, SharedCounters
 
 
 class SharedEpoch:
-    """The tally of one column."""
+    """The epoch that one shared counter has."""
 
     def __init__(self, board: SharedCounters, column: SharedCounter) -> None:
         self._board = board
