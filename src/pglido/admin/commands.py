@@ -10,19 +10,18 @@ from typing import NamedTuple
 
 from ..config.errors import ConfigError
 from ..config.model import rows as settings_table
+from ..protocol.errors import PgError
 from .columns import Rows
 from .control_api import ControlApi
 from .rows import TEXT, Column, Value
 from .show import PGBOUNCER, SHOWS, VERSION, rows_of
 
+# What PgBouncer has for nearly everything.
+REFUSED = "08P01"
 
-class CommandError(Exception):
-    """An ErrorResponse; PgBouncer's SQLSTATE for nearly everything is 08P01."""
 
-    def __init__(self, message: str, sqlstate: str = "08P01", hint: str = "") -> None:
-        super().__init__(message)
-        self.sqlstate = sqlstate
-        self.hint = hint
+class CommandError(PgError):
+    """A command that is not taken."""
 
 
 class Notice(NamedTuple):
@@ -128,7 +127,7 @@ def fill(sql: str, values: list[str | None]) -> str:
     words = [value or "" for value in values]
     size = len(sql) + sum(len(words[int(number) - 1]) for number in _PARAMETER.findall(sql))
     if size > LONGEST:
-        raise CommandError("the statement is too long with its parameters", "54000")
+        raise CommandError("54000", "the statement is too long with its parameters")
     return _PARAMETER.sub(lambda found: words[int(found[1]) - 1], sql)
 
 
@@ -153,7 +152,7 @@ def understand(sql: str, admin: bool) -> Command:
     if action is None:
         raise _unknown(words)
     if not admin:
-        raise CommandError("admin access needed")
+        raise CommandError(REFUSED, "admin access needed")
     return action(words, argument.upper())
 
 
@@ -169,7 +168,7 @@ def help_text() -> str:
 def _unknown(words: str) -> CommandError:
     shown = words if len(words) <= 200 else words[:200] + "..."
     hint = "There are SHOW " + ", ".join(["HELP", *sorted(SHOWS)]) + "; RELOAD; SHUTDOWN."
-    return CommandError(f"invalid command '{shown}', use SHOW HELP;", hint=hint)
+    return CommandError(REFUSED, f"invalid command '{shown}', use SHOW HELP;", hint=hint)
 
 
 def _constant(name: str, value: Value, tag: str) -> Command:
@@ -216,9 +215,9 @@ def _set(name: str) -> Command:
     """Settings of a session are taken and mean nothing; those of pglido stand in its file."""
     if name.lower() in settings_table():
         raise CommandError(
-            f'"{name.lower()}" cannot be set here',
             "0A000",
-            "Change it in the configuration file, then RELOAD.",
+            f'"{name.lower()}" cannot be set here',
+            hint="Change it in the configuration file, then RELOAD.",
         )
     return _said("SET")
 
@@ -233,7 +232,7 @@ def _reload(words: str, argument: str) -> Command:
         except ConfigError as error:
             # As PgBouncer, but the client need not go and read the log.
             raise CommandError(
-                "RELOAD failed, see logs for additional details", "F0000", str(error)
+                "F0000", "RELOAD failed, see logs for additional details", hint=str(error)
             ) from error
         notices = [Notice(text, "It stays as it was when pglido was started.") for text in reloaded.waits]
         if reloaded.hung:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ..protocol import codes
+from ..protocol.errors import ProtocolViolation
 from ..protocol.messages import message
 
 MAX_MESSAGE = 1 << 16  # nobody types more
@@ -23,10 +24,6 @@ BIND_COMPLETE = message(codes.BIND_COMPLETE, b"")
 NO_DATA = message(codes.NO_DATA, b"")
 PORTAL_SUSPENDED = message(codes.PORTAL_SUSPENDED, b"")
 EMPTY_QUERY_RESPONSE = message(codes.EMPTY_QUERY_RESPONSE, b"")
-
-
-class ProtocolError(Exception):
-    """The client sent what can't be read; the connection can't go on."""
 
 
 class Column(NamedTuple):
@@ -61,7 +58,7 @@ class Execute(NamedTuple):
 
 
 class _Body:
-    """Reads a message body front to back; raises ProtocolError where it is too short."""
+    """Reads a message body front to back; raises ProtocolViolation where it is too short."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -70,16 +67,16 @@ class _Body:
     def text(self) -> str:
         end = self._body.find(b"\0", self._at)
         if end < 0:
-            raise ProtocolError("invalid string in message")
+            raise ProtocolViolation("invalid string in message")
         piece, self._at = self._body[self._at : end], end + 1
         try:
             return piece.decode()
         except UnicodeDecodeError:
-            raise ProtocolError('invalid byte sequence for encoding "UTF8"') from None
+            raise ProtocolViolation('invalid byte sequence for encoding "UTF8"') from None
 
     def raw(self, size: int) -> bytes:
         if size < 0 or self._at + size > len(self._body):
-            raise ProtocolError("insufficient data left in message")
+            raise ProtocolViolation("insufficient data left in message")
         piece = self._body[self._at : self._at + size]
         self._at += size
         return piece
@@ -97,12 +94,12 @@ class _Body:
     def formats(self) -> tuple[int, ...]:
         found = tuple(self.int16() for _ in range(self.int16()))
         if any(code not in (0, 1) for code in found):
-            raise ProtocolError("invalid format code")
+            raise ProtocolViolation("invalid format code")
         return found
 
     def end(self) -> None:
         if self._at != len(self._body):
-            raise ProtocolError("invalid message format")
+            raise ProtocolViolation("invalid message format")
 
 
 def read_query(body: bytes) -> str:
@@ -138,7 +135,7 @@ def read_target(body: bytes) -> Target:
     source = _Body(body)
     kind = source.raw(1).decode("latin-1")
     if kind not in "SP":
-        raise ProtocolError(f"invalid message subtype {body[0]}")
+        raise ProtocolViolation(f"invalid message subtype {body[0]}")
     found = Target(kind, source.text())
     source.end()
     return found
@@ -159,7 +156,7 @@ def format_of(formats: Sequence[int], column: int) -> int:
     if len(formats) == 1:
         return formats[0]
     if column >= len(formats):
-        raise ProtocolError("wrong number of format codes")
+        raise ProtocolViolation("wrong number of format codes")
     return formats[column]
 
 

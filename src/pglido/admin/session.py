@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from ..ipc.messages import Console
 from ..protocol import codes
+from ..protocol.errors import ProtocolViolation
 from ..protocol.messages import (
     AUTHENTICATION_OK,
     CLOSE_COMPLETE,
@@ -24,9 +25,8 @@ from ..protocol.messages import (
 )
 from . import rows as _rows
 from .columns import Rows
-from .commands import WELCOME, Command, CommandError, Result, fill, parameters, plain, split, understand
+from .commands import REFUSED, WELCOME, Command, CommandError, Result, fill, parameters, plain, split, understand
 from .control_api import ControlApi
-from .rows import ProtocolError
 
 log = logging.getLogger("pglido.control")
 
@@ -118,7 +118,7 @@ class Session:
                 return
             try:
                 await self._do(kind, action, body)
-            except ProtocolError as problem:
+            except ProtocolViolation as problem:
                 await self._fatal(str(problem))
                 return
 
@@ -190,13 +190,13 @@ class Session:
     async def _parse(self, body: bytes) -> None:
         found = _rows.read_parse(body)
         if found.name and found.name in self._statements:
-            raise CommandError(f'prepared statement "{found.name}" already exists', "42P05")
+            raise CommandError("42P05", f'prepared statement "{found.name}" already exists')
         sql = plain(found.sql)
         if ";" in sql:
-            raise CommandError("cannot insert multiple commands into a prepared statement", "42601")
+            raise CommandError("42601", "cannot insert multiple commands into a prepared statement")
         count = parameters(sql)
         if count > 100:
-            raise CommandError(f"there is no parameter ${count}", "42P02")
+            raise CommandError("42P02", f"there is no parameter ${count}")
         types = (*found.types, *(0,) * (count - len(found.types)))
         _bounded(self._statements, found.name, STATEMENTS, "prepared statements")
         command = None if count or not sql else understand(sql, self._client.admin)
@@ -207,9 +207,10 @@ class Session:
         found = _rows.read_bind(body)
         prepared = self._statements.get(found.statement)
         if prepared is None:
-            raise CommandError(f'prepared statement "{found.statement}" does not exist', "26000")
+            raise CommandError("26000", f'prepared statement "{found.statement}" does not exist')
         if len(found.values) != len(prepared.types):
             raise CommandError(
+                REFUSED,
                 f"bind message supplies {len(found.values)} parameters,"
                 f' but prepared statement "{found.statement}" requires {len(prepared.types)}'
             )
@@ -232,7 +233,7 @@ class Session:
         if target.kind == "S":
             prepared = self._statements.get(target.name)
             if prepared is None:
-                raise CommandError(f'prepared statement "{target.name}" does not exist', "26000")
+                raise CommandError("26000", f'prepared statement "{target.name}" does not exist')
             self._send(_rows.parameter_description(prepared.types))
             command = prepared.command
         else:
@@ -283,7 +284,7 @@ class Session:
     def _portal(self, name: str) -> Portal:
         portal = self._portals.get(name)
         if portal is None:
-            raise CommandError(f'portal "{name}" does not exist', "34000")
+            raise CommandError("34000", f'portal "{name}" does not exist')
         return portal
 
     # ---- out
@@ -321,4 +322,4 @@ class Session:
 def _bounded(kept: Mapping[str, object], name: str, most: int, what: str) -> None:
     """Raises CommandError where one more of them is one too many."""
     if len(kept) >= most and name not in kept:
-        raise CommandError(f"too many {what} (at most {most} on the console)", "53400")
+        raise CommandError("53400", f"too many {what} (at most {most} on the console)")

@@ -1,19 +1,17 @@
 """The one way in which an exchange of this room fails."""
 
+from ..protocol.errors import PgError
 
-class AuthError(Exception):
+
+class AuthError(PgError):
     """A login that ends here, as the client's or the server's side of it.
 
-    `client_text` may be sent to the client as FATAL with `sqlstate`: it tells nothing that an attacker could
-    use. `log_text` is for the operator only: what really happened and, where something is missing, what to
-    do about it.
+    `text` may be sent to the client as FATAL: it tells nothing that an attacker could use. `log_text` is for the
+    operator only: what really happened and, where something is missing, what to do about it.
     """
 
-    def __init__(self, sqlstate: str, client_text: str, log_text: str) -> None:
-        super().__init__(log_text)
-        self.sqlstate = sqlstate
-        self.client_text = client_text
-        self.log_text = log_text
+    def __init__(self, sqlstate: str, text: str, log_text: str) -> None:
+        super().__init__(sqlstate, text, log_text=log_text)
 
 
 class OtherVerifier(AuthError):

@@ -132,8 +132,8 @@ class _Connection:
                 except StopIteration:
                     continue
                 except AuthError as error:
-                    lacking = NoSecret if error.client_text.endswith("wrong password type") else ReachError
-                    raise lacking(error.log_text) from error
+                    lacking = NoSecret if error.text.endswith("wrong password type") else ReachError
+                    raise lacking(str(error)) from error
                 if reply is not None:
                     self.socket.sendall(reply)
             elif kind == codes.ERROR_RESPONSE:

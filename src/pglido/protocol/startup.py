@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from . import codes
+from .errors import PgError
 from .messages import ESCAPE, cstrings
 
 RESERVED = frozenset({"user", "database", "replication", "options"})
@@ -17,12 +18,8 @@ MAX_CANCEL_KEY = 256
 CANCEL_HEAD = 12
 
 
-class StartupError(Exception):
-    """A first packet that can't be served; `sqlstate` and the text are PostgreSQL's."""
-
-    def __init__(self, sqlstate: str, text: str) -> None:
-        super().__init__(text)
-        self.sqlstate = sqlstate
+class StartupError(PgError):
+    """A first packet that can't be served; SQLSTATE and message are PostgreSQL's."""
 
 
 @dataclass(frozen=True, slots=True)

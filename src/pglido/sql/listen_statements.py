@@ -7,6 +7,7 @@ import re
 from enum import Enum
 from typing import NamedTuple
 
+from ..protocol.errors import PgError
 from .charclass import LONGEST_NAME
 from .lexer import cut
 
@@ -39,12 +40,8 @@ class ListenStatement(NamedTuple):
     cut: bytes = b""
 
 
-class ListenStatementError(Exception):
-    """A statement that is not taken; `sqlstate` and the text are PostgreSQL's, or 0A000 for what is not served."""
-
-    def __init__(self, sqlstate: str, text: str) -> None:
-        super().__init__(text)
-        self.sqlstate = sqlstate
+class ListenStatementError(PgError):
+    """A statement that is not taken; SQLSTATE and message are PostgreSQL's, or 0A000 for what is not served."""
 
 
 class _Token(NamedTuple):

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from ..protocol import codes
+from ..protocol.errors import PgError
 from ..relay.relay import Relay
 from .connection import Link
 from .stream import Stream, Unsafe
@@ -27,15 +28,11 @@ NO_SUCH_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)
 _SSL_REQUEST = struct.pack("!ii", 8, codes.SSL_REQUEST)
 
 
-class DialError(ConnectionError):
+class DialError(PgError):
     """The server can't be reached; the text says where and why.
 
-    `sqlstate` is 08001 where the way to it failed, 28000 where it is not, or offers not, what TLS was required for.
+    SQLSTATE 08001: the way to it failed; 28000: it is not, or offers not, what TLS was required for.
     """
-
-    def __init__(self, text: str, sqlstate: str = "08001") -> None:
-        super().__init__(text)
-        self.sqlstate = sqlstate
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,7 @@ class AddressCache:
                     # No name server answers: where the host was is better than nothing.
                     problem = ""
         if problem:
-            raise DialError(problem)
+            raise DialError("08001", problem)
         return random.sample(addresses, len(addresses))
 
     def forget(self) -> None:
@@ -141,9 +138,9 @@ async def connect(pump: Relay, address: Address, keepalive: Keepalive, make: Cal
             keepalive.apply(sock)
         problem = sock.connect_ex(address.sockaddr)
         if problem not in (0, 115, 11):  # EINPROGRESS; EAGAIN: the Unix socket's queue is full
-            raise DialError(f"could not connect to server {address}: {os.strerror(problem)}")
+            raise DialError("08001", f"could not connect to server {address}: {os.strerror(problem)}")
         if problem == 11:
-            raise DialError(f"could not connect to server {address}: its queue of connections is full")
+            raise DialError("08001", f"could not connect to server {address}: its queue of connections is full")
         link = make(sock.fileno())
         pump.add(link)
         stream = Stream(pump, link)
@@ -151,7 +148,7 @@ async def connect(pump: Relay, address: Address, keepalive: Keepalive, make: Cal
             await stream.wait_writable()
             problem = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if problem:
-                raise DialError(f"could not connect to server {address}: {os.strerror(problem)}")
+                raise DialError("08001", f"could not connect to server {address}: {os.strerror(problem)}")
         sock.detach()
         pump.collect(link)
         return stream
@@ -171,18 +168,18 @@ async def secure(stream: Stream, address: Address, tls: ServerTls, required: boo
     answer = await stream.exactly(1)
     if answer == b"N":
         if required:
-            raise DialError(f"server {address} does not support SSL, but SSL was required", "28000")
+            raise DialError("28000", f"server {address} does not support SSL, but SSL was required")
         return False
     if answer != b"S":
-        raise DialError(f"server {address} answered garbage to the SSL request")
+        raise DialError("08001", f"server {address} answered garbage to the SSL request")
     try:
         await stream.start_tls(tls.context(address.name), serving=False, name=address.name)
         assert stream.link.tls is not None
         tls.check(stream.link.tls.session, address.name)
     except Unsafe as error:
-        raise DialError(f"server {address}: {error}") from error
+        raise DialError("08001", f"server {address}: {error}") from error
     except ssl.CertificateError as error:
-        raise DialError(f"TLS with server {address} failed: {error}", "28000") from error
+        raise DialError("28000", f"TLS with server {address} failed: {error}") from error
     except OSError as error:
-        raise DialError(f"TLS with server {address} failed: {error}") from error
+        raise DialError("08001", f"TLS with server {address} failed: {error}") from error
     return True

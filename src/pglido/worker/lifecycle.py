@@ -24,6 +24,7 @@ from ..transport.connection import RELAY, Link
 from . import slow_rounds
 from .connections import ClientConnection, ServerConnection
 from .dispatch import Dispatch, ServerRequest
+from .errors import PoolRefused
 from .pool_runtime import PoolRuntime, birth_of, keep_defaults
 
 log = logging.getLogger("pglido.worker")
@@ -391,12 +392,3 @@ class Lifecycle(Dispatch):
             self.pump.send(backend, backend.session.ask(query))
         else:
             self.rested(backend)
-
-
-class PoolRefused(Exception):
-    """The pool can't give a server; `sqlstate`, the text and `detail` are for the client."""
-
-    def __init__(self, sqlstate: str, text: str, detail: str = "") -> None:
-        super().__init__(text)
-        self.sqlstate = sqlstate
-        self.detail = detail

@@ -26,7 +26,7 @@ from ..transport.tls_context import ServerTls, server_side
 from .connections import ClientConnection, ServerConnection
 
 if TYPE_CHECKING:
-    from .lifecycle import PoolRefused
+    from .errors import PoolRefused
     from .pubsub.hub import Hub
 
 # Different sets of startup parameters remembered per pool, and their bytes; an application has a handful.

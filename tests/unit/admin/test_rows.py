@@ -13,9 +13,10 @@ from psycopg.adapt import Transformer
 from psycopg.pq import Format
 
 from pglido.admin import rows
-from pglido.admin.rows import BOOL, INT4, INT8, NUMERIC, TEXT, Column, ProtocolError
+from pglido.admin.rows import BOOL, INT4, INT8, NUMERIC, TEXT, Column
 from pglido.admin.session import serve
 from pglido.ipc.messages import Console
+from pglido.protocol.errors import ProtocolViolation
 from pglido.protocol.messages import message
 
 READERS = [
@@ -31,7 +32,7 @@ READERS = [
 def test_random_bodies_are_read_or_refused(reader, body):
     try:
         reader(body)
-    except ProtocolError:
+    except ProtocolViolation:
         pass
 
 
@@ -39,9 +40,9 @@ def test_random_bodies_are_read_or_refused(reader, body):
 def test_a_body_with_bytes_left_over_is_refused(reader, body, extra):
     try:
         reader(body)
-    except ProtocolError:
+    except ProtocolViolation:
         return
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolViolation):
         reader(body + b"x" * (extra + 1) * 3 + b"\0")
 
 
@@ -70,7 +71,7 @@ def test_values_arrive_in_both_formats(typed):
 def test_one_format_is_for_all_columns_and_too_few_are_refused():
     assert [rows.format_of((1,), column) for column in range(3)] == [1, 1, 1]
     assert rows.format_of((), 5) == 0
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolViolation):
         rows.format_of((0, 1), 2)
 
 

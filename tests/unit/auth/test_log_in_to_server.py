@@ -173,14 +173,14 @@ def test_missing_credentials_are_explained(
 ) -> None:
     with pytest.raises(AuthError, match=text) as error:
         log_in(credentials).send(challenge)
-    assert error.value.client_text == "server login failed: wrong password type"
+    assert error.value.text == "server login failed: wrong password type"
 
 
 @pytest.mark.parametrize(("code", "name"), [(7, "GSSAPI"), (9, "SSPI"), (2, "Kerberos V5")])
 def test_unsupported_methods_are_named(code: int, name: str) -> None:
     with pytest.raises(AuthError, match=f"asks for {name}") as error:
         log_in(Plain("x")).send((code, b""))
-    assert error.value.client_text == "server login failed: unknown authentication method"
+    assert error.value.text == "server login failed: unknown authentication method"
 
 
 # Servers that lie
@@ -262,7 +262,7 @@ def test_a_hostile_first_message_is_refused(data: bytes, text: str) -> None:
     dialogue, nonce = at_first()
     with pytest.raises(AuthError, match=text) as error:
         dialogue.send((codes.AUTH_SASL_CONTINUE, data.replace(b"%s", nonce)))
-    assert error.value.client_text == "server login failed: protocol error"
+    assert error.value.text == "server login failed: protocol error"
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def serve(listener: socket.socket, method: AuthType, secret: Secret | None, tls:
             sock.sendall(end.value.last + AUTHENTICATION_OK + backend_key_data(1, b"key.") + READY_IDLE)
             read_message(sock)
         except AuthError as refusal:
-            sock.sendall(error("FATAL", refusal.sqlstate, refusal.client_text))
+            sock.sendall(error("FATAL", refusal.sqlstate, refusal.text))
 
 
 @contextmanager

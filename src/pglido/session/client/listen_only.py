@@ -10,6 +10,7 @@ Rules:
 from typing import Protocol
 
 from ...protocol import codes, messages
+from ...protocol.errors import ProtocolViolation
 from ...sql.lexer import cut
 from ...sql.listen_statements import ListenStatement, ListenStatementError, ListenVerb, not_served, understand
 from ..state.parameters import REPORTED
@@ -43,10 +44,6 @@ class ClientIdentity(Protocol):
 
     @property
     def uuid(self) -> str: ...
-
-
-class ProtocolViolation(Exception):
-    """The client does not speak the protocol."""
 
 
 class Portal:

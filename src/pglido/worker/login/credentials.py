@@ -34,7 +34,8 @@ from ...session.state import parameters as _parameters
 from ...transport.stream import Stream
 from ...transport.timerfd import Timerfd
 from ..connections import ServerConnection
-from ..lifecycle import Lifecycle, PoolRefused
+from ..errors import PoolRefused
+from ..lifecycle import Lifecycle
 from ..servers.queries import Rows, ask, on_server
 from .networks import MOST, WaitingByNetwork
 

@@ -14,12 +14,14 @@ from ...auth.verification import Verification
 from ...config.model import ADMIN_DATABASES, AuthType, Config, PoolMode, PoolSettings
 from ...ipc.shared_counters import LimitReached, SharedCounter
 from ...protocol import codes, messages
-from ...protocol.startup import Startup, StartupError, packet_problem
+from ...protocol.errors import PgError, ProtocolViolation
+from ...protocol.startup import Startup, packet_problem
 from ...session.state import parameters as _parameters
 from ...transport.stream import Gone, Stream, Unsafe
 from ...transport.tls_context import ALPN
 from ..connections import ClientConnection
-from ..lifecycle import Lifecycle, PoolRefused
+from ..errors import ClientRefused
+from ..lifecycle import Lifecycle
 from ..pool_runtime import PoolRuntime
 from ..pubsub.clients import listen
 from .credentials import KnownUser
@@ -31,15 +33,6 @@ log = logging.getLogger("pglido.worker")
 
 # The longest message with a password, as its length says.
 PASSWORD_LIMIT = auth.MAX_PASSWORD + 4
-
-
-class ClientRefused(Exception):
-    """The client can't come in; `sqlstate` and the text are for it, `why` is for the log."""
-
-    def __init__(self, sqlstate: str, text: str, why: str = "") -> None:
-        super().__init__(text)
-        self.sqlstate = sqlstate
-        self.why = why or text
 
 
 class CloseQuietly(Exception):
@@ -101,16 +94,10 @@ def turn_away(host: Lifecycle, guest: ClientConnection, error: Exception) -> Non
     match error:
         case Gone():
             host.end(guest, "client unexpected eof")
-        case AuthError():
-            _refuse(host, guest, error.sqlstate, error.client_text, error.log_text)
-        case StartupError():
-            _refuse(host, guest, error.sqlstate, str(error), str(error))
-        case PoolRefused():
-            _refuse(host, guest, error.sqlstate, str(error), str(error), error.detail)
-        case ClientRefused():
-            _refuse(host, guest, error.sqlstate, str(error), error.why)
+        case PgError():
+            _refuse(host, guest, error)
         case Unsafe():
-            _refuse(host, guest, "08P01", str(error), str(error))
+            _refuse(host, guest, ProtocolViolation(str(error)))
         case ssl.SSLError():
             why = f"TLS handshake failed: {error.reason or error}"
             _log_refusal(host, guest, why)
@@ -119,7 +106,7 @@ def turn_away(host: Lifecycle, guest: ClientConnection, error: Exception) -> Non
             host.end(guest, f"connection failed: {error}")
         case _:
             log.error("bug: login failed", exc_info=error, extra=guest.extra())
-            _refuse(host, guest, "XX000", "internal error of the pooler", "internal error")
+            _refuse(host, guest, PgError("XX000", "internal error of the pooler", log_text="internal error"))
 
 
 def _log_refusal(host: Lifecycle, guest: ClientConnection, why: str) -> None:
@@ -127,10 +114,11 @@ def _log_refusal(host: Lifecycle, guest: ClientConnection, why: str) -> None:
         log.warning("login refused: %s", why, extra=guest.extra())
 
 
-def _refuse(host: Lifecycle, guest: ClientConnection, sqlstate: str, text: str, why: str, detail: str = "") -> None:
-    _log_refusal(host, guest, f"{why}, {detail}" if detail else why)
-    more = f"{detail}; client {guest.uuid}" if detail else f"client {guest.uuid}"
-    host.end(guest, why, messages.error("FATAL", sqlstate, text, more))
+def _refuse(host: Lifecycle, guest: ClientConnection, error: PgError) -> None:
+    why = str(error)
+    _log_refusal(host, guest, f"{why}, {error.detail}" if error.detail else why)
+    more = f"{error.detail}; client {guest.uuid}" if error.detail else f"client {guest.uuid}"
+    host.end(guest, why, messages.error("FATAL", error.sqlstate, error.text, more))
 
 
 async def _enter(host: Lifecycle, guest: ClientConnection, stream: Stream) -> None:

@@ -23,7 +23,7 @@ from ...config.model import OnLoss, PoolMode
 from ...protocol import codes, messages
 from ...session.server.notification_signature import CHANNEL as SIGNATURES
 from ..connections import ClientConnection
-from ..lifecycle import PoolRefused
+from ..errors import PoolRefused
 from .catch_up import PATIENCE, CatchUp, Ready
 from .channel import FALLING, OFF, ON, RENEWING, RISING, ChannelCounts, ListenChannel, Waiter
 from .listen_connection import ListenConnection

@@ -20,8 +20,9 @@ from ...session.server.notification_signature import CHANNEL as SIGNATURES
 from ...session.state import parameters as _parameters
 from ...transport.connection import Link
 from ..connections import ServerConnection
+from ..errors import CannotOpen, LoginRefused
 from ..pool_runtime import PoolRuntime, birth_of
-from ..servers.connect import CannotOpen, LoginRefused, log_in
+from ..servers.connect import log_in
 
 if TYPE_CHECKING:
     from ..lifecycle import Lifecycle

@@ -23,6 +23,7 @@ from ...transport.connect import Address, DialError, Keepalive, connect, secure
 from ...transport.stream import Gone, Stream, Unsafe
 from ...transport.tls_context import ServerTls
 from ..connections import ServerConnection
+from ..errors import CannotOpen, LoginRefused
 from ..lifecycle import Lifecycle
 from ..pool_runtime import PoolRuntime
 from .session_defaults import at_login, opened
@@ -42,22 +43,6 @@ OWN_FAULTS = ("22", "42", "55")
 FAILED = "server login failed: "
 
 REQUIRED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
-
-
-class LoginRefused(Exception):
-    """The server said no; `sqlstate` and the text are its own."""
-
-    def __init__(self, sqlstate: str, text: str) -> None:
-        super().__init__(text)
-        self.sqlstate = sqlstate
-
-
-class CannotOpen(Exception):
-    """No server can be had now; `sqlstate` and the text tell the last reason."""
-
-    def __init__(self, sqlstate: str, text: str) -> None:
-        super().__init__(text)
-        self.sqlstate = sqlstate
 
 
 def keepalive_of(host: Lifecycle) -> Keepalive:
@@ -122,9 +107,9 @@ async def log_in(host: Lifecycle, live: PoolRuntime, slot: ServerSlot) -> Server
             problem = CannotOpen("08001", f"could not connect to server {place.host}:{place.port}: {error}")
         except OtherVerifier as error:
             host.outside.people.doubt(settings)
-            problem = CannotOpen(error.sqlstate, FAILED + error.log_text.removeprefix(FAILED))
+            problem = CannotOpen(error.sqlstate, FAILED + str(error).removeprefix(FAILED))
         except AuthError as error:
-            problem = CannotOpen(error.sqlstate, FAILED + error.log_text.removeprefix(FAILED))
+            problem = CannotOpen(error.sqlstate, FAILED + str(error).removeprefix(FAILED))
         except LoginRefused as error:
             if concerns_client(live, slot, error.sqlstate):
                 raise
@@ -185,9 +170,9 @@ async def _knock(
         host.pump.close(backend)
         match error:
             case Gone():
-                raise DialError(f"server {address} closed the connection during login", "08006") from error
+                raise DialError("08006", f"server {address} closed the connection during login") from error
             case Unsafe() | ValueError():
-                raise DialError(f"server {address} sent a malformed message during login: {error}", "08P01") from error
+                raise DialError("08P01", f"server {address} sent a malformed message during login: {error}") from error
         raise
 
 
@@ -346,7 +331,7 @@ async def send_cancel(host: Lifecycle, backend: ServerConnection) -> None:
                     await stream.exactly(1)
             finally:
                 host.pump.close(link)
-    except (TimeoutError, OSError, Unsafe) as error:
+    except (TimeoutError, OSError, DialError, Unsafe) as error:
         # It may still arrive: whoever has the server now is the last to have it.
         backend.slot.doomed = True
         log.warning("can't cancel: %s", str(error) or "cancel_wait_timeout", extra=backend.extra())

@@ -9,7 +9,8 @@ from ...protocol import codes, messages
 from ...session.state.parameters import REPORTED, SessionParameters
 from ...transport.stream import Gone, Stream, Unsafe
 from ..connections import ServerConnection
-from ..lifecycle import Lifecycle, PoolRefused
+from ..errors import PoolRefused
+from ..lifecycle import Lifecycle
 from ..pool_runtime import PoolRuntime
 
 # Answers to our own queries are short; more is no PostgreSQL.

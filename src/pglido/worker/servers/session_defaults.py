@@ -18,7 +18,8 @@ from ...session.state import role_defaults_epoch as _role_defaults_epoch
 from ...session.state.parameters import EMPTY, SessionParameters
 from ...transport.stream import Stream
 from ..connections import ServerConnection
-from ..lifecycle import Lifecycle, PoolRefused
+from ..errors import PoolRefused
+from ..lifecycle import Lifecycle
 from ..pool_runtime import PoolRuntime, SessionDefaults, birth_of
 from .queries import ask, on_server, reported_by
 

@@ -21,8 +21,9 @@ from ...protocol import codes, messages
 from ...session.state import parameters as _parameters
 from ...transport.stream import Gone, Stream, Unsafe
 from ..connections import ClientConnection, ServerConnection
+from ..errors import CannotOpen, LoginRefused
 from ..pool_runtime import birth_of
-from .connect import CannotOpen, LoginRefused, log_in
+from .connect import log_in
 
 if TYPE_CHECKING:
     from ..lifecycle import Lifecycle
