@@ -532,3 +532,38 @@ def test_listening_twice_on_one_port_is_refused(pooler: MakePooler, cluster: Clu
 def test_workers_are_as_many_as_asked_for(pooler: MakePooler) -> None:
     assert len(pooler(workers=3).workers()) == 3
     assert len(pooler(workers="auto").workers()) == len(os.sched_getaffinity(0))
+
+
+# --- sockets of a service manager ---
+
+# Makes the socket of that number the first one, and becomes what follows.
+AS_SERVICE_MANAGER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS="1")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def test_sockets_that_a_service_manager_passes_on(tmp_path: Path, cluster: Cluster) -> None:
+    """Its clients wait in the queue while pglido is restarted; the addresses of the settings are not opened."""
+    port = new_port()
+    with socket.create_server(("127.0.0.1", 0)) as passed_on:
+        address = passed_on.getsockname()
+        config = tmp_path / "pglido.toml"
+        config.write_text(default_config(port, cluster.port, workers=2))
+        command = [sys.executable, "-c", AS_SERVICE_MANAGER, str(passed_on.fileno())]
+        for _ in range(2):
+            early = Wire.dial(address)
+            early.hello("app", "app")
+            with subprocess.Popen(
+                [*command, sys.executable, "-m", "pglido.cli.main", "serve", str(config)],
+                pass_fds=(passed_on.fileno(),),
+            ) as pglido:
+                with early:
+                    early.until()
+                    assert alive(early)
+                with pytest.raises(ConnectionRefusedError):
+                    Wire.dial(("127.0.0.1", port))
+                pglido.terminate()
+                assert pglido.wait(30) == 0

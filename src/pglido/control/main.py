@@ -19,7 +19,7 @@ from ..ipc.shared_counters import SharedCounters
 from . import daemon
 from .pooler import Pooler
 from .reload import Loaded, open_log, read
-from .sockets import CannotListen, Listeners
+from .sockets import CannotListen, Listeners, adopted
 from .supervisor import COMMAND
 
 log = logging.getLogger("pglido.control")
@@ -52,7 +52,8 @@ def _serve(loaded: Loaded, command: Sequence[str], environ: Mapping[str, str] | 
     ids = daemon.account(settings.user)
     with ExitStack() as stack:
         pidfile = stack.enter_context(daemon.PidFile(settings.pidfile)) if settings.pidfile else None
-        listeners = Listeners.open(settings, workers)
+        passed_on = adopted(os.environ)
+        listeners = Listeners.of_manager(passed_on, settings) if passed_on else Listeners.open(settings, workers)
         stack.callback(listeners.close)
         if ids is not None:
             listeners.give(*ids)

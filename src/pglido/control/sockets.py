@@ -1,4 +1,7 @@
-"""Opens the listening sockets, which the control process owns: TCP per worker, one Unix socket for all."""
+"""Opens the listening sockets, which the control process owns: TCP per worker, one Unix socket for all.
+
+Or adopts those that a service manager has opened, which all workers share.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import math
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 
 from ..config.model import Settings
@@ -17,8 +20,41 @@ from ..config.model import Settings
 log = logging.getLogger("pglido.control")
 
 
+# The first descriptor that a service manager passes on (SD_LISTEN_FDS_START).
+FIRST_ADOPTED = 3
+
+
 class CannotListen(Exception):
     """An address can't be listened on; the text is for the operator."""
+
+
+def adopted(environ: MutableMapping[str, str]) -> list[socket.socket]:
+    """The sockets that a service manager has opened for this process (sd_listen_fds(3)), none where there is none.
+
+    The variables that tell of them are removed: they are not for the workers. Raises CannotListen.
+    """
+    process, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
+    environ.pop("LISTEN_FDNAMES", None)
+    if process != str(os.getpid()) or not count:
+        return []
+    if not count.isdecimal():
+        raise CannotListen(f"LISTEN_FDS is no number: {count}")
+    return [_adopt(FIRST_ADOPTED + number) for number in range(int(count))]
+
+
+def _adopt(fd: int) -> socket.socket:
+    problem = f"descriptor {fd} of the service manager is no stream socket that listens"
+    try:
+        os.set_inheritable(fd, False)
+        sock = socket.socket(fileno=fd)
+        listens = sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise CannotListen(f"{problem}: {error.strerror}") from None
+    if not listens:
+        sock.close()
+        raise CannotListen(problem)
+    sock.setblocking(False)
+    return sock
 
 
 class Listeners:
@@ -26,9 +62,18 @@ class Listeners:
 
     def __init__(self) -> None:
         self._tcp: list[list[socket.socket]] = []  # per address, per worker
-        self._unix: list[socket.socket] = []
+        self._shared: list[socket.socket] = []  # by all workers
         self._files: list[tuple[Path, int]] = []  # with their inodes: only our own is removed
         self.addresses: list[str] = []
+
+    @classmethod
+    def of_manager(cls, sockets: Sequence[socket.socket], settings: Settings) -> Listeners:
+        """Those that a service manager has opened, in place of what the settings ask for. Raises CannotListen."""
+        made = cls()
+        made._shared = list(sockets)
+        made.addresses = [_shown(sock) for sock in sockets]
+        made.tune(settings)
+        return made
 
     @classmethod
     def open(cls, settings: Settings, workers: int) -> Listeners:
@@ -48,12 +93,12 @@ class Listeners:
 
     def of(self, worker: int) -> list[socket.socket]:
         """The sockets that one worker accepts from."""
-        return [per_worker[worker] for per_worker in self._tcp] + self._unix
+        return [per_worker[worker] for per_worker in self._tcp] + self._shared
 
     def tune(self, settings: Settings) -> None:
         """Set the TCP options of client connections: accepted sockets inherit them (Linux)."""
-        for per_worker in self._tcp:
-            for sock in per_worker:
+        for sock in self._all():
+            if sock.family != socket.AF_UNIX:
                 tune(sock, settings)
 
     def give(self, uid: int, gid: int) -> None:
@@ -63,7 +108,7 @@ class Listeners:
 
     def close(self) -> None:
         """Close all and remove the socket files. May be called again."""
-        for sock in [*self._unix, *(sock for per_worker in self._tcp for sock in per_worker)]:
+        for sock in self._all():
             sock.close()
         for path, inode in self._files:
             try:
@@ -73,9 +118,12 @@ class Listeners:
                 pass
             except OSError as error:
                 log.warning("cannot remove %s: %s", path, error.strerror)
-        self._tcp, self._unix, self._files = [], [], []
+        self._tcp, self._shared, self._files = [], [], []
 
     # ---- inside
+
+    def _all(self) -> list[socket.socket]:
+        return [*self._shared, *(sock for per_worker in self._tcp for sock in per_worker)]
 
     def _open_tcp(
         self, family: socket.AddressFamily, address: tuple[str, int], settings: Settings, workers: int
@@ -99,7 +147,7 @@ class Listeners:
         abstract = path.startswith("@")
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.setblocking(False)
-        self._unix.append(sock)
+        self._shared.append(sock)
         try:
             if not abstract:
                 _remove_stale(path)
@@ -116,6 +164,14 @@ class Listeners:
         except OSError as error:
             raise CannotListen(f"cannot listen on {path}: {error.strerror or error}") from None
         self.addresses.append(path)
+
+
+def _shown(sock: socket.socket) -> str:
+    """Its address, as the log has it."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return os.fsdecode(name).replace("\0", "@", 1)
+    return f"[{name[0]}]:{name[1]}" if sock.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
 
 
 def tune(sock: socket.socket, settings: Settings) -> None:

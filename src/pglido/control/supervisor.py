@@ -221,9 +221,10 @@ class Supervisor:
                 worker.channel.post(Uncover(index))
             worker.covers &= left
             for index in left - worker.covers:
-                tcp = [sock.fileno() for sock in self._sockets(index) if sock.family != socket.AF_UNIX]
+                own = set(self._sockets(worker.index))
+                others = [sock.fileno() for sock in self._sockets(index) if sock not in own]
                 try:
-                    worker.channel.post(Cover(index), copied(tcp))
+                    worker.channel.post(Cover(index), copied(others))
                 except OSError as error:
                     log.error("worker %d gets no sockets of worker %d yet: %s", worker.index, index, error.strerror)
                 else:

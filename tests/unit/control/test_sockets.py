@@ -12,7 +12,8 @@ import pytest
 
 from harness.waiting import free_port
 from pglido.config.model import Settings
-from pglido.control.sockets import CannotListen, Listeners
+from pglido.control import sockets
+from pglido.control.sockets import CannotListen, Listeners, adopted
 
 
 def wanted(**changes: object) -> Settings:
@@ -132,3 +133,54 @@ def test_accepted_connections_inherit_the_tcp_settings(opened):
         assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
         options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT, socket.TCP_NODELAY)
         assert [accepted.getsockopt(socket.IPPROTO_TCP, option) for option in options] == [77, 3, 1500, 1]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "pglido.socket", "HOME": "/", **more}
+
+
+@pytest.fixture
+def passed_on(monkeypatch):
+    """Have copies of descriptors be those that a service manager passes on."""
+    first = 500  # those from 3 on are in use here
+    monkeypatch.setattr(sockets, "FIRST_ADOPTED", first)
+
+    def put(*fds: int) -> None:
+        for place, fd in enumerate(fds, first):
+            os.dup2(fd, place)
+
+    return put
+
+
+def test_sockets_of_a_service_manager_are_shared_by_all_workers(passed_on, tmp_path):
+    path = str(tmp_path / "s")
+    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(path)
+        unix.listen()
+        passed_on(tcp.fileno(), unix.fileno())
+        environ = environment(LISTEN_FDS="2")
+        listeners = Listeners.of_manager(adopted(environ), wanted())
+        assert environ == {"HOME": "/"}
+        assert listeners.addresses == [f"127.0.0.1:{tcp.getsockname()[1]}", path]
+        assert listeners.of(0) == listeners.of(1)
+        assert all(not sock.getblocking() and not sock.get_inheritable() for sock in listeners.of(0))
+        assert listeners.of(0)[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        listeners.close()
+        assert os.path.exists(path)
+
+
+@pytest.mark.parametrize("more", [{"LISTEN_PID": "1"}, {"LISTEN_PID": ""}, {"LISTEN_FDS": ""}, {"LISTEN_FDS": "0"}])
+def test_sockets_for_another_process_are_not_taken(more):
+    environ = environment(**more)
+    assert adopted(environ) == []
+    assert environ == {"HOME": "/"}
+
+
+def test_what_a_service_manager_passes_on_must_listen(passed_on):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as deaf, open("/dev/null") as file:
+        for fd in (file.fileno(), udp.fileno(), deaf.fileno()):
+            passed_on(fd)
+            with pytest.raises(CannotListen, match="descriptor 500 of the service manager is no stream socket"):
+                adopted(environment())
+    with pytest.raises(CannotListen, match="LISTEN_FDS is no number: many"):
+        adopted(environment(LISTEN_FDS="many"))
