@@ -12,7 +12,7 @@ class Asked(CancelRequests):
     """Says what would be cancelled."""
 
     def __init__(self) -> None:
-        self.host: Any = SimpleNamespace(pump=SimpleNamespace(now=100.0))
+        self.host: Any = SimpleNamespace(pump=SimpleNamespace(now=100.0), spawn=lambda job: job)
 
     def guest_soon(self, guest: Any) -> Any:
         """Not now."""
@@ -21,6 +21,10 @@ class Asked(CancelRequests):
     def server(self, backend: Any) -> Any:
         """Now."""
         return "now"
+
+    def _repeat(self, guest: Any, asked: float, first: Any) -> Any:
+        """First so, then again."""
+        return f"{first}, again"
 
 
 def guest(
@@ -33,7 +37,7 @@ def guest(
         setup=SimpleNamespace(coming="settings" if coming else None),
     )
     server = SimpleNamespace(session=session)
-    return SimpleNamespace(ticket=None, peer=None, waiting=waiting, server=server, started=started)
+    return SimpleNamespace(ticket=None, peer=None, waiting=waiting, server=server, started=started, asked=started)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +46,7 @@ def guest(
         (guest(), "now"),
         (guest(owed=0), None),
         # It has just got its server, which may not have read the query yet.
-        (guest(started=99.99), "soon"),
+        (guest(started=99.99), "now, again"),
         # A question behind an answer, which the client has: a driver's cancel may come as late as that.
         (guest(adopting=True), None),
         # It has asked for something else meanwhile: of that the server has nothing yet, or has it in line.

@@ -108,21 +108,25 @@ class CancelRequests:
             asks = guest.waiting or session.setup.coming is not None or session.replies.count > 1
             return self.guest_soon(guest) if asks else None
         elif backend is not None and backend.session.replies.head:
-            if self.host.pump.now - guest.started < FRESH:
-                return self.guest_soon(guest)
-            return self.server(backend)
+            under_way = self.server(backend)
+            if under_way is not None and self.host.pump.now - guest.started < FRESH:
+                return self.host.spawn(self._repeat(guest, guest.asked, under_way))
+            return under_way
         return None
 
     def guest_soon(self, guest: ClientConnection) -> "asyncio.Task[None]":
         """Cancel what a client has asked for once the server has surely read it: what comes before is ignored."""
-        return self.host.spawn(self._guest_late(guest, guest.asked))
+        return self.host.spawn(self._repeat(guest, guest.asked, None))
 
-    async def _guest_late(self, guest: ClientConnection, asked: float) -> None:
-        """Cancel it, and again while it goes on; never where the client has asked for something else meanwhile.
+    async def _repeat(self, guest: ClientConnection, asked: float, first: "asyncio.Task[None] | None") -> None:
+        """Cancel it while it goes on, after the `first` attempt; never what the client asks for afterwards.
 
         Where something is asked behind it, there is one attempt: a second one could hit that.
         """
         pause, tries = PAUSE, 0
+        if first is not None:
+            tries = 1
+            await first
         while pause < LONGEST:
             await asyncio.sleep(pause)
             backend = guest.server
