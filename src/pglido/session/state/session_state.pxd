@@ -73,6 +73,7 @@ cdef class SessionState(ListenMark):
     cdef int answered(self, bytes row, ClientState client, Outbox out, const unsigned char* buf) except -1
     cdef int _settle(self, object asked, ClientState client, Outbox out, const unsigned char* buf) except -1
     cdef dict _own(self, dict values, ClientState client)
+    cdef dict _cleared(self, list names, dict unclear, ClientState client)
     cdef int _correct(self, dict former, ClientState client, Outbox out, const unsigned char* buf) except -1
     cdef int over(self) except -1
     cdef int strand(self) except -1

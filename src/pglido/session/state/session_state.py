@@ -455,7 +455,8 @@ class SessionState(ListenMark):
             self.settings = _parameters.intern(values, prepared)
             if client is not None:
                 former = client.settings.values
-                client.settings = _parameters.intern(self._own(values, client), prepared)
+                own = self._cleared(answer.owned, asked.unclear, client) if asked.unclear else self._own(values, client)
+                client.settings = _parameters.intern(own, prepared)
                 self._correct(former, client, out, buf)
         if flags & SETS and not exact:
             self._renew_for(client)
@@ -488,6 +489,12 @@ class SessionState(ListenMark):
                 if (name == "role" or "." in name) and own[name] == nothing != client.settings.values.get(name):
                     own[name] = value
         return own
+
+    def _cleared(self, names: list[str], unclear: dict[str, str], client: ClientState) -> dict[str, str]:
+        """What the client has, now that it is known which of the unclear ones it has set; all else is as it was."""
+        kept = {name: value for name, value in client.settings.values.items() if name not in unclear}
+        home = {name: value for name, value in client.home.values.items() if name in unclear}
+        return kept | home | {name: unclear[name] for name in names if name in unclear}
 
     def _correct(self, former: dict[str, str], client: ClientState, out: Outbox, buf: bytes) -> None:
         """Report what led back to a default (SET name TO DEFAULT): for this client that isn't the server's."""
