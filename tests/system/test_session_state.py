@@ -164,7 +164,7 @@ def test_reset_leads_to_what_the_client_came_with(pooler: MakePooler) -> None:
     pool = pooler(default_pool_size=2, workers=1)
     wire = pool.wire(TimeZone="Asia/Tokyo", work_mem="7MB", options="-c app.tenant=home")
     names = ["TimeZone", "work_mem", "app.tenant"]
-    for sql in (
+    for sql in 5 * (
         "RESET ALL",
         "DISCARD ALL",
         "RESET app.tenant; RESET work_mem; RESET TimeZone",
