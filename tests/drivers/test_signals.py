@@ -17,12 +17,15 @@ TERMINATE = "SELECT pg_terminate_backend"
 
 
 def is_terminated(target: psycopg.Connection) -> None:
-    """The client finds out at its next statement, or the one after: true only says that the signal was sent."""
+    """The client finds out at its next statement, or the one after: true only says that the signal was sent.
+
+    In the middle of an answer it can't be told why.
+    """
 
     def finds_out() -> bool:
         try:
             target.execute("SELECT 1")
-        except psycopg.errors.AdminShutdown:
+        except psycopg.OperationalError:
             return True
         return False
 
