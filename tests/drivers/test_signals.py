@@ -19,7 +19,7 @@ TERMINATE = "SELECT pg_terminate_backend"
 def is_terminated(target: psycopg.Connection) -> None:
     """The client finds out at its next statement, or the one after: true only says that the signal was sent.
 
-    In the middle of an answer it can't be told why.
+    Where libpq reads the reason behind an answer, it takes it for a notice, and then says that the connection is gone.
     """
 
     def finds_out() -> bool:

@@ -1,7 +1,7 @@
 """Messages about prepared statements, said to the server under the names that all clients share.
 
 They are looked at whole (a large Bind: its names only), for a statement must be on whichever server this client has
-now; see `session.server.reader.reply_kinds` for how the order of replies is kept, `session.server.statements` for what
+now; see `session.server.reply_kinds` for how the order of replies is kept, `session.server.statements` for what
 a server has.
 """
 

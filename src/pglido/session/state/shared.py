@@ -249,7 +249,7 @@ class ClientState:
     of these names since its first, the last one last (None: it has had none). `channels` is what it listens to.
     `process` is the process id that it was given at login. `defaults` is what it was told of settings that it has not
     set; `began` keeps its statements apart from those of clients with other session defaults. `view`: one server has
-    its statements by its own names, to be shown (see `session.server.reader.statements`).
+    its statements by its own names, to be shown (see `session.server.statements`).
 
     Of the `budget` it has `kept`, `names` of it for names of statements. The texts of those are shared with other
     clients, and so in no one's `kept`: `shares` are their bytes.
@@ -388,7 +388,7 @@ class ClientState:
 
     def settle(self, name: bytes) -> None:
         """The statement of this name is parsed or used: what it means now it goes on to mean (see
-        `session.client.dispatch.statement_context`).
+        `session.client.statement_context`).
         """
         if self.settled is not None:
             self.settled.pop(name, None)
