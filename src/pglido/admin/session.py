@@ -101,26 +101,26 @@ class Session:
 
     async def run(self) -> None:
         """From the welcome to the end of the stream."""
+        try:
+            await self._converse()
+        except ProtocolViolation as violation:
+            await self._fatal(violation)
+
+    async def _converse(self) -> None:
         self._welcome()
         await self._writer.drain()
         while True:
             kind = (await self._reader.readexactly(1))[0]
             size = int.from_bytes(await self._reader.readexactly(4), "big")
             if not 4 <= size <= _rows.MAX_MESSAGE:
-                await self._fatal(f"invalid message length {size}")
-                return
+                raise ProtocolViolation(f"invalid message length {size}")
             body = await self._reader.readexactly(size - 4)
             if kind == codes.TERMINATE:
                 return
             action = self.ACTIONS.get(kind)
             if action is None:
-                await self._fatal(f"invalid frontend message type {kind}")
-                return
-            try:
-                await self._do(kind, action, body)
-            except ProtocolViolation as problem:
-                await self._fatal(str(problem))
-                return
+                raise ProtocolViolation(f"invalid frontend message type {kind}")
+            await self._do(kind, action, body)
 
     def _welcome(self) -> None:
         name = self._client.startup.get("application_name", "")
@@ -295,12 +295,12 @@ class Session:
     def _error(self, severity: str, sqlstate: str, text: str, hint: str = "") -> None:
         self._send(error(severity, sqlstate, text, f"client {self._client.uuid}", hint))
 
-    async def _fatal(self, text: str) -> None:
+    async def _fatal(self, violation: ProtocolViolation) -> None:
         """Say what was wrong, and read on until the other end has closed.
 
         A socket that is closed with bytes unread makes the worker's next write fail, and what was said is lost.
         """
-        self._error("FATAL", "08P01", text)
+        self._error("FATAL", violation.sqlstate, violation.text)
         self._writer.write_eof()
         with suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL):

@@ -6,7 +6,7 @@ Columns are those of PgBouncer 1.25 in its order, pglido's own after them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any
@@ -96,28 +96,18 @@ CONNECTIONS = (
 )
 
 
-def _clients(control: ControlApi, answers: Answers) -> Rows:
-    found = ((worker, row) for worker, part in answers.items() for row in of_kind(ClientSnapshot, part))
-    return _pick(CONNECTIONS, (_client(worker, row) for worker, row in found))
+def _connections(kind: type[ConnectionSnapshot], letter: str) -> Callable[[ControlApi, Answers], Rows]:
+    def rows(control: ControlApi, answers: Answers) -> Rows:
+        found = ((worker, row) for worker, part in answers.items() for row in of_kind(kind, part))
+        return _pick(CONNECTIONS, (_connection(letter, worker, row) for worker, row in found))
+
+    return rows
 
 
-def _client(worker: int, row: ClientSnapshot) -> dict[str, Any]:
+def _connection(letter: str, worker: int, row: ConnectionSnapshot) -> dict[str, Any]:
     wait, wait_us = divmod(row.waited_us, 1_000_000)
-    return {**_connection(worker, row), "type": "C", "wait": wait, "wait_us": wait_us, "held_bytes": row.held_bytes}
-
-
-def _servers(control: ControlApi, answers: Answers) -> Rows:
-    found = ((worker, row) for worker, part in answers.items() for row in of_kind(ServerSnapshot, part))
-    return _pick(CONNECTIONS, (_server(worker, row) for worker, row in found))
-
-
-def _server(worker: int, row: ServerSnapshot) -> dict[str, Any]:
-    return {**_connection(worker, row), "type": "S", "wait": 0, "wait_us": 0, "held_bytes": 0}
-
-
-def _connection(worker: int, row: ConnectionSnapshot) -> dict[str, Any]:
     times = {"connect_time": timestamp(row.connect_time), "request_time": timestamp(row.request_time)}
-    return {**asdict(row), **times, "worker": worker}
+    return {**asdict(row), **times, "type": letter, "worker": worker, "wait": wait, "wait_us": wait_us}
 
 
 _LISTEN_COUNTS = (
@@ -396,7 +386,7 @@ def _leases(control: ControlApi, answers: Answers) -> Rows:
 
 
 SHOWS: dict[str, Show] = {
-    "CLIENTS": Show(CONNECTIONS, _clients, Subject.CLIENTS),
+    "CLIENTS": Show(CONNECTIONS, _connections(ClientSnapshot, "C"), Subject.CLIENTS),
     "CONFIG": Show(text("key", "value", "default", "changeable"), _config),
     "DATABASES": Show(DATABASES, _databases, Subject.DATABASES),
     "LEASES": Show(LEASES, _leases),
@@ -405,7 +395,7 @@ SHOWS: dict[str, Show] = {
     "MEM": Show(MEM, _mem, Subject.MEM),
     "PINS": Show(PINS, _pins, Subject.PINS),
     "POOLS": Show(POOLS, _pools, Subject.POOLS),
-    "SERVERS": Show(CONNECTIONS, _servers, Subject.SERVERS),
+    "SERVERS": Show(CONNECTIONS, _connections(ServerSnapshot, "S"), Subject.SERVERS),
     "STATE": Show(text("key", "value"), _state),
     "USERS": Show(USERS, _users, Subject.CLIENTS),
     "VERSION": Show(text("version"), _version),

@@ -128,7 +128,7 @@ class Listeners:
     def _open_tcp(
         self, family: socket.AddressFamily, address: tuple[str, int], settings: Settings, workers: int
     ) -> None:
-        where = f"[{address[0]}]:{address[1]}" if family == socket.AF_INET6 else f"{address[0]}:{address[1]}"
+        where = _where(family, address)
         # With SO_REUSEPORT a second pglido of the same user would get the port too, and half of the clients.
         with _bound(family, address, where):
             pass
@@ -171,7 +171,12 @@ def _shown(sock: socket.socket) -> str:
     name = sock.getsockname()
     if sock.family == socket.AF_UNIX:
         return os.fsdecode(name).replace("\0", "@", 1)
-    return f"[{name[0]}]:{name[1]}" if sock.family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+    return _where(sock.family, name)
+
+
+def _where(family: int, address: tuple[str, int]) -> str:
+    """A TCP address, as the log has it."""
+    return f"[{address[0]}]:{address[1]}" if family == socket.AF_INET6 else f"{address[0]}:{address[1]}"
 
 
 def tune(sock: socket.socket, settings: Settings) -> None:

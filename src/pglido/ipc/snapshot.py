@@ -55,7 +55,10 @@ class PoolSnapshot(Row, frozen=True):
 
 
 class ConnectionSnapshot(Row, frozen=True, kw_only=True):
-    """One connection, as SHOW CLIENTS and SHOW SERVERS have it; `link` is the `ptr` of the other end."""
+    """One connection, as SHOW CLIENTS and SHOW SERVERS have it; `link` is the `ptr` of the other end.
+
+    A client has been in line for `waited_us` microseconds; servers wait for nothing, and nothing is kept for them.
+    """
 
     user: str
     database: str
@@ -76,13 +79,12 @@ class ConnectionSnapshot(Row, frozen=True, kw_only=True):
     application_name: str = ""
     prepared_statements: int = 0
     pinned: str = ""
+    waited_us: int = 0
+    held_bytes: int = 0
 
 
 class ClientSnapshot(ConnectionSnapshot, frozen=True, kw_only=True):
-    """One client; `waited_us` is for how long it has been in line, in microseconds."""
-
-    waited_us: int = 0
-    held_bytes: int = 0
+    """One client."""
 
 
 class ServerSnapshot(ConnectionSnapshot, frozen=True, kw_only=True):
