@@ -25,7 +25,7 @@ ANSWERS = {
 class Conversation:
     """One client on one server. `fails`: the server refuses each batch at its first message; else its tags are `tag`.
 
-    `heeded` as in `PoolRules`; `listens`: the client listens to something.
+    `inspected` as in `PoolRules`; `listens`: the client listens to something.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Conversation:
             False,
             session.state.statement_cache.AcceptedStatements(),
             state.StatementCounts(),
-            session.state.state_query.HEEDED,
+            session.state.state_query.INSPECTED,
         )
         self.client = session.client.dispatch.Client(settings.EMPTY, rules, session.state.budget.MemoryBudget(1 << 30))
         if listens:

@@ -45,7 +45,7 @@ class Listener(Conversation):
             self.say(query(text))
             while self.server.replies.count:
                 self.hear(self.tag + (b"Z\0\0\0\5I" if text == texts[-1] else b"Z\0\0\0\5T"))
-        self.server.setup.hear(frozenset(self.there), self.client)
+        self.server.state.hear(frozenset(self.there), self.client)
         self.there = set()
         self.client.granted = None
 

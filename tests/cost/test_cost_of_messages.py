@@ -153,13 +153,13 @@ def test_a_statement_that_is_refused_makes_others_no_more_costly_to_show() -> No
             for number in range(size):
                 one.say(query("table pg_prepared_statements"))
                 while one.server.replies.count:
-                    if one.server.prepared.lending and one.server.prepared.lending[0][0] == b"s0":
+                    if one.server.prepared.exposing and one.server.prepared.exposing[0][0] == b"s0":
                         while one.server.replies.head & entries.KIND != entries.PARSING:
                             one.answer()
                         one.hear(ERROR)
                     else:
                         one.answer()
-                assert one.server.prepared.borrowed[b"s0"] is None, number
+                assert one.server.prepared.shadowed[b"s0"] is None, number
 
         return shows
 

@@ -11,7 +11,7 @@ from harness.steps import assert_linear, steps
 from parity.builds import SOURCE
 
 session, sql = SOURCE.session, SOURCE.sql
-HEEDED = session.state.state_query.HEEDED
+HEEDED = session.state.state_query.INSPECTED
 
 # Words that lead somewhere, and what stands between them.
 WORDS = rb"""

@@ -265,12 +265,12 @@ class World:
             assert session.free()
             assert not session.worn
             assert session.replies.count == 0
-            assert not session.prepared.promises.left()
-            # A borrowed name is closed before anything else is said, whether or not the server came to take it.
-            borrowed = {name.decode() for name in session.prepared.borrowed}
-            assert {one.name.decode() for one in session.prepared.known} == set(backend.prepared) - borrowed
+            assert not session.prepared.undo_log.left()
+            # An exposed name is closed before anything else is said, whether or not the server came to take it.
+            shadowed = {name.decode() for name in session.prepared.shadowed}
+            assert {one.name.decode() for one in session.prepared.known} == set(backend.prepared) - shadowed
             assert len(session.prepared.known) <= self.rules.max_statements
-            for name, value in session.setup.settings.values.items():
+            for name, value in session.state.settings.values.items():
                 assert backend.settings[name] == value, f"{name} is not what it seems"
 
 

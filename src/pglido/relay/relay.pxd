@@ -35,7 +35,7 @@ cdef class Relay(Buffering):
     cdef int count(self, ClientLink client, Server session) except -1
     cdef bint let_go(self, ClientLink client) except -1
     cdef bint settle(self, ClientLink client, ServerLink server) except -1
-    cdef int now_hears(self, ClientLink client, SessionState setup) except -1
+    cdef int now_hears(self, ClientLink client, SessionState state) except -1
     cdef int keep_ready(self, ClientLink client) except -1
     cpdef int ready(self, ClientLink client) except -1
     cdef bint open_to_notes(self, ClientLink client) except -1

@@ -244,7 +244,7 @@ class Relay(Buffering):
         if client.waiting and not client.late and not client.paused and client.session.may_go_on():
             # What it sent meanwhile depended on an answer: maybe this one.
             client.waiting = False
-            self.now_hears(client, session.setup)
+            self.now_hears(client, session.state)
             self.resume(client)
             return
         if client.leaving and not session.answering():
@@ -261,8 +261,8 @@ class Relay(Buffering):
             if client.notes is not None:
                 self.flush_notes(client)
             return False
-        setup: SessionState = server.session.setup
-        if (setup.suspect or setup.pins or setup.heard or client.holds) and not self.settle(client, server):
+        state: SessionState = server.session.state
+        if (state.unverified or state.pins or state.heard or client.holds) and not self.settle(client, server):
             return False
         self.part(client, server)
         if client.notes is not None:
@@ -273,23 +273,23 @@ class Relay(Buffering):
     def settle(self, client: ClientLink, server: ServerLink) -> bool:
         """A transaction has ended that may have left its traces; returns whether the server may go."""
         session: Server = server.session
-        if session.setup.suspect:
+        if session.state.unverified:
             # What has become of the session is asked before another client meets it.
-            self.send(server, session.own(session.setup.question()))
+            self.send(server, session.own(session.state.question()))
             return False
-        session.setup.heard = session.setup.heard or client.holds
-        self.now_hears(client, session.setup)
-        if not session.setup.pins:
+        session.state.heard = session.state.heard or client.holds
+        self.now_hears(client, session.state)
+        if not session.state.pins:
             return True
         self.host.pinned(client)
         if client.notes is not None:
             self.flush_notes(client)
         return False
 
-    def now_hears(self, client: ClientLink, setup: SessionState) -> None:
+    def now_hears(self, client: ClientLink, state: SessionState) -> None:
         """A transaction has ended, and what the client listens to may be another now."""
-        if setup.heard:
-            setup.heard = False
+        if state.heard:
+            state.heard = False
             self.host.heard(client)
 
     def keep_ready(self, client: ClientLink) -> None:

@@ -217,7 +217,7 @@ class ServerConnection(ServerLink):
         self.live = live
         self.stats: Stats = live.stats
         self.session.good = live.rules.good
-        self.session.setup.functions = live.rules.functions
+        self.session.state.functions = live.rules.functions
         self.always_reset = live.settings.server_reset_query_always
         self.slot = slot
         self.address = ""

@@ -128,7 +128,7 @@ class Dispatch(HostInterface):
         if backend.cancels or backend.always_reset:
             backend.reset_due = backend.always_reset
             self.rested(backend)
-        elif backend.session.setup.settings.hasty:
+        elif backend.session.state.settings.hasty:
             self.rested(backend)
         else:
             self.give(backend)
@@ -152,12 +152,12 @@ class Dispatch(HostInterface):
     def _give(self, backend: ServerConnection) -> None:
         slot = backend.slot
         pool = slot.pool
-        if backend.session.setup.renewed:
-            backend.session.setup.renewed = False
+        if backend.session.state.renewed:
+            backend.session.state.renewed = False
             backend.live.forget_profiles()
         if backend.session.worn:
             slot.doomed = True
-        ticket = pool.freed(slot, backend.session.setup.settings, self.pump.now)
+        ticket = pool.freed(slot, backend.session.state.settings, self.pump.now)
         if ticket is not None:
             self.serve(ticket, backend)
         elif slot.state == CLOSING:

@@ -84,7 +84,7 @@ class Lifecycle(Dispatch):
     def rested(self, backend: ServerConnection) -> None:
         """A server without a client has said something, or was left: bring it to rest, then give it on."""
         session = backend.session
-        setup = session.setup
+        state = session.state
         slot = backend.slot
         if slot.state == IDLE or slot.state == CLOSING or backend.closed:
             return
@@ -96,22 +96,22 @@ class Lifecycle(Dispatch):
                 self.pump.send(backend, session.ask("ROLLBACK"))
         elif backend.cancels:
             return
-        elif backend.reset_due or setup.stained():
+        elif backend.reset_due or state.dirty():
             backend.reset_due = False
-            query = DISCARD if setup.stained() else backend.live.settings.server_reset_query
-            setup.cleaned()
+            query = DISCARD if state.dirty() else backend.live.settings.server_reset_query
+            state.cleaned()
             if query:
                 self.pump.send(backend, session.ask(query))
             else:
                 self.rested(backend)
-        elif setup.suspect:
+        elif state.unverified:
             # What there is of functions is for all to know, also when the client has left meanwhile.
             backend.deadline = self.pump.now + backend.live.settings.server_connect_timeout
-            self.pump.send(backend, session.own(setup.question()))
-        elif setup.settings.hasty and setup.settings is not setup.home:
+            self.pump.send(backend, session.own(state.question()))
+        elif state.settings.hasty and state.settings is not state.home:
             # It would end while it rests, or just when the next client gets it.
             backend.deadline = self.pump.now + (backend.live.settings.cancel_wait_timeout or 10.0)
-            self.pump.send(backend, session.own(setup.adopt(setup.home)))
+            self.pump.send(backend, session.own(state.adopt(state.home)))
         else:
             backend.deadline = 0.0
             if slot.state == OPENING:
@@ -129,10 +129,10 @@ class Lifecycle(Dispatch):
         if backend.pinned:
             self.unpinned(backend)
         backend.reset_due = keep or backend.live.settings.server_reset_query_always
-        backend.session.worn = backend.session.worn or backend.session.setup.pins & UNDYING != 0
+        backend.session.worn = backend.session.worn or backend.session.state.pins & UNDYING != 0
         backend.deadline = self.pump.now + (backend.live.settings.cancel_wait_timeout or 10.0)
         # A question is short, and what it learns of functions is for all.
-        busy = bool(backend.session.replies.head) and not backend.session.setup.deciding
+        busy = bool(backend.session.replies.head) and not backend.session.state.deciding
         self.pump.send(backend, backend.session.abandon())
         if busy and not guest.leaving:
             self.outside.cancels.server(backend)
@@ -144,7 +144,7 @@ class Lifecycle(Dispatch):
         assert backend is not None
         if backend.pinned:
             return
-        settings, why = backend.live.settings, backend.session.setup.why()
+        settings, why = backend.live.settings, backend.session.state.why()
         backend.pinned = self.pump.now
         if settings.on_session_state == SessionStateMode.REJECT:
             self.kill(guest, "0A000", f"session state is not allowed here (on_session_state): {why}")
@@ -260,7 +260,7 @@ class Lifecycle(Dispatch):
         if not backend.eof and backend.mode == RELAY:
             self.pump.send(backend, backend.session.farewell())
         self.pump.close(backend)
-        if backend.session.signing.named:
+        if backend.session.notification_sender.named:
             # Somebody else's server may get its process id.
             self.outside.sender_gone(backend)
         backend.session.drop()
@@ -370,7 +370,7 @@ class Lifecycle(Dispatch):
             live.policy.leave(ticket)
 
     def bring_back(self, backend: ServerConnection) -> None:
-        """A borrowed server, owing nothing, goes back into its pool."""
+        """A borrowed server that owes nothing goes back into its pool."""
         if backend.closed or backend.eof:
             self.server_gone(backend, "server conn crashed?")
             return
@@ -385,8 +385,8 @@ class Lifecycle(Dispatch):
         birth = backend.slot.birth
         replicates = isinstance(birth, _parameters.SessionParameters) and "replication" in birth.values
         unknown = not functions.known or not functions.defaults
-        if backend.live.rules.heeded and unknown and not replicates:
-            backend.session.setup.suspect |= DEFINES
+        if backend.live.rules.inspected and unknown and not replicates:
+            backend.session.state.unverified |= DEFINES
         if query:
             backend.deadline = self.pump.now + backend.live.settings.server_connect_timeout
             self.pump.send(backend, backend.session.ask(query))

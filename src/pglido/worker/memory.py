@@ -72,7 +72,7 @@ def server_size(backend: ServerConnection) -> int:
     """Bytes of one server connection, without the statements, which others share."""
     session = backend.session
     return _sum(backend, backend.slot, backend.inbox, backend.out, session, session.replies, session.prepared) + _sum(
-        session.prepared.known, *session.prepared.promises.left(), session.setup.last, backend.reported
+        session.prepared.known, *session.prepared.undo_log.left(), session.state.last, backend.reported
     )
 
 

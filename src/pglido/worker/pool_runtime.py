@@ -18,7 +18,7 @@ from ..session.state import role_defaults_epoch as _role_defaults_epoch
 from ..session.state import statement_cache as _statement_cache
 from ..session.state.parameters import SessionParameters
 from ..session.state.shared import FunctionCatalog, PoolRules, StatementCounts
-from ..session.state.state_query import HEEDED, PINNING
+from ..session.state.state_query import INSPECTED, PINNING
 from ..session.state.statement_cache import AcceptedStatements, Dialect
 from ..sql.lexer import cut
 from ..transport.connect import AddressCache
@@ -114,7 +114,11 @@ def rules_of(
         keep=keep,
         good=good,
         counts=counts,
-        heeded=0 if keep else HEEDED & ~PINNING if settings.on_session_state == SessionStateMode.IGNORE else HEEDED,
+        inspected=0
+        if keep
+        else INSPECTED & ~PINNING
+        if settings.on_session_state == SessionStateMode.IGNORE
+        else INSPECTED,
         functions=functions,
         realm=(("pool", "/".join(settings.key)),),
         defer=settings.defer_begin and mode == PoolMode.TRANSACTION,

@@ -121,7 +121,7 @@ def _client(host: Lifecycle, guest: ClientConnection) -> ClientSnapshot:
         application_name=_application(guest),
         prepared_statements=len(session.statements or ()) if session is not None else 0,
         id=guest.serial,
-        pinned=guest.server.session.setup.why() if guest.server is not None else "",
+        pinned=guest.server.session.state.why() if guest.server is not None else "",
         held_bytes=memory.held_by(guest),
     )
 
@@ -162,10 +162,10 @@ def _server(backend: ServerConnection) -> ServerSnapshot:
         link=linked.uuid if isinstance(linked, ClientConnection) else "",
         remote_pid=backend.pid,
         tls=describe(backend.tls),
-        application_name=session.setup.settings.values.get("application_name", ""),
+        application_name=session.state.settings.values.get("application_name", ""),
         prepared_statements=len(session.prepared.known),
         id=backend.serial,
-        pinned=session.setup.why(),
+        pinned=session.state.why(),
     )
 
 
@@ -175,7 +175,7 @@ def pins(host: Lifecycle, found: Sequence[ClientConnection]) -> list[Snapshot]:
 
 
 def _pin(guest: ClientConnection, backend: ServerConnection) -> PinSnapshot:
-    setup = backend.session.setup
+    state = backend.session.state
     return PinSnapshot(
         database=guest.database,
         user=guest.user,
@@ -184,8 +184,8 @@ def _pin(guest: ClientConnection, backend: ServerConnection) -> PinSnapshot:
         remote_pid=backend.pid,
         since=epoch(backend.pinned),
         idle=int(time.monotonic() - guest.rested),
-        reason=setup.why(),
-        statement=setup.cause.split(b"\0")[0].decode("utf-8", "replace"),
+        reason=state.why(),
+        statement=state.cause.split(b"\0")[0].decode("utf-8", "replace"),
     )
 
 

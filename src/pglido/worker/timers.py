@@ -201,7 +201,7 @@ def resting(guest: ClientConnection) -> bool:
     if guest.server is None:
         return not guest.session.begun
     session = guest.server.session
-    kept = guest.session.rules.keep or session.setup.pins
+    kept = guest.session.rules.keep or session.state.pins
     return bool(kept) and session.status == IDLE and not session.replies.head
 
 
@@ -226,7 +226,7 @@ def over_time(guest: ClientConnection, now: float, login_timeout: float) -> str 
     if session is None or (session.status == IDLE and not session.open and not working):
         if settings.client_idle_timeout and now - guest.rested > settings.client_idle_timeout:
             return "client_idle_timeout"
-        pinned = session is not None and session.setup.pins
+        pinned = session is not None and session.state.pins
         if pinned and settings.pin_timeout and now - guest.rested > settings.pin_timeout:
             return "pin_timeout"
         return None

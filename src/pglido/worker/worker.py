@@ -414,7 +414,7 @@ class Worker:
 
     def wished(self, guest: ClientConnection) -> bool:
         """See that a client of a pool with servers may go on; returns whether it may at once."""
-        if guest.session.aims:
+        if guest.session.signal_targets:
             return self.signals.wished(guest)
         if not guest.session.vacates:
             return hear(self.host, guest)

@@ -82,7 +82,7 @@ def test_an_unnamed_statement_ends_with_a_refused_parse(build: Build, first: int
 
 @pytest.mark.parametrize("sql", ["select 1", "set work_mem to 64"])
 def test_an_unnamed_statement_is_kept_until_the_next_parse_and_no_longer(talk: Talk, sql: str) -> None:
-    talk.rules.heeded = talk.build.session.state.state_query.HEEDED
+    talk.rules.inspected = talk.build.session.state.state_query.INSPECTED
     for number in range(70):
         keep(talk, talk.client, "", sql + str(number) + text(10_000))
         assert 10_000 < talk.client.session.held_bytes() == talk.budget.used < 10_500
@@ -247,7 +247,7 @@ def test_with_memory_short_nobody_prepares_anew_but_all_go_on(talk: Talk) -> Non
 
 
 def test_with_memory_short_sql_prepares_nothing_either(talk: Talk) -> None:
-    talk.rules.heeded = talk.build.session.state.state_query.HEEDED
+    talk.rules.inspected = talk.build.session.state.state_query.INSPECTED
     talk.budget.tight = True
     for said in (query("prepare p as select 1"), query("select 1; prepare p as select 1")):
         talk.client >> said
@@ -263,7 +263,7 @@ def test_with_memory_short_sql_prepares_nothing_either(talk: Talk) -> None:
 
 def test_channels_count_and_who_would_have_too_many_is_refused(build: Build) -> None:
     talk = Talk(build, max_client_held=60_000)
-    talk.rules.heeded = build.session.state.state_query.HEEDED
+    talk.rules.inspected = build.session.state.state_query.INSPECTED
     session = talk.client.session
     session.put_channels(frozenset([b"c%d" % number for number in range(180)]))
     assert 50_000 < session.held_bytes() == talk.budget.used < 60_000
@@ -282,7 +282,7 @@ def test_channels_count_and_who_would_have_too_many_is_refused(build: Build) -> 
 def test_portals_that_drop_statements_count_and_who_would_have_too_many_is_refused(build: Build) -> None:
     """As long as the transaction lasts in which they were bound; what drops nothing is bound as ever."""
     talk = Talk(build, max_client_held=40_000)
-    talk.rules.heeded = build.session.state.state_query.HEEDED
+    talk.rules.inspected = build.session.state.state_query.INSPECTED
     talk.forward(talk.client, query("begin"), done("BEGIN") + ready("T"))
     refused = []
     for number in range(130):
@@ -312,7 +312,7 @@ def test_a_refused_statement_fails_its_transaction(build: Build) -> None:
 
 @pytest.mark.parametrize("size", [10, 5000])
 def test_marks_of_statements_that_are_no_more_are_few(talk: Talk, size: int) -> None:
-    talk.rules.heeded = talk.build.session.state.state_query.HEEDED
+    talk.rules.inspected = talk.build.session.state.state_query.INSPECTED
     for number in range(500):
         talk.client >> parse("s", f"set work_mem to {number}".ljust(size)) + SYNC
         talk.server >> CLOSED * bytes(talk.server.got).startswith(b"C") + PARSED + ready()
@@ -325,7 +325,7 @@ def test_marks_of_statements_that_are_no_more_are_few(talk: Talk, size: int) -> 
 
 
 def test_marks_of_what_an_error_brings_back_are_not_lost(talk: Talk) -> None:
-    talk.rules.heeded = talk.build.session.state.state_query.HEEDED
+    talk.rules.inspected = talk.build.session.state.state_query.INSPECTED
     marks = talk.client.session
     keep(talk, talk.client, "s", "set work_mem to 1")
     talk.client >> bind("nowhere") + close("s")
@@ -373,7 +373,7 @@ def test_what_costs_more_to_remember_than_to_say_waits_for_answers(build: Build,
 def test_statements_leave_room_for_queries(build: Build) -> None:
     """Who prepares as much as all may have keeps nobody's query from being read, which else would pin its client."""
     talk = Talk(build, max_held=60_000)
-    talk.rules.heeded = build.session.state.state_query.HEEDED
+    talk.rules.inspected = build.session.state.state_query.INSPECTED
     keep(talk, talk.client, "", text(55_000))
     other = talk.newcomer()
     said = query(text(18_000))
@@ -381,7 +381,7 @@ def test_statements_leave_room_for_queries(build: Build) -> None:
     talk.server << b""
     other >> said[17_000:]
     talk.server << said
-    assert talk.server.session.setup.suspect == 0
+    assert talk.server.session.state.unverified == 0
     talk.server >> done() + ready()
     other << done() + ready()
     large = query(text(80_000))
@@ -389,21 +389,21 @@ def test_statements_leave_room_for_queries(build: Build) -> None:
     talk.server << large[:70_000]
     other >> large[70_000:]
     talk.server << large[70_000:]
-    assert talk.server.session.setup.suspect
-    talk.server.session.setup.cleaned()
+    assert talk.server.session.state.unverified
+    talk.server.session.state.cleaned()
     talk.server >> done() + ready()
     other << done() + ready()
 
 
 @pytest.mark.parametrize(("size", "held"), [(60_000, True), (70_000, False)])
 def test_with_memory_short_a_query_is_held_as_far_as_it_is_read(talk: Talk, size: int, held: bool) -> None:
-    talk.rules.heeded = talk.build.session.state.state_query.HEEDED
+    talk.rules.inspected = talk.build.session.state.state_query.INSPECTED
     talk.budget.tight = True
     said = query(text(size))
     talk.client >> said[:20_000]
     talk.server << (b"" if held else said[:20_000])
     talk.client >> said[20_000:]
     talk.server << (said if held else said[20_000:])
-    talk.server.session.setup.cleaned()
+    talk.server.session.state.cleaned()
     talk.server >> done() + ready()
     talk.client << done() + ready()

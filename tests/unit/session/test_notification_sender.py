@@ -35,10 +35,10 @@ class Spelled(NotificationSigner):
 def signer(talk: Talk, build: Build) -> NotificationSigner:
     """What all servers sign by; clients go by 101, 102, ..., servers by 1, 2."""
     made = Spelled()
-    talk.rules.heeded = build.session.state.state_query.HEEDED
+    talk.rules.inspected = build.session.state.state_query.INSPECTED
     talk.client.session.process = 101
     for number, server in enumerate(talk.servers):
-        server.session.signing.begin(made, number + 1)
+        server.session.notification_sender.begin(made, number + 1)
     return made
 
 
@@ -186,7 +186,7 @@ def test_what_does_not_notify(text: str, talk: Talk, signer: NotificationSigner)
 def test_own_notifications_of_a_client_that_keeps_its_server(talk: Talk) -> None:
     talk.rules.keep = True
     talk.client.session.process = 101
-    talk.server.session.signing.begin(None, 1)
+    talk.server.session.notification_sender.begin(None, 1)
     talk.client >> message("Q", b"LISTEN c\0")
     talk.server << message("Q", b"LISTEN c\0")
     own, others = (message("A", process.to_bytes(4, "big") + b"c\0x\0") for process in (1, 2))

@@ -107,7 +107,7 @@ def test_discarding_everything_leads_to_what_the_client_asked_for(talk: Talk) ->
 
 def test_the_servers_own_defaults_are_where_reset_leads(talk: Talk) -> None:
     settings = talk.build.session.state.parameters
-    talk.server.session.setup.home = talk.server.session.setup.settings = settings.of_pairs([("timezone", "Mars")])
+    talk.server.session.state.home = talk.server.session.state.settings = settings.of_pairs([("timezone", "Mars")])
     client = talk.newcomer({"timezone": "Mars"})
     talk.forward(client, query("discard all"), done("DISCARD ALL") + ready())
     talk.next = talk.server

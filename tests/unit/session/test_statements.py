@@ -808,7 +808,7 @@ def test_a_deallocate_all_that_was_refused_took_nothing_away(talk: Talk) -> None
 def test_what_is_gone_is_what_the_executed_portal_deallocates(talk: Talk) -> None:
     first = prepare(talk)
     prepare(talk, "select 2", "t")
-    talk.rules.heeded = talk.build.session.state.state_query.HEEDED
+    talk.rules.inspected = talk.build.session.state.state_query.INSPECTED
     for word, sync in ("s", SYNC), ("t", b""):
         # SQL finds something of that name.
         lent = close(word) + parse(word, "")
@@ -853,7 +853,7 @@ def test_query_in_a_batch_pins_whatever_comes_before_its_sync(talk: Talk, betwee
     talk.server >> done() + ready("T") + said[between] + ready()
     talk.client.got.clear()
     talk.server.got.clear()
-    assert talk.server.session.setup.why() == "state of the session unknown"
+    assert talk.server.session.state.why() == "state of the session unknown"
 
 
 def test_query_in_a_batch_does_not_pin_where_a_command_comes_before_its_sync(talk: Talk) -> None:
@@ -863,7 +863,7 @@ def test_query_in_a_batch_does_not_pin_where_a_command_comes_before_its_sync(tal
     talk.server >> done() + ready("T") + PARSED + ready()
     talk.client.got.clear()
     talk.server.got.clear()
-    assert talk.server.session.setup.pins == 0
+    assert talk.server.session.state.pins == 0
 
 
 def test_what_a_statement_was_described_as_is_kept_in_few_bytes(talk: Talk) -> None:

@@ -34,7 +34,7 @@ def guest(
     session = SimpleNamespace(
         adopting=lambda: adopting,
         replies=SimpleNamespace(head=owed, count=owed),
-        setup=SimpleNamespace(coming="settings" if coming else None),
+        state=SimpleNamespace(coming="settings" if coming else None),
     )
     server = SimpleNamespace(session=session)
     return SimpleNamespace(ticket=None, peer=None, waiting=waiting, server=server, started=started, asked=started)

@@ -18,15 +18,15 @@ FOUND = {"names": ["sets"], "vague": None, "counts": None, "settings": ["app.ten
 
 
 def slot(state: int, since: float = 0.0) -> Any:
-    setup = SimpleNamespace(suspect=0)
-    return SimpleNamespace(state=state, since=since, server=SimpleNamespace(session=SimpleNamespace(setup=setup)))
+    session = SimpleNamespace(state=SimpleNamespace(unverified=0))
+    return SimpleNamespace(state=state, since=since, server=SimpleNamespace(session=session))
 
 
 def asked(*slots: Any) -> list[bool]:
     """Which of these servers will be asked; they are not any more then."""
-    found = [one.server.session.setup.suspect == DEFINES for one in slots]
+    found = [one.server.session.state.unverified == DEFINES for one in slots]
     for one in slots:
-        one.server.session.setup.suspect = 0
+        one.server.session.state.unverified = 0
     return found
 
 
@@ -34,7 +34,7 @@ class Bench:
     """One worker (`row`) with one pool, in which these slots are."""
 
     def __init__(
-        self, board: SharedCounters, row: int, *slots: Any, heeded: int = 1, round_robin: bool = False
+        self, board: SharedCounters, row: int, *slots: Any, inspected: int = 1, round_robin: bool = False
     ) -> None:
         functions = FunctionCatalog()
         functions.known = True
@@ -47,7 +47,7 @@ class Bench:
             round_robin=round_robin,
         )
         live = SimpleNamespace(
-            policy=policy, rules=SimpleNamespace(heeded=heeded, functions=functions), findings=0
+            policy=policy, rules=SimpleNamespace(inspected=inspected, functions=functions), findings=0
         )
         host = SimpleNamespace(pools={("db", "user"): live}, board=SharedCounters.attach(board.fd, row))
         self.studies = FunctionRefresh(host, START)  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ def test_what_takes_long_is_not_asked_often(board: SharedCounters) -> None:
 @pytest.mark.parametrize("known", [True, False])
 def test_who_does_not_care_is_not_asked(board: SharedCounters, known: bool) -> None:
     one = slot(IDLE)
-    it = Bench(board, 0, one, heeded=0 if known else 1)
+    it = Bench(board, 0, one, inspected=0 if known else 1)
     it.functions.known = known
     it.studies.look(START + ALL)
     assert asked(one) == [False]

@@ -41,7 +41,7 @@ cdef class Client(ExtendedQuery):
     cdef bint _waits(self, int flags, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
     cdef bint _must_be_whole(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total) except -1
 
-    @cython.locals(setup=SessionState)
+    @cython.locals(state=SessionState)
     cdef int _first(self, Server server, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(answer=bytes)

@@ -84,33 +84,33 @@ class Client(ExtendedQuery):
         while self.verdict == GO_ON:
             if self.spent > SHARE and pos < end:
                 self.verdict = PAUSE
-            elif self.need:
+            elif self.passing:
                 if pos == end:
                     break
-                step = min(self.need, end - pos)
+                step = min(self.passing, end - pos)
                 if not self.dropping:
                     to_server.run(buf, pos, pos + step)
-                self.need -= step
+                self.passing -= step
                 pos += step
-            elif self.held is not None:
-                step = min(self.goal - len(self.held), end - pos)
-                self.held += buf[pos : pos + step]
+            elif self.buffered is not None:
+                step = min(self.wanted - len(self.buffered), end - pos)
+                self.buffered += buf[pos : pos + step]
                 pos += step
-                if len(self.held) < self.goal:
+                if len(self.buffered) < self.wanted:
                     break
-                whole = bytes(self.held)
+                whole = bytes(self.buffered)
                 if self._message(whole, 0, len(whole), to_server, to_client, buf):
                     self.release()
             elif end - pos < 5:
                 if pos < end:
-                    self.held = bytearray(buf[pos:end])
-                    self.goal = 5
+                    self.buffered = bytearray(buf[pos:end])
+                    self.wanted = 5
                     pos = end
                 break
             else:
                 step = self._message(buf, pos, end - pos, to_server, to_client, buf)
                 if not step and self.verdict == GO_ON:
-                    self.held = bytearray(buf[pos:end])
+                    self.buffered = bytearray(buf[pos:end])
                     step = end - pos
                 pos += step
         return pos
@@ -119,7 +119,7 @@ class Client(ExtendedQuery):
         """This client is served by `server` from now on."""
         self.server = server
         server.client = self
-        server.prepared.promises.budget = self.budget
+        server.prepared.undo_log.budget = self.budget
 
     def unlink(self) -> None:
         """The server goes back to the pool."""
@@ -176,19 +176,19 @@ class Client(ExtendedQuery):
                 server.decisive = True
             server.skipping = False
             if not server.copying:
-                server.owe(SYNCING)
+                server.expect(SYNCING)
         elif kind == FUNCTION_CALL:
             if have < total and have < CALLED_FIRST:
-                self.goal = min(total, CALLED_FIRST)
+                self.wanted = min(total, CALLED_FIRST)
                 return 0
-            self.heed_call(src[at + 5 : at + have])
-            server.owe(CALLING)
+            self.inspect_call(src[at + 5 : at + have])
+            server.expect(CALLING)
         elif kind in (COPY_DONE, COPY_FAIL):
             if not server.copying and server.replies.count:
-                server.owe(COPY_END)
+                server.expect(COPY_END)
             server.copying = False
         elif kind in (PARSE, BIND, DESCRIBE, CLOSE):
-            if not self.rules.rewrite and not self.rules.heeded:
+            if not self.rules.rewrite and not self.rules.inspected:
                 return self.plain(kind, src, at, have, total, to_server, buf)
             return self.rewrite(kind, src, at, have, total, to_server, buf)
         return self.pass_on(src, at, have, total, to_server, buf)
@@ -205,7 +205,7 @@ class Client(ExtendedQuery):
                 server.decisive = True
         if prepared.purges:
             server.decisive = True
-        server.owe(EXECUTING)
+        server.expect(EXECUTING)
 
     def _breaks_copy(
         self, server: Server, kind: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes
@@ -214,7 +214,7 @@ class Client(ExtendedQuery):
 
         Nor must it wait for the end of the COPY.
         """
-        if kind == CLOSE or not (self.rules.rewrite or self.rules.heeded):
+        if kind == CLOSE or not (self.rules.rewrite or self.rules.inspected):
             server.copying = False
             return self.plain(kind, src, at, have, total, out, buf)
         used = self.rewrite(kind, src, at, have, total, out, buf)
@@ -238,7 +238,7 @@ class Client(ExtendedQuery):
         # over before it has its data, and another Sync.
         if server.copying:
             return False
-        if server.setup.deciding or server.retry.due:
+        if server.state.deciding or server.retry.due:
             return self.wait(server.replies.last_turn + 1)
         if not server.decisive or kind == FLUSH or (kind == SYNC and server.open):
             return False
@@ -255,7 +255,7 @@ class Client(ExtendedQuery):
             # Out of place, as above.
             server.copying = False
         else:
-            flags = self._flags(src, at + 5, at + have) if self.rules.heeded and have == total else 0
+            flags = self._flags(src, at + 5, at + have) if self.rules.inspected and have == total else 0
             lack = self.lack_for(src[at + 5 : at + have], flags) if flags & (PREPARES | LISTENS) else None
             if lack is not None:
                 return self.refuse_query(lack, have, out, buf)
@@ -269,56 +269,61 @@ class Client(ExtendedQuery):
             server.decisive = True
         if server.decides():
             server.decisive = True
-        server.owe(QUERYING)
+        server.expect(QUERYING)
         if self.processes is not None:
             text = src[at + 5 : at + have]
-            out.put(buf, src[at : at + 5] + _signal_targets.put_constants(text, self.aim()))
+            out.put(buf, src[at : at + 5] + _signal_targets.put_constants(text, self.processes_of_targets()))
             return self.pass_on(src, at, have, total, None, buf)
         return self.pass_on(src, at, have, total, out, buf)
 
     def _waits(self, flags: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> bool:
         """What this query with these flags, if it is whole, may do to the session is noted; must it wait?"""
         if self.rules.keep:
-            kept = self.heed_kept(src, at + 5, at + have)
+            kept = self.inspect_kept(src, at + 5, at + have)
             if kept & SIGNALS and have == total and self.aims_at(src[at + 5 : at + have], b""):
                 return True
-        if not self.rules.heeded:
+        if not self.rules.inspected:
             return False
         if have < total:
-            self.heed_unknown(TOO_LARGE, src[at + 5 : at + have])
+            self.inspect_unknown(TOO_LARGE, src[at + 5 : at + have])
             return False
-        return self.heed(flags, src, at + 5, at + have, out, buf)
+        return self.inspect(flags, src, at + 5, at + have, out, buf)
 
     def _must_be_whole(self, src: bytes, at: int, have: int, total: int) -> bool:
         """Must this query be seen to its end before it is sent, as it may change what comes after it?"""
         if total <= SMALL:
-            return self.rules.heeded != 0 or self.rules.keep or have == 5 or (src[at + 5] | 0x20) == 0x64
-        return self.rules.heeded != 0 and total <= LONGEST_HELD and self.has_room(total)
+            return self.rules.inspected != 0 or self.rules.keep or have == 5 or (src[at + 5] | 0x20) == 0x64
+        return self.rules.inspected != 0 and total <= LONGEST_HELD and self.has_room(total)
 
     def _first(self, server: Server, out: Outbox, buf: bytes) -> None:
         """The server owes nothing: what it must be sent before the client's next message."""
-        setup = server.setup
+        state = server.state
         server.decisive = server.flushed = False
         if server.prepared.dropping is not None:
             server.prepared.not_dropped(self)
         if not server.open and server.status == IDLE:
             server.prepared.block_is_over()
-            if server.prepared.borrowed:
+            if server.prepared.shadowed:
                 out.put(buf, server.prepared.give_back(self))
-        if setup.settings is not self.settings and server.status == IDLE:
-            out.put(buf, server.own(setup.adopt(self.settings)))
-        if server.signing.named and server.signing.named != self.process and server.status == IDLE and not server.open:
+        if state.settings is not self.settings and server.status == IDLE:
+            out.put(buf, server.own(state.adopt(self.settings)))
+        if (
+            server.notification_sender.named
+            and server.notification_sender.named != self.process
+            and server.status == IDLE
+            and not server.open
+        ):
             # What others have done here does not make this client's notifications theirs.
-            out.put(buf, server.signing.alone(self.process if self.notifies else 0))
-        if self.settled is not None and not setup.had_temp and server.status == IDLE and not server.unsynced():
+            out.put(buf, server.notification_sender.alone(self.process if self.notifies else 0))
+        if self.settled is not None and not state.had_temp and server.status == IDLE and not server.unsynced():
             out.put(buf, self.first_temp(server))
-        if setup.pins:
-            setup.reconsider()
-        if setup.stale_plans and server.status != FAILED_TRANSACTION and not server.open:
-            out.put(buf, server.own(setup.forget_plans()))
+        if state.pins:
+            state.reconsider()
+        if state.stale_plans and server.status != FAILED_TRANSACTION and not server.open:
+            out.put(buf, server.own(state.forget_plans()))
             server.prepared.plans_are_stale()
-        if setup.needs_mark and server.status == IN_TRANSACTION and not server.open:
-            out.put(buf, server.own(setup.mark_again()))
+        if state.needs_mark and server.status == IN_TRANSACTION and not server.open:
+            out.put(buf, server.own(state.mark_again()))
         if self.begun:
             out.put(buf, server.begin(self.begun))
             self.begun = b""

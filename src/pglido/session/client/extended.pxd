@@ -7,8 +7,8 @@ from pglido.session.server.replay cimport Replay
 from pglido.session.server.reader cimport Server
 
 cdef int BIND, CLOSE, DESCRIBE, IDLE, PARSE
-cdef int BINDING, CLOSING, DESCRIBING, PARSING, STATEMENT, SWALLOW, SYNCING
-cdef bytes AIMED, MISFIT
+cdef int BINDING, CLOSING, DESCRIBING, PARSING, STATEMENT, INTERNAL, SYNCING
+cdef bytes AIMED, MISMATCH
 cdef dict NOT_KEPT
 cdef tuple OF_MEMORY
 cdef int PORTAL_KIND, NO_NAME

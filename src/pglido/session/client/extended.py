@@ -14,11 +14,11 @@ from ...sql.scanner import LISTENS, PREPARES
 from ..outbox import Outbox
 from ..server.reader import Server
 from ..server.replay import LONGEST
-from ..server.reply_kinds import BINDING, CLOSING, DESCRIBING, PARSING, STATEMENT, SWALLOW, SYNCING
+from ..server.reply_kinds import BINDING, CLOSING, DESCRIBING, INTERNAL, PARSING, STATEMENT, SYNCING
 from ..server.statements import DOOM, FEW_DOOMS, ServerStatements
 from ..state import statement_cache as _statement_cache
 from ..state.shared import CHANNEL, NAMED
-from ..state.statement_cache import LACKS, MISFIT, OF_MEMORY, Lack, Statement
+from ..state.statement_cache import LACKS, MISMATCH, OF_MEMORY, Lack, Statement
 from .partial import SMALL, PartialMessages
 
 # Bind and Describe: how much is awaited of a message too large to hold, for the names in front.
@@ -73,15 +73,15 @@ class ExtendedQuery(PartialMessages):
             if statement is not None and statement in self.rules.good:
                 if self._lack_of_room(name, statement, len(statement.rest), NAMED) is not None:
                     return None
-                if self.rules.heeded:
+                if self.rules.inspected:
                     flags = self.flags_of(statement.rest)
-                    self.mark(statement.rest, flags)
+                    self.classify(statement.rest, flags)
                     if flags & PREPARES:
                         # What it is depends on what goes by the name in it.
                         return None
                 self.put_statement(name, statement)
                 self.settle(name)
-                self.owe_parse(name)
+                self.expect_parse(name)
                 self.rules.counts.client_parses += 1
                 return messages.PARSE_COMPLETE
         return None
@@ -96,10 +96,10 @@ class ExtendedQuery(PartialMessages):
         if kind == PARSE:
             if self.rules.keep:
                 self._heed_kept(src, at + 5, at + have)
-            server.prepared.owe(PARSING, None, None)
+            server.prepared.expect(PARSING, None, None)
         elif kind == CLOSE:
             server.prepared.bound = None
-            server.prepared.owe(CLOSING, None, None)
+            server.prepared.expect(CLOSING, None, None)
         elif kind == BIND:
             server.replies.push(BINDING)
         else:
@@ -112,7 +112,7 @@ class ExtendedQuery(PartialMessages):
         """Heed the text of a Parse, which comes behind its name."""
         while first < stop and src[first]:
             first += 1
-        self.heed_kept(src, min(first + 1, stop), stop)
+        self.inspect_kept(src, min(first + 1, stop), stop)
 
     def rewrite(self, kind: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes) -> int:
         """Parse, Bind, Describe and Close of statements: inspected, and under the name that all clients share."""
@@ -122,7 +122,7 @@ class ExtendedQuery(PartialMessages):
             lack = self.lack(total, total) if kind == PARSE and not self.reserved else None
             if lack is not None:
                 if have < UNNAMED_FIRST:
-                    self.goal = UNNAMED_FIRST
+                    self.wanted = UNNAMED_FIRST
                     return 0
                 return self._refuse_statement(lack, src[at + 5] == 0, have, total, out, buf)
             return self.await_whole(total)
@@ -143,7 +143,7 @@ class ExtendedQuery(PartialMessages):
             end += 1
         if end >= stop:
             if have < total and have < SMALL:
-                self.goal = min(total, max(NAMES_FIRST, 2 * have))
+                self.wanted = min(total, max(NAMES_FIRST, 2 * have))
                 return 0
             # No zero where the name should end, or none in sight: PostgreSQL has the words for that.
             return self.plain(kind, src, at, have, total, out, buf)
@@ -172,8 +172,8 @@ class ExtendedQuery(PartialMessages):
             lack = self._lack_of_room(name, None, len(rest), 0)
             if lack is not None:
                 return self._refuse_statement(lack, not name, have, total, out, buf)
-            flags = self.mark_named(rest) if name else self.flags_of(rest)
-            if self.heed_parsed(flags, rest, out, buf):
+            flags = self.classify_named(rest) if name else self.flags_of(rest)
+            if self.inspect_parsed(flags, rest, out, buf):
                 return 0
             if not name:
                 server.open = True
@@ -185,7 +185,7 @@ class ExtendedQuery(PartialMessages):
             return self.pass_on(src, at, have, total, out, buf)
         elif not name:
             return self._use_unnamed(server, kind, src, at, rest_at - 1, have, total, out, buf)
-        elif kind == BIND and self.heed_bound(name, None, src, at, rest_at, stop, out, buf):
+        elif kind == BIND and self.inspect_bound(name, None, src, at, rest_at, stop, out, buf):
             return 0
         return self.plain(kind, src, at, have, total, out, buf)
 
@@ -199,15 +199,15 @@ class ExtendedQuery(PartialMessages):
         if statement is not None and prepared.undecided(name, statement):
             self.wait(prepared.known_at(name, statement))
             return 0
-        flags = self.flags_of(rest) if self.rules.heeded else 0
+        flags = self.flags_of(rest) if self.rules.inspected else 0
         lack = self._lack_of_room(name, statement, len(rest), NAMED) or self.lack_for(rest, flags)
         if lack is not None:
             return self._refuse_statement(lack, not name, have, have, out, buf)
-        if self.rules.heeded:
+        if self.rules.inspected:
             text = rest if statement is None else statement.rest
             if statement is not None:
-                self.mark(text, flags)
-            if self.heed_parsed(flags, text, out, buf):
+                self.classify(text, flags)
+            if self.inspect_parsed(flags, text, out, buf):
                 return 0
         self.rules.counts.client_parses += 1
         server.open = True
@@ -215,11 +215,11 @@ class ExtendedQuery(PartialMessages):
             prepared.name_unnamed(self, rest, flags)
             return self.pass_on(src, at, have, have, out, buf)
         taken = self.statements is not None and name in self.statements
-        unsure = server.setup.suspect & PREPARES != 0 and not taken
+        unsure = server.state.unverified & PREPARES != 0 and not taken
         if taken or (name in self.settings.prepared_names and not unsure):
             if taken:
                 out.put(buf, prepared.collide(name))
-            prepared.owe(PARSING, None, None)
+            prepared.expect(PARSING, None, None)
             return self.pass_on(src, at, have, have, out, buf)
         if unsure:
             # SQL may have prepared this name, or may when a portal is executed: the server can tell.
@@ -275,7 +275,7 @@ class ExtendedQuery(PartialMessages):
         server.prepared.unnamed = 0
         self.put_unnamed(None, 0, 0)
         self._provoke(server, lack, out, buf)
-        server.owe(SYNCING)
+        server.expect(SYNCING)
         out.put(buf, messages.SYNC)
         return self.pass_on(buf, 0, have, have, None, buf)
 
@@ -283,7 +283,7 @@ class ExtendedQuery(PartialMessages):
         """Have PostgreSQL refuse something; its error is replaced by what is lacking."""
         self.budget.refuse(lack[0])
         server.prepared.bound = None
-        server.owe(BINDING)
+        server.expect(BINDING)
         out.put(buf, NOT_KEPT[lack])
 
     def lack_for(self, text: bytes, flags: int) -> Lack | None:
@@ -309,14 +309,14 @@ class ExtendedQuery(PartialMessages):
         out.put(buf, server.prepared.evict(name))
         if name and self.statements is not None and name in self.statements:
             # It goes by this name only where SQL was to find it; PostgreSQL answers in its turn, and minds no other.
-            server.prepared.owe(CLOSING, name, self.take_statement(name))
-            if name in server.prepared.borrowed:
-                server.prepared.borrowed[name] = None
+            server.prepared.expect(CLOSING, name, self.take_statement(name))
+            if name in server.prepared.shadowed:
+                server.prepared.shadowed[name] = None
             self.parsed(name)
         elif name:
             if name in self.settings.prepared_names:
                 self.closes(name)
-            server.prepared.owe(CLOSING, None, None)
+            server.prepared.expect(CLOSING, None, None)
         else:
             server.prepared.name_unnamed(self, None, 0)
         return self.pass_on(src, at, have, have, out, buf)
@@ -347,7 +347,7 @@ class ExtendedQuery(PartialMessages):
             self.wait(prepared.known_at(name, statement))
             return 0
         if statement is None:
-            if kind == BIND and self.heed_bound(name, None, src, at, end + 1, at + have, out, buf):
+            if kind == BIND and self.inspect_bound(name, None, src, at, end + 1, at + have, out, buf):
                 return 0
             # Prepared by SQL; or unknown here, so unknown there, which PostgreSQL says itself: 26000.
             out.put(buf, prepared.evict(name))
@@ -358,7 +358,7 @@ class ExtendedQuery(PartialMessages):
         if statement not in prepared.known:
             statement = self.as_now(name, statement, server)
         rest = statement.rest
-        if kind == BIND and self.heed_bound(name, rest, src, at, end + 1, at + have, out, buf):
+        if kind == BIND and self.inspect_bound(name, rest, src, at, end + 1, at + have, out, buf):
             return 0
         if kind == BIND and self.processes is not None:
             return self._bind_aimed(server, rest, src, at, first, end, at + have, out, buf)
@@ -369,12 +369,12 @@ class ExtendedQuery(PartialMessages):
         size = total - 1 + NAME_SIZE - (end - first)
         # May this be the beginning of a batch that can be said again?
         again = kind == BIND and have == total <= LONGEST and first == at + 6 and server.status == IDLE
-        if prepared.misfit is statement:
-            prepared.misfit = None
+        if prepared.mismatch is statement:
+            prepared.mismatch = None
             if again and not server.executed:
                 server.retry.begin(prepared.bind_head(statement, size), src[end : at + have], statement)
-            return self._send_as(MISFIT, kind, DESCRIBING, src, at, first, end, have, total, out, buf)
-        if kind == DESCRIBE and self.heed_described(name, rest, out, buf):
+            return self._send_as(MISMATCH, kind, DESCRIBING, src, at, first, end, have, total, out, buf)
+        if kind == DESCRIBE and self.inspect_described(name, rest, out, buf):
             return 0
         self._bring(server, kind, name, statement, out, buf)
         if prepared.awaited is not None:
@@ -390,7 +390,7 @@ class ExtendedQuery(PartialMessages):
             head = prepared.bind_head(statement, size)
             tail = src[end : at + have]
             server.retry.begin(head, tail, statement)
-            server.owe(BINDING)
+            server.expect(BINDING)
             out.put(buf, head)
             out.put(buf, tail)
             return have
@@ -406,11 +406,11 @@ class ExtendedQuery(PartialMessages):
             self.wait(server.prepared.unnamed_known_at())
             return 0
         rest = self.unnamed
-        if kind == BIND and self.heed_bound(b"", rest, src, at, end + 1, at + have, out, buf):
+        if kind == BIND and self.inspect_bound(b"", rest, src, at, end + 1, at + have, out, buf):
             return 0
         if kind == BIND and self.processes is not None and rest is not None:
             return self._bind_aimed(server, rest, src, at, end, end, at + have, out, buf)
-        if kind == DESCRIBE and rest is not None and self.heed_described(b"", rest, out, buf):
+        if kind == DESCRIBE and rest is not None and self.inspect_described(b"", rest, out, buf):
             return 0
         if server.prepared.unnamed != self.unnamed_id:
             out.put(buf, server.prepared.renew_unnamed(self))
@@ -422,10 +422,10 @@ class ExtendedQuery(PartialMessages):
         self, server: Server, rest: bytes, src: bytes, at: int, first: int, end: int, stop: int, out: Outbox, buf: bytes
     ) -> int:
         """A Bind of a text that cancels or terminates others: of one that says their process ids, for this once."""
-        processes = self.aim()
-        server.prepared.owe(PARSING | SWALLOW, None, None)
-        server.owe(BINDING)
-        server.prepared.owe(CLOSING | SWALLOW, None, None)
+        processes = self.processes_of_targets()
+        server.prepared.expect(PARSING | INTERNAL, None, None)
+        server.expect(BINDING)
+        server.prepared.expect(CLOSING | INTERNAL, None, None)
         values = _signal_targets.put_values(rest, src[end + 1 : stop], processes)
         bind = src[at + 5 : first] + AIMED + b"\0" + values
         out.put(buf, messages.parse(AIMED, _signal_targets.put_constants(rest, processes)))
@@ -444,7 +444,7 @@ class ExtendedQuery(PartialMessages):
         if fresh or not prepared.has(statement, self.rules.max_statements):
             known_as = name if fresh else None
             self.rules.counts.server_parses += 1
-            out.put(buf, prepared.learn(known_as, statement, self.room(server), PARSING | SWALLOW, fresh))
+            out.put(buf, prepared.learn(known_as, statement, self.room(server), PARSING | INTERNAL, fresh))
             if fresh:
                 self.parsed(name)
             elif statement.described is not None:
@@ -470,12 +470,12 @@ class ExtendedQuery(PartialMessages):
         server = self.server
         assert server is not None
         size = total - 1 + len(name) - (end - first)
-        server.owe(BINDING if kind == BIND else describing)
+        server.expect(BINDING if kind == BIND else describing)
         out.put(buf, bytes((kind,)) + size.to_bytes(4, "big") + src[at + 5 : first] + name)
         if src is buf:
             out.run(buf, end, at + have)
         else:
             out.put(buf, src[end : at + have])
         self.dropping = False
-        self.need = total - have
+        self.passing = total - have
         return have

@@ -20,7 +20,7 @@ cdef frozenset LARGE_OBJECTS
 cdef class Inspection(StatementContext):
     cdef public Server server
     cdef public int verdict
-    cdef public Py_ssize_t marked
+    cdef public Py_ssize_t classified
     cdef public int sql_flags
     cdef public tuple sql_names
     cdef public bint counts
@@ -32,7 +32,7 @@ cdef class Inspection(StatementContext):
     cdef public set fresh
     cdef public bint notifies
     cdef public tuple vacates
-    cdef public tuple aims
+    cdef public tuple signal_targets
     cdef public bint cancels
     cdef public dict processes
     cdef public tuple wish
@@ -40,36 +40,36 @@ cdef class Inspection(StatementContext):
 
     cdef int begin_heeding(self) except -1
 
-    cdef bint heed(self, int flags, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
+    cdef bint inspect(self, int flags, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 
     cdef int flags_of(self, bytes text) except -1
 
-    cdef int mark(self, bytes text, int flags) except -1
+    cdef int classify(self, bytes text, int flags) except -1
 
     @cython.locals(count=Py_ssize_t, size=Py_ssize_t)
     cdef int _forget_marks(self, dict marks) except -1
     cdef int _marked(self, bytes name, bytes text) except -1
 
     @cython.locals(flags=int)
-    cdef int mark_named(self, bytes text) except -1
+    cdef int classify_named(self, bytes text) except -1
 
     @cython.locals(flags=int, names=tuple, end=Py_ssize_t)
-    cdef bint heed_bound(self, bytes name, bytes text, const unsigned char* src, Py_ssize_t at, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
+    cdef bint inspect_bound(self, bytes name, bytes text, const unsigned char* src, Py_ssize_t at, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(flags=int)
-    cdef bint heed_described(self, bytes name, bytes text, Outbox out, const unsigned char* buf) except -1
+    cdef bint inspect_described(self, bytes name, bytes text, Outbox out, const unsigned char* buf) except -1
 
-    cdef int heed_unknown(self, int flags, bytes text) except -1
+    cdef int inspect_unknown(self, int flags, bytes text) except -1
 
-    cdef int heed_call(self, bytes call) except -1
+    cdef int inspect_call(self, bytes call) except -1
     @cython.locals(flags=int)
     @cython.locals(flags=int)
-    cdef int heed_kept(self, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop) except -1
+    cdef int inspect_kept(self, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop) except -1
     cdef int _wear(self, int flags, bytes text) except -1
     cdef bint aims_at(self, bytes text, bytes bind) except -1
-    cdef dict aim(self)
+    cdef dict processes_of_targets(self)
 
-    cdef bint heed_parsed(self, int flags, bytes text, Outbox out, const unsigned char* buf) except -1
+    cdef bint inspect_parsed(self, int flags, bytes text, Outbox out, const unsigned char* buf) except -1
 
     cdef int closes(self, bytes name) except -1
 
@@ -96,7 +96,7 @@ cdef class Inspection(StatementContext):
     @cython.locals(server=Server)
     cdef bint _at_rest(self) except -1
 
-    @cython.locals(server=Server, signing=NotificationSender)
+    @cython.locals(server=Server, notification_sender=NotificationSender)
     cdef int _sign(self, Outbox out, const unsigned char* buf) except -1
 
     cdef int _study(self) except -1
@@ -130,13 +130,13 @@ cdef class Inspection(StatementContext):
     @cython.locals(prepared=ServerStatements, name=bytes)
     cdef bint _lend(self, Server server, said, bint in_batch, Outbox out, const unsigned char* buf) except -1
 
-    @cython.locals(setup=SessionState, functions=FunctionCatalog, named=tuple)
+    @cython.locals(state=SessionState, functions=FunctionCatalog, named=tuple)
     cdef int _suspect(self, int flags, bytes text, said, tuple names) except -1
 
     cdef int _undying(self, int flags, bytes text) except -1
     cdef bint _has_state(self) except -1
 
-    @cython.locals(setup=SessionState, flags=int)
+    @cython.locals(state=SessionState, flags=int)
     cdef int _ended(self, bytes text) except -1
 
     cdef bint _wishes(self, Server server, tuple wish) except -1

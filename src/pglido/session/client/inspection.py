@@ -1,4 +1,4 @@
-"""What of a client's messages may touch its session: suspicions raised for its server, and channels asked for.
+"""What of a client's messages may touch its session: what is to be verified at its server, and channels asked for.
 
 A query is looked at when it is sent; a statement when it is parsed, and what it may do is remembered for when it is
 bound: by its text (`marks`), or for all together that SQL has prepared, or that aren't shared (`sql_flags`). Before a
@@ -44,7 +44,7 @@ CALLED = _CALLED & ~NOTIFIES
 
 # What may have become of a session by something that has no text.
 UNKNOWN = scanner.ANYTHING & ~LASTING
-# The same by a text that can't be read: what nothing takes away again is not suspected of it.
+# The same by a text that can't be read: what nothing takes away again is not assumed of it.
 UNREAD = scanner.ANYTHING & ~UNDYING
 # A query too large to be held.
 TOO_LARGE = UNKNOWN | UNNAMED
@@ -75,28 +75,27 @@ class Inspection(StatementContext):
 
     `sql_flags` is what its SQL-level prepared statements may do, `sql_names` the settings that they name; `counts`: it
     has asked for the values of sequences once, which is why it keeps the server where it advanced them last, `counted`.
-    `marked` are the bytes of all texts in `marks`. `studied` is the version of what is known of functions with which
-    statements were marked, `fresh` are those of which that is true (None: all). `spent` is what was done since the pump
-    asked last, in steps (see `SHARE`). With verdict WAIT `until` says for how many replies of the server in all: before
-    these nothing is new (see `may_go_on`).
-    `notifies`: it has sent notifications. `aims` are the numbers of clients that it is about to terminate, or to
-    cancel (`cancels`), `processes` the process ids to be said instead (0: there is none; None: nothing was asked for).
-    `wish` are the channels that it is about to listen to, `granted` those that are listened to for it until its
-    transaction has ended (None: it has not asked).
+    `classified` are the bytes of all texts in `marks`. `studied` is the version of what is known of functions with
+    which statements were classified, `fresh` are those of which that is true (None: all). `spent` is what was done
+    since the pump asked last, in steps (see `SHARE`). With verdict WAIT `until` says for how many replies of the server
+    in all: before these nothing is new (see `may_go_on`). `notifies`: it has sent notifications. `signal_targets` are
+    the numbers of clients that it is about to terminate, or to cancel (`cancels`), `processes` the process ids to be
+    said instead (0: there is none; None: nothing was asked for). `wish` are the channels that it is about to listen to,
+    `granted` those that are listened to for it until its transaction has ended (None: it has not asked).
     """
 
     __slots__ = (
-        "aims",
         "cancels",
+        "classified",
         "counted",
         "counts",
         "fresh",
         "granted",
-        "marked",
         "notifies",
         "number",
         "processes",
         "server",
+        "signal_targets",
         "spent",
         "sql_flags",
         "sql_names",
@@ -111,7 +110,7 @@ class Inspection(StatementContext):
         """Nothing was said yet."""
         self.server: Server | None = None
         self.verdict = GO_ON
-        self.marked = 0
+        self.classified = 0
         self.notifies = False
         self.until = 0
         self.spent = 0
@@ -123,13 +122,13 @@ class Inspection(StatementContext):
         self.studied = self.rules.functions.version
         self.number = next(NUMBERS)
         self.vacates: tuple[bytes, ...] = ()
-        self.aims: tuple[int, ...] = ()
+        self.signal_targets: tuple[int, ...] = ()
         self.cancels = False
         self.processes: dict[int, int] | None = None
         self.wish: tuple[bytes, ...] = ()
         self.granted: frozenset[bytes] | None = None
 
-    def heed(self, flags: int, src: bytes, first: int, stop: int, out: Outbox, buf: bytes) -> bool:
+    def inspect(self, flags: int, src: bytes, first: int, stop: int, out: Outbox, buf: bytes) -> bool:
         """The query `src[first:stop]` with these flags is about to be sent; returns whether it must wait."""
         if flags & SIGNALS and self.aims_at(src[first:stop], b""):
             return True
@@ -144,7 +143,7 @@ class Inspection(StatementContext):
         """What executing this text may do to the session."""
         return self._flags(text, 0, len(text))
 
-    def mark(self, text: bytes, flags: int) -> None:
+    def classify(self, text: bytes, flags: int) -> None:
         """This text is parsed: remember that executing it may do what these flags say."""
         if flags:
             if self.marks is None:
@@ -152,7 +151,7 @@ class Inspection(StatementContext):
             else:
                 self._forget_marks(self.marks)
             self.marks[text] = flags
-            self.marked += len(text)
+            self.classified += len(text)
         elif self.marks is not None:
             self.marks.pop(text, None)
         if self.fresh is not None:
@@ -167,16 +166,16 @@ class Inspection(StatementContext):
         """
         count, size = len(self.statements or ()), self.shares
         if self.server is not None:
-            count += self.server.prepared.promises.count()
-            size += self.server.prepared.promises.size
-        if len(marks) > 2 * count + MARKS or self.marked > 2 * size + MARKED:
+            count += self.server.prepared.undo_log.count()
+            size += self.server.prepared.undo_log.size
+        if len(marks) > 2 * count + MARKS or self.classified > 2 * size + MARKED:
             kept = [statement.rest for statement in (self.statements or {}).values()]
             if self.server is not None:
                 kept += self.server.prepared.texts_to_undo()
             self.marks = {one: marks[one] for one in kept if one in marks}
-            self.marked = sum(map(len, self.marks))
+            self.classified = sum(map(len, self.marks))
 
-    def mark_named(self, text: bytes) -> int:
+    def classify_named(self, text: bytes) -> int:
         """This text is parsed under a name that nobody follows: as if SQL had prepared it. Returns its flags."""
         flags = self._flags(text, 0, len(text))
         if flags:
@@ -184,7 +183,7 @@ class Inspection(StatementContext):
             self._keep(self._undying(flags, text) | self._vague(flags, text, said), said)
         return flags
 
-    def heed_bound(
+    def inspect_bound(
         self, name: bytes, text: bytes | None, src: bytes, at: int, first: int, stop: int, out: Outbox, buf: bytes
     ) -> bool:
         """A statement is bound, by the message at `src[at]` whose body after the names is `src[first:stop]`.
@@ -198,11 +197,11 @@ class Inspection(StatementContext):
             self._study()
         if text is not None:
             flags = self._marked(name, text)
-            if self.server.setup.defining:
-                flags |= UNREAD & self.rules.heeded
+            if self.server.state.defining:
+                flags |= UNREAD & self.rules.inspected
         elif name and self.sql_flags:
             # SQL may have prepared it.
-            flags, text = (PREPARES | self.sql_flags & WRITES) & self.rules.heeded, b""
+            flags, text = (PREPARES | self.sql_flags & WRITES) & self.rules.inspected, b""
         else:
             return False
         if flags & SIGNALS and octets.length(src, at + 1) == stop - at - 1 and self.aims_at(text, src[first:stop]):
@@ -222,30 +221,30 @@ class Inspection(StatementContext):
         if not name:
             return self.unnamed_flags
         if self.fresh is not None and text not in self.fresh:
-            self.mark(text, self.flags_of(text))
+            self.classify(text, self.flags_of(text))
         return self.marks[text] if self.marks is not None and text in self.marks else 0
 
-    def heed_described(self, name: bytes, text: bytes, out: Outbox, buf: bytes) -> bool:
+    def inspect_described(self, name: bytes, text: bytes, out: Outbox, buf: bytes) -> bool:
         """A statement of this text is described: what it executes must be there for that, too; must it wait?"""
         assert self.server is not None
         flags = self._marked(name, text)
         return flags & PREPARES != 0 and self._lend(self.server, self._read(text), self.server.unsynced(), out, buf)
 
-    def heed_unknown(self, flags: int, text: bytes) -> None:
+    def inspect_unknown(self, flags: int, text: bytes) -> None:
         """Something is sent of which no more is known than that it may do this; `text` is where it begins."""
         assert self.server is not None
         if flags & UNNAMED:
             self.server.redefining |= ALTERED
-        flags &= self.rules.heeded
+        flags &= self.rules.inspected
         if flags:
-            self.server.setup.suspicion(flags, NO_NAMES, False, text)
+            self.server.state.add_unverified(flags, NO_NAMES, False, text)
 
-    def heed_call(self, call: bytes) -> None:
+    def inspect_call(self, call: bytes) -> None:
         """A function is called, by the message whose body is `call`: what its arguments say is not read."""
         flags = UNKNOWN if int.from_bytes(call[:4], "big") in LARGE_OBJECTS else UNKNOWN | UNNAMED
-        self.heed_unknown(flags, b"function call")
+        self.inspect_unknown(flags, b"function call")
 
-    def heed_kept(self, src: bytes, first: int, stop: int) -> int:
+    def inspect_kept(self, src: bytes, first: int, stop: int) -> int:
         """A client that keeps its server says `src[first:stop]`; returns its flags.
 
         It may leave there what no reset takes away. Of most texts nothing is copied, and none is read by name.
@@ -276,17 +275,17 @@ class Inspection(StatementContext):
         wanted = _signal_targets.wanted(text, bind)
         if not wanted or (self.processes is not None and self.processes.keys() >= set(wanted)):
             return False
-        self.aims = wanted
+        self.signal_targets = wanted
         self.cancels = _signal_targets.cancels(text)
         self.verdict = WISH
         return True
 
-    def aim(self) -> dict[int, int]:
+    def processes_of_targets(self) -> dict[int, int]:
         """The process ids that were found, for one message."""
         processes, self.processes = self.processes or {}, None
         return processes
 
-    def heed_parsed(self, flags: int, text: bytes, out: Outbox, buf: bytes) -> bool:
+    def inspect_parsed(self, flags: int, text: bytes, out: Outbox, buf: bytes) -> bool:
         """A text with these flags is about to be parsed, likely to be executed in the same batch; must it wait?"""
         if (flags & NOTIFIES or self.listens()) and self._may_notify(flags) and self._at_rest():
             # In front of the batch it lasts.
@@ -299,8 +298,8 @@ class Inspection(StatementContext):
     def closes(self, name: bytes) -> None:
         """A statement that SQL has prepared is closed by the protocol; whether that message was read will be asked."""
         assert self.server is not None
-        self.server.setup.suspicion(PREPARES, (), True, b"Close")
-        self.server.setup.closed(name)
+        self.server.state.add_unverified(PREPARES, (), True, b"Close")
+        self.server.state.closed(name)
         self.settings = self.settings.without(name)
 
     def wait(self, until: int) -> bool:
@@ -365,21 +364,22 @@ class Inspection(StatementContext):
         """Notifications are about to be sent: whose they are is said in front of them."""
         server = self.server
         assert server is not None
-        signing = server.signing
+        notification_sender = server.notification_sender
         self.notifies = True
-        if signing.due(self.process) and server.status != FAILED:
+        if notification_sender.due(self.process) and server.status != FAILED:
             if self._at_rest():
-                out.put(buf, signing.alone(self.process))
+                out.put(buf, notification_sender.alone(self.process))
             elif server.open:
-                out.put(buf, signing.in_batch(self.process))
+                out.put(buf, notification_sender.in_batch(self.process))
             else:
-                out.put(buf, signing.within(self.process))
+                out.put(buf, notification_sender.within(self.process))
 
     def _study(self) -> None:
-        """Functions may do what they didn't: so may the statements that were parsed before, which are marked anew."""
+        """Functions may do what they didn't: so may the statements that were parsed before, which are classified anew.
+        """
         self.studied = self.rules.functions.version
         if self.sql_flags:
-            self.sql_flags |= UNREAD & self.rules.heeded
+            self.sql_flags |= UNREAD & self.rules.inspected
         self.fresh = set()
         if self.unnamed is not None:
             self.unnamed_flags = self.flags_of(self.unnamed)
@@ -396,12 +396,12 @@ class Inspection(StatementContext):
         if len(names) <= MANY_NAMES:
             self.sql_names = tuple(sorted(names))
         else:
-            self.sql_flags |= UNNAMED & self.rules.heeded
+            self.sql_flags |= UNNAMED & self.rules.inspected
 
     def _vague(self, flags: int, text: bytes, said: Analysis) -> int:
         """The flag of a text that can set something by a name that it doesn't say, else 0."""
         vague = flags & SETS and (said.vague or _effects.unnamed(text, self.rules.functions.vague))
-        return UNNAMED & self.rules.heeded if vague else 0
+        return UNNAMED & self.rules.inspected if vague else 0
 
     def _flags(self, src: bytes, first: int, stop: int) -> int:
         """What the text `src[first:stop]`, which may end before in a zero, may do to the session."""
@@ -411,13 +411,13 @@ class Inspection(StatementContext):
         if self.settings.own_temp:
             # SELECT INTO makes tables, too.
             flags |= TEMP
-        if (flags & WRITES and functions.triggers) or (self.server is not None and self.server.setup.defining):
+        if (flags & WRITES and functions.triggers) or (self.server is not None and self.server.state.defining):
             # What a function loads or seeds is not said by the text that calls it.
             flags |= UNREAD
-        return flags & self.rules.heeded
+        return flags & self.rules.inspected
 
     def _only_writes(self, flags: int) -> bool:
-        """Is there nothing to heed but that rows are written? That may advance sequences, whose values are kept."""
+        """Is there nothing to inspect but that rows are written? That may advance sequences, whose values are kept."""
         if flags != WRITES:
             return False
         self._advances()
@@ -426,13 +426,13 @@ class Inspection(StatementContext):
     def _advances(self) -> None:
         """From now on the server's sequences are where this client has brought them."""
         assert self.server is not None
-        self.server.setup.counter = self.number
-        self.counted = self.server.setup.number
+        self.server.state.counter = self.number
+        self.counted = self.server.state.number
 
     def _counts_here(self) -> bool:
         """Is this server where its sequences were advanced last, and by nobody else since?"""
         assert self.server is not None
-        return self.server.setup.counter == self.number and self.counted == self.server.setup.number
+        return self.server.state.counter == self.number and self.counted == self.server.state.number
 
     def _meet(
         self,
@@ -494,7 +494,7 @@ class Inspection(StatementContext):
             self.counts = True
             if not self._counts_here() and not server.open:
                 # Never the values of another, nor those of before it was elsewhere.
-                out.put(buf, server.own(server.setup.forget_sequences()))
+                out.put(buf, server.own(server.state.forget_sequences()))
         if listens:
             self._bring_channels(server, flags, text, said, out, buf)
         return False
@@ -561,18 +561,18 @@ class Inspection(StatementContext):
                 continue
             self.settle(name)
             if not executed[name]:
-                out.put(buf, prepared.lend_name(name, in_batch))
-            elif not prepared.lends(name, statements[name]):
-                out.put(buf, prepared.lend(name, statements[name], in_batch))
+                out.put(buf, prepared.expose_name_to_sql(name, in_batch))
+            elif not prepared.is_exposed(name, statements[name]):
+                out.put(buf, prepared.expose_to_sql(name, statements[name], in_batch))
         return False
 
     def _suspect(self, flags: int, text: bytes, said: Analysis, names: tuple[str, ...] | None) -> None:
         """Have the server asked what the text, as far as it is known, will have done."""
         assert self.server is not None
-        setup = self.server.setup
+        state = self.server.state
         functions = self.rules.functions
         named = names or NO_NAMES
-        if not setup.stained() and not self._has_state() and _effects.only_cleans(text, said):
+        if not state.dirty() and not self._has_state() and _effects.only_cleans(text, said):
             flags = 0
         flags = self._undying(flags, text)
         if flags & PREPARES:
@@ -586,16 +586,16 @@ class Inspection(StatementContext):
                 # To execute what was prepared by SQL does what its text does.
                 flags |= self.sql_flags
                 named += self.sql_names
-        if setup.pins & PREPARES and not flags & ENDS:
+        if state.pins & PREPARES and not flags & ENDS:
             # There are more than another server can be given: with none dropped there will be.
             flags &= ~PREPARES
         if flags & ENDS:
             flags |= self._ended(text)
         if flags & CREATES and self.settings.own_temp:
             flags |= TEMP
-        flags |= UNNAMED & self.rules.heeded if flags & SETS and names is None else self._vague(flags, text, said)
+        flags |= UNNAMED & self.rules.inspected if flags & SETS and names is None else self._vague(flags, text, said)
         flags &= ~(NOTIFIES | SEQUENCES | SHOWS | SIGNALS | WRITES)
-        if self.counts and not setup.pins & SEQUENCES and self._counts_here():
+        if self.counts and not state.pins & SEQUENCES and self._counts_here():
             flags |= SEQUENCES
         if flags:
             if flags & TEMP:
@@ -606,15 +606,15 @@ class Inspection(StatementContext):
             exact = said.exact and _effects.whole(text) and not (named or flags & TEMP or self.settings.odd)
             if flags & SETS and not exact:
                 named += _effects.masked(text)
-            setup.suspicion(flags, said.names + named, exact, text)
+            state.add_unverified(flags, said.names + named, exact, text)
 
     def _undying(self, flags: int, text: bytes) -> int:
         """The flags of a text; of what nothing takes away again only where its words say so."""
         if flags & UNDYING:
             flags &= _effects.undying(text) | ~UNDYING
-        called = CALLED & self.rules.heeded
+        called = CALLED & self.rules.inspected
         if called and flags & called == called and _effects.mentions(text, self.rules.functions.keeping):
-            flags |= scanner.KEEPS & self.rules.heeded
+            flags |= scanner.KEEPS & self.rules.inspected
         return flags
 
     def _has_state(self) -> bool:
@@ -628,15 +628,15 @@ class Inspection(StatementContext):
     def _ended(self, text: bytes) -> int:
         """A text that may end what is there: flags of what that is."""
         assert self.server is not None
-        setup = self.server.setup
-        flags = setup.pins & ~LASTING
+        state = self.server.state
+        flags = state.pins & ~LASTING
         if self.settings.prepared:
             flags |= PREPARES
         if _effects.forgets(text):
             flags |= LISTENS
-            if setup.pins & (SEQUENCES | UNNAMED | LARGE):
-                setup.pins &= ~(SEQUENCES | UNNAMED | LARGE)
-                setup.counter = 0
+            if state.pins & (SEQUENCES | UNNAMED | LARGE):
+                state.pins &= ~(SEQUENCES | UNNAMED | LARGE)
+                state.counter = 0
         return flags
 
     def _wishes(self, server: Server, wish: tuple[bytes, ...]) -> bool:
@@ -653,12 +653,12 @@ class Inspection(StatementContext):
         """Before a text that may UNLISTEN: bring the server to what is listened to, as far as that may end."""
         if self.channels and not server.open:
             in_block = server.status != IDLE
-            called = CALLED & self.rules.heeded
+            called = CALLED & self.rules.inspected
             # Code may end anything. What ends the block in the same text, takes what was brought in it away.
             exact = not in_block and not flags & PREPARES and flags & called != called
             ended = _effects.unlistened(text, said) if exact or _effects.only_listens(said) else None
-            sent = server.setup.bring(self.channels, ended, in_block)
+            sent = server.state.bring(self.channels, ended, in_block)
             self.spent += len(sent) >> 4
             out.put(buf, server.own(sent))
         if _effects.unlistens(text):
-            server.setup.unlistens()
+            server.state.unlistens()

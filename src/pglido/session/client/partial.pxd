@@ -12,8 +12,8 @@ cdef Py_ssize_t LITTLE, LONGEST_READ, SPARE
 
 cdef class PartialMessages(Inspection):
     cdef public tuple fault
-    cdef public bytearray held
-    cdef public Py_ssize_t goal
+    cdef public bytearray buffered
+    cdef public Py_ssize_t wanted
     cdef public Py_ssize_t reserved
     cdef public bint dropping
 

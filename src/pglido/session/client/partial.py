@@ -22,34 +22,35 @@ SPARE = 4
 
 
 class PartialMessages(Inspection):
-    """A client's incomplete message: `held` till it has `goal` bytes, or `need` bytes to come that pass as they come.
+    """A client's incomplete message: `buffered` till it has `wanted` bytes, or `passing` bytes to come that pass as
+    they come.
 
     Those are dropped instead while `dropping`. `reserved` is what of that is counted.
     """
 
-    __slots__ = ("dropping", "fault", "goal", "held", "reserved")
+    __slots__ = ("buffered", "dropping", "fault", "reserved", "wanted")
 
     def begin_holding(self) -> None:
         """Nothing is held yet."""
         self.fault: tuple[str, str] | None = None
-        self.held: bytearray | None = None
-        self.goal = 0
+        self.buffered: bytearray | None = None
+        self.wanted = 0
         self.reserved = 0
         self.dropping = False
 
     def half_sent(self) -> bool:
         """Is a message of which the beginning is with the server still incomplete?"""
-        return self.need > 0 and not self.dropping
+        return self.passing > 0 and not self.dropping
 
     def waits_for_more(self) -> bool:
         """Is a message incomplete, held or half sent?"""
-        return self.need > 0 or (self.held is not None and len(self.held) < self.goal)
+        return self.passing > 0 or (self.buffered is not None and len(self.buffered) < self.wanted)
 
     def says_goodbye(self, data: bytes) -> bool:
         """Does all that the client has sent, of which `data` is still to be taken, end in a whole Terminate?"""
-        at = self.need
-        if self.held is not None:
-            data = bytes(self.held) + data
+        at = self.passing
+        if self.buffered is not None:
+            data = bytes(self.buffered) + data
         last = len(data) - len(messages.TERMINATE)
         while at < last:
             size = octets.int32(data, at + 1)
@@ -60,13 +61,13 @@ class PartialMessages(Inspection):
 
     def release(self) -> None:
         """What was held is dealt with."""
-        self.held = None
+        self.buffered = None
         self.keep(-self.reserved)
         self.reserved = 0
 
     def drop(self) -> None:
         """The client is gone: nothing is kept for it any more."""
-        self.held = None
+        self.buffered = None
         self.reserved = 0
         self.take_statements()
         self.put_channels(NO_CHANNELS)
@@ -82,7 +83,7 @@ class PartialMessages(Inspection):
     def held_bytes(self) -> int:
         """All that is kept for this client: messages, statements, settings, channels, and what an error brings back."""
         size = self.kept + self.shares + self.settings.size
-        return size if self.server is None else size + self.server.prepared.promises.size
+        return size if self.server is None else size + self.server.prepared.undo_log.size
 
     def lack(self, size: int, in_all: int) -> Lack | None:
         """What hinders that so many bytes more are kept for this client, `in_all` new ones; None: nothing does."""
@@ -108,13 +109,13 @@ class PartialMessages(Inspection):
     def owes_much(self) -> bool:
         """Is so much kept for what the server owes that nothing more may be said till it has answered?"""
         server = self.server
-        if server is None or server.copying or server.prepared.promises.size <= LITTLE:
+        if server is None or server.copying or server.prepared.undo_log.size <= LITTLE:
             return False
         return self.lack(0, 0) is not None
 
     def await_whole(self, total: int) -> int:
         """The message must be held till `total` bytes are there, for which there is room."""
-        self.goal = total
+        self.wanted = total
         if total > SMALL and not self.reserved:
             self.reserved = total
             self.keep(total)
@@ -128,5 +129,5 @@ class PartialMessages(Inspection):
             else:
                 out.put(buf, src[at : at + have])
         self.dropping = out is None
-        self.need = total - have
+        self.passing = total - have
         return have

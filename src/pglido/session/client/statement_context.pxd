@@ -5,7 +5,7 @@ from pglido.session.server.reader cimport Server
 from pglido.session.state.shared cimport ClientState
 
 cdef bytes RESTORE, SAVE
-cdef int IN_TRANSACTION, PARSING, SWALLOW, TEMP
+cdef int IN_TRANSACTION, PARSING, INTERNAL, TEMP
 
 cdef class StatementContext(ClientState):
     cdef tuple dialect(self, Server server)

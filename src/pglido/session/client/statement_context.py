@@ -15,7 +15,7 @@ Rules:
 from ...protocol.codes import IN_TRANSACTION
 from ...sql.scanner import TEMP
 from ..server.reader import Server
-from ..server.reply_kinds import PARSING, SWALLOW
+from ..server.reply_kinds import INTERNAL, PARSING
 from ..server.statements import ServerStatements
 from ..state import statement_cache as _statement_cache
 from ..state.shared import ClientState
@@ -34,8 +34,8 @@ class StatementContext(ClientState):
     def dialect(self, server: Server | None) -> Dialect:
         """What decides what a text means; a temporary object may stand in front of another, for this client alone."""
         dialect = self.rules.realm + self.settings.dialect + self.began
-        if server is not None and (server.setup.suspect | server.setup.pins) & TEMP:
-            dialect += (("pg_temp", str(server.setup.number)),)
+        if server is not None and (server.state.unverified | server.state.pins) & TEMP:
+            dialect += (("pg_temp", str(server.state.number)),)
         return dialect
 
     def as_now(self, name: bytes, statement: Statement, server: Server) -> Statement:
@@ -56,11 +56,11 @@ class StatementContext(ClientState):
 
     def room(self, server: Server) -> int:
         """How many statements the server may keep: while it has temporary objects none is closed for its number."""
-        return 0 if (server.setup.suspect | server.setup.pins) & TEMP else self.rules.max_statements
+        return 0 if (server.state.unverified | server.state.pins) & TEMP else self.rules.max_statements
 
     def first_temp(self, server: Server) -> bytes:
         """The messages after which the server, at rest, has had temporary objects; their answers end here."""
-        return server.own(server.setup.make_temp_schema()) + server.prepared.forget()
+        return server.own(server.state.make_temp_schema()) + server.prepared.forget()
 
     def keep_meanings(self, server: Server) -> bytes:
         """The messages, if any are needed, after which a new temporary object changes nothing that it would not alone.
@@ -76,11 +76,11 @@ class StatementContext(ClientState):
         if not unused and not missing:
             return b""
         in_block = server.status == IN_TRANSACTION
-        sent = server.own(server.setup.attempt(SAVE)) if in_block else b""
+        sent = server.own(server.state.attempt(SAVE)) if in_block else b""
         sent += b"".join([prepared.unlearn(statement) for statement in unused])
         sent += b"".join([self._parse_now(name, prepared) for name in missing])
         sent += prepared.end_turn()
-        return sent + server.setup.attempt(RESTORE) if in_block else sent
+        return sent + server.state.attempt(RESTORE) if in_block else sent
 
     def _lacks(self, name: bytes, server: Server) -> bool:
         """Is the statement of this name not parsed on the server, as it is to be now?"""
@@ -95,4 +95,4 @@ class StatementContext(ClientState):
         assert self.statements is not None
         self.parsed(name)
         self.rules.counts.server_parses += 1
-        return prepared.learn(None, self.statements[name], 0, PARSING | SWALLOW, False)
+        return prepared.learn(None, self.statements[name], 0, PARSING | INTERNAL, False)

@@ -7,7 +7,7 @@ from pglido.session.state.shared cimport ClientState
 
 cdef long long NOBODYS
 cdef int IDLE, IN_TRANSACTION
-cdef int ASKING, BINDING, CALLING, COPY_END, EXECUTING, PARSING, QUERYING, SWALLOW, SYNCING
+cdef int ASKING, BINDING, CALLING, COPY_END, EXECUTING, PARSING, QUERYING, INTERNAL, SYNCING
 
 cdef class ServerFlow:
     cdef public ClientState client
@@ -22,8 +22,8 @@ cdef class ServerFlow:
     cdef public bint worn
     cdef public int turns
     cdef public object good
-    cdef public SessionState setup
-    cdef public NotificationSender signing
+    cdef public SessionState state
+    cdef public NotificationSender notification_sender
     cdef public Replay retry
     cdef public bytes unsent
     cdef public bytearray notes
@@ -42,7 +42,7 @@ cdef class ServerFlow:
     cdef int _kind
     cdef bint _dropping
     cdef bytearray _held
-    cdef Py_ssize_t _goal
+    cdef Py_ssize_t _wanted
     cdef bytes _types
 
     cdef bint _at_rest(self) except -1
@@ -54,7 +54,7 @@ cdef class ServerFlow:
     cdef bint decides(self) except -1
     cdef bint unsynced(self) noexcept
     cpdef bint between_messages(self) except -1
-    cdef int owe(self, int kind) except -1
+    cdef int expect(self, int kind) except -1
     cpdef bytes ask(self, str sql)
     cpdef bytes begin(self, bytes query)
     cpdef bytes own(self, bytes sent)

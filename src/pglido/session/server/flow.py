@@ -14,13 +14,14 @@ from ..state.shared import ClientState
 from ..state.statement_cache import AcceptedStatements
 from .notification_sender import NotificationSender
 from .replay import Replay
-from .reply_kinds import ASKING, BINDING, CALLING, COPY_END, EXECUTING, PARSING, QUERYING, SWALLOW, SYNCING
+from .reply_kinds import ASKING, BINDING, CALLING, COPY_END, EXECUTING, INTERNAL, PARSING, QUERYING, SYNCING
 from .reply_queue import ReplyQueue
 from .statements import NOBODYS, ServerStatements
 
 
 class ServerFlow:
-    """The session on one server connection: what is owed (`replies`), `prepared`, `setup` and `signing` there.
+    """The session on one server connection: what is owed (`replies`), `prepared`, `state` and `notification_sender`
+    there.
 
     `changing`: the transaction has changed the catalogs; `redefining`: maybe also what sessions begin with (flags of
     `sql.analysis`). `unsent` is what it must be sent next, which nobody asked for; `notes` are notifications that the
@@ -36,12 +37,12 @@ class ServerFlow:
 
     __slots__ = (
         "_dropping",
-        "_goal",
         "_held",
         "_kind",
         "_need",
         "_paused",
         "_types",
+        "_wanted",
         "changing",
         "client",
         "copying",
@@ -54,6 +55,7 @@ class ServerFlow:
         "last_error",
         "lent_error",
         "notes",
+        "notification_sender",
         "open",
         "piped",
         "prepared",
@@ -61,9 +63,8 @@ class ServerFlow:
         "redefining",
         "replies",
         "retry",
-        "setup",
-        "signing",
         "skipping",
+        "state",
         "status",
         "told",
         "turns",
@@ -75,8 +76,8 @@ class ServerFlow:
         self.client: ClientState | None = None
         self.replies = ReplyQueue()
         self.prepared = ServerStatements(self.replies)
-        self.setup = SessionState(self.replies)
-        self.signing = NotificationSender(self.prepared)
+        self.state = SessionState(self.replies)
+        self.notification_sender = NotificationSender(self.prepared)
         self.retry = Replay()
         self.unsent = b""
         self.notes: bytearray | None = None
@@ -104,14 +105,14 @@ class ServerFlow:
         self._kind = 0
         self._dropping = False
         self._held: bytearray | None = None
-        self._goal = 0
+        self._wanted = 0
         self._types = b""
 
     def _at_rest(self) -> bool:
         """Has the server answered all, outside of a transaction? What it says now is for no client in particular."""
         if self.status != IDLE or self.open or self.skipping or self.replies.head:
             return False
-        return self.client is None or self.client.need == 0
+        return self.client is None or self.client.passing == 0
 
     def free(self) -> bool:
         """May another client have this server now?"""
@@ -119,7 +120,7 @@ class ServerFlow:
 
     def adopting(self) -> bool:
         """Is it still at something of pglido's own, before what its client has asked for?"""
-        return self.setup.coming is not None or self.replies.head == ASKING | SWALLOW
+        return self.state.coming is not None or self.replies.head == ASKING | INTERNAL
 
     def answering(self) -> bool:
         """Will the server answer what it was sent, without being sent more?"""
@@ -131,7 +132,7 @@ class ServerFlow:
 
     def decides(self) -> bool:
         """Will the answer to what was sent tell what names and plans mean to what follows?"""
-        return self.prepared.dropping is not None or self.setup.may_shadow()
+        return self.prepared.dropping is not None or self.state.may_shadow()
 
     def unsynced(self) -> bool:
         """Is the client's next Sync the end of what it began: would one of pglido's own be too early?"""
@@ -141,7 +142,7 @@ class ServerFlow:
         """Can something else be said to the client now, without breaking a message in two?"""
         return self._need == 0 or self._dropping
 
-    def owe(self, kind: int) -> None:
+    def expect(self, kind: int) -> None:
         """A message of the client was sent: the server owes an answer of `kind`."""
         self.replies.push(kind)
         if kind in (SYNCING, QUERYING, CALLING):
@@ -155,24 +156,24 @@ class ServerFlow:
     def ask(self, sql: str) -> bytes:
         """A query of pglido's own, whose answers end here; returns the message to send."""
         self.prepared.unnamed = 0
-        self.replies.push(QUERYING | SWALLOW)
+        self.replies.push(QUERYING | INTERNAL)
         return messages.query(sql)
 
     def begin(self, query: bytes) -> bytes:
         """The client's BEGIN, which was answered before; its answer ends here."""
         self.prepared.unnamed = 0
-        self.replies.push(QUERYING | SWALLOW)
+        self.replies.push(QUERYING | INTERNAL)
         self.status = IN_TRANSACTION
         return query
 
     def own(self, sent: bytes) -> bytes:
-        """Queries of pglido's own, made by `setup`: they leave no unnamed statement behind."""
+        """Queries of pglido's own, made by `state`: they leave no unnamed statement behind."""
         self.prepared.unnamed = 0
         return sent
 
     def farewell(self) -> bytes:
         """What a server is sent that is to be closed: that it works for nobody, if it can be told, and a Terminate."""
-        told = self.signing.alone(0) if self.signing.named and self.free() else b""
+        told = self.notification_sender.alone(0) if self.notification_sender.named and self.free() else b""
         return told + messages.TERMINATE
 
     def drop(self) -> None:
@@ -191,7 +192,7 @@ class ServerFlow:
     def abandon(self) -> bytes:
         """The client is gone between two messages: what to send so that the server comes to rest (maybe nothing)."""
         self.client = None
-        self.prepared.awaited = self.prepared.misfit = self.prepared.dropping = None
+        self.prepared.awaited = self.prepared.mismatch = self.prepared.dropping = None
         self.lent_error = b""
         sent = b""
         if self.copying:
@@ -202,11 +203,11 @@ class ServerFlow:
             if not self.skipping:
                 # Not what any client has made it: 0 would say that there is none.
                 self.prepared.unnamed = NOBODYS
-                self.prepared.owe(PARSING, None, None)
+                self.prepared.expect(PARSING, None, None)
                 self.replies.push(BINDING)
                 self.replies.push(EXECUTING)
                 sent += messages.ROLL_BACK
-            self.owe(SYNCING)
+            self.expect(SYNCING)
             self.skipping = False
             sent += messages.SYNC
         return sent

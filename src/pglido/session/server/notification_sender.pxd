@@ -2,7 +2,7 @@ cimport cython
 
 from pglido.session.server.statements cimport ServerStatements
 
-cdef int BINDING, CLOSING, EXECUTING, PARSING, QUERY, SWALLOW, TRYING
+cdef int BINDING, CLOSING, EXECUTING, PARSING, QUERY, INTERNAL, TRYING
 cdef long long ANYBODY
 
 @cython.final

@@ -9,7 +9,7 @@ again each time: PostgreSQL drops what was said already.
 from ...protocol import messages
 from ...protocol.codes import QUERY
 from .notification_signature import UNHURRIED, NotificationSigner
-from .reply_kinds import BINDING, CLOSING, EXECUTING, PARSING, SWALLOW, TRYING
+from .reply_kinds import BINDING, CLOSING, EXECUTING, INTERNAL, PARSING, TRYING
 from .statements import ServerStatements
 
 # A statement and a portal of this name, which a client can't have made.
@@ -72,17 +72,17 @@ class NotificationSender:
 
     def _query(self, sql: bytes) -> bytes:
         self._prepared.unnamed = 0
-        self._prepared.replies.push(TRYING | SWALLOW)
+        self._prepared.replies.push(TRYING | INTERNAL)
         return messages.message(QUERY, sql + b"\0")
 
     def in_batch(self, client: int) -> bytes:
         """The same in the middle of a batch."""
         prepared = self._prepared
-        prepared.owe(PARSING | SWALLOW, None, None)
-        prepared.replies.push(BINDING | SWALLOW)
-        prepared.replies.push(EXECUTING | SWALLOW)
-        prepared.owe(CLOSING | SWALLOW, None, None)
-        prepared.owe(CLOSING | SWALLOW, None, None)
+        prepared.expect(PARSING | INTERNAL, None, None)
+        prepared.replies.push(BINDING | INTERNAL)
+        prepared.replies.push(EXECUTING | INTERNAL)
+        prepared.expect(CLOSING | INTERNAL, None, None)
+        prepared.expect(CLOSING | INTERNAL, None, None)
         return messages.parse(NAME, self._said(client) + messages.EMPTY_STATEMENT) + BIND + EXECUTE + CLOSE
 
     def failed(self) -> None:

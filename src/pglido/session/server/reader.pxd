@@ -6,8 +6,8 @@ from pglido.session.state.shared cimport ClientState
 from pglido.protocol cimport octets
 
 cdef int COMMAND_COMPLETE, COPY_DATA, COPY_IN_RESPONSE, DATA_ROW, ERROR_RESPONSE, IDLE, IN_TRANSACTION, NO_DATA, NOTIFICATION_RESPONSE, PARAMETER_DESCRIPTION, PARAMETER_STATUS, READY_FOR_QUERY, ROW_DESCRIPTION
-cdef int ASKING, BINDING, CLOSING, DESCRIBING, EXECUTING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING, TRYING
-cdef bytes ANSWERS, CHANGED, LONG_KINDS, MISFIT
+cdef int ASKING, BINDING, CLOSING, DESCRIBING, EXECUTING, KIND, PARSING, QUERYING, STATEMENT, INTERNAL, SYNCING, TRYING
+cdef bytes ANSWERS, CHANGED, LONG_KINDS, MISMATCH
 cdef Py_ssize_t SHORT
 cdef int A, C, D, L, R, S, U
 cdef int SETS, TEMP
@@ -28,7 +28,7 @@ cdef class Server(ServerFlow):
     @cython.locals(sender=object)
     cdef bint _notified(self, bytes body, Outbox out, const unsigned char* buf) except -1
 
-    cdef int _hold(self, bytes data, Py_ssize_t goal) except -1
+    cdef int _hold(self, bytes data, Py_ssize_t wanted) except -1
 
     @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, head=int, drop=bint, looked=bint)
     cdef Py_ssize_t _message(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox out, const unsigned char* buf) except -1

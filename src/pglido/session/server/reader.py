@@ -29,7 +29,7 @@ from ...sql.scanner import SETS, TEMP
 from ..outbox import Outbox
 from ..state import parameters as _parameters
 from ..state import statement_cache as _statement_cache
-from ..state.statement_cache import MISFIT, NO_ROOM, SHARED
+from ..state.statement_cache import MISMATCH, NO_ROOM, SHARED
 from .flow import ServerFlow
 from .reply_kinds import (
     ASKING,
@@ -37,11 +37,11 @@ from .reply_kinds import (
     CLOSING,
     DESCRIBING,
     EXECUTING,
+    INTERNAL,
     KIND,
     PARSING,
     QUERYING,
     STATEMENT,
-    SWALLOW,
     SYNCING,
     TRYING,
 )
@@ -118,14 +118,14 @@ class Server(ServerFlow):
                 if not self._need:
                     self._passed()
             elif self._held is not None:
-                step = min(self._goal - len(self._held), end - pos)
+                step = min(self._wanted - len(self._held), end - pos)
                 self._held += buf[pos : pos + step]
                 pos += step
-                if len(self._held) == self._goal:
+                if len(self._held) == self._wanted:
                     whole = bytes(self._held)
                     self._held = None
                     if not self._message(whole, 0, len(whole), out, buf):
-                        self._hold(whole, self._goal)
+                        self._hold(whole, self._wanted)
             elif end - pos < 5:
                 self._hold(buf[pos:end], 5)
                 pos = end
@@ -135,16 +135,16 @@ class Server(ServerFlow):
                 if not step:
                     step = self._message(buf, pos, end - pos, out, buf)
                 if not step:
-                    self._hold(buf[pos:end], self._goal)
+                    self._hold(buf[pos:end], self._wanted)
                     step = end - pos
                 pos += step
             if self.fault:
                 return -1
         return 0
 
-    def _hold(self, data: bytes, goal: int) -> None:
+    def _hold(self, data: bytes, wanted: int) -> None:
         self._held = bytearray(data)
-        self._goal = goal
+        self._wanted = wanted
 
     def _rows(self, buf: bytes, pos: int, end: int, out: Outbox) -> int:
         """Take the whole DataRow and CopyData messages with which `buf[pos:end]` begins: all go the same way.
@@ -155,7 +155,7 @@ class Server(ServerFlow):
         """
         at = pos
         head = self.replies.head
-        if head == ASKING | SWALLOW:
+        if head == ASKING | INTERNAL:
             return 0
         while end - at >= 5 and (buf[at] == DATA_ROW or buf[at] == COPY_DATA):
             size = octets.length(buf, at + 1)
@@ -171,17 +171,17 @@ class Server(ServerFlow):
         client = self.client
         if client is None or (not head and not client.rules.keep and self._at_rest()):
             return True
-        if kind == NOTIFICATION_RESPONSE and client.rules.heeded:
+        if kind == NOTIFICATION_RESPONSE and client.rules.inspected:
             # Of these the client has a connection of its own.
             return True
-        if not head & SWALLOW:
+        if not head & INTERNAL:
             return False
         return head & KIND >= SYNCING or head & KIND == ANSWERS[kind] or kind == PARAMETER_DESCRIPTION
 
     def _message(self, src: bytes, at: int, have: int, out: Outbox, buf: bytes) -> int:
         """One message that starts at `src[at]`, of which `have` bytes or more are there.
 
-        Returns how many bytes of it were used, or 0 when it must be whole first (`_goal` bytes). `src` is the
+        Returns how many bytes of it were used, or 0 when it must be whole first (`_wanted` bytes). `src` is the
         receive buffer `buf` itself or a value of its own.
         """
         kind = src[at]
@@ -203,20 +203,20 @@ class Server(ServerFlow):
             looked = size <= LARGE_ERROR
         elif kind == COMMAND_COMPLETE:
             if have < total and have < TAG_FIRST:
-                self._goal = min(total, TAG_FIRST)
+                self._wanted = min(total, TAG_FIRST)
                 return 0
             looked = size in (RESET_SIZE, DISCARD_SIZE, DEALLOCATE_SIZE)
             if total >= TAG_FIRST and self._tag_matters(size, src[at + 5], src[at + 6]):
                 looked = True
         elif kind == DATA_ROW:
-            looked = head == ASKING | SWALLOW
+            looked = head == ASKING | INTERNAL
         elif kind == NOTIFICATION_RESPONSE:
             looked = not drop
         elif head & STATEMENT:
             looked = kind in (PARAMETER_DESCRIPTION, ROW_DESCRIPTION, NO_DATA)
         if looked:
             if have < total:
-                self._goal = total
+                self._wanted = total
                 return 0
             if kind == READY_FOR_QUERY:
                 drop = self._ready(src[at + 5], head, drop, out, buf)
@@ -246,13 +246,13 @@ class Server(ServerFlow):
         """May it, by its size and first letters, be the tag of what changes more than rows?"""
         if size == DROP_SIZE and self.prepared.dropping is not None:
             return True
-        if self.setup.needs_mark and first in (C, R, U):
+        if self.state.needs_mark and first in (C, R, U):
             return True
-        if first == R and self.setup.suspect & (SETS | TEMP):
+        if first == R and self.state.unverified & (SETS | TEMP):
             return True
         if first == C and self.redefining:
             return True
-        return changes(first, second) or (first in (C, S) and self.setup.makes_temp())
+        return changes(first, second) or (first in (C, S) and self.state.makes_temp())
 
     def _passed(self) -> None:
         """A message went by whole: take off the entry that it answers."""
@@ -284,18 +284,18 @@ class Server(ServerFlow):
             return self._notified(body, out, buf)
         if kind == ERROR_RESPONSE:
             self._error(body, head)
-            if head == PARSING | SWALLOW and self.replies.head == SYNCING | SWALLOW and body is not self.last_error:
+            if head == PARSING | INTERNAL and self.replies.head == SYNCING | INTERNAL and body is not self.last_error:
                 # Of a statement that was lent, in a turn of its own: the client hears of it when SQL looks for that.
                 self.lent_error = b"" if self.client is None else body
                 return True
-            if head == CLOSING | SWALLOW and self.replies.head == SYNCING | SWALLOW and body is not self.last_error:
+            if head == CLOSING | INTERNAL and self.replies.head == SYNCING | INTERNAL and body is not self.last_error:
                 # Of a name that PostgreSQL can't read. What else was to be closed with it is there still.
                 self.worn = True
                 return True
             if self.retry.due:
                 # Its Sync is on its way, and what that answers isn't the client's either.
                 self.replies.pop()
-                self.replies.push(SYNCING | SWALLOW)
+                self.replies.push(SYNCING | INTERNAL)
                 return True
             if body is self.last_error:
                 self.told = not drop
@@ -304,7 +304,7 @@ class Server(ServerFlow):
                 text, hint = _statement_cache.lack_in(body)
                 out.put(buf, messages.error("ERROR", "53200", f"out of memory: {text}", hint=hint))
                 return True
-            if not drop and MISFIT in body and b"\0C26000\0" in body:
+            if not drop and MISMATCH in body and b"\0C26000\0" in body:
                 out.put(buf, messages.message(ERROR_RESPONSE, CHANGED))
                 return True
             if not drop and self.lent_error and self._misses_what_was_lent(body):
@@ -316,10 +316,10 @@ class Server(ServerFlow):
                 return True
         elif kind == DATA_ROW:
             try:
-                self.setup.answered(body, self.client, out, buf)
-                if self.setup.there is not None:
-                    self._keep_prepared(self.setup.there)
-                    self.setup.there = None
+                self.state.answered(body, self.client, out, buf)
+                if self.state.there is not None:
+                    self._keep_prepared(self.state.there)
+                    self.state.there = None
             except ValueError as problem:
                 self.fault = f"server answered with garbage: {problem}"
         elif kind == PARAMETER_DESCRIPTION:
@@ -329,7 +329,7 @@ class Server(ServerFlow):
         elif body in (RESET, DISCARD_ALL, DEALLOCATE_ALL):
             self._command_done(body, drop)
         elif body.startswith(SELECT):
-            self.setup.temp_made(self.client)
+            self.state.temp_made(self.client)
         elif body == DEALLOCATE:
             if not drop:
                 self.prepared.dropped()
@@ -337,19 +337,19 @@ class Server(ServerFlow):
             # Now for this client, and for the others when it is committed.
             self.changing = True
             _statement_cache.renew()
-            if self.setup.suspect & TEMP and body.startswith(b"CREATE "):
-                self.setup.temp_made(self.client)
+            if self.state.unverified & TEMP and body.startswith(b"CREATE "):
+                self.state.temp_made(self.client)
         else:
             if body == COMMITTED:
                 # In the middle of a text.
                 self.redefined()
-            self.setup.command_done(body, self.client, drop)
+            self.state.command_done(body, self.client, drop)
         return drop
 
     def _keep_prepared(self, there: dict[str, str | None]) -> None:
         """The server has these prepared statements: code may have dropped others, or made them anew by SQL."""
         client = self.client
-        for name in list(self.prepared.borrowed):
+        for name in list(self.prepared.shadowed):
             statement = None if client is None or client.statements is None else client.statements.get(name)
             if client is None or statement is None or not self.prepared.goes_by(name, statement):
                 continue
@@ -358,13 +358,13 @@ class Server(ServerFlow):
                 client.take_statement(name)
             if text:
                 # It is the client's, and not to be given back.
-                del self.prepared.borrowed[name]
+                del self.prepared.shadowed[name]
         self.prepared.keep(there)
 
     def _notified(self, body: bytes, out: Outbox, buf: bytes) -> bool:
         """A client that keeps its server is notified by that: its own notifications bear its own process id."""
         sender = self.client.process if self.client is not None else 0
-        if not sender or int.from_bytes(body[:4], "big") != self.signing.process:
+        if not sender or int.from_bytes(body[:4], "big") != self.notification_sender.process:
             return False
         out.put(buf, messages.message(NOTIFICATION_RESPONSE, sender.to_bytes(4, "big") + body[4:]))
         return True
@@ -388,7 +388,7 @@ class Server(ServerFlow):
             self.skipping = self.open = False
         if self._paused and status == IDLE and kind == SYNCING:
             # A Close begins no command, either (exec_simple_query and finish_xact_command in postgres.c).
-            self.setup.strand()
+            self.state.mark_unsynced()
         self._paused = status == IN_TRANSACTION
         if status == IDLE and not self.replies.count:
             self.piped = False
@@ -396,15 +396,15 @@ class Server(ServerFlow):
         self.copying = False
         if (self.changing or self.redefining) and status == IDLE:
             self._committed()
-        if self.setup.unread():
+        if self.state.unread():
             self._learn(drop, out, buf)
-        if not drop and self.client is not None and self.client.defaults is not self.setup.defaults:
-            self.setup.tell(self.client, out, buf)
-        if head & SWALLOW:
+        if not drop and self.client is not None and self.client.defaults is not self.state.defaults:
+            self.state.tell(self.client, out, buf)
+        if head & INTERNAL:
             if kind == ASKING:
-                self.setup.over()
+                self.state.over()
             elif kind != SYNCING:
-                self.setup.swallowed()
+                self.state.swallowed()
             if self.retry.due:
                 self.unsent = self.retry.again(self.prepared, self.client)
         if not drop:
@@ -438,16 +438,16 @@ class Server(ServerFlow):
         name = words[0].decode("utf-8", "replace").lower()
         if name in _parameters.FACTS:
             return drop
-        self.setup.reported(name, words[1])
+        self.state.reported(name, words[1])
         if not self.replies.head:
             self._learn(drop, out, buf)
-        if self.setup.coming is not None and self.client is not None and not words[1].isascii():
+        if self.state.coming is not None and self.client is not None and not words[1].isascii():
             # Nobody else can tell what this is in the client's encoding.
-            return not self.setup.converts()
-        return drop or (self.setup.resetting and self.client is not None and name in self.client.home.values)
+            return not self.state.converts()
+        return drop or (self.state.resetting and self.client is not None and name in self.client.home.values)
 
     def _learn(self, drop: bool, out: Outbox, buf: bytes) -> None:
-        self.setup.learn(None if drop else self.client, self.status == IDLE, out, buf)
+        self.state.learn(None if drop else self.client, self.status == IDLE, out, buf)
 
     def _error(self, body: bytes, head: int) -> None:
         if b"\0VFATAL\0" in body or b"\0VPANIC\0" in body or not self.replies.count:
@@ -458,11 +458,11 @@ class Server(ServerFlow):
         stale = _statement_cache.stale(body)
         if stale:
             _statement_cache.renew()
-        if self.status == IDLE and (stale or MISFIT in body):
+        if self.status == IDLE and (stale or MISMATCH in body):
             self.retry.refused(self.prepared)
-        if head == TRYING | SWALLOW:
-            self.signing.failed()
-        if head == QUERYING | SWALLOW:
+        if head == TRYING | INTERNAL:
+            self.notification_sender.failed()
+        if head == QUERYING | INTERNAL:
             fields = messages.report_fields(body)
             self.fault = f"server refused: {fields.get('M', 'no message')} (SQLSTATE {fields.get('C', '?')})"
             self.last_error = body
@@ -473,7 +473,7 @@ class Server(ServerFlow):
         if b"\0C25P02\0" in body:
             return True
         said = body[body.find(b"\0M") + 2 :].split(b"\0", 1)[0]
-        return b"\0C26000\0" in body and said[said.find(b'"') + 1 : said.rfind(b'"')] in self.prepared.borrowed
+        return b"\0C26000\0" in body and said[said.find(b'"') + 1 : said.rfind(b'"')] in self.prepared.shadowed
 
     def _own_names(self, body: bytes) -> bytes:
         """An error that speaks of statements by the names that the client gave them."""
@@ -488,8 +488,8 @@ class Server(ServerFlow):
         """An error: in the extended protocol the server reads on to the next Sync."""
         self.copying = self._paused = False
         kind = head & KIND
-        if not head & SWALLOW or kind < SYNCING:
-            self.setup.refused(self.client, self.status != IDLE)
+        if not head & INTERNAL or kind < SYNCING:
+            self.state.refused(self.client, self.status != IDLE)
         if not head or kind >= SYNCING:
             return
         self.flushed = False
@@ -502,8 +502,8 @@ class Server(ServerFlow):
 
     def _command_done(self, tag: bytes, drop: bool) -> None:
         """A command that takes back what was set or prepared."""
-        self.setup.resetting = tag in (RESET, DISCARD_ALL) or self.setup.resetting
+        self.state.resetting = tag in (RESET, DISCARD_ALL) or self.state.resetting
         if tag == RESET:
             return
-        self.setup.discarding = tag == DISCARD_ALL or self.setup.discarding
+        self.state.discarding = tag == DISCARD_ALL or self.state.discarding
         self.prepared.purged(None if drop else self.client)

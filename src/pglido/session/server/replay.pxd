@@ -2,7 +2,7 @@ from pglido.session.server.statements cimport ServerStatements
 from pglido.session.server.reply_queue cimport ReplyQueue
 from pglido.session.state.shared cimport ClientState
 
-cdef int DESCRIBE, EXECUTE, SYNC, PARSING, SWALLOW
+cdef int DESCRIBE, EXECUTE, SYNC, PARSING, INTERNAL
 cdef int NONE, BOUND, DESCRIBED, EXECUTED, SYNCED
 cdef Py_ssize_t DESCRIBE_SIZE, EXECUTE_SIZE
 cdef int P

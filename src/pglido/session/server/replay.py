@@ -11,7 +11,7 @@ from ...protocol import messages
 from ...protocol.codes import DESCRIBE, EXECUTE, SYNC
 from ..state.shared import ClientState
 from ..state.statement_cache import Statement, intern
-from .reply_kinds import BINDING, DESCRIBING, EXECUTING, PARSING, SWALLOW, SYNCING
+from .reply_kinds import BINDING, DESCRIBING, EXECUTING, INTERNAL, PARSING, SYNCING
 from .statements import ServerStatements
 
 # A longer Bind is not kept: in bytes.
@@ -95,7 +95,7 @@ class Replay:
         new = intern(old.rest, old.dialect)
         for name in list(client.own_names().get(old.name, ())):
             client.put_statement(name, new)
-        sent = prepared.learn(None, new, client.rules.max_statements, PARSING | SWALLOW, True)
+        sent = prepared.learn(None, new, client.rules.max_statements, PARSING | INTERNAL, True)
         if new.described is None and new.lasts:
             # The client is told the columns by what follows.
             sent += prepared.check(new, None)
@@ -106,7 +106,7 @@ class Replay:
 
 def _own(entries: bytes) -> bytes:
     """Those of the client's own."""
-    return bytes([entry for entry in entries if not entry & SWALLOW])
+    return bytes([entry for entry in entries if not entry & INTERNAL])
 
 
 def _declared(rest: bytes) -> int:

@@ -23,7 +23,7 @@ ASKING = 10
 TRYING = 11
 
 KIND = 0x0F
-SWALLOW = 0x10
+INTERNAL = 0x10
 STATEMENT = 0x20
 
 NAMES = "?", "parse", "bind", "describe", "execute", "close", "sync", "query", "call", "copy_end", "ask", "try"

@@ -2,7 +2,7 @@ cimport cython
 
 from libc.stdint cimport uint64_t
 
-cdef int COPY_END, KIND, MAX_OWED, NEAR, QUERYING, SWALLOW, SYNCING
+cdef int COPY_END, KIND, MAX_OWED, NEAR, QUERYING, INTERNAL, SYNCING
 
 @cython.final
 cdef class ReplyQueue:

@@ -1,6 +1,6 @@
 """The queue of replies that one server still owes: what was sent, in order, and whose each answer is."""
 
-from .reply_kinds import COPY_END, KIND, MAX_OWED, NAMES, QUERYING, SWALLOW, SYNCING
+from .reply_kinds import COPY_END, INTERNAL, KIND, MAX_OWED, NAMES, QUERYING, SYNCING
 
 # So many entries, a byte each, fit into one number.
 NEAR = 8
@@ -64,7 +64,7 @@ class ReplyQueue:
             if entry & KIND >= SYNCING and entry != COPY_END:
                 self.turns += 1
                 self.last_turn = self.next() - 1
-                if not entry & SWALLOW:
+                if not entry & INTERNAL:
                     self.own += 1
                     self.queries += entry == QUERYING
                     self.last_own = self.last_turn
@@ -91,7 +91,7 @@ class ReplyQueue:
         self.taken += 1
         if entry & KIND >= SYNCING and entry != COPY_END:
             self.turns -= 1
-            if not entry & SWALLOW:
+            if not entry & INTERNAL:
                 self.own -= 1
                 self.queries -= entry == QUERYING
                 self.queried += entry == QUERYING
@@ -134,5 +134,5 @@ class ReplyQueue:
         self._take()
 
     def __repr__(self) -> str:
-        words = [("~" if e & SWALLOW else "") + NAMES[e & KIND] for e in self.entries()]
+        words = [("~" if e & INTERNAL else "") + NAMES[e & KIND] for e in self.entries()]
         return f"<ReplyQueue {' '.join(words)}>"

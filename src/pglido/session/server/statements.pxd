@@ -5,7 +5,7 @@ from pglido.session.server.reply_queue cimport ReplyQueue
 from pglido.session.state.shared cimport ClientState, StatementsView
 
 cdef bytes PREFIX
-cdef int CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
+cdef int CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, INTERNAL, SYNCING
 
 cdef class Drop:
     cdef public bytes name
@@ -16,14 +16,14 @@ cdef Py_ssize_t DESCRIBE, KNOWN
 
 cdef class ServerStatements:
     cdef public ReplyQueue replies
-    cdef readonly UndoLog promises
+    cdef readonly UndoLog undo_log
     cdef public dict known
     cdef dict _shared
     cdef readonly Py_ssize_t size
     cdef public long long unnamed
-    cdef public dict borrowed
+    cdef public dict shadowed
     cdef public object dropping
-    cdef public object lending
+    cdef public object exposing
     cdef public Py_ssize_t purges_seen
     cdef public StatementsView view
     cdef dict _drops
@@ -34,12 +34,12 @@ cdef class ServerStatements:
     cdef public bint turn_lost
     cdef public object describing
     cdef public object awaited
-    cdef public object misfit
+    cdef public object mismatch
     cdef public set unchecked
     cdef public set stale
 
-    cdef int owe(self, int entry, bytes name, object statement) except -1
-    cdef int owe_unnamed(self, int entry, ClientState client) except -1
+    cdef int expect(self, int entry, bytes name, object statement) except -1
+    cdef int expect_unnamed(self, int entry, ClientState client) except -1
     cdef int name_unnamed(self, ClientState client, bytes rest, int flags) except -1
     @cython.locals(rest=bytes)
     cdef bytes renew_unnamed(self, ClientState client)
@@ -75,13 +75,13 @@ cdef class ServerStatements:
     cdef bytes only_of(self, ClientState client, bint in_batch)
     cdef bint _shows(self, ClientState client) noexcept
     cdef bytes _close_lent(self, bytes name)
-    cdef bytes _lent(self, Undo promise)
+    cdef bytes _exposed(self, Undo undo)
     @cython.locals(name=bytes)
     cdef int _not_lent(self, list undone) except -1
     cdef bytes probe(self, bytes name, object statement)
-    cdef bytes lend(self, bytes name, object statement, bint in_batch)
-    cdef bytes lend_name(self, bytes name, bint in_batch)
-    cdef bint lends(self, bytes name, object statement) except -1
+    cdef bytes expose_to_sql(self, bytes name, object statement, bint in_batch)
+    cdef bytes expose_name_to_sql(self, bytes name, bint in_batch)
+    cdef bint is_exposed(self, bytes name, object statement) except -1
     cdef bint goes_by(self, bytes name, object statement) except -1
     cdef int drops(self, bytes name, object statement) except -1
     cdef list texts_to_undo(self)
@@ -111,15 +111,15 @@ cdef class ServerStatements:
     cdef Py_ssize_t _known_at(self, object what) except -1
 
     cdef int keep(self, dict there) except -1
-    @cython.locals(promise=Undo)
+    @cython.locals(undo=Undo)
     cdef object answered(self, int entry)
     cdef int described(self, int entry, tuple told, ClientState client) except -1
 
-    @cython.locals(failed=int, entry=int, replies=ReplyQueue, promise=Undo)
+    @cython.locals(failed=int, entry=int, replies=ReplyQueue, undo=Undo)
     cdef bint skipped(self, ClientState client) except -1
 
-    @cython.locals(promise=Undo)
-    cdef object _unnamed_was(self, Undo was, long long its, ClientState client)
+    @cython.locals(undo=Undo)
+    cdef object _unnamed_was(self, Undo was, long long server_was, ClientState client)
 
-    cdef object _undo(self, int entry, Undo promise, ClientState client)
+    cdef object _undo(self, int entry, Undo undo, ClientState client)
     cdef int purged(self, ClientState client) except -1

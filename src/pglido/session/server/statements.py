@@ -1,7 +1,7 @@
 """What is prepared on one server connection, and what the messages under way will make of it.
 
 Rules:
-1. What a message promises is written down when it is sent, with what it replaces (see `undo_log`); when the server
+1. What a message will change is written down when it is sent, with what it replaces (see `undo_log`); when the server
    skips it (an error, up to the next Sync), that is taken back.
 2. Shared statements have names of their own (see `session.state.shared.statement_cache`). The unnamed statement is the
    client's; after another client was here it is parsed again when it is needed.
@@ -18,7 +18,7 @@ from ...sql.effects import PREFIX
 from ..state import statement_cache as _statement_cache
 from ..state.shared import ClientState, StatementsView
 from ..state.statement_cache import Description, Statement
-from .reply_kinds import CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, SWALLOW, SYNCING
+from .reply_kinds import CLOSING, DESCRIBING, INTERNAL, KIND, PARSING, QUERYING, STATEMENT, SYNCING
 from .reply_queue import ReplyQueue
 from .undo_log import Undo, UndoLog, UndoSpan
 
@@ -50,15 +50,15 @@ class ServerStatements:
 
     `known` has the shared ones, the least recently used first, with the beginning of the last Bind; their texts have
     `size` bytes. `unnamed` is the number of the Parse that made the unnamed statement: the client's state has its text.
-    0: there is none. `borrowed` has the client's own names for what PostgreSQL itself shall find, with how many
-    `purges_seen` there had been before: after another it is gone, as it may be where it is None. Of these `lending` are
-    those whose Parse is not answered. They are given back before another turn, but for those of a client whose
+    0: there is none. `shadowed` has the client's own names for what PostgreSQL itself shall find, with how many
+    `purges_seen` there had been before: after another it is gone, as it may be where it is None. Of these `exposing`
+    are those whose Parse is not answered. They are given back before another turn, but for those of a client whose
     statements are all shown here (`view`). `dropping` are the names that SQL under way drops, with what they stood for.
     `dooms` are those that portals of this transaction drop when they are executed, by portal; `purges`: one of them
     drops all. `turn_lost`: a Query was skipped. `bound` is the last portal of a statement of which nobody was told what
     it is, until something else than a Describe of it follows. `describing` are the statements of owed Describes, with
     the client's name where it has just parsed or described it; `awaited` is the one whose answer is awaited before it
-    is used, `misfit` the one of which it then said that it is another. Of those that are known, `unchecked` are not
+    is used, `mismatch` the one of which it then said that it is another. Of those that are known, `unchecked` are not
     sure to be what clients were told: nobody has asked, or they have become other ones; and `stale` are not sure to
     have been read since a temporary object may stand in front of others.
     """
@@ -68,36 +68,36 @@ class ServerStatements:
         "_drops",
         "_shared",
         "awaited",
-        "borrowed",
         "bound",
         "describing",
         "dooms",
         "dropping",
+        "exposing",
         "known",
-        "lending",
-        "misfit",
-        "promises",
+        "mismatch",
         "purges",
         "purges_seen",
         "replies",
+        "shadowed",
         "size",
         "stale",
         "turn_lost",
         "unchecked",
+        "undo_log",
         "unnamed",
         "view",
     )
 
     def __init__(self, replies: ReplyQueue) -> None:
         self.replies = replies
-        self.promises = UndoLog()
+        self.undo_log = UndoLog()
         self.known: dict[Statement, bytes] = {}
         # The same by the names that they have on servers: kept from when it is first asked.
         self._shared: dict[bytes, Statement] | None = None
         self.size = 0
         self.unnamed = 0
-        self.borrowed: dict[bytes, tuple[Statement | None, int] | None] = {}
-        self.lending: deque[tuple[bytes, int]] = deque()
+        self.shadowed: dict[bytes, tuple[Statement | None, int] | None] = {}
+        self.exposing: deque[tuple[bytes, int]] = deque()
         self.purges_seen = 0
         self.view: StatementsView | None = None
         self.dropping: deque[Drop] | None = None
@@ -110,27 +110,27 @@ class ServerStatements:
         self.turn_lost = False
         self.describing: deque[tuple[Statement, bytes | None]] = deque()
         self.awaited: Statement | None = None
-        self.misfit: Statement | None = None
+        self.mismatch: Statement | None = None
         self.unchecked: set[Statement] = set()
         self.stale: set[Statement] = set()
 
     # Asking.
 
-    def owe(self, entry: int, name: bytes | None, statement: Statement | None) -> None:
-        """A Parse or Close was sent, which promises this (see `Undo`)."""
+    def expect(self, entry: int, name: bytes | None, statement: Statement | None) -> None:
+        """A Parse or Close was sent, which will change this (see `Undo`)."""
         self.replies.push(entry)
-        self.promises.add(name, statement, entry & KIND == CLOSING, self.replies.next() - 1)
+        self.undo_log.add(name, statement, entry & KIND == CLOSING, self.replies.next() - 1)
 
-    def owe_unnamed(self, entry: int, client: ClientState) -> None:
+    def expect_unnamed(self, entry: int, client: ClientState) -> None:
         """A Parse or Close of the unnamed statement was sent, which was the client's, and the server's, till now."""
         self.replies.push(entry)
         replies = self.replies
-        self.promises.add_unnamed(client, self.unnamed, replies.next() - 1, replies.queries + replies.queried)
+        self.undo_log.add_unnamed(client, self.unnamed, replies.next() - 1, replies.queries + replies.queried)
 
     def name_unnamed(self, client: ClientState, rest: bytes | None, flags: int) -> None:
         """The client parses (or closes: None) the unnamed statement itself; `flags` as of `sql.scanner`."""
         global _parses
-        self.owe_unnamed(CLOSING if rest is None else PARSING, client)
+        self.expect_unnamed(CLOSING if rest is None else PARSING, client)
         if rest is None:
             self.unnamed = 0
         else:
@@ -141,13 +141,13 @@ class ServerStatements:
     def renew_unnamed(self, client: ClientState) -> bytes:
         """The message that makes the unnamed statement what this client last made it (maybe there is none)."""
         rest = client.unnamed
-        self.owe_unnamed((CLOSING if rest is None else PARSING) | SWALLOW, client)
+        self.expect_unnamed((CLOSING if rest is None else PARSING) | INTERNAL, client)
         self.unnamed = client.unnamed_id
         return messages.close_statement(b"") if rest is None else messages.parse(b"", rest)
 
     def close_unnamed(self, client: ClientState) -> bytes:
         """The message that ends the unnamed statement, in front of one that is refused as its Parse."""
-        self.owe_unnamed(CLOSING | SWALLOW, client)
+        self.expect_unnamed(CLOSING | INTERNAL, client)
         return messages.close_statement(b"")
 
     def unnamed_undecided(self) -> bool:
@@ -155,12 +155,12 @@ class ServerStatements:
 
         It does when a Parse or Close of it is owed from before a Sync, and none from behind it (see `undecided`).
         """
-        last = self.promises.back
+        last = self.undo_log.back
         return last is not None and self.replies.turns_behind(last.at)
 
     def unnamed_known_at(self) -> int:
         """How many replies must have come for that."""
-        last = self.promises.back
+        last = self.undo_log.back
         return 0 if last is None else last.at + 1
 
     def has(self, statement: Statement, limit: int) -> bool:
@@ -206,7 +206,7 @@ class ServerStatements:
         while self.known and (len(self.known) >= limit > 0 or self.size + size > KNOWN):
             sent += self.unlearn(next(iter(self.known)))
         self._has(statement)
-        self.owe(entry, name, statement)
+        self.expect(entry, name, statement)
         sent += messages.parse(statement.name, statement.rest if fresh else statement.typed())
         if statement.described is None:
             self.unchecked.add(statement)
@@ -231,18 +231,18 @@ class ServerStatements:
 
     def check(self, statement: Statement, name: bytes | None) -> bytes:
         """The message that asks whether this server's `statement` is what clients were told; its answer ends here."""
-        self.replies.push(DESCRIBING | STATEMENT | SWALLOW)
+        self.replies.push(DESCRIBING | STATEMENT | INTERNAL)
         self.describes(statement, name)
         return messages.describe_statement(statement.name)
 
     def describes(self, statement: Statement, name: bytes | None) -> None:
         """A Describe of `statement` was sent, which is the client's `name` if it has just parsed or described it."""
         self.describing.append((statement, name))
-        self.promises.keep(DESCRIBE)
+        self.undo_log.keep(DESCRIBE)
 
     def _told(self) -> tuple[Statement, bytes | None]:
         """Which Describe is answered, or skipped."""
-        self.promises.keep(-DESCRIBE)
+        self.undo_log.keep(-DESCRIBE)
         return self.describing.popleft()
 
     def unlearn(self, statement: Statement) -> bytes:
@@ -251,7 +251,7 @@ class ServerStatements:
         if statement not in self.known:
             return b""
         self._lacks(statement)
-        self.owe(CLOSING | SWALLOW, None, statement)
+        self.expect(CLOSING | INTERNAL, None, statement)
         return messages.close_statement(statement.name)
 
     def plans_are_stale(self) -> None:
@@ -273,35 +273,35 @@ class ServerStatements:
     def probe(self, name: bytes, statement: Statement) -> bytes:
         """Messages that fail as a Parse of `name` does where SQL has prepared that; else it goes by this name."""
         sent = self.evict(name)
-        if name in self.borrowed:
-            self.owe(CLOSING | SWALLOW, name, None)
+        if name in self.shadowed:
+            self.expect(CLOSING | INTERNAL, name, None)
             sent += messages.close_statement(name)
-        self.owe(PARSING | SWALLOW, name, None)
-        self.borrowed[name] = statement, self.purges_seen
+        self.expect(PARSING | INTERNAL, name, None)
+        self.shadowed[name] = statement, self.purges_seen
         return sent + messages.parse(name, statement.rest)
 
-    def lend(self, name: bytes, statement: Statement, in_batch: bool) -> bytes:
+    def expose_to_sql(self, name: bytes, statement: Statement, in_batch: bool) -> bytes:
         """Messages after which `statement` goes by the client's own name, for SQL that executes it."""
         return self._up_to_sync(self._borrow(name, statement, statement.rest), in_batch)
 
-    def lend_name(self, name: bytes, in_batch: bool) -> bytes:
+    def expose_name_to_sql(self, name: bytes, in_batch: bool) -> bytes:
         """Messages after which there is something of this name, for SQL to which it matters no more than that."""
         return self._up_to_sync(self.collide(name), in_batch)
 
-    def lends(self, name: bytes, statement: Statement) -> bool:
+    def is_exposed(self, name: bytes, statement: Statement) -> bool:
         """Is it sure that `statement` goes by that name already?"""
         return not self.replies.turns and self.goes_by(name, statement)
 
     def goes_by(self, name: bytes, statement: Statement) -> bool:
         """Does `statement` go by that name, if all goes well that was sent?"""
-        return self.borrowed.get(name) == (statement, self.purges_seen)
+        return self.shadowed.get(name) == (statement, self.purges_seen)
 
     def _borrow(self, name: bytes, statement: Statement | None, rest: bytes) -> bytes:
         sent = self.evict(name)
-        self.owe(CLOSING | SWALLOW, None, None)
-        self.owe(PARSING | SWALLOW, None, None)
-        self.lending.append((name, self.replies.next() - 1))
-        self.borrowed[name] = statement, self.purges_seen
+        self.expect(CLOSING | INTERNAL, None, None)
+        self.expect(PARSING | INTERNAL, None, None)
+        self.exposing.append((name, self.replies.next() - 1))
+        self.shadowed[name] = statement, self.purges_seen
         return sent + messages.close_statement(name) + messages.parse(name, rest)
 
     def evict(self, name: bytes) -> bytes:
@@ -341,13 +341,13 @@ class ServerStatements:
 
     def end_turn(self) -> bytes:
         """A Sync of pglido's own."""
-        self.replies.push(SYNCING | SWALLOW)
+        self.replies.push(SYNCING | INTERNAL)
         return messages.SYNC
 
     def drops(self, name: bytes, statement: Statement | None) -> None:
         """SQL is sent that drops what goes by this name; with the client that was `statement`."""
-        if name in self.borrowed:
-            self.borrowed[name] = None
+        if name in self.shadowed:
+            self.shadowed[name] = None
         if self.dropping is None:
             self.dropping = deque()
             self._drops = {}
@@ -357,7 +357,7 @@ class ServerStatements:
 
     def texts_to_undo(self) -> list[bytes]:
         """What named statements said that an error, or the end of a turn, can bring back."""
-        found = [promise.statement for promise in self.promises.left()]
+        found = [undo.statement for undo in self.undo_log.left()]
         found += [drop.statement for drop in self.dropping or ()]
         return [statement.rest for statement in found if statement is not None]
 
@@ -369,7 +369,7 @@ class ServerStatements:
     def dropped(self) -> None:
         """The server says that the next of those is dropped."""
         if self.dropping:
-            self.borrowed.pop(self.dropping.popleft().name, None)
+            self.shadowed.pop(self.dropping.popleft().name, None)
 
     def not_dropped(self, client: ClientState | None) -> None:
         """The turn is over: what was not dropped till now is still there."""
@@ -381,46 +381,48 @@ class ServerStatements:
                 client.put_statement(drop.name, drop.statement)
 
     def give_back(self, client: ClientState) -> bytes:
-        """The messages that close what `collide` and `lend` left behind; of what the client is shown, what is gone."""
+        """The messages that close what `collide` and `expose_to_sql` left behind; of what the client is shown, what is
+        gone.
+        """
         names: Iterable[bytes]
         if self._shows(client):
             assert self.view is not None
-            names = [name for name in self.view.gone if name in self.borrowed]
+            names = [name for name in self.view.gone if name in self.shadowed]
             self.view.gone = {}
             for name in names:
-                del self.borrowed[name]
+                del self.shadowed[name]
         else:
-            names, self.borrowed = self.borrowed, {}
+            names, self.shadowed = self.shadowed, {}
             self.view = None
         sent = b"".join([self._close_lent(name) for name in names])
         return self._up_to_sync(sent, False) if sent else b""
 
     def _close_lent(self, name: bytes) -> bytes:
-        self.owe(CLOSING | SWALLOW, None, None)
+        self.expect(CLOSING | INTERNAL, None, None)
         return messages.close_statement(name)
 
-    def _lent(self, promise: Undo) -> bytes | None:
-        """A Parse was answered, or skipped: the name that it was to lend, if it was one that lends."""
-        if not self.lending or self.lending[0][1] != promise.at:
+    def _exposed(self, undo: Undo) -> bytes | None:
+        """A Parse was answered, or skipped: the name that it was to expose to SQL, if it was to."""
+        if not self.exposing or self.exposing[0][1] != undo.at:
             return None
-        return self.lending.popleft()[0]
+        return self.exposing.popleft()[0]
 
     def _not_lent(self, undone: list[tuple[int, Undo]]) -> None:
         """What was to be lent by these, which the server has skipped, is not; what it refused is lent last again."""
         lost = []
-        for _, promise in undone:
-            name = self._lent(promise)
+        for _, undo in undone:
+            name = self._exposed(undo)
             if name is not None:
                 lost.append(name)
         for name in lost[1:] + lost[:1]:
-            self.borrowed[name] = None
+            self.shadowed[name] = None
             if self.view is not None:
                 self.view.put(name)
 
     def doom(self, portal: bytes, name: bytes) -> None:
         """When `portal` is executed, it drops what goes by this name."""
         before = self.dooms.get(portal)
-        self.promises.keep(DOOM + len(name) if before is None else len(name) - len(before))
+        self.undo_log.keep(DOOM + len(name) if before is None else len(name) - len(before))
         self.dooms[portal] = name
 
     def executed(self, portal: bytes, client: ClientState) -> bool:
@@ -434,7 +436,7 @@ class ServerStatements:
         """No transaction is open, and so no portal."""
         self.purges = False
         if self.dooms:
-            self.promises.keep(-DOOM * len(self.dooms) - sum([len(name) for name in self.dooms.values()]))
+            self.undo_log.keep(-DOOM * len(self.dooms) - sum([len(name) for name in self.dooms.values()]))
             self.dooms = {}
 
     def undecided(self, name: bytes, statement: Statement | None) -> bool:
@@ -443,7 +445,7 @@ class ServerStatements:
         It does when a Parse or Close of that name is owed from before a Sync. Within one batch it does not: if the
         earlier message fails, the later one is not even read.
         """
-        return self.replies.turns > 0 and (name in self.borrowed or self.pending(name, statement))
+        return self.replies.turns > 0 and (name in self.shadowed or self.pending(name, statement))
 
     def pending(self, name: bytes, statement: Statement | None) -> bool:
         """Is a Parse or Close of that name, or statement, owed from before a Sync?"""
@@ -452,17 +454,17 @@ class ServerStatements:
         return self._pending(name) or (statement is not None and self._pending(statement))
 
     def _pending(self, what: object) -> bool:
-        span: UndoSpan | None = self.promises.spans.get(what)
+        span: UndoSpan | None = self.undo_log.spans.get(what)
         return span is not None and self.replies.turns_behind(span.first)
 
     def known_at(self, name: bytes, statement: Statement | None) -> int:
         """How many replies must have come so that neither is undecided any more."""
-        if name in self.borrowed:
+        if name in self.shadowed:
             return self.replies.last_turn + 1
         return max(self._known_at(name), 0 if statement is None else self._known_at(statement))
 
     def _known_at(self, what: object) -> int:
-        span: UndoSpan | None = self.promises.spans.get(what)
+        span: UndoSpan | None = self.undo_log.spans.get(what)
         return 0 if span is None else span.last + 1
 
     def keep(self, there: dict[str, str | None]) -> None:
@@ -471,31 +473,31 @@ class ServerStatements:
             if statement.name.decode() not in there:
                 self._lacks(statement)
                 self.unchecked.discard(statement)
-        for name in self.borrowed:
+        for name in self.shadowed:
             if name.decode("utf-8", messages.ESCAPE) not in there:
-                self.borrowed[name] = None
+                self.shadowed[name] = None
                 if self.view is not None:
                     self.view.put(name)
 
     def drop(self) -> None:
         """The server is gone."""
         self.describing.clear()
-        self.lending.clear()
+        self.exposing.clear()
         self.dooms = {}
-        self.promises.drop()
+        self.undo_log.drop()
 
     # Answers.
 
     def answered(self, entry: int) -> Statement | None:
         """A Parse or Close was answered; returns the statement that a server has taken with it, if one has."""
-        promise = self.promises.take()
+        undo = self.undo_log.take()
         if entry & KIND == PARSING:
-            if self.lending:
-                self._lent(promise)
-            return promise.statement
-        if promise.name is not None and not self.replies.count and self.borrowed.get(promise.name) is None:
+            if self.exposing:
+                self._exposed(undo)
+            return undo.statement
+        if undo.name is not None and not self.replies.count and self.shadowed.get(undo.name) is None:
             # Nothing that was sent since has made it anew.
-            self.borrowed.pop(promise.name, None)
+            self.shadowed.pop(undo.name, None)
         return None
 
     def described(self, entry: int, told: Description, client: ClientState | None) -> None:
@@ -514,12 +516,12 @@ class ServerStatements:
             if statement in self.known:
                 self.unchecked.add(statement)
             if statement is self.awaited:
-                self.misfit = statement
+                self.mismatch = statement
             elif client is not None and name is not None and (client.statements or {}).get(name) is statement:
                 now = _statement_cache.intern(statement.rest, statement.dialect)
                 now.tell(told)
                 client.put_statement(name, now)
-        if entry & SWALLOW and statement is self.awaited:
+        if entry & INTERNAL and statement is self.awaited:
             self.awaited = None
 
     def skipped(self, client: ClientState | None) -> bool:
@@ -536,58 +538,59 @@ class ServerStatements:
                 break
             replies.pop()
             failed = failed or entry
-            self.turn_lost = self.turn_lost or (entry == QUERYING and failed == PARSING | SWALLOW)
-            if entry & STATEMENT and self._told()[0] is self.awaited and entry & SWALLOW:
+            self.turn_lost = self.turn_lost or (entry == QUERYING and failed == PARSING | INTERNAL)
+            if entry & STATEMENT and self._told()[0] is self.awaited and entry & INTERNAL:
                 self.awaited = None
             if entry & KIND in (PARSING, CLOSING):
-                undone.append((entry, self.promises.take()))
-        for entry, promise in reversed(undone):
-            self._undo(entry, promise, client)
-        if self.lending:
+                undone.append((entry, self.undo_log.take()))
+        for entry, undo in reversed(undone):
+            self._undo(entry, undo, client)
+        if self.exposing:
             self._not_lent(undone)
         if failed & KIND == PARSING and undone[0][1].unnamed:
             # This one was read, and has dropped the unnamed statement before it failed.
-            self._unnamed_was(undone[0][1] if failed & SWALLOW else None, 0, client)
+            self._unnamed_was(undone[0][1] if failed & INTERNAL else None, 0, client)
         return not replies.count
 
-    def _unnamed_was(self, was: Undo | None, its: int, client: ClientState | None) -> None:
-        """The unnamed statement is again what it `was` for the client (None: there was none), and `its` for the server.
+    def _unnamed_was(self, was: Undo | None, server_was: int, client: ClientState | None) -> None:
+        """The unnamed statement is again what it `was` for the client (None: there was none), and `server_was` for the
+        server.
 
         Or that is what it was before a later turn makes it another.
 
         A Query of the client's has ended it, whatever it was.
         """
-        promise = self.promises.front
-        if promise is not None:
-            if promise.behind <= self.replies.queried:
-                self.promises.follow(promise, was, its)
+        undo = self.undo_log.front
+        if undo is not None:
+            if undo.behind <= self.replies.queried:
+                self.undo_log.follow(undo, was, server_was)
         elif not self.replies.queries:
-            self.unnamed = its
+            self.unnamed = server_was
             if client is not None and was is not None:
-                client.put_unnamed(was.mine, was.number, was.flags)
+                client.put_unnamed(was.client_was, was.number, was.flags)
             elif client is not None:
                 client.put_unnamed(None, 0, 0)
 
-    def _undo(self, entry: int, promise: Undo, client: ClientState | None) -> None:
+    def _undo(self, entry: int, undo: Undo, client: ClientState | None) -> None:
         """An entry's message was not executed."""
-        name, promised = promise.name, promise.statement
-        if promise.unnamed:
-            self._unnamed_was(promise, promise.its, client)
+        name, promised = undo.name, undo.statement
+        if undo.unnamed:
+            self._unnamed_was(undo, undo.server_was, client)
         elif promised is None:
             if name is not None and entry & KIND == PARSING:
                 # SQL has this name, or nobody.
-                self.borrowed.pop(name, None)
+                self.shadowed.pop(name, None)
             elif name is not None:
-                self.borrowed[name] = None
+                self.shadowed[name] = None
         elif entry & KIND == PARSING:
             self._lacks(promised)
             self.unchecked.discard(promised)
             if client is not None and name is not None and client.statements is not None:
-                if entry & SWALLOW:
-                    client.owe_parse(name)
+                if entry & INTERNAL:
+                    client.expect_parse(name)
                 elif client.take_statement(name) is None:
                     self._undrop(name)
-        elif entry & SWALLOW:
+        elif entry & INTERNAL:
             self._has(promised)
             # It may have been another already.
             self.unchecked.add(promised)

@@ -12,10 +12,10 @@ cdef class Undo:
     cdef public bytes name
     cdef public object statement
     cdef public bint unnamed
-    cdef public bytes mine
+    cdef public bytes client_was
     cdef public long long number
     cdef public int flags
-    cdef public long long its
+    cdef public long long server_was
     cdef public Py_ssize_t size
     cdef Py_ssize_t at
     cdef Py_ssize_t behind
@@ -37,13 +37,13 @@ cdef class UndoLog:
     cdef Undo front
     cdef Undo back
 
-    @cython.locals(promise=Undo)
+    @cython.locals(undo=Undo)
     cdef int add(self, bytes name, object statement, bint closes, Py_ssize_t at) except -1
 
-    @cython.locals(promise=Undo)
-    cdef int add_unnamed(self, ClientState client, long long its, Py_ssize_t at, Py_ssize_t behind) except -1
+    @cython.locals(undo=Undo)
+    cdef int add_unnamed(self, ClientState client, long long server_was, Py_ssize_t at, Py_ssize_t behind) except -1
 
-    cdef int follow(self, Undo promise, Undo was, long long its) except -1
+    cdef int follow(self, Undo undo, Undo was, long long server_was) except -1
     cdef int keep(self, Py_ssize_t size) except -1
 
     @cython.locals(span=UndoSpan)
@@ -52,7 +52,7 @@ cdef class UndoLog:
     @cython.locals(span=UndoSpan)
     cdef int _shorten(self, object what, Py_ssize_t at) except -1
 
-    @cython.locals(promise=Undo)
+    @cython.locals(undo=Undo)
     cdef Undo take(self)
 
     cdef Py_ssize_t count(self) except -1

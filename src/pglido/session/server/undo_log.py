@@ -14,20 +14,20 @@ class Undo:
     """What one of them promised: the client's `name` for the `statement` (None: pglido's own doing).
 
     With neither it is of one that isn't followed. If it is `unnamed`, it is about the unnamed statement, which was
-    `mine` for the client, with this number and these flags, and `its` (a number) for the server before, `behind` so
-    many Queries that the client had sent; `later` is the next one of that kind. Its entry among the replies has the
-    number `at`. It keeps `size` bytes. Made by `UndoLog`.
+    `client_was` for the client, with this number and these flags, and `server_was` (a number) for the server before,
+    `behind` so many Queries that the client had sent; `later` is the next one of that kind. Its entry among the replies
+    has the number `at`. It keeps `size` bytes. Made by `UndoLog`.
     """
 
     __slots__ = (
         "at",
         "behind",
+        "client_was",
         "flags",
-        "its",
         "later",
-        "mine",
         "name",
         "number",
+        "server_was",
         "size",
         "statement",
         "unnamed",
@@ -36,10 +36,10 @@ class Undo:
     name: bytes | None
     statement: Statement | None
     unnamed: bool
-    mine: bytes | None
+    client_was: bytes | None
     number: int
     flags: int
-    its: int
+    server_was: int
     size: int
     at: int
     behind: int
@@ -47,7 +47,7 @@ class Undo:
 
 
 class UndoSpan:
-    """Where among the replies promises about one name or statement are: from `first` or behind it to `last`."""
+    """Where among the replies the entries about one name or statement are: from `first` or behind it to `last`."""
 
     __slots__ = ("first", "last")
 
@@ -75,55 +75,55 @@ class UndoLog:
 
     def add(self, name: bytes | None, statement: Statement | None, closes: bool, at: int) -> None:
         """Note that the client's `name` will stand for `statement`, or (`closes`) not any more."""
-        promise: Undo = Undo.__new__(Undo)
-        promise.name = name
-        promise.statement = statement
-        promise.unnamed = False
-        promise.mine = None
-        promise.number = promise.flags = promise.its = 0
-        promise.size = BARE
+        undo: Undo = Undo.__new__(Undo)
+        undo.name = name
+        undo.statement = statement
+        undo.unnamed = False
+        undo.client_was = None
+        undo.number = undo.flags = undo.server_was = 0
+        undo.size = BARE
         if closes and name is not None and statement is not None:
-            promise.size += len(statement.rest)
-        promise.at = at
-        promise.behind = 0
-        promise.later = None
-        self._all.append(promise)
-        self.keep(promise.size)
+            undo.size += len(statement.rest)
+        undo.at = at
+        undo.behind = 0
+        undo.later = None
+        self._all.append(undo)
+        self.keep(undo.size)
         if name is not None:
             self._lengthen(name, at)
         if statement is not None:
             self._lengthen(statement, at)
 
-    def add_unnamed(self, client: ClientState, its: int, at: int, behind: int) -> None:
+    def add_unnamed(self, client: ClientState, server_was: int, at: int, behind: int) -> None:
         """Note that the unnamed statement will be another than the client's is now, and the server's."""
-        promise: Undo = Undo.__new__(Undo)
-        promise.name = promise.statement = None
-        promise.unnamed = True
-        promise.mine = client.unnamed
-        promise.number = client.unnamed_id
-        promise.flags = client.unnamed_flags
-        promise.its = its
-        promise.size = BARE + (0 if client.unnamed is None else len(client.unnamed))
-        promise.at = at
-        promise.behind = behind
-        promise.later = None
-        self._all.append(promise)
-        self.keep(promise.size)
+        undo: Undo = Undo.__new__(Undo)
+        undo.name = undo.statement = None
+        undo.unnamed = True
+        undo.client_was = client.unnamed
+        undo.number = client.unnamed_id
+        undo.flags = client.unnamed_flags
+        undo.server_was = server_was
+        undo.size = BARE + (0 if client.unnamed is None else len(client.unnamed))
+        undo.at = at
+        undo.behind = behind
+        undo.later = None
+        self._all.append(undo)
+        self.keep(undo.size)
         if self.back is None:
-            self.front = promise
+            self.front = undo
         else:
-            self.back.later = promise
-        self.back = promise
+            self.back.later = undo
+        self.back = undo
 
-    def follow(self, promise: Undo, was: Undo | None, its: int) -> None:
-        """What came before a promise about the unnamed statement is undone: what it was then (None: there was none)."""
-        self.keep(-promise.size)
-        promise.mine = None if was is None else was.mine
-        promise.number = 0 if was is None else was.number
-        promise.flags = 0 if was is None else was.flags
-        promise.its = its
-        promise.size = BARE + (0 if promise.mine is None else len(promise.mine))
-        self.keep(promise.size)
+    def follow(self, undo: Undo, was: Undo | None, server_was: int) -> None:
+        """What came before an entry about the unnamed statement is undone: what it was then (None: there was none)."""
+        self.keep(-undo.size)
+        undo.client_was = None if was is None else was.client_was
+        undo.number = 0 if was is None else was.number
+        undo.flags = 0 if was is None else was.flags
+        undo.server_was = server_was
+        undo.size = BARE + (0 if undo.client_was is None else len(undo.client_was))
+        self.keep(undo.size)
 
     def keep(self, size: int) -> None:
         """So many bytes more are kept; fewer, if it is below zero."""
@@ -132,23 +132,23 @@ class UndoLog:
 
     def take(self) -> Undo:
         """Take the first one off; there must be one."""
-        promise = self._all[self._past]
+        undo = self._all[self._past]
         self._all[self._past] = None
         self._past += 1
         if self._past >= MANY and 2 * self._past >= len(self._all):
             del self._all[: self._past]
             self._past = 0
-        assert promise is not None
-        self.keep(-promise.size)
-        if promise.unnamed:
-            self.front, promise.later = promise.later, None
+        assert undo is not None
+        self.keep(-undo.size)
+        if undo.unnamed:
+            self.front, undo.later = undo.later, None
             if self.front is None:
                 self.back = None
-        if promise.name is not None:
-            self._shorten(promise.name, promise.at)
-        if promise.statement is not None:
-            self._shorten(promise.statement, promise.at)
-        return promise
+        if undo.name is not None:
+            self._shorten(undo.name, undo.at)
+        if undo.statement is not None:
+            self._shorten(undo.statement, undo.at)
+        return undo
 
     def _lengthen(self, what: object, at: int) -> None:
         span = self.spans.get(what)
@@ -170,7 +170,7 @@ class UndoLog:
 
     def left(self) -> list[Undo]:
         """All that were not taken, in order."""
-        return [promise for promise in self._all[self._past :] if promise is not None]
+        return [undo for undo in self._all[self._past :] if undo is not None]
 
     def drop(self) -> None:
         """The server is gone, and will answer nothing any more."""

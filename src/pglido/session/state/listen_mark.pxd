@@ -1,7 +1,7 @@
 from pglido.session.server.reply_queue cimport ReplyQueue
 from pglido.session.state.shared cimport ClientState
 
-cdef int QUERY, SWALLOW, TRYING
+cdef int QUERY, INTERNAL, TRYING
 
 cdef class ListenMark:
     cdef public ReplyQueue replies

@@ -12,7 +12,7 @@ mark stands for all that UNLISTEN * ends.
 from ...protocol import messages
 from ...protocol.codes import QUERY
 from ...sql.tokens import identifier
-from ..server.reply_kinds import SWALLOW, TRYING
+from ..server.reply_kinds import INTERNAL, TRYING
 from ..server.reply_queue import ReplyQueue
 from .shared import ClientState
 
@@ -111,7 +111,7 @@ class ListenMark:
 
     def attempt(self, sql: bytes) -> bytes:
         """The message with a query whose answers end here, an error among them."""
-        self.replies.push(TRYING | SWALLOW)
+        self.replies.push(TRYING | INTERNAL)
         return messages.message(QUERY, sql + b"\0")
 
     def tagged(self, tag: bytes) -> None:

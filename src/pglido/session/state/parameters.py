@@ -222,7 +222,7 @@ def _path(now: SessionParameters, wanted: SessionParameters) -> tuple[bytes, int
 _remembered = Cache(KEPT_BYTES, KEPT)
 
 
-def doubted(settings: SessionParameters) -> SessionParameters:
+def unverified_copy(settings: SessionParameters) -> SessionParameters:
     """Settings of a session in which any of these may be back at its default: what isn't reported will be set again."""
     values = {name: value if name in ALWAYS_REPORTED else "\0" for name, value in settings.values.items()}
     return SessionParameters(values, settings.prepared)

@@ -3,7 +3,7 @@ from pglido.session.state.listen_mark cimport ListenMark
 from pglido.session.state.parameters cimport SessionParameters
 from pglido.session.state.shared cimport ClientState, FunctionCatalog
 
-cdef int ASKING, QUERYING, SWALLOW, TRYING
+cdef int ASKING, QUERYING, INTERNAL, TRYING
 
 cdef class SessionState(ListenMark):
     cdef public SessionParameters home
@@ -17,7 +17,7 @@ cdef class SessionState(ListenMark):
     cdef public bint resetting
     cdef public bint discarding
     cdef public SessionParameters coming
-    cdef public int suspect
+    cdef public int unverified
     cdef public dict there
     cdef public bint defining
     cdef public bint deciding
@@ -33,7 +33,7 @@ cdef class SessionState(ListenMark):
     cdef public bint had_temp
     cdef bint _first_temp
     cdef bint _says_temp
-    cdef int _doubt
+    cdef int _unanswered
     cdef int _queries
     cdef list _reports
     cdef dict _passing
@@ -56,7 +56,7 @@ cdef class SessionState(ListenMark):
     cdef int tell(self, ClientState client, Outbox out, const unsigned char* buf) except -1
     cdef int _renew_for(self, ClientState client) except -1
     cdef int _settle_reset(self, ClientState client, Outbox out, const unsigned char* buf) except -1
-    cpdef int suspicion(self, int flags, tuple names, bint exact, bytes cause) except -1
+    cpdef int add_unverified(self, int flags, tuple names, bint exact, bytes cause) except -1
     cdef int command_done(self, bytes tag, ClientState client, bint own) except -1
     cdef int refused(self, ClientState client, bint in_block) except -1
     cdef bytes forget_sequences(self)
@@ -76,7 +76,7 @@ cdef class SessionState(ListenMark):
     cdef dict _cleared(self, list names, dict unclear, ClientState client)
     cdef int _correct(self, dict former, ClientState client, Outbox out, const unsigned char* buf) except -1
     cdef int over(self) except -1
-    cdef int strand(self) except -1
+    cdef int mark_unsynced(self) except -1
     cdef int reconsider(self) except -1
-    cpdef bint stained(self)
+    cpdef bint dirty(self)
     cpdef int cleaned(self) except -1

@@ -2,8 +2,8 @@
 
 Rules:
 1. Settings that the server reports are followed as it reports them; where no statement has named one, or it was reset,
-   the server is asked whose it is: a default may be another now. Of everything else a statement only raises a
-   suspicion; before the server may go to another client it is asked itself (see `state_query`): its answer is the
+   the server is asked whose it is: a default may be another now. Of everything else a statement only makes it
+   unverified; before the server may go to another client it is asked itself (see `state_query`): its answer is the
    truth.
 2. What can be set again elsewhere becomes the client's (`SessionParameters`). What can't keeps the client on this
    server: it is pinned, until an answer says that it is gone.
@@ -16,7 +16,7 @@ from ...protocol import messages
 from ...sql.scanner import DEFINES, HOLD, KEEPS, LISTENS, LOADS, LOCKS, PREPARES, SEEDS, SEQUENCES, SETS, TEMP
 from ...sql.transaction_settings import HINDERING
 from ..outbox import Outbox
-from ..server.reply_kinds import ASKING, QUERYING, SWALLOW, TRYING
+from ..server.reply_kinds import ASKING, INTERNAL, QUERYING, TRYING
 from ..server.reply_queue import ReplyQueue
 from . import parameters as _parameters
 from . import state_query as _state_query
@@ -68,9 +68,9 @@ CAUSE = 200
 class SessionState(ListenMark):
     """The state of the session on one server; `home` is what it was opened with, where RESET ALL leads.
 
-    `suspect` are the flags of `sql.scanner` that statements have raised since the last question; of settings `names`
+    `unverified` are the flags of `sql.scanner` that statements have raised since the last question; of settings `names`
     are of interest (and with `exact`, only those). `pins` are flags of what is there and can't be had elsewhere,
-    `cause` the statement that was suspected first. `defining`: functions may do other things than was known;
+    `cause` the statement that raised the first. `defining`: functions may do other things than was known;
     `deciding`: the client must not go on before the question is answered. `coming` is where the queries under way lead.
     `counter` is the number of the client that sequences were advanced for last. `had_temp`: the process has had
     temporary objects; `stale_plans`: some were made before the client had any. `there` are all prepared statements,
@@ -83,13 +83,13 @@ class SessionState(ListenMark):
     __slots__ = (
         "_asked",
         "_came",
-        "_doubt",
         "_first_temp",
         "_has_temp",
         "_passing",
         "_queries",
         "_reports",
         "_says_temp",
+        "_unanswered",
         "_unclear",
         "_was_reset",
         "cause",
@@ -113,8 +113,8 @@ class SessionState(ListenMark):
         "server_encoding",
         "settings",
         "stale_plans",
-        "suspect",
         "there",
+        "unverified",
         "version",
     )
 
@@ -131,7 +131,7 @@ class SessionState(ListenMark):
         self.resetting = False
         self.discarding = False
         self.coming: SessionParameters | None = None
-        self.suspect = 0
+        self.unverified = 0
         self.there: dict[str, str | None] | None = None
         self.defining = False
         self.deciding = False
@@ -148,7 +148,7 @@ class SessionState(ListenMark):
         # The client's first temporary objects were made, and that may be rolled back; its text says that it makes some.
         self._first_temp = False
         self._says_temp = False
-        self._doubt = 0
+        self._unanswered = 0
         self._queries = 0
         self._reports: list[tuple[str, bytes]] = []
         # Settings that were reported and nobody spoke of, as they were before: None where they were at their defaults.
@@ -166,9 +166,9 @@ class SessionState(ListenMark):
         """The messages that bring the server to `wanted`; their answers end here."""
         sent, queries, tries = _parameters.path(self.settings, wanted)
         for _ in range(queries):
-            self.replies.push(QUERYING | SWALLOW)
+            self.replies.push(QUERYING | INTERNAL)
         for _ in range(tries):
-            self.replies.push(TRYING | SWALLOW)
+            self.replies.push(TRYING | INTERNAL)
         self._passing = {}
         self._queries = queries + tries
         if self._queries:
@@ -231,14 +231,14 @@ class SessionState(ListenMark):
                 self.last[name] = value
             if self.coming is not None:
                 continue
-            heeded = client is not None and client.rules.heeded
-            if heeded and (self.resetting or name not in self.names):
+            inspected = client is not None and client.rules.inspected
+            if inspected and (self.resetting or name not in self.names):
                 self._passing.setdefault(name, self.settings.values.get(name))
             self.settings = self.settings.with_value(name, value)
             if client is None:
                 continue
-            if heeded and not known:
-                self.suspicion(SETS, (name,), False, b"report of " + name.encode())
+            if inspected and not known:
+                self.add_unverified(SETS, (name,), False, b"report of " + name.encode())
             if self.resetting and name in client.home.values:
                 # For this client the default is what it asked for at its start.
                 value = client.home.values[name]
@@ -262,7 +262,7 @@ class SessionState(ListenMark):
                 if client is not None:
                     client.settings = client.settings.without_value(name)
             else:
-                self.suspicion(SETS, NO_NAMES, False, b"report of " + name.encode())
+                self.add_unverified(SETS, NO_NAMES, False, b"report of " + name.encode())
 
     def renew(self) -> None:
         """The settings are what is known: what was reported of others is what the server itself gives everybody."""
@@ -290,15 +290,15 @@ class SessionState(ListenMark):
             else:
                 self.cleaned()
         elif self.settings.values:
-            self.settings = _parameters.doubted(self.settings)
+            self.settings = _parameters.unverified_copy(self.settings)
         self.resetting = self.discarding = False
         self._was_reset = client is not None
 
     # What statements may have done.
 
-    def suspicion(self, flags: int, names: tuple[str, ...], exact: bool, cause: bytes) -> None:
+    def add_unverified(self, flags: int, names: tuple[str, ...], exact: bool, cause: bytes) -> None:
         """A statement with these flags was sent."""
-        if not (self.suspect | self.pins) & ~DEFINES:
+        if not (self.unverified | self.pins) & ~DEFINES:
             self.cause = cause[:CAUSE]
         if flags & SETS:
             self.names.update(names)
@@ -307,7 +307,7 @@ class SessionState(ListenMark):
         if flags & TEMP and not self._says_temp:
             # Of many megabytes the expression alone takes ten times as long.
             self._says_temp = b"temp" in cause.lower() and MAKES_TEMP.search(cause) is not None
-        self.suspect |= flags & (PINNING | ASKED)
+        self.unverified |= flags & (PINNING | ASKED)
         self.defining = self.defining or flags & DEFINES != 0
 
     def command_done(self, tag: bytes, client: ClientState | None, own: bool) -> None:
@@ -322,8 +322,8 @@ class SessionState(ListenMark):
             self.tagged(tag)
 
     def refused(self, client: ClientState | None, in_block: bool) -> None:
-        """A statement was refused: a SET among what is suspected did not make its setting the session's."""
-        if self.suspect:
+        """A statement was refused: a SET among what is unverified did not make its setting the session's."""
+        if self.unverified:
             self.exact = False
         if not in_block:
             self._no_first_temp(client)
@@ -361,11 +361,11 @@ class SessionState(ListenMark):
 
     def may_shadow(self) -> bool:
         """May what is under way make the client's first temporary object here, without PostgreSQL planning anew?"""
-        return self.had_temp and not self._has_temp and self.suspect & TEMP != 0
+        return self.had_temp and not self._has_temp and self.unverified & TEMP != 0
 
     def makes_temp(self) -> bool:
         """May what is under way make a temporary object, by its text or without PostgreSQL planning anew?"""
-        return self.suspect & TEMP != 0 and (self._says_temp or self.may_shadow())
+        return self.unverified & TEMP != 0 and (self._says_temp or self.may_shadow())
 
     def make_temp_schema(self) -> bytes:
         """The message after which the process has a schema for temporary objects; its answers end here."""
@@ -378,31 +378,31 @@ class SessionState(ListenMark):
         return self.attempt(b"DISCARD PLANS")
 
     def question(self) -> bytes:
-        """The message that asks the server what has become of what is suspected; its answer ends here."""
-        if self._unclear and self.suspect & SETS:
+        """The message that asks the server what has become of what is unverified; its answer ends here."""
+        if self._unclear and self.unverified & SETS:
             unclear, self._unclear = self._unclear, {}
-            if self.suspect == SETS:
+            if self.unverified == SETS:
                 return self._ask(_state_query.of_ownership(unclear, self.version))
         names = self.names
         acted = "role" in names or "role" in self.settings.values
         if self.pins & BARRED:
             self.exact = False
         own: list[str] = []
-        if self.suspect & SETS and not self.exact:
+        if self.unverified & SETS and not self.exact:
             own = [name for name in self.settings.values if "." in name or name in _parameters.UNLISTED]
             names = {name for name in names if "." in name or name in HINDERING} | {"role"}
         since, user = (self.functions.since, self.functions.user) if self.functions is not None else (None, "")
-        return self._ask(_state_query.make(self.suspect, names, own, self.exact, acted, self.version, since, user))
+        return self._ask(_state_query.make(self.unverified, names, own, self.exact, acted, self.version, since, user))
 
     def _ask(self, asked: _state_query.StateQuery) -> bytes:
         """The message of this question."""
         self._asked = asked
         self._came = []
-        self.deciding = self.suspect != SETS or not self.exact
-        self.suspect = 0
+        self.deciding = self.unverified != SETS or not self.exact
+        self.unverified = 0
         self.names = set()
         self.exact = True
-        self.replies.push(ASKING | SWALLOW)
+        self.replies.push(ASKING | INTERNAL)
         return messages.query(";".join(asked.statements))
 
     def answered(self, row: bytes, client: ClientState | None, out: Outbox, buf: bytes) -> None:
@@ -420,8 +420,8 @@ class SessionState(ListenMark):
         flags, exact = asked.flags, asked.exact
         self._asked = None
         found = answer.found
-        self._doubt &= ~flags
-        pins = self.pins & (LASTING | ~flags) & ~UNSURE | flags & LASTING | (UNSURE if self._doubt else 0)
+        self._unanswered &= ~flags
+        pins = self.pins & (LASTING | ~flags) & ~UNSURE | flags & LASTING | (UNSURE if self._unanswered else 0)
         for flag in (TEMP, HOLD, LOCKS):
             if found[flag]:
                 pins |= flag
@@ -518,7 +518,7 @@ class SessionState(ListenMark):
                 unclear[name] = value
         if unclear:
             # It is asked at once, unless the client has sent something meanwhile.
-            self.suspicion(SETS, tuple(unclear), False, b"default of " + ", ".join(unclear).encode())
+            self.add_unverified(SETS, tuple(unclear), False, b"default of " + ", ".join(unclear).encode())
             self._unclear = unclear
         said = {**(before if exact else answer.settings), **named}
         values = {name: value for name, value in said.items() if name not in _parameters.PASSING}
@@ -529,34 +529,34 @@ class SessionState(ListenMark):
     def over(self) -> None:
         """The turn of the question is over. Without an answer the client stays until there is one."""
         self.deciding = False
-        self.defining = self.suspect & DEFINES != 0
+        self.defining = self.unverified & DEFINES != 0
         if self._asked is not None:
-            self._doubt |= self._asked.flags
+            self._unanswered |= self._asked.flags
             self.names.update(self._asked.spoken)
             self._asked = None
             self.pins |= UNSURE
 
-    def strand(self) -> None:
+    def mark_unsynced(self) -> None:
         """PostgreSQL 18 is idle in name only, behind a Query in a batch: its XX000 is for this client to hear."""
-        self._doubt |= self.suspect | SETS
-        self.suspect = 0
+        self._unanswered |= self.unverified | SETS
+        self.unverified = 0
         self.pins |= UNSURE
 
     def reconsider(self) -> None:
-        """The client goes on: what was not answered is suspected again."""
-        if self._doubt:
-            self.suspect |= self._doubt
+        """The client goes on: what was not answered is unverified again."""
+        if self._unanswered:
+            self.unverified |= self._unanswered
             self.exact = False
 
-    def stained(self) -> bool:
+    def dirty(self) -> bool:
         """Is, or may there be, something that the next client must not meet?"""
         asked = 0 if self._asked is None else self._asked.flags
-        return (self.suspect | self.pins | asked) & ~DEFINES != 0
+        return (self.unverified | self.pins | asked) & ~DEFINES != 0
 
     def cleaned(self) -> None:
         """All was discarded; what there is of functions is still to be asked."""
-        self.suspect &= DEFINES
-        self.pins = self._doubt = 0
+        self.unverified &= DEFINES
+        self.pins = self._unanswered = 0
         self.cause = b""
         self.deaf()
         self._has_temp = self._says_temp = self._first_temp = False

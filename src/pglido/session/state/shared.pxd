@@ -36,7 +36,7 @@ cdef class PoolRules:
     cdef public bint rewrite
     cdef public bint block
     cdef public bint keep
-    cdef public int heeded
+    cdef public int inspected
     cdef public bint defer
     cdef public FunctionCatalog functions
     cdef public object good
@@ -73,7 +73,7 @@ cdef class ClientState:
     cdef public dict marks
     cdef public frozenset channels
     cdef public long long process
-    cdef public Py_ssize_t need
+    cdef public Py_ssize_t passing
 
     cdef int begin(self, SessionParameters home, PoolRules rules, MemoryBudget budget) except -1
     cdef int keep(self, Py_ssize_t size) except -1
@@ -83,6 +83,6 @@ cdef class ClientState:
     cpdef object take_statement(self, bytes name)
     cdef dict take_statements(self)
     cpdef dict own_names(self)
-    cdef int owe_parse(self, bytes name) except -1
+    cdef int expect_parse(self, bytes name) except -1
     cdef int settle(self, bytes name) except -1
     cdef int parsed(self, bytes name) except -1

@@ -158,7 +158,7 @@ class PoolRules:
     `rewrite`: prepared statements are shared and follow the client from server to server. `max_statements`: per
     server; `max_packet`: bytes in one client message; `block`: may a transaction stay open between two queries (not
     in statement mode); `defer`: does a bare BEGIN wait for what follows it, without a server;
-    `keep`: does the client keep its server till it leaves; `heeded`: flags of `sql.scanner` of which the pool takes
+    `keep`: does the client keep its server till it leaves; `inspected`: flags of `sql.scanner` of which the pool takes
     care, so that a session's state follows its client from server to server (0 where it keeps its server); `good`:
     statements that servers of this pool have taken; `realm`: keeps statements apart from those of other pools.
     """
@@ -169,7 +169,7 @@ class PoolRules:
         "defer",
         "functions",
         "good",
-        "heeded",
+        "inspected",
         "keep",
         "max_packet",
         "max_statements",
@@ -186,7 +186,7 @@ class PoolRules:
         keep: bool,
         good: AcceptedStatements,
         counts: StatementCounts,
-        heeded: int = 0,
+        inspected: int = 0,
         defer: bool = False,
         functions: FunctionCatalog | None = None,
         realm: Dialect = (),
@@ -198,7 +198,7 @@ class PoolRules:
         self.keep = keep
         self.good = good
         self.counts = counts
-        self.heeded = heeded
+        self.inspected = inspected
         self.defer = defer
         self.functions = functions or FunctionCatalog()
         self.realm = realm
@@ -244,7 +244,7 @@ class ClientState:
     was answered without a server, which is made up for when they are used. `unnamed` is the rest of its last unnamed
     Parse, `unnamed_id` that Parse's number (0: there is no unnamed statement), `unnamed_flags` what it may do to the
     session's state; `marks` has such flags of the named ones, by what their Parse said, so that whatever becomes of a
-    Parse or Close they are those of the statement that is there. `need` counts the bytes of a message of which the
+    Parse or Close they are those of the statement that is there. `passing` counts the bytes of a message of which the
     beginning is already with the server. `settled`: the session has had temporary objects, and has used the statements
     of these names since its first, the last one last (None: it has had none). `channels` is what it listens to.
     `process` is the process id that it was given at login. `defaults` is what it was told of settings that it has not
@@ -265,7 +265,7 @@ class ClientState:
         "kept",
         "marks",
         "names",
-        "need",
+        "passing",
         "process",
         "rules",
         "settings",
@@ -303,7 +303,7 @@ class ClientState:
         self.marks: dict[bytes, int] | None = None
         self.channels: frozenset[bytes] = NO_CHANNELS
         self.process = 0
-        self.need = 0
+        self.passing = 0
 
     def keep(self, size: int) -> None:
         """So many bytes more are kept for this client; fewer, if it is below zero."""
@@ -378,7 +378,7 @@ class ClientState:
                 _add_name(self._names, name, statement)
         return self._names
 
-    def owe_parse(self, name: bytes) -> None:
+    def expect_parse(self, name: bytes) -> None:
         """The Parse of this name was answered, but no server has read it."""
         if self.unparsed is None:
             self.unparsed = set()

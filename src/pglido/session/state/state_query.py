@@ -1,6 +1,6 @@
 """The question that tells what has become of a session's state: SQL for a server at rest, and what its answer says.
 
-Of everything only that is asked for which there is a suspicion (the flags of `sql.scanner`). Names are qualified
+Of everything only that is asked that is unverified (the flags of `sql.scanner`). Names are qualified
 throughout, for the question runs under the client's own search_path.
 
 Rules:
@@ -50,7 +50,7 @@ PINNING = TEMP | HOLD | LOCKS | LOADS | SEEDS | KEEPS | SEQUENCES | UNNAMED
 LASTING = LOADS | SEEDS | KEEPS | SEQUENCES | UNNAMED
 UNDYING = LOADS | SEEDS | KEEPS
 # Flags that lead to a question, themselves or together with what is known.
-HEEDED = PINNING | WRITES | SETS | PREPARES | LISTENS | ENDS | CREATES | DEFINES | SHOWS | NOTIFIES | SIGNALS
+INSPECTED = PINNING | WRITES | SETS | PREPARES | LISTENS | ENDS | CREATES | DEFINES | SHOWS | NOTIFIES | SIGNALS
 
 # The first PostgreSQL that has GRANT ... ON PARAMETER.
 GRANTS_PARAMETERS = 15
@@ -103,7 +103,7 @@ PREPARED = (
     " FROM pg_catalog.pg_prepared_statements p) AS p)"
 )
 
-# One column per suspicion, in this order; the first is for settings that were made in another role, the last is made by
+# One column per flag, in this order; the first is for settings that were made in another role, the last is made by
 # `function_scan`.
 COLUMNS = (
     (SETS, BARRED_SETTINGS),

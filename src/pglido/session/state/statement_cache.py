@@ -17,7 +17,7 @@ from .epoch_counter import EpochCounter, LocalEpoch
 Dialect = tuple[tuple[str, str], ...]
 
 # Stands for a statement that has become another: there is none of that name, so that PostgreSQL refuses it.
-MISFIT = b"_pglido-misfit"
+MISMATCH = b"_pglido-misfit"
 # The same for one that can't be kept for its client; behind it stands why.
 NO_ROOM = b"_pglido-no-room-"
 # Why no more is kept for a client: the text of the error, and what to do.

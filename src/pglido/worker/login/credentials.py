@@ -310,14 +310,14 @@ class UserDirectory:
             question.asked = True
             session = backend.session
             stream = Stream(self.host.pump, backend)
-            if session.setup.settings is not session.setup.home:
-                path, turns, tries = _parameters.path(session.setup.settings, session.setup.home)
+            if session.state.settings is not session.state.home:
+                path, turns, tries = _parameters.path(session.state.settings, session.state.home)
                 reported: dict[str, str] = {}
                 cleaned = await ask(stream, path, reported, turns + tries)
                 if isinstance(cleaned, PoolRefused):
                     raise cleaned
-                session.setup.encoding = reported.get("client_encoding", session.setup.encoding)
-                session.setup.settings = session.setup.home
+                session.state.encoding = reported.get("client_encoding", session.state.encoding)
+                session.state.settings = session.state.home
             session.prepared.unnamed = 0
             now = time.monotonic()
             return now, await ask(stream, _query(query, user), {})

@@ -59,23 +59,23 @@ async def _try(
     stream = Stream(host.pump, backend)
     # PostgreSQL looks whether the session may begin as somebody else, but it does not.
     kept = _parameters.intern({name: value for name, value in home.values.items() if name != "session_authorization"})
-    for wanted in (session.setup.home, home, kept):
-        now = session.setup.settings
+    for wanted in (session.state.home, home, kept):
+        now = session.state.settings
         if now is wanted:
             continue
         query, turns, tries = _parameters.path(now, wanted)
         rows = await ask(stream, query, reported, turns + tries)
-        session.setup.encoding = reported.get("client_encoding", session.setup.encoding)
-        session.setup.keep_reported(reported)
+        session.state.encoding = reported.get("client_encoding", session.state.encoding)
+        session.state.keep_reported(reported)
         if isinstance(rows, PoolRefused):
             # The statement that failed set nothing; one in front of it may have.
             if turns > 1:
-                now = _parameters.doubted(now)
-            session.setup.settings = now
+                now = _parameters.unverified_copy(now)
+            session.state.settings = now
             return rows
-        session.setup.settings = wanted
-        session.setup.renew()
-    spelled = {name: session.setup.last.get(name, value) for name, value in kept.values.items()}
-    session.setup.settings = _parameters.intern(spelled)
+        session.state.settings = wanted
+        session.state.renew()
+    spelled = {name: session.state.last.get(name, value) for name, value in kept.values.items()}
+    session.state.settings = _parameters.intern(spelled)
     welcome = b"".join(messages.parameter_status(name, value) for name, value in reported.items())
-    return Welcome(session.setup.settings, session.setup.defaults, welcome, backend.session_defaults, generation)
+    return Welcome(session.state.settings, session.state.defaults, welcome, backend.session_defaults, generation)

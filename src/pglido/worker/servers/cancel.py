@@ -105,7 +105,7 @@ class CancelRequests:
             # Not the settings in front of the client's query, nor the question behind the one before. Where the client
             # has said nothing since that was answered, nothing of its own is under way.
             session = backend.session
-            asks = guest.waiting or session.setup.coming is not None or session.replies.count > 1
+            asks = guest.waiting or session.state.coming is not None or session.replies.count > 1
             return self.guest_soon(guest) if asks else None
         elif backend is not None and backend.session.replies.head:
             under_way = self.server(backend)

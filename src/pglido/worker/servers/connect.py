@@ -243,20 +243,20 @@ async def _start(
             raise ValueError(f"type {kind:#04x} before authentication")
         elif _learn(backend, kind, body):
             break
-    backend.session.setup.encoding = backend.reported.get("client_encoding", "UTF8")
-    backend.session.setup.server_encoding = backend.reported.get("server_encoding", "UTF8")
+    backend.session.state.encoding = backend.reported.get("client_encoding", "UTF8")
+    backend.session.state.server_encoding = backend.reported.get("server_encoding", "UTF8")
     # Who can't LISTEN there can't notify, and a block in which it was tried would have failed.
     standby = backend.reported.get("in_hot_standby") == "on"
-    backend.session.signing.begin(None if standby or not live.rules.heeded else live.signer, backend.pid)
-    backend.session.setup.version = _major(backend.reported)
+    backend.session.notification_sender.begin(None if standby or not live.rules.inspected else live.signer, backend.pid)
+    backend.session.state.version = _major(backend.reported)
     if "replication" not in birth.values:
-        begins = await at_login(live, stream, backend.session.setup.version, birth, backend.reported)
+        begins = await at_login(live, stream, backend.session.state.version, birth, backend.reported)
         backend.session_defaults = begins
         opened(live, begins)
-    backend.session.setup.keep_reported(backend.reported)
-    backend.session.setup.defaults = _parameters.intern(backend.session.setup.last)
-    backend.session.setup.home = backend.session.setup.settings = _parameters.intern(
-        {name: backend.session.setup.last.get(name, value) for name, value in birth.values.items()}
+    backend.session.state.keep_reported(backend.reported)
+    backend.session.state.defaults = _parameters.intern(backend.session.state.last)
+    backend.session.state.home = backend.session.state.settings = _parameters.intern(
+        {name: backend.session.state.last.get(name, value) for name, value in birth.values.items()}
     )
     if slot in live.policy.slots and (not live.base or birth is live.policy.limits.birth):
         live.learn_base(backend.reported)

@@ -48,7 +48,7 @@ class FunctionRefresh:
             if whole:
                 functions.since = None
             # Without `since` all is read each time, which takes too long to be done often.
-            if live.rules.heeded and functions.known and (told or whole or functions.since is not None):
+            if live.rules.inspected and functions.known and (told or whole or functions.since is not None):
                 self._mark(live)
 
     def _tell(self, live: PoolRuntime) -> None:
@@ -67,4 +67,4 @@ class FunctionRefresh:
             slot = max(busy, key=lambda slot: slot.since)
         else:
             return
-        slot.server.session.setup.suspect |= DEFINES
+        slot.server.session.state.unverified |= DEFINES

@@ -59,7 +59,7 @@ async def on_server(
 
 def reported_by(backend: ServerConnection) -> dict[str, str]:
     """What a server has said last of its parameters, by the names that it gives."""
-    return backend.reported | {REPORTED.get(name, name): value for name, value in backend.session.setup.last.items()}
+    return backend.reported | {REPORTED.get(name, name): value for name, value in backend.session.state.last.items()}
 
 
 class Rows(list[list[bytes | None]]):

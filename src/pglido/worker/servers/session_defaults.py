@@ -88,11 +88,11 @@ def _next_generation(live: PoolRuntime, begins: str) -> None:
 async def _digest(host: Lifecycle, live: PoolRuntime, backend: ServerConnection) -> str:
     """What sessions begin with now, as this server says; empty where it does not."""
     reported = reported_by(backend)
-    query = _defaults_query.digest(live.settings.pool_user, backend.session.setup.version)
+    query = _defaults_query.digest(live.settings.pool_user, backend.session.state.version)
     rows = await ask(Stream(host.pump, backend), query, reported)
     backend.session.prepared.unnamed = 0
-    backend.session.setup.keep_reported(reported)
-    backend.session.setup.renew()
+    backend.session.state.keep_reported(reported)
+    backend.session.state.renew()
     return "" if isinstance(rows, PoolRefused) else _defaults_query.read_digest(rows)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..lifecycle import Lifecycle
 
 # Process ids that one statement gets at most; and those who stand in at a time in one worker.
-MOST_AIMS = 8
+MOST_TARGETS = 8
 MOST = 16
 # Seconds that a statement waits for them at most, and then has for saying their process ids.
 PATIENCE = NAP / 2
@@ -45,10 +45,10 @@ class SignalRequests:
         self._standing = 0
 
     def wished(self, guest: ClientConnection) -> bool:
-        """See that there is a process for each of the client's aims: it goes on by itself, and so never at once."""
+        """See that there is a process for each of the client's targets: it goes on by itself, and so never at once."""
         if guest not in self._looking:
             self._looking.add(guest)
-            self.host.spawn(self._look(guest, guest.session.aims))
+            self.host.spawn(self._look(guest, guest.session.signal_targets))
         return False
 
     def done(self, guest: ClientConnection) -> None:
@@ -57,13 +57,13 @@ class SignalRequests:
         for over in self._ties.pop(guest, ()):
             over()
 
-    async def _look(self, guest: ClientConnection, aims: tuple[int, ...]) -> None:
-        processes = dict.fromkeys(aims, 0)
+    async def _look(self, guest: ClientConnection, signal_targets: tuple[int, ...]) -> None:
+        processes = dict.fromkeys(signal_targets, 0)
         overs: list[Over] = []
         try:
             async with asyncio.timeout(PATIENCE):
-                for aim in aims[:MOST_AIMS]:
-                    processes[aim] = await self._process(guest, aim, overs)
+                for signal_target in signal_targets[:MOST_TARGETS]:
+                    processes[signal_target] = await self._process(guest, signal_target, overs)
         except TimeoutError:
             pass
         finally:
@@ -72,7 +72,7 @@ class SignalRequests:
             for over in overs:
                 over()
             return
-        guest.session.aims = ()
+        guest.session.signal_targets = ()
         guest.session.processes = processes
         if overs:
             guest.tied = True
@@ -92,17 +92,17 @@ class SignalRequests:
         if left:
             self._ties[guest] = left
 
-    async def _process(self, guest: ClientConnection, aim: int, overs: list[Over]) -> int:
-        """The process id for one aim, 0 where there is none; to `overs` goes what ends its need."""
+    async def _process(self, guest: ClientConnection, signal_target: int, overs: list[Over]) -> int:
+        """The process id for one target, 0 where there is none; to `overs` goes what ends its need."""
         backend = guest.server
         if backend is None:
             return 0
-        if aim == guest.session.process:
+        if signal_target == guest.session.process:
             own: int = backend.pid
             return own
-        worker = (aim >> SERIAL_BITS) - 1
+        worker = (signal_target >> SERIAL_BITS) - 1
         if worker == self.host.index:
-            stand_in = await self._stand_in(aim, guest.session.cancels, backend.address)
+            stand_in = await self._stand_in(signal_target, guest.session.cancels, backend.address)
             if stand_in is None:
                 return 0
             overs.append(stand_in[0].done)
@@ -111,7 +111,7 @@ class SignalRequests:
             return 0
         number = next(self._numbers)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
-        self.channel.post(ipc.StandInAt(worker, aim, guest.session.cancels, backend.address, number))
+        self.channel.post(ipc.StandInAt(worker, signal_target, guest.session.cancels, backend.address, number))
         overs.append(lambda: self.channel.post(ipc.StandInOver(worker, self.host.index, number)))
         try:
             process: int = await answer
@@ -119,9 +119,9 @@ class SignalRequests:
         finally:
             del self._answers[number]
 
-    async def _stand_in(self, aim: int, cancels: bool, address: str) -> tuple[StandIn, int] | None:
+    async def _stand_in(self, signal_target: int, cancels: bool, address: str) -> tuple[StandIn, int] | None:
         """Who stands in for this client of ours, and its process id."""
-        target = self._client(aim)
+        target = self._client(signal_target)
         if target is None or self._standing >= MOST:
             return None
         self._standing += 1
@@ -142,9 +142,9 @@ class SignalRequests:
         finally:
             self._standing -= 1
 
-    def _client(self, aim: int) -> ClientConnection | None:
+    def _client(self, signal_target: int) -> ClientConnection | None:
         """The client of this worker that got this number at login."""
-        for serial in range(aim & SERIAL_MASK, self.host.serial + 1, SERIAL_MASK + 1):
+        for serial in range(signal_target & SERIAL_MASK, self.host.serial + 1, SERIAL_MASK + 1):
             guest = self.host.guests.get(serial)
             if guest is not None and guest.live is not None and guest.login is None:
                 return guest
