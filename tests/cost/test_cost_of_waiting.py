@@ -17,7 +17,7 @@ def test_attempts_that_fail_do_not_look_at_all_who_wait() -> None:
         pool = SOURCE.pooling.pool.Pool(("db", "user"), limits, lambda: 1.0)
         pool.grant()
         for _ in range(size):
-            pool.wait(object(), limits.birth, None, 0.0)
+            pool.wait(object(), limits.startup_params, None, 0.0)
         start = 0.0
         while not pool.outage.known(start):
             pool.outage.failed(start, start, REFUSED, RETRY, 1.0)
@@ -30,7 +30,7 @@ def test_attempts_that_fail_do_not_look_at_all_who_wait() -> None:
                 opened = [plan.slot for plan in pool.plan(now) if plan.verb.name == "CONNECT"]
                 assert len(opened) == 1
                 pool.failed(opened[0], *REFUSED, now)
-                pool.knock(object(), limits.birth, None, now)
+                pool.knock(object(), limits.startup_params, None, now)
                 assert "REJECT" in [plan.verb.name for plan in pool.plan(now)]
                 assert pool.line.size == size
 

@@ -26,7 +26,7 @@ MESSAGE = 0.0001  # seconds that a message takes
 OPEN = 0.005  # seconds that a login takes
 TICK, FAST_TICK = 0.333, 0.05  # as in `worker.timers`
 P: PoolKey = ("db", "user")
-BIRTH = object()
+STARTUP = object()
 SETTINGS = object()
 FOREVER = float("inf")
 
@@ -136,7 +136,7 @@ class World:
             if self.stall:
                 self.at(self.stall, lambda: self.stalls(worker), worker)
         if (worker, pool) not in self.desks:
-            limits = PoolLimits(birth=BIRTH, wait_timeout=0.0, wait_notify=0.0, lifetime=FOREVER)
+            limits = PoolLimits(startup_params=STARTUP, wait_timeout=0.0, wait_notify=0.0, lifetime=FOREVER)
             self.desks[worker, pool] = Desk(policy.Pool(pool, limits, self.random.random))
         return self.desks[worker, pool]
 
@@ -250,12 +250,12 @@ class World:
         if client.period != pool.period:
             client.period = pool.period
             pool.comers += 1
-        slot = pool.take(BIRTH, SETTINGS, self.now)
+        slot = pool.take(STARTUP, SETTINGS, self.now)
         if slot is not None:
             self.start(client, slot, self.now)
             return
-        pool.wait(client, BIRTH, SETTINGS, self.now)
-        if pool.hungry(self.now):
+        pool.wait(client, STARTUP, SETTINGS, self.now)
+        if pool.needs_plan(self.now):
             self.plan_soon(client.worker, client.pool)
 
     def start(self, client: Client, slot: policy.ServerSlot, since: float) -> None:

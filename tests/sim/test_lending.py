@@ -26,7 +26,7 @@ from pglido.pooling.states import CLOSING, IDLE
 MESSAGE, OPEN, TICK, FAST_TICK = 0.0002, 0.005, 0.333, 0.05
 # Seconds that it may take until a server that may be lent is there, besides: rounds of the broker, messages, the login.
 SLACK = 0.5
-BIRTH = object()
+STARTUP = object()
 
 
 class World:
@@ -39,7 +39,7 @@ class World:
         self.events: list[tuple[float, int, Callable[[], None]]] = []
         self.serial = itertools.count()
         self.broker = Broker(limits.get)
-        bounds = _limits.Limits(birth=BIRTH, wait_timeout=0.0, wait_notify=0.0)
+        bounds = _limits.Limits(startup_params=STARTUP, wait_timeout=0.0, wait_notify=0.0)
         places = itertools.product(range(workers), limits)
         self.pools = {(worker, key): Pool(key, bounds, self.random.random) for worker, key in places}
         self.planned: set[tuple[int, PoolKey]] = set()
@@ -137,7 +137,7 @@ class World:
         self.give(worker, slot)
 
     def give(self, worker: int, slot: ServerSlot) -> None:
-        ticket = slot.pool.freed(slot, BIRTH, self.now)
+        ticket = slot.pool.freed(slot, STARTUP, self.now)
         if ticket is not None:
             self.serve(worker, slot, ticket.client)
         elif slot.state == CLOSING:
@@ -150,12 +150,12 @@ class World:
 
     def arrive(self, worker: int, key: PoolKey, run: float) -> None:
         pool = self.pools[worker, key]
-        slot = pool.take(BIRTH, BIRTH, self.now)
+        slot = pool.take(STARTUP, STARTUP, self.now)
         if slot is not None:
             self.serve(worker, slot, run)
             return
-        pool.wait(run, BIRTH, BIRTH, self.now)
-        if pool.hungry(self.now):
+        pool.wait(run, STARTUP, STARTUP, self.now)
+        if pool.needs_plan(self.now):
             self.plan_soon(worker, key)
 
     def serve(self, worker: int, slot: ServerSlot, run: float) -> None:

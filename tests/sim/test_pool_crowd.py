@@ -11,7 +11,7 @@ import pytest
 from parity.builds import BUILDS, Build
 
 CLOSING = 5
-BIRTH = object()
+STARTUP = object()
 
 
 class Crowd:
@@ -30,7 +30,7 @@ class Crowd:
     ) -> None:
         self.module = build.pooling.pool
         self.chance = random.Random(seed)
-        bounds = build.pooling.limits.Limits(**({"birth": BIRTH} | limits))
+        bounds = build.pooling.limits.Limits(**({"startup_params": STARTUP} | limits))
         self.pool = self.module.Pool(("db", "user"), bounds, self.chance.random)
         self.free_leases = leases
         self.think, self.work, self.connect = think, work, connect
@@ -114,7 +114,7 @@ class Crowd:
     def give(self, slot: Any) -> None:
         if slot not in self.pool.slots:
             return
-        ticket = self.pool.freed(slot, BIRTH, self.now)
+        ticket = self.pool.freed(slot, STARTUP, self.now)
         if ticket is not None:
             self.serve(ticket.client, slot, self.now - ticket.since)
         elif slot.state == CLOSING:
@@ -123,12 +123,12 @@ class Crowd:
             self.after(0.0, self.plan)
 
     def arrive(self, client: int) -> None:
-        slot = self.pool.take(BIRTH, BIRTH, self.now)
+        slot = self.pool.take(STARTUP, STARTUP, self.now)
         if slot is not None:
             self.serve(client, slot, 0.0)
             return
-        self.pool.wait(client, BIRTH, BIRTH, self.now)
-        if self.pool.hungry(self.now):
+        self.pool.wait(client, STARTUP, STARTUP, self.now)
+        if self.pool.needs_plan(self.now):
             self.after(0.0, self.plan)
 
     def serve(self, client: int, slot: Any, waited: float) -> None:

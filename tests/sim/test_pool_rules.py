@@ -21,8 +21,8 @@ ROUNDS = 300
 class Client:
     """Somebody who wants a server, or has one."""
 
-    def __init__(self, birth: object) -> None:
-        self.birth = birth
+    def __init__(self, startup_params: object) -> None:
+        self.startup_params = startup_params
 
 
 class Machine(RuleBasedStateMachine):
@@ -60,7 +60,7 @@ class Machine(RuleBasedStateMachine):
             lifetime=lifetime,
             check_delay=check_delay,
             wait_timeout=wait_timeout,
-            birth=self.births[0],
+            startup_params=self.births[0],
         )
         self.pool = self.module.Pool(("db", "user"), limits, lambda: 0.5)
         self.pool.minimum = minimum
@@ -100,7 +100,7 @@ class Machine(RuleBasedStateMachine):
         ticket = self.pool.freed(slot, self.births[0], self.now)
         if ticket is not None:
             assert ticket is self.tickets[0], "somebody was passed in the line"
-            assert ticket.birth is slot.birth
+            assert ticket.startup_params is slot.startup_params
             self.tickets.pop(0)
             assert slot.state == BUSY
             self.serving[slot] = ticket.client
@@ -111,18 +111,18 @@ class Machine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 9))
     def arrive(self, which: int) -> None:
-        birth = self.births[which == 0]
-        client = Client(birth)
-        slot = self.pool.take(birth, birth, self.now)
+        startup_params = self.births[which == 0]
+        client = Client(startup_params)
+        slot = self.pool.take(startup_params, startup_params, self.now)
         if slot is not None:
             assert not self.tickets, "a newcomer passed the line"
             assert slot.state == BUSY
-            assert slot.birth is birth
+            assert slot.startup_params is startup_params
             assert slot not in self.serving
             self.serving[slot] = client
             return
-        self.tickets.append(self.pool.wait(client, birth, birth, self.now))
-        if self.pool.hungry(self.now):
+        self.tickets.append(self.pool.wait(client, startup_params, startup_params, self.now))
+        if self.pool.needs_plan(self.now):
             self.plan()
 
     @precondition(lambda self: self.serving)

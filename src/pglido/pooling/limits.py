@@ -7,7 +7,8 @@ FOREVER = float("inf")
 
 @dataclass(frozen=True)
 class Limits:
-    """`minimum` is this worker's part of min_pool_size; `birth` what new servers are opened with by default."""
+    """`minimum` is this worker's part of min_pool_size; `startup_params` what new servers are opened with by default.
+    """
 
     minimum: int = 0
     parallel_connects: int = 4
@@ -19,4 +20,4 @@ class Limits:
     login_retry: float = 15.0
     check_delay: float = 30.0
     round_robin: bool = False
-    birth: object = None
+    startup_params: object = None

@@ -9,7 +9,7 @@ cdef Py_ssize_t LOOK
 cdef class ServerSlot(QueueMember):
     cdef public Pool pool
     cdef public int state
-    cdef public object birth
+    cdef public object startup_params
     cdef public object settings
     cdef public long long generation
     cdef public object server
@@ -44,7 +44,7 @@ cdef class Pool:
     cdef public double check_delay
     cdef public bint round_robin
     cdef public Py_ssize_t minimum
-    cdef public object birth
+    cdef public object startup_params
     cdef public double wait_time
     cdef public Py_ssize_t assignments
     cdef public double busy_time
@@ -53,10 +53,10 @@ cdef class Pool:
     cdef public double loaded_at
 
     @cython.locals(_=Py_ssize_t, found=ServerSlot, slot=ServerSlot)
-    cpdef ServerSlot take(self, object birth, object settings, double now, long long generation=*)
+    cpdef ServerSlot take(self, object startup_params, object settings, double now, long long generation=*)
 
     @cython.locals(ticket=Ticket)
-    cpdef Ticket wait(self, object client, object birth, object settings, double now, long long generation=*)
+    cpdef Ticket wait(self, object client, object startup_params, object settings, double now, long long generation=*)
 
     cpdef int leave(self, Ticket ticket) except -1
 
@@ -67,4 +67,4 @@ cdef class Pool:
 
     cdef Py_ssize_t _needed(self, double now) except? -1
     @cython.locals(needed=Py_ssize_t)
-    cpdef bint hungry(self, double now) except -1
+    cpdef bint needs_plan(self, double now) except -1

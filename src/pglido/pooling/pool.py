@@ -62,13 +62,12 @@ class Plan(NamedTuple):
 class ServerSlot(QueueMember):
     """One server connection; times are monotonic seconds.
 
-    `birth` is what it was opened with, `settings` what it has now: both are compared by identity only. `generation` is
-    the pool's when it was opened. `doomed`: to be closed when free; `recalled`: its lease goes back to the broker then;
-    `used`: a client has had it. It stands in the pool's line of idle ones while it is one of them.
+    `startup_params` is what it was opened with, `settings` what it has now: both are compared by identity only.
+    `generation` is the pool's when it was opened. `doomed`: to be closed when free; `recalled`: its lease goes back to
+    the broker then; `used`: a client has had it. It stands in the pool's line of idle ones while it is one of them.
     """
 
     __slots__ = (
-        "birth",
         "born",
         "dies",
         "doomed",
@@ -78,15 +77,16 @@ class ServerSlot(QueueMember):
         "server",
         "settings",
         "since",
+        "startup_params",
         "state",
         "used",
     )
 
-    def __init__(self, pool: "Pool", birth: object, now: float) -> None:
+    def __init__(self, pool: "Pool", startup_params: object, now: float) -> None:
         self.pool = pool
         self.state = OPENING
-        self.birth = birth
-        self.settings = birth
+        self.startup_params = startup_params
+        self.settings = startup_params
         self.generation = pool.generation
         self.server: Any = None
         self.born = now
@@ -149,7 +149,7 @@ class Pool:
         self.limits = limits
         self.check_delay = limits.check_delay
         self.round_robin = limits.round_robin
-        self.birth = limits.birth
+        self.startup_params = limits.startup_params
 
     def count(self, state: int) -> int:
         """How many slots are in this state."""
@@ -157,7 +157,7 @@ class Pool:
 
     # The byte path.
 
-    def take(self, birth: object, settings: object, now: float, generation: int = 0) -> ServerSlot | None:
+    def take(self, startup_params: object, settings: object, now: float, generation: int = 0) -> ServerSlot | None:
         """An idle server for a newcomer, or None: then it must wait."""
         if self.line.size or not self.idle.size:
             return None
@@ -166,15 +166,19 @@ class Pool:
         for _ in range(LOOK):
             if slot is None or slot.since + self.check_delay <= now:
                 break
-            if slot.birth is birth and slot.generation >= generation:
+            if slot.startup_params is startup_params and slot.generation >= generation:
                 if slot.settings is settings:
                     found = slot
                     break
-                if not self.round_robin or found.birth is not birth or found.generation < generation:
+                if not self.round_robin or found.startup_params is not startup_params or found.generation < generation:
                     # Where none fits, whoever had the one that has rested longest is the least likely to miss it.
                     found = slot
             slot = slot.ahead
-        if found.birth is not birth or found.generation < generation or found.since + self.check_delay <= now:
+        if (
+            found.startup_params is not startup_params
+            or found.generation < generation
+            or found.since + self.check_delay <= now
+        ):
             return None
         self.idle.leave(found)
         found.state = BUSY
@@ -183,11 +187,11 @@ class Pool:
         self.assignments += 1
         return found
 
-    def wait(self, client: Any, birth: object, settings: object, now: float, generation: int = 0) -> Ticket:
+    def wait(self, client: Any, startup_params: object, settings: object, now: float, generation: int = 0) -> Ticket:
         """A client stands in line, behind all others."""
         ticket: Ticket = Ticket.__new__(Ticket)
         ticket.client = client
-        ticket.birth = birth
+        ticket.startup_params = startup_params
         ticket.settings = settings
         ticket.generation = generation
         ticket.since = now
@@ -196,9 +200,9 @@ class Pool:
         self.line.join(ticket)
         return ticket
 
-    def knock(self, client: Any, birth: object, settings: object, now: float, generation: int = 0) -> Ticket:
+    def knock(self, client: Any, startup_params: object, settings: object, now: float, generation: int = 0) -> Ticket:
         """A client that is not let in yet stands in line: it is told when the pool is known to fail."""
-        ticket = self.wait(client, birth, settings, now, generation)
+        ticket = self.wait(client, startup_params, settings, now, generation)
         ticket.login = True
         self.logins[ticket] = None
         return ticket
@@ -227,7 +231,7 @@ class Pool:
             return None
         slot.since = now
         ticket: Ticket | None = self.line.front
-        if ticket is not None and ticket.birth is slot.birth and ticket.generation <= slot.generation:
+        if ticket is not None and ticket.startup_params is slot.startup_params and ticket.generation <= slot.generation:
             self.leave(ticket)
             slot.state = BUSY
             slot.used = True
@@ -238,7 +242,7 @@ class Pool:
         self.idle.join(slot)
         return None
 
-    def hungry(self, now: float) -> bool:
+    def needs_plan(self, now: float) -> bool:
         """Somebody has joined the line: is there something to be done for those who wait that was not done yet?
 
         Then `plan` should be asked at once.
@@ -286,7 +290,7 @@ class Pool:
         self.closed_slot(slot)
         ticket = self.line.front
         while ticket is not None:
-            if ticket.birth is slot.birth:
+            if ticket.startup_params is slot.startup_params:
                 return [self._reject(ticket, (sqlstate, text))]
             ticket = ticket.behind
         return []
@@ -415,12 +419,12 @@ class Pool:
             if plan is not None:
                 plans.append(plan)
             if plan is None or plan.verb is Verb.CLOSE:
-                births.append(ticket.birth)
+                births.append(ticket.startup_params)
         wanted = self._needed(now)
         room = limits.parallel_connects - self.opening
         asked = iter(births)
         while wanted > 0 and room > 0 and self.leases > len(self.slots) and now >= self.outage.retry_at:
-            slot = ServerSlot(self, next(asked, limits.birth), now)
+            slot = ServerSlot(self, next(asked, limits.startup_params), now)
             self.slots[slot] = None
             self.opening += 1
             plans.append(Plan(Verb.CONNECT, slot))
@@ -431,7 +435,9 @@ class Pool:
     def _check_or_make_room(self, ticket: Ticket) -> Plan:
         """An idle server was not taken: see whether one that fits is alive, or close one to open one that fits."""
         slot: ServerSlot | None = self.idle.back
-        while slot is not None and (slot.birth is not ticket.birth or slot.generation < ticket.generation):
+        while slot is not None and (
+            slot.startup_params is not ticket.startup_params or slot.generation < ticket.generation
+        ):
             slot = slot.ahead
         if slot is None:
             return self._close(self.idle.front)

@@ -7,7 +7,7 @@ cdef class QueueMember:
 
 cdef class Ticket(QueueMember):
     cdef public object client
-    cdef public object birth
+    cdef public object startup_params
     cdef public object settings
     cdef public long long generation
     cdef public double since

@@ -14,15 +14,16 @@ class QueueMember:
 
 
 class Ticket(QueueMember):
-    """One client in line since `since`; `settings`, `birth`, `generation` as in `ServerSlot`. Made by `Pool.wait`.
+    """One client in line since `since`; `settings`, `startup_params`, `generation` as in `ServerSlot`. Made by
+    `Pool.wait`.
 
     `login`: it is not let in yet, and told when the pool is known to fail.
     """
 
-    __slots__ = ("birth", "client", "generation", "login", "notified", "settings", "since")
+    __slots__ = ("client", "generation", "login", "notified", "settings", "since", "startup_params")
 
     client: Any
-    birth: object
+    startup_params: object
     generation: int
     settings: object
     since: float

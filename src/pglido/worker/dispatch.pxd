@@ -25,7 +25,7 @@ cdef class Dispatch(HostInterface):
     cdef public object outside
     cdef public object freed
     cdef bint giving
-    cdef public AccessLog journal
+    cdef public AccessLog access_log
     cdef public SharedCells board
     cdef public long long most
     cdef public MemoryBudget budget
@@ -33,7 +33,7 @@ cdef class Dispatch(HostInterface):
 
     cpdef bint crowded(self, ClientConnection guest) except -1
 
-    @cython.locals(pool=Pool, guest=ClientConnection, session=Client, slot=ServerSlot, now=double, birth=object)
+    @cython.locals(pool=Pool, guest=ClientConnection, session=Client, slot=ServerSlot, now=double, startup_params=object)
     cpdef bint attach(self, ClientLink client) except -1
 
     @cython.locals(guest=ClientConnection)

@@ -59,7 +59,7 @@ class Dispatch(HostInterface):
         self.pump: Relay = made[0]
         self.no_ring: str = made[1]
         self.outside: Any = None
-        self.journal = AccessLog()
+        self.access_log = AccessLog()
         self.board: SharedCells = UNSET
         self.most = 0
         self.freed: deque[ServerConnection] = deque()
@@ -68,7 +68,7 @@ class Dispatch(HostInterface):
 
     if TYPE_CHECKING:
 
-        def birth_for(self, guest: ClientConnection) -> "SessionParameters": ...
+        def startup_params_for(self, guest: ClientConnection) -> "SessionParameters": ...
         def kill(self, guest: ClientConnection, sqlstate: str, text: str) -> None: ...
         def abandon(self, guest: ClientConnection, backend: ServerConnection) -> None: ...
         def part_raw(self, guest: ClientConnection) -> None: ...
@@ -98,18 +98,18 @@ class Dispatch(HostInterface):
         guest: ClientConnection = client  # type: ignore[assignment]
         pool = guest.pool
         session = guest.session
-        birth = self.birth_for(guest) if session.rules.keep else pool.birth
+        startup_params = self.startup_params_for(guest) if session.rules.keep else pool.startup_params
         now = self.pump.now
         if guest.period != pool.period:
             guest.period = pool.period
             pool.comers += 1
-        slot = pool.take(birth, session.settings, now, guest.generation)
+        slot = pool.take(startup_params, session.settings, now, guest.generation)
         if slot is not None:
             self._pair(guest, slot.server)
             guest.stats.assignments += 1
             return True
-        guest.ticket = pool.wait(guest, birth, session.settings, now, guest.generation)
-        if pool.hungry(now):
+        guest.ticket = pool.wait(guest, startup_params, session.settings, now, guest.generation)
+        if pool.needs_plan(now):
             assert guest.live is not None
             self.plan_soon(guest.live)
         return False
@@ -194,7 +194,7 @@ class Dispatch(HostInterface):
         """Close a client's connection after sending `last`."""
         if self.guests.pop(guest.serial, None) is None:
             return
-        self.journal.left(guest, why, int(self.pump.now - guest.born))
+        self.access_log.left(guest, why, int(self.pump.now - guest.born))
         if guest.late:
             # What it asked for is done, and answered but for this.
             last = READY_IDLE + last

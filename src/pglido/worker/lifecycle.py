@@ -58,7 +58,7 @@ class Lifecycle(Dispatch):
         if not task.cancelled() and task.exception() is not None:
             log.error("bug: a task failed", exc_info=task.exception())
 
-    def birth_for(self, guest: ClientConnection) -> _parameters.SessionParameters:
+    def startup_params_for(self, guest: ClientConnection) -> _parameters.SessionParameters:
         """What the server of a client must have been opened with, where clients keep their servers."""
         assert guest.live is not None
         return birth_of(guest.live.settings, guest.session.home)
@@ -344,12 +344,12 @@ class Lifecycle(Dispatch):
     async def borrow(
         self,
         live: PoolRuntime,
-        birth: _parameters.SessionParameters,
+        startup_params: _parameters.SessionParameters,
         wanted: _parameters.SessionParameters,
         generation: int = 0,
     ) -> ServerConnection:
         """A server for the login of a client, got by standing in line. Raises PoolRefused."""
-        slot = live.policy.take(birth, wanted, self.pump.now, generation)
+        slot = live.policy.take(startup_params, wanted, self.pump.now, generation)
         if slot is not None:
             self.pump.collect(slot.server)
             return slot.server  # type: ignore[no-any-return]
@@ -357,8 +357,8 @@ class Lifecycle(Dispatch):
         if refusal is not None:
             raise PoolRefused(*refusal)
         errand = ServerRequest()
-        ticket = live.policy.knock(errand, birth, wanted, self.pump.now, generation)
-        if live.policy.hungry(self.pump.now):
+        ticket = live.policy.knock(errand, startup_params, wanted, self.pump.now, generation)
+        if live.policy.needs_plan(self.pump.now):
             self.plan_soon(live)
         try:
             return await errand.backend
@@ -382,8 +382,10 @@ class Lifecycle(Dispatch):
         self.pump.relay(backend)
         query = backend.live.settings.connect_query
         functions = backend.live.rules.functions
-        birth = backend.slot.birth
-        replicates = isinstance(birth, _parameters.SessionParameters) and "replication" in birth.values
+        startup_params = backend.slot.startup_params
+        replicates = (
+            isinstance(startup_params, _parameters.SessionParameters) and "replication" in startup_params.values
+        )
         unknown = not functions.known or not functions.defaults
         if backend.live.rules.inspected and unknown and not replicates:
             backend.session.state.unverified |= DEFINES

@@ -138,7 +138,7 @@ def limits_of(settings: PoolSettings, minimum: int) -> Limits:
         login_retry=settings.server_login_retry,
         check_delay=settings.server_check_delay if settings.server_check_query else FOREVER,
         round_robin=settings.server_round_robin,
-        birth=birth_of(settings, _parameters.EMPTY),
+        startup_params=birth_of(settings, _parameters.EMPTY),
     )
 
 

@@ -144,7 +144,7 @@ def _server(backend: ServerConnection) -> ServerSnapshot:
     linked = guest if isinstance(guest, ClientConnection) else backend.peer
     state = "being_canceled" if backend.cancels else STATES[backend.slot.state]
     hub = backend.live.hub
-    if hub is not None and hub.ear.backend is backend:
+    if hub is not None and hub.listen_connection.backend is backend:
         state = "listen"
     return ServerSnapshot(
         user=backend.live.key[1],
@@ -249,7 +249,7 @@ def listen(host: Lifecycle, found: Sequence[PoolRuntime]) -> list[Snapshot]:
 
 
 def _hub(hub: Hub) -> ListenSnapshot:
-    tally, backend = hub.tally, hub.ear.backend
+    tally, backend = hub.tally, hub.listen_connection.backend
     return ListenSnapshot(
         database=hub.live.key[0],
         user=hub.live.key[1],

@@ -51,7 +51,7 @@ class Timed(Protocol):
     host: Lifecycle
     config: Config
     departures: DatabaseRelease
-    porch: FastLogin
+    fast_login: FastLogin
     leaving: float | None
     wait_for_clients: bool
     ended: asyncio.Event
@@ -133,7 +133,7 @@ class Timers:
         """
         worker, policy = self.worker, live.policy
         hub = live.hub
-        if policy.clients or not policy.unused() or (hub is not None and hub.ear.backend is not None):
+        if policy.clients or not policy.unused() or (hub is not None and hub.listen_connection.backend is not None):
             live.unused_since = 0.0
             return
         live.unused_since = live.unused_since or now
@@ -144,7 +144,7 @@ class Timers:
             if live.key[0] in worker.config.databases or not (idle or vain):
                 return
         del worker.host.pools[live.key]
-        worker.porch.forget()
+        worker.fast_login.forget()
 
     def _look_at_memory(self, now: float) -> None:
         """Say how much memory the worker has; where all have too much, give back what can be."""
@@ -154,7 +154,7 @@ class Timers:
         if budget.tight and now >= self._trim_at:
             self._trim_at = now + TRIM_PAUSE
             cache.clear_all()
-            self.worker.porch.forget()
+            self.worker.fast_login.forget()
             process_memory.trim()
         if budget.refused and now >= self._refusals_at:
             self._refusals_at = now + REFUSALS_PAUSE

@@ -98,15 +98,15 @@ class Worker:
         self.candidate: tuple[int, Candidate] | None = None
         self.failed = False
         self.names = AddressCache(0, 0)
-        self.people = UserDirectory(host)
+        self.users = UserDirectory(host)
         self.departures = DatabaseRelease(host)
         self.cancels = CancelRequests(host, channel)
         self.signals = SignalRequests(host, channel)
         self.listening: dict[socket.socket, Watched] = {}
         self.covered: dict[int, list[socket.socket]] = {}
         self.clock = Timers(self)
-        self.porch = FastLogin(host)
-        self.place = ReservedConnection(host, self.porch, self.listen)
+        self.fast_login = FastLogin(host)
+        self.place = ReservedConnection(host, self.fast_login, self.listen)
         self.hashing = Hashing()
         self.leaving: float | None = None
         self.wait_for_clients = False
@@ -167,7 +167,7 @@ class Worker:
             ipc.StandInOver: self.signals.over_elsewhere,
             ipc.Vacate: lambda m: self.departures.begin(m.hosts, m.databases),
             ipc.SenderGone: lambda m: self.forget_sender(m.hosts, m.process),
-            ipc.Met: self.people.met,
+            ipc.Met: self.users.met,
             ipc.Uncover: lambda m: self.uncover(m.worker),
             ipc.Ask: lambda m: self.host.spawn(self.tell(m)),
             ipc.Drain: self.on_drain,
@@ -250,16 +250,16 @@ class Worker:
             guest.door = doors[guest.door.unix]
         self.config = message.config
         self.host.most = settings.max_client_conn
-        self.host.journal.comings = settings.log_connections
-        self.host.journal.goings = settings.log_disconnections
+        self.host.access_log.comings = settings.log_connections
+        self.host.access_log.goings = settings.log_disconnections
         self._known_pool = lru_cache(POOLS_KNOWN)(message.config.pool)
         self.ignored = frozenset(name.lower() for name in settings.ignore_startup_parameters)
         self.workers = self.cancels.workers = self.signals.workers = message.workers
         self.host.budget.limit = settings.max_held_bytes
         self.host.budget.each = settings.max_client_held_bytes or settings.max_held_bytes
         self.names = AddressCache(settings.dns_max_ttl, settings.dns_nxdomain_ttl)
-        self.people.adopt(message.config, message.users, message.mock_seed)
-        self.porch.adopt(settings.auth_type, settings.client_tls_sslmode, doors, self.people)
+        self.users.adopt(message.config, message.users, message.mock_seed)
+        self.fast_login.adopt(settings.auth_type, settings.client_tls_sslmode, doors, self.users)
         for live in list(self.host.pools.values()):
             self.refresh(live)
         for name, database in message.config.databases.items():
@@ -281,7 +281,7 @@ class Worker:
                 live.hub.close()
         else:
             live.names = self.names
-            live.secrets = self.people.texts
+            live.secrets = self.users.texts
             live.policy.closed = False
             if live.hub is not None:
                 live.hub.closed = False
@@ -306,7 +306,7 @@ class Worker:
             pool = self.config.pool(*settings.key) or settings
             limit, tls = self.config.settings.max_packet_size, self.server_tls.of(pool)
             live = new_live(pool, self.minimum(pool), limit, self.names, tls)
-            live.secrets = self.people.texts
+            live.secrets = self.users.texts
             live.signer = self.signer
             self.host.pools[settings.key] = live
         return live
@@ -320,13 +320,13 @@ class Worker:
 
     def is_asked_for(self, start: Startup) -> bool:
         """Is auth_query to be asked who this client is?"""
-        return self.people.asks_for(self.pool_of(start.database, start.user))
+        return self.users.asks_for(self.pool_of(start.database, start.user))
 
     def listen(self, sock: socket.socket) -> None:
         """Begin to take connections from a listening socket, past asyncio: in the pump's own round."""
         if not self.host.draining and sock.fileno() >= 0 and sock not in self.listening:
             watched = self.listening[sock] = Watched(None)
-            watched.call = partial(self.porch.open, sock, sock.fileno(), sock.family == socket.AF_UNIX)
+            watched.call = partial(self.fast_login.open, sock, sock.fileno(), sock.family == socket.AF_UNIX)
             self.host.pump.watch_descriptor(watched, sock.fileno(), selectors.EVENT_READ, False)
 
     def close_door(self, sock: socket.socket) -> None:
@@ -384,7 +384,7 @@ class Worker:
 
     def open_console(self, guest: ClientConnection, start: Startup, admin: bool) -> None:
         """Relay a client of the admin database to the control process."""
-        if guest.serial == self.porch.spare:
+        if guest.serial == self.fast_login.spare:
             self.place.seat()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)

@@ -8,7 +8,7 @@ import pytest
 from parity.builds import BUILDS, Build
 
 OPENING, IDLE, BUSY, CHECKING, CLOSING = range(1, 6)
-BIRTH, OTHER_BIRTH = object(), object()
+STARTUP, OTHER_STARTUP = object(), object()
 SETTINGS = object()
 
 Make = Callable[..., "Bench"]
@@ -19,7 +19,7 @@ class Bench:
 
     def __init__(self, build: Build, minimum: int = 0, **limits: Any) -> None:
         self.module = build.pooling.pool
-        self.limits = build.pooling.limits.Limits(**({"birth": BIRTH, "lifetime_jitter": 0.0} | limits))
+        self.limits = build.pooling.limits.Limits(**({"startup_params": STARTUP, "lifetime_jitter": 0.0} | limits))
         self.pool = self.module.Pool(("db", "user"), self.limits, lambda: 1.0)
         self.pool.minimum = minimum
         self.now = 1000.0
@@ -32,25 +32,25 @@ class Bench:
         what = plan.slot or plan.ticket or plan.number
         return (plan.verb.name, what, plan.problem) if plan.problem else (plan.verb.name, what)
 
-    def ticket(self, birth: object = BIRTH, generation: int = 0) -> Any:
+    def ticket(self, startup_params: object = STARTUP, generation: int = 0) -> Any:
         """A client stands in line."""
-        return self.pool.wait(object(), birth, SETTINGS, self.now, generation)
+        return self.pool.wait(object(), startup_params, SETTINGS, self.now, generation)
 
     def knock(self) -> Any:
         """A client that logs in stands in line."""
-        return self.pool.knock(object(), BIRTH, SETTINGS, self.now)
+        return self.pool.knock(object(), STARTUP, SETTINGS, self.now)
 
     def granted(self, count: int) -> None:
         """The broker grants leases."""
         for _ in range(count):
             self.pool.grant()
 
-    def idle(self, count: int, birth: object = BIRTH) -> list[Any]:
+    def idle(self, count: int, startup_params: object = STARTUP) -> list[Any]:
         """There are idle servers."""
         slots = []
         for _ in range(count):
             self.pool.grant()
-            slot = self.module.ServerSlot(self.pool, birth, self.now)
+            slot = self.module.ServerSlot(self.pool, startup_params, self.now)
             self.pool.slots[slot] = None
             self.pool.opening += 1
             self.pool.opened(slot, self.now)
@@ -58,9 +58,9 @@ class Bench:
             slots.append(slot)
         return slots
 
-    def take(self, birth: object = BIRTH, settings: object = SETTINGS, generation: int = 0) -> Any:
+    def take(self, startup_params: object = STARTUP, settings: object = SETTINGS, generation: int = 0) -> Any:
         """A newcomer asks."""
-        return self.pool.take(birth, settings, self.now, generation)
+        return self.pool.take(startup_params, settings, self.now, generation)
 
     def connects(self) -> list[Any]:
         """The slots to open now."""
@@ -163,7 +163,7 @@ def test_a_lease_that_came_too_late_is_kept_for_the_next_peak(bench: Make) -> No
     assert it.plan() == []
     it.now += 0.1
     it.ticket()
-    assert it.pool.hungry(it.now)
+    assert it.pool.needs_plan(it.now)
     assert len(it.connects()) == 1
 
 
@@ -261,7 +261,7 @@ def test_where_none_fits_none_is_taken_that_must_be_checked_first(bench: Make) -
 
 def test_where_none_fits_one_of_another_birth_is_passed_by(bench: Make) -> None:
     it = bench()
-    first, _, third = it.idle(1) + it.idle(1, OTHER_BIRTH) + it.idle(1)
+    first, _, third = it.idle(1) + it.idle(1, OTHER_STARTUP) + it.idle(1)
     assert it.take(settings=object()) is first
     assert it.take(settings=object()) is third
     assert it.take(settings=object()) is None
@@ -270,7 +270,7 @@ def test_where_none_fits_one_of_another_birth_is_passed_by(bench: Make) -> None:
 def test_a_server_of_another_birth_is_not_given(bench: Make) -> None:
     it = bench()
     it.idle(2)
-    assert it.take(birth=OTHER_BIRTH) is None
+    assert it.take(startup_params=OTHER_STARTUP) is None
 
 
 def test_a_server_of_an_earlier_generation_is_not_given(bench: Make) -> None:
@@ -332,7 +332,7 @@ def test_a_freed_server_of_an_earlier_generation_is_replaced_for_the_first_in_li
 
 def test_a_newcomer_passes_nobody(bench: Make) -> None:
     it = bench()
-    it.ticket(OTHER_BIRTH)
+    it.ticket(OTHER_STARTUP)
     it.idle(1)
     assert it.take() is None
 
@@ -374,20 +374,20 @@ def test_who_left_the_line_is_forgotten(bench: Make) -> None:
 def test_an_idle_server_of_another_birth_makes_room(bench: Make) -> None:
     it = bench()
     (slot,) = it.idle(1)
-    ticket = it.ticket(OTHER_BIRTH)
+    ticket = it.ticket(OTHER_STARTUP)
     assert it.plan()[0] == ("CLOSE", slot)
     it.pool.closed_slot(slot)
     (opened,) = it.connects()
-    assert opened.birth is OTHER_BIRTH
+    assert opened.startup_params is OTHER_STARTUP
     it.pool.opened(opened, it.now)
     assert it.pool.freed(opened, SETTINGS, it.now) is ticket
 
 
 def test_an_idle_server_that_fits_is_not_closed_for_one_that_does_not(bench: Make) -> None:
     it = bench()
-    (fits,) = it.idle(1, OTHER_BIRTH)
+    (fits,) = it.idle(1, OTHER_STARTUP)
     it.idle(1)
-    it.ticket(OTHER_BIRTH)
+    it.ticket(OTHER_STARTUP)
     assert it.plan() == [("CHECK", fits)]
 
 
@@ -643,9 +643,9 @@ def test_a_crowd_in_line_is_not_looked_at_for_each_newcomer(bench: Make) -> None
     it.plan()
     for _ in range(100):
         it.ticket()
-        assert not it.pool.hungry(it.now)
+        assert not it.pool.needs_plan(it.now)
     it.now = it.pool.outage.retry_at
-    assert it.pool.hungry(it.now)
+    assert it.pool.needs_plan(it.now)
 
 
 def test_a_success_ends_the_outage(bench: Make) -> None:
@@ -673,10 +673,10 @@ def test_a_failure_with_other_servers_at_work_rejects_nobody(bench: Make) -> Non
 def test_a_bad_parameter_is_its_clients_problem_only(bench: Make) -> None:
     it = bench()
     other = it.ticket()
-    bad = it.ticket(OTHER_BIRTH)
+    bad = it.ticket(OTHER_STARTUP)
     it.granted(2)
     slots = it.connects()
-    assert [slot.birth for slot in slots] == [BIRTH, OTHER_BIRTH]
+    assert [slot.startup_params for slot in slots] == [STARTUP, OTHER_STARTUP]
     (plan,) = it.pool.refused(slots[1], "22023", "invalid value")
     assert (plan.verb.name, plan.ticket, plan.problem) == ("REJECT", bad, ("22023", "invalid value"))
     assert other.stands
@@ -836,7 +836,7 @@ def test_retired_servers_go_when_they_are_free(bench: Make) -> None:
 def test_a_closed_pool_serves_nobody(bench: Make) -> None:
     it = bench(minimum=2)
     (slot,) = it.idle(1)
-    ticket = it.ticket(OTHER_BIRTH)
+    ticket = it.ticket(OTHER_STARTUP)
     it.pool.closed = True
     plans = it.plan()
     assert ("REJECT", ticket, ("3D000", "database is no longer configured")) in plans
@@ -850,7 +850,7 @@ def test_it_says_how_it_is(bench: Make) -> None:
     it = bench()
     it.idle(2)
     it.take()
-    it.ticket(OTHER_BIRTH)
+    it.ticket(OTHER_STARTUP)
     assert repr(it.pool) == "<Pool db/user leases=2 idle=1 active=1 waiting=1>"
     assert repr(next(iter(it.pool.slots))) == "<ServerSlot idle>"
 

@@ -118,8 +118,8 @@ class World:
         self.guests: dict[int, ClientConnection] = {}
         host: Any = type("Host", (), {"pump": self.pump, "kill": self.kill, "guests": self.guests})()
         self.hub = Hub(host, live)  # type: ignore[arg-type]
-        self.ear = Ear(self.hub)
-        self.hub.ear = self.ear  # type: ignore[assignment]
+        self.listen_connection = Ear(self.hub)
+        self.hub.listen_connection = self.listen_connection  # type: ignore[assignment]
 
     def kill(self, guest: ClientConnection, sqlstate: str, text: str, detail: str = "") -> None:
         self.killed.append((guest, sqlstate))
@@ -151,8 +151,12 @@ class World:
     def settle_down(self) -> None:
         """Connect and answer until nothing more is asked."""
         self.turn()
-        while self.ear.wanted or self.ear.asked is not None:
-            self.inside(self.ear.connect if self.ear.backend is None else self.ear.answer)
+        while self.listen_connection.wanted or self.listen_connection.asked is not None:
+            self.inside(
+                self.listen_connection.connect
+                if self.listen_connection.backend is None
+                else self.listen_connection.answer
+            )
 
     def close(self) -> None:
         self.turn()
@@ -178,15 +182,15 @@ def listens(world: World, guest: ClientConnection, *channels: bytes) -> None:
 def test_ready_once_the_server_has_acknowledged(world: World) -> None:
     guest, told = world.guest(), list[int]()
     assert not world.inside(world.hub.prepare, guest, [b"a", b'b"'], lambda: told.append(1))
-    world.inside(world.ear.connect)
-    assert world.ear.asked == b'LISTEN "a";LISTEN "b"""'
+    world.inside(world.listen_connection.connect)
+    assert world.listen_connection.asked == b'LISTEN "a";LISTEN "b"""'
     assert told == []
-    world.inside(world.ear.answer)
+    world.inside(world.listen_connection.answer)
     assert told == [1]
     assert world.inside(world.hub.prepare, guest, [b"a"], lambda: told.append(2))
     world.inside(world.hub.settle, guest, frozenset({b"a"}))
     world.settle_down()
-    assert world.ear.channels == {b"a"}
+    assert world.listen_connection.channels == {b"a"}
     assert told == [1]
 
 
@@ -197,24 +201,24 @@ def test_thousands_go_out_together(world: World) -> None:
         world.hub.prepare(world.guest(), [b"c%d" % number], lambda: told.append(1))
     world.hub._turning = False
     world.inside(world.hub._turn)
-    world.inside(world.ear.connect)
+    world.inside(world.listen_connection.connect)
     batches = 0
-    while world.ear.asked is not None:
-        world.inside(world.ear.answer)
+    while world.listen_connection.asked is not None:
+        world.inside(world.listen_connection.answer)
         batches += 1
     assert batches == 3
-    assert len(told) == len(world.ear.channels) == 5000
+    assert len(told) == len(world.listen_connection.channels) == 5000
 
 
 def test_one_that_fails_does_not_keep_the_others_waiting(world: World) -> None:
     told = list[bytes]()
     for name in (b"a", b"bad", b"c"):
         world.inside(world.hub.prepare, world.guest(), [name], lambda name=name: told.append(name))
-    world.inside(world.ear.connect)
-    while world.ear.asked is not None:
-        world.inside(world.ear.answer, b"bad" in world.ear.asked)
+    world.inside(world.listen_connection.connect)
+    while world.listen_connection.asked is not None:
+        world.inside(world.listen_connection.answer, b"bad" in world.listen_connection.asked)
     assert sorted(told) == [b"a", b"bad", b"c"]
-    assert world.ear.channels == {b"a", b"c"}
+    assert world.listen_connection.channels == {b"a", b"c"}
 
 
 def test_what_comes_before_the_transaction_ends_is_kept_and_sifted(world: World) -> None:
@@ -228,14 +232,14 @@ def test_what_comes_before_the_transaction_ends_is_kept_and_sifted(world: World)
     world.inside(world.hub.settle, guest, frozenset({b"old", b"new"}))
     assert world.pump.sent[guest] == [note(b"old", b"1") + note(b"new", b"2") + note(b"old", b"3")]
     world.settle_down()
-    assert world.ear.channels == {b"old", b"new"}
+    assert world.listen_connection.channels == {b"old", b"new"}
 
 
 def test_who_waits_does_not_hear_what_others_were_sent_before(world: World) -> None:
     guest, other, told = world.guest(), world.guest(), list[int]()
     listens(world, other, b"a")
     assert not world.inside(world.hub.prepare, guest, [b"a"], lambda: told.append(1))
-    assert world.ear.asked == b'LISTEN "a"'
+    assert world.listen_connection.asked == b'LISTEN "a"'
     world.hub.heard([note(b"a", b"older")])
     assert told == []
     world.settle_down()
@@ -253,7 +257,7 @@ def test_who_leaves_while_it_waits_holds_nobody_up(world: World) -> None:
     world.inside(world.hub.leave, guest)
     world.inside(world.hub.leave, other)
     world.settle_down()
-    assert world.ear.channels == set()
+    assert world.listen_connection.channels == set()
     assert world.hub.topics == {}
 
 
@@ -272,14 +276,14 @@ def test_transactions_end_when_the_server_has_answered_what_it_was_asked_then(wo
     for guest in (first, second):
         listens(world, guest, b"a")
     world.end(first)
-    assert world.ear.asked == b""
+    assert world.listen_connection.asked == b""
     world.end(second)
-    world.inside(world.ear.answer)
+    world.inside(world.listen_connection.answer)
     assert world.pump.sent == {first: [READY]}
-    assert world.ear.asked == b""
-    world.inside(world.ear.answer)
+    assert world.listen_connection.asked == b""
+    world.inside(world.listen_connection.answer)
     assert world.pump.sent == {first: [READY], second: [READY]}
-    assert world.ear.asked is None
+    assert world.listen_connection.asked is None
 
 
 def test_one_question_serves_all_who_wait(world: World) -> None:
@@ -291,11 +295,11 @@ def test_one_question_serves_all_who_wait(world: World) -> None:
         world.end(guest)
     listener = world.guest()
     world.inside(world.hub.prepare, listener, [b"b"], lambda: None)
-    world.inside(world.ear.answer)
-    assert world.ear.asked == b'LISTEN "b"'
-    world.inside(world.ear.answer)
+    world.inside(world.listen_connection.answer)
+    assert world.listen_connection.asked == b'LISTEN "b"'
+    world.inside(world.listen_connection.answer)
     assert world.pump.sent == {guest: [READY] for guest in guests}
-    assert world.ear.asked is None
+    assert world.listen_connection.asked is None
 
 
 @pytest.mark.parametrize("settles_first", [True, False])
@@ -306,7 +310,10 @@ def test_transaction_that_listened_ends_when_that_is_settled_too(world: World, s
     world.end(guest)
     world.hub.heard([note(b"a", b"its own")])
     assert guest.late
-    steps = [lambda: world.inside(world.hub.settle, guest, frozenset({b"a"})), lambda: world.inside(world.ear.answer)]
+    steps = [
+        lambda: world.inside(world.hub.settle, guest, frozenset({b"a"})),
+        lambda: world.inside(world.listen_connection.answer),
+    ]
     steps[not settles_first]()
     assert guest.late
     steps[settles_first]()
@@ -325,7 +332,7 @@ def test_nobody_waits_for_a_server_that_is_lost_or_silent(world: World) -> None:
     assert not guest.late
     world.end(guest)
     world.inside(world.hub.leave, other)
-    world.inside(world.ear.lose)
+    world.inside(world.listen_connection.lose)
     assert not guest.late
     world.end(guest)
     assert not guest.late
@@ -356,11 +363,11 @@ def test_a_slow_client_is_disconnected(world: World) -> None:
 def test_loss_is_told_after_all_is_back(world: World) -> None:
     guest, other = world.guest(), world.guest()
     listens(world, guest, b"a")
-    world.inside(world.ear.lose)
+    world.inside(world.listen_connection.lose)
     world.inside(world.hub.prepare, other, [b"b"], lambda: None)
-    world.inside(world.ear.connect)
+    world.inside(world.listen_connection.connect)
     assert guest not in world.pump.sent
-    world.inside(world.ear.answer)
+    world.inside(world.listen_connection.answer)
     (warning,) = world.pump.sent[guest]
     assert warning.startswith(b"N")
     assert b"C01000\0" in warning
@@ -373,10 +380,10 @@ def test_loss_disconnects_who_listened(world: World) -> None:
     guest, waiting = world.guest(), world.guest()
     listens(world, guest, b"a")
     world.inside(world.hub.prepare, waiting, [b"b"], lambda: None)
-    world.inside(world.ear.lose)
+    world.inside(world.listen_connection.lose)
     assert world.killed == [(guest, "57P01")]
     world.settle_down()
-    assert world.ear.channels == {b"b"}
+    assert world.listen_connection.channels == {b"b"}
 
 
 @pytest.mark.parametrize("world", [{"query_wait_timeout": 3.0}], indirect=True)
@@ -431,12 +438,12 @@ class Crowd(RuleBasedStateMachine):
     def prepares(self, guest: ClientConnection, names: set[bytes]) -> None:
         def ready() -> None:
             self.waiting[guest] -= 1
-            assert names <= self.world.ear.channels or self.failed
+            assert names <= self.world.listen_connection.channels or self.failed
 
         self.waiting[guest] += 1
         if self.world.inside(self.world.hub.prepare, guest, sorted(names), ready):
             self.waiting[guest] -= 1
-            assert names <= self.world.ear.channels or self.failed
+            assert names <= self.world.listen_connection.channels or self.failed
 
     @rule(guest=guests, names=st.sets(NAMES))
     def settles(self, guest: ClientConnection, names: set[bytes]) -> None:
@@ -451,26 +458,26 @@ class Crowd(RuleBasedStateMachine):
         del self.channels[guest]
         del self.waiting[guest]
 
-    @precondition(lambda self: self.world.ear.wanted)
+    @precondition(lambda self: self.world.listen_connection.wanted)
     @rule()
     def connects(self) -> None:
-        self.world.inside(self.world.ear.connect)
+        self.world.inside(self.world.listen_connection.connect)
 
-    @precondition(lambda self: self.world.ear.asked is not None)
+    @precondition(lambda self: self.world.listen_connection.asked is not None)
     @rule()
     def answers(self) -> None:
-        self.world.inside(self.world.ear.answer)
+        self.world.inside(self.world.listen_connection.answer)
 
-    @precondition(lambda self: self.world.ear.asked is not None)
+    @precondition(lambda self: self.world.listen_connection.asked is not None)
     @rule()
     def refuses(self) -> None:
         self.failed = True
-        self.world.inside(self.world.ear.answer, True)
+        self.world.inside(self.world.listen_connection.answer, True)
 
-    @precondition(lambda self: self.world.ear.backend is not None)
+    @precondition(lambda self: self.world.listen_connection.backend is not None)
     @rule()
     def loses(self) -> None:
-        self.world.inside(self.world.ear.lose)
+        self.world.inside(self.world.listen_connection.lose)
 
     @rule(guest=guests)
     def ends(self, guest: ClientConnection) -> None:
@@ -517,7 +524,7 @@ class Crowd(RuleBasedStateMachine):
         if not self.failed:
             wanted = {name for channels in self.channels.values() for name in channels}
             held = {topic.name for topics in self.world.hub.held.values() for topic in topics}
-            assert self.world.ear.channels >= wanted | held
+            assert self.world.listen_connection.channels >= wanted | held
             assert set(self.world.hub.topics) == wanted | held
 
 

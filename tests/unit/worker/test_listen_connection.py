@@ -44,8 +44,8 @@ class World:
         live.settings = Config(databases={"d": Database(server_connect_timeout=5.0)}).pool("d", "u")
         self.pump = self.outside = self
         self.senders = Senders(None)
-        self.ear = ListenConnection(self, live, self)  # type: ignore[arg-type]
-        self.ear._begin(self.backend)  # type: ignore[arg-type]
+        self.listen_connection = ListenConnection(self, live, self)  # type: ignore[arg-type]
+        self.listen_connection._begin(self.backend)  # type: ignore[arg-type]
         assert self.sent == [message("Q", b"LISTEN _pglido_sender\0")]
         self.say(READY)
         assert self.told == [("answered", "")]
@@ -104,7 +104,7 @@ def test_what_is_no_postgresql_is_left(bad: bytes) -> None:
     world = World()
     world.say(note(b"1") + bad)
     assert world.told[-1] == "lost"
-    assert world.ear.backend is None
+    assert world.listen_connection.backend is None
 
 
 def test_the_end_of_the_connection() -> None:
@@ -124,27 +124,27 @@ def test_a_bug_in_the_hub_costs_one_connection(caplog: pytest.LogCaptureFixture)
 
 def test_a_silent_server_is_asked_and_given_up() -> None:
     world = World()
-    world.ear.tick(world.now + PING)
+    world.listen_connection.tick(world.now + PING)
     assert world.sent == []
     world.now += PING + 1
-    world.ear.tick(world.now)
+    world.listen_connection.tick(world.now)
     assert world.sent == [message("Q", b"\0")]
-    assert not world.ear.ready
+    assert not world.listen_connection.ready
     world.say(message("I") + READY)
-    assert world.ear.ready
-    world.ear.tick(world.now + PING)
+    assert world.listen_connection.ready
+    world.listen_connection.tick(world.now + PING)
     world.now += PING + 1
-    world.ear.tick(world.now)
-    world.ear.tick(world.now + 5)
+    world.listen_connection.tick(world.now)
+    world.listen_connection.tick(world.now + 5)
     assert world.told == [("answered", "")]
-    world.ear.tick(world.now + 5.1)
+    world.listen_connection.tick(world.now + 5.1)
     assert world.told[-1] == "lost"
 
 
 def test_a_server_that_goes_on_talking_is_there() -> None:
     world = World()
-    world.ear.ask(b"LISTEN a")
+    world.listen_connection.ask(b"LISTEN a")
     world.now += 4
     world.say(note(b"1"))
-    world.ear.tick(world.now + 4)
+    world.listen_connection.tick(world.now + 4)
     assert world.told == [note(b"1")]

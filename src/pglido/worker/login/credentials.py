@@ -322,7 +322,7 @@ class UserDirectory:
             now = time.monotonic()
             return now, await ask(stream, _query(query, user), {})
 
-        return await on_server(self.host, live, live.policy.limits.birth, _parameters.EMPTY, asked)
+        return await on_server(self.host, live, live.policy.limits.startup_params, _parameters.EMPTY, asked)
 
 
 def _key(user: str, pool: PoolSettings) -> Key:

@@ -59,11 +59,11 @@ cdef class FastLogin:
     cdef dict secrets
     cdef bint asks_elsewhere
     cdef ScramTerms terms
-    cdef object hears
-    cdef object weighs
-    cdef object shakes
+    cdef object on_startup
+    cdef object on_proof
+    cdef object on_tls
 
-    cpdef void adopt(self, object auth_type, object sslmode, dict doors, object people) except *
+    cpdef void adopt(self, object auth_type, object sslmode, dict doors, object users) except *
 
     cpdef void open(self, object sock, int fd, bint unix) except *
 
@@ -80,7 +80,7 @@ cdef class FastLogin:
     @cython.locals(said=bytes)
     cpdef void knock(self, ClientConnection guest) except *
 
-    cpdef tuple barred(self, ClientConnection guest, object start)
+    cpdef tuple refusal_reason(self, ClientConnection guest, object start)
 
     cdef void _begin_tls(self, ClientConnection guest) except *
 

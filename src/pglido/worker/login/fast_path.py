@@ -141,7 +141,7 @@ def greet(host: Dispatch, guest: ClientConnection, regular: LoginTemplate, last:
     guest.mode = RELAY
     guest.rested = host.pump.now
     host.pump.send(guest, b"".join((last, regular.welcome, guest.key_and_ready(host.index))))
-    host.journal.came(guest)
+    host.access_log.came(guest)
 
 
 class FastLogin:
@@ -167,12 +167,12 @@ class FastLogin:
         self.secrets: dict[str, Secret] = {}
         self.asks_elsewhere = False
         self.terms: ScramTerms = UNSET
-        self.hears = self.knock
-        self.weighs = self.prove
-        self.shakes = self.shake
+        self.on_startup = self.knock
+        self.on_proof = self.prove
+        self.on_tls = self.shake
 
     def adopt(
-        self, auth_type: AuthType, sslmode: SslMode, doors: "dict[bool, ListenerSecurity]", people: "UserDirectory"
+        self, auth_type: AuthType, sslmode: SslMode, doors: "dict[bool, ListenerSecurity]", users: "UserDirectory"
     ) -> None:
         """The configuration is another: no template is valid any more. `doors`: by whether the listener is a Unix
         socket.
@@ -184,9 +184,9 @@ class FastLogin:
         self.trusting = auth_type == AuthType.TRUST
         self.asking = auth_type == AuthType.SCRAM_SHA_256
         self.doors = doors
-        self.secrets = people.secrets
-        self.asks_elsewhere = people.asks
-        self.terms = people.terms
+        self.secrets = users.secrets
+        self.asks_elsewhere = users.asks
+        self.terms = users.terms
 
     def forget(self) -> None:
         """Memory is short, or a pool is gone: what first packets say can be read again."""
@@ -230,12 +230,12 @@ class FastLogin:
         guest.claims = COUNTED
         guest.door = door
         host.guests[serial] = guest
-        guest.waiter = self.hears
+        guest.waiter = self.on_startup
         host.pump.meet(guest)
 
     def wait(self, guest: ClientConnection) -> None:
         """A client is yet to say who it is, by TLS now; maybe it has said so already."""
-        guest.waiter = self.hears
+        guest.waiter = self.on_startup
         if guest.inbox is not None or guest.eof:
             wake(guest)
 
@@ -255,12 +255,12 @@ class FastLogin:
             said = guest.inbox = said[8:] or None
             start = None if said is None else self.packets.get(said)
         if said is None:
-            self._silent(guest, self.hears)
+            self._silent(guest, self.on_startup)
             return
-        if start is None or self.barred(guest, start) is not None or not self._admit(guest, said, start):
+        if start is None or self.refusal_reason(guest, start) is not None or not self._admit(guest, said, start):
             self.host.outside.visit(guest)
 
-    def barred(self, guest: ClientConnection, start: Startup) -> tuple[str, str] | None:
+    def refusal_reason(self, guest: ClientConnection, start: Startup) -> tuple[str, str] | None:
         """Why this client can't come in, whoever it is: SQLSTATE and text; None if it may prove itself."""
         if self.encrypted and guest.tls is None and not guest.door.unix:
             return "28000", "SSL required"
@@ -279,7 +279,7 @@ class FastLogin:
         guest.inbox = None
         self.host.pump.send(guest, YES)
         guest.shaking = TlsRecords(guest.door.context, True, None)
-        guest.waiter = self.shakes
+        guest.waiter = self.on_tls
 
     def shake(self, guest: ClientConnection) -> None:
         """A client in a TLS handshake has said something, or is gone."""
@@ -289,7 +289,7 @@ class FastLogin:
         assert tls is not None
         if said is None:
             # It is gone, or has taken what was to be sent.
-            self._silent(guest, self.shakes)
+            self._silent(guest, self.on_tls)
             return
         guest.inbox = None
         pump.watch(guest)
@@ -306,7 +306,7 @@ class FastLogin:
             pump.secured(guest, tls)
             self.wait(guest)
         else:
-            self._silent(guest, self.shakes)
+            self._silent(guest, self.on_tls)
 
     def _silent(self, guest: ClientConnection, waiter: Any) -> None:
         """Nothing to go by is there yet: `waiter` is for when there is."""
@@ -337,7 +337,7 @@ class FastLogin:
         guest.minor = start.minor
         self.host.pump.send(guest, challenge.offer())
         guest.proving = ScramLogin(packet, start, challenge, self.era)
-        guest.waiter = self.weighs
+        guest.waiter = self.on_proof
         return True
 
     def prove(self, guest: ClientConnection) -> None:
@@ -349,7 +349,7 @@ class FastLogin:
         proving = guest.proving
         assert proving is not None
         if said is None or not self._whole(proving, guest, said):
-            guest.waiter = self.weighs
+            guest.waiter = self.on_proof
             return
         try:
             answer = self._weigh(proving)
@@ -373,7 +373,7 @@ class FastLogin:
             self._proved(guest, proving)
             return
         self.host.pump.send(guest, answer)
-        guest.waiter = self.weighs
+        guest.waiter = self.on_proof
         if guest.inbox is not None:
             # It had no reason to go on, but it did.
             wake(guest)
@@ -434,7 +434,7 @@ class FastLogin:
                 raise refused(start.user, "its secret was changed meanwhile")
             if not self.asking and not self.trusting:
                 raise refused(start.user, "auth_type was changed meanwhile")
-            barred = self.barred(guest, start)
+            barred = self.refusal_reason(guest, start)
             if barred is not None:
                 raise AuthError(barred[0], barred[1], barred[1])
         except Exception as error:

@@ -63,16 +63,16 @@ async def go_on(host: Lifecycle, guest: ClientConnection, packet: bytes, start: 
 
 async def weigh(host: Lifecycle, guest: ClientConnection, proving: ScramLogin) -> None:
     """A proof that the fast path was given takes a key derivation to be judged."""
-    porch = host.outside.porch
+    fast_login = host.outside.fast_login
     try:
-        answer = await host.outside.hashing.run(guest.address, partial(porch.weigh_at_length, proving))
+        answer = await host.outside.hashing.run(guest.address, partial(fast_login.weigh_at_length, proving))
     except Exception as error:
         if guest.serial in host.guests:
             turn_away(host, guest, error)
         return
     if guest.serial in host.guests:
         guest.login = None
-        porch.weighed(guest, proving, answer)
+        fast_login.weighed(guest, proving, answer)
 
 
 async def _guarded(host: Lifecycle, guest: ClientConnection, visit: Coroutine[None, None, None]) -> None:
@@ -127,18 +127,18 @@ async def _enter(host: Lifecycle, guest: ClientConnection, stream: Stream) -> No
         # What it says now may be what others have said before.
         stream.settle()
         guest.login = None
-        host.outside.porch.wait(guest)
+        host.outside.fast_login.wait(guest)
         return
     code, packet = await _packet(stream)
     if code == codes.CANCEL_REQUEST:
         host.outside.cancels.request(int.from_bytes(packet[8:12], "big", signed=True), packet[12:], guest.fd)
         raise CloseQuietly
-    start = host.outside.porch.read(packet, code, host.outside.ignored)
+    start = host.outside.fast_login.read(packet, code, host.outside.ignored)
     guest.user = start.user
     guest.minor = min(start.minor, MINOR)
     if start.minor > MINOR or start.extensions:
         stream.send(messages.negotiate_protocol_version(guest.minor, start.extensions))
-    barred = host.outside.porch.barred(guest, start)
+    barred = host.outside.fast_login.refusal_reason(guest, start)
     if barred is not None:
         raise ClientRefused(*barred)
     if start.database in ADMIN_DATABASES:
@@ -185,7 +185,7 @@ async def _proved(
     alone = not pool.auth_user and not pool.application_name_add_host and guest.claims == COUNTED
     if regular is not None and alone and not is_strange(start) and host.outside.config is config:
         regular.lends = lends
-        host.outside.porch.remember(packet, regular)
+        host.outside.fast_login.remember(packet, regular)
 
 
 async def _tls_began(guest: ClientConnection, stream: Stream, door: ListenerSecurity) -> bool:
@@ -245,23 +245,23 @@ async def _looked_up(
         config = host.outside.config
         admin = start.database in ADMIN_DATABASES
         pool = None if admin else host.outside.pool_of(start.database, start.user)
-        known = await host.outside.people.look_up(start.user, pool, guest.address)
+        known = await host.outside.users.look_up(start.user, pool, guest.address)
         if host.outside.config is config:
             return config, pool, known
 
 
 async def _prove(host: Lifecycle, guest: ClientConnection, stream: Stream, start: Startup) -> tuple[str, Proof]:
     """The client proves who it is; the user's name as it is to be used, and the proof. Raises AuthError."""
-    people = host.outside.people
+    users = host.outside.users
     config, pool, known = await _looked_up(host, guest, start)
     binding = guest.door.binding if guest.tls is not None else None
-    exchange = Verification(config.settings.auth_type, start.user, known.secret, binding, people.terms_of(pool))
+    exchange = Verification(config.settings.auth_type, start.user, known.secret, binding, users.terms_of(pool))
     try:
         proof = await _converse(host, guest, stream, exchange)
     except AuthError as error:
         if error.sqlstate != WRONG_PROOF:
             raise
-        fresh = await people.look_again(start.user, pool, known, guest.address)
+        fresh = await users.look_again(start.user, pool, known, guest.address)
         proved = None
         if fresh.secret != known.secret:
             proved = await host.outside.hashing.run(guest.address, partial(exchange.proves, fresh.secret))
@@ -275,7 +275,7 @@ async def _prove(host: Lifecycle, guest: ClientConnection, stream: Stream, start
             raise refused(start.user, "its secret was changed meanwhile")
         if present.settings.auth_type not in (config.settings.auth_type, AuthType.TRUST):
             raise refused(start.user, "auth_type was changed meanwhile")
-        barred = host.outside.porch.barred(guest, start)
+        barred = host.outside.fast_login.refusal_reason(guest, start)
         if barred is not None:
             raise ClientRefused(*barred)
     return known.name, proof
@@ -318,7 +318,7 @@ async def _console(host: Lifecycle, guest: ClientConnection, stream: Stream, sta
     if not admin and start.user not in settings.stats_users:
         raise ClientRefused("08P01", "not allowed")
     if not admin:
-        if guest.serial == host.outside.porch.spare:
+        if guest.serial == host.outside.fast_login.spare:
             raise ClientRefused(*FULL)
         if host.crowded(guest):
             raise ClientRefused(*CROWDED)

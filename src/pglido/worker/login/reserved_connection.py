@@ -29,9 +29,9 @@ FULL = ("53300", "no more connections allowed (out of file descriptors), except 
 class ReservedConnection:
     """The place of one worker; `listen` has a listening socket's clients be taken again."""
 
-    def __init__(self, host: Lifecycle, porch: "FastLogin", listen: Callable[[socket.socket], None]) -> None:
+    def __init__(self, host: Lifecycle, fast_login: "FastLogin", listen: Callable[[socket.socket], None]) -> None:
         self.host = host
-        self.porch = porch
+        self.fast_login = fast_login
         self.listen = listen
         self._kept: list[int] = []
         self._doors: list[socket.socket] = []
@@ -50,14 +50,14 @@ class ReservedConnection:
 
         False where that is not the reason, or the place is not free: the socket is to be listened to later.
         """
-        if error.errno != errno.EMFILE or self.porch.spare or not self.fill():
+        if error.errno != errno.EMFILE or self.fast_login.spare or not self.fill():
             return False
         os.close(self._kept.pop())
         self._doors.append(sock)
         try:
-            self.porch.take_spare(sock.fileno(), sock.family == socket.AF_UNIX)
+            self.fast_login.take_spare(sock.fileno(), sock.family == socket.AF_UNIX)
         except OSError:
-            self.porch.spare = 0
+            self.fast_login.spare = 0
         self._look_soon()
         return True
 
@@ -71,7 +71,7 @@ class ReservedConnection:
 
     def _look(self) -> None:
         """Free the place if its client has left."""
-        guest = self.host.guests.get(self.porch.spare)
+        guest = self.host.guests.get(self.fast_login.spare)
         if guest is not None:
             if guest.peer is None and self.host.pump.now - guest.born > PATIENCE:
                 self.host.kill(guest, *FULL)
@@ -80,7 +80,7 @@ class ReservedConnection:
                 self._open_doors()
             self._look_soon()
             return
-        for left in [one for one in self.host.lingering if one.serial == self.porch.spare]:
+        for left in [one for one in self.host.lingering if one.serial == self.fast_login.spare]:
             # It has been told, and needs no descriptor to hear it.
             del self.host.lingering[left]
             self.host.pump.close(left)
@@ -88,7 +88,7 @@ class ReservedConnection:
             # Others have taken what it left.
             self._look_soon()
             return
-        self.porch.spare = 0
+        self.fast_login.spare = 0
         self._open_doors()
 
     def _open_doors(self) -> None:

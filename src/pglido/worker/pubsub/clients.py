@@ -37,7 +37,7 @@ async def listen(
     guest.listener = listener
     guest.login = None
     guest.rested = host.pump.now
-    host.journal.came(guest)
+    host.access_log.came(guest)
     host.pump.watch(guest)
     said(host, guest)
 

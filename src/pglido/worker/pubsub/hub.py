@@ -56,7 +56,7 @@ class Hub:
     def __init__(self, host: "Lifecycle", live: "PoolRuntime") -> None:
         self.host = host
         self.live = live
-        self.ear = ListenConnection(host, live, self)
+        self.listen_connection = ListenConnection(host, live, self)
         self.tally = ChannelCounts()
         self.topics: dict[bytes, ListenChannel] = {}
         self.guests: dict[ClientConnection, frozenset[bytes]] = {}
@@ -141,7 +141,7 @@ class Hub:
 
     def catch_up(self, guest: ClientConnection, ready: Ready) -> bool:
         """See that `ready` is called once `guest` got what was sent before now; False where nobody could tell."""
-        if not self.ear.answers(PATIENCE):
+        if not self.listen_connection.answers(PATIENCE):
             return False
         self.laggards.join(guest, ready, self.host.pump.now)
         self._turn_soon()
@@ -172,14 +172,14 @@ class Hub:
 
     async def reported(self) -> dict[str, str]:
         """What the server says of its parameters, once it is there. Raises PoolRefused when it is known to be away."""
-        if self.ear.backend is not None:
-            return self.ear.backend.reported
-        outage = self.ear.outage
+        if self.listen_connection.backend is not None:
+            return self.listen_connection.backend.reported
+        outage = self.listen_connection.outage
         if outage.problem is not None and outage.known(self.host.pump.now):
             raise refusal(outage.problem[1])
         future: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
         self._logins.append(future)
-        self.ear.open()
+        self.listen_connection.open()
         return await future
 
     # The server's channels.
@@ -217,9 +217,9 @@ class Hub:
         self._turning = False
         if not self._dirty and not self._alone and not self.laggards.joined:
             return
-        if not self.ear.ready:
+        if not self.listen_connection.ready:
             if self.wanted():
-                self.ear.open()
+                self.listen_connection.open()
             return
         batch = [self._alone.pop()] if self._alone else list(islice(self._dirty, BATCH))
         for topic in batch:
@@ -229,7 +229,7 @@ class Hub:
         for topic in batch:
             topic.state = topic.next()
         self.laggards.asked()
-        self.ear.ask(sql)
+        self.listen_connection.ask(sql)
 
     def answered(self, error: str) -> None:
         """The server has done what it was asked for, or refused all of it."""
@@ -287,20 +287,20 @@ class Hub:
 
     def opened(self) -> None:
         """There is a connection; it listens to nothing yet."""
-        assert self.ear.backend is not None
+        assert self.listen_connection.backend is not None
         self.senders = Senders(self.live.signer)
         if self._met:
             self.tally.reconnects += 1
         self._met = True
         for login in self._logins:
             if not login.done():
-                login.set_result(self.ear.backend.reported)
+                login.set_result(self.listen_connection.backend.reported)
         self._logins.clear()
         self._turn_soon()
 
     def failed(self, problem: str) -> None:
         """It could not be opened, and is tried again; who waits for that must not keep a server from others."""
-        if self.ear.outage.known(self.host.pump.now):
+        if self.listen_connection.outage.known(self.host.pump.now):
             for login in self._logins:
                 if not login.done():
                     login.set_exception(refusal(problem))
@@ -320,7 +320,7 @@ class Hub:
             self._shaken.update(dict.fromkeys(hit))
             self._missing = set(self.topics.values())
         if self.wanted():
-            self.ear.open()
+            self.listen_connection.open()
 
     def _forget(self) -> None:
         """The server listens to nothing any more."""
@@ -347,19 +347,19 @@ class Hub:
 
     def renew(self) -> None:
         """The way to the server is another: go it."""
-        self.ear.close("obsolete connection")
+        self.listen_connection.close("obsolete connection")
         self.lost()
 
     def vacate(self) -> None:
         """Keep no connection that nobody needs now."""
         if not self.wanted():
-            self.ear.close("nobody listens")
+            self.listen_connection.close("nobody listens")
             self._met = False
 
     def close(self) -> None:
         """The pool is closed, or the worker ends."""
         self.closed = True
-        self.ear.close("the pool is closed")
+        self.listen_connection.close("the pool is closed")
         self._forget()
         for login in self._logins:
             login.cancel()
@@ -371,9 +371,11 @@ class Hub:
         if limit:
             for waiter in [waiter for waiter in self.waiting if now - waiter.since > limit]:
                 if waiter.guest is not None:
-                    self.host.kill(waiter.guest, "08P01", "query_wait_timeout", detail=self.ear.last_error())
+                    self.host.kill(
+                        waiter.guest, "08P01", "query_wait_timeout", detail=self.listen_connection.last_error()
+                    )
         self._go_on(self.laggards.overdue(now))
-        self.ear.tick(now)
+        self.listen_connection.tick(now)
         if self.wanted():
             self._unwanted_since = 0.0
         elif not self._unwanted_since:

@@ -96,8 +96,8 @@ class ListenConnection:
 
     def _slot(self) -> ServerSlot:
         values = {"client_encoding": ENCODING, "application_name": NAME}
-        birth = _parameters.intern(values | birth_of(self.live.settings, _parameters.EMPTY).values)
-        slot = ServerSlot(self.live.policy, birth, self.host.pump.now)
+        startup_params = _parameters.intern(values | birth_of(self.live.settings, _parameters.EMPTY).values)
+        slot = ServerSlot(self.live.policy, startup_params, self.host.pump.now)
         slot.state = BUSY
         return slot
 

@@ -106,7 +106,7 @@ async def log_in(host: Lifecycle, live: PoolRuntime, slot: ServerSlot) -> Server
         except OSError as error:
             problem = CannotOpen("08001", f"could not connect to server {place.host}:{place.port}: {error}")
         except OtherVerifier as error:
-            host.outside.people.doubt(settings)
+            host.outside.users.doubt(settings)
             problem = CannotOpen(error.sqlstate, FAILED + str(error).removeprefix(FAILED))
         except AuthError as error:
             problem = CannotOpen(error.sqlstate, FAILED + str(error).removeprefix(FAILED))
@@ -129,10 +129,10 @@ async def log_in(host: Lifecycle, live: PoolRuntime, slot: ServerSlot) -> Server
 
 def concerns_client(live: PoolRuntime, slot: ServerSlot, sqlstate: str) -> bool:
     """Did a server refuse what the client of this slot asked for, so that others of the pool may fare better?"""
-    birth = slot.birth
-    if birth is live.policy.limits.birth or not lasts(sqlstate):
+    startup_params = slot.startup_params
+    if startup_params is live.policy.limits.startup_params or not lasts(sqlstate):
         return False
-    replicates = isinstance(birth, SessionParameters) and "replication" in birth.values
+    replicates = isinstance(startup_params, SessionParameters) and "replication" in startup_params.values
     return replicates or sqlstate[:2] in OWN_FAULTS
 
 
@@ -215,8 +215,8 @@ async def _start(
 ) -> None:
     """Startup packet, authentication, and what follows up to ReadyForQuery."""
     settings = live.settings
-    birth = slot.birth if isinstance(slot.birth, SessionParameters) else _parameters.EMPTY
-    parameters = {**birth.values, "user": settings.pool_user, "database": settings.dbname}
+    startup_params = slot.startup_params if isinstance(slot.startup_params, SessionParameters) else _parameters.EMPTY
+    parameters = {**startup_params.values, "user": settings.pool_user, "database": settings.dbname}
     stream.send(messages.startup(codes.PROTOCOL_3_2, parameters.items()))
     binding = None
     if backend.tls is not None:
@@ -249,16 +249,16 @@ async def _start(
     standby = backend.reported.get("in_hot_standby") == "on"
     backend.session.notification_sender.begin(None if standby or not live.rules.inspected else live.signer, backend.pid)
     backend.session.state.version = _major(backend.reported)
-    if "replication" not in birth.values:
-        begins = await at_login(live, stream, backend.session.state.version, birth, backend.reported)
+    if "replication" not in startup_params.values:
+        begins = await at_login(live, stream, backend.session.state.version, startup_params, backend.reported)
         backend.session_defaults = begins
         opened(live, begins)
     backend.session.state.keep_reported(backend.reported)
     backend.session.state.defaults = _parameters.intern(backend.session.state.last)
     backend.session.state.home = backend.session.state.settings = _parameters.intern(
-        {name: backend.session.state.last.get(name, value) for name, value in birth.values.items()}
+        {name: backend.session.state.last.get(name, value) for name, value in startup_params.values.items()}
     )
-    if slot in live.policy.slots and (not live.base or birth is live.policy.limits.birth):
+    if slot in live.policy.slots and (not live.base or startup_params is live.policy.limits.startup_params):
         live.learn_base(backend.reported)
 
 

@@ -24,7 +24,7 @@ T = TypeVar("T")
 async def on_server(
     host: Lifecycle,
     live: PoolRuntime,
-    birth: SessionParameters,
+    startup_params: SessionParameters,
     wanted: SessionParameters,
     work: Callable[[ServerConnection], Awaitable[T]],
     generation: int = 0,
@@ -37,7 +37,7 @@ async def on_server(
     """
     lost = ""
     for _ in range(ATTEMPTS):
-        backend = await host.borrow(live, birth, wanted, generation)
+        backend = await host.borrow(live, startup_params, wanted, generation)
         try:
             async with asyncio.timeout(live.settings.server_connect_timeout or None):
                 found = await work(backend)

@@ -15,8 +15,8 @@ async def replicate(
     """Open a server with just what the client asked for, and join the two. Raises PoolRefused."""
     wanted = dict(start.settings)
     # Not interned: no other connection, not even one that asks for the same, may be served by this one.
-    birth = _parameters.SessionParameters({**wanted, "replication": start.replication}, {})
-    backend = await host.borrow(live, birth, birth)
+    startup_params = _parameters.SessionParameters({**wanted, "replication": start.replication}, {})
+    backend = await host.borrow(live, startup_params, startup_params)
     backend.slot.doomed = True
     if guest.eof or guest.serial not in host.guests:
         host.close_server(backend, "its client is gone")
@@ -28,5 +28,5 @@ async def replicate(
         + guest.key_and_ready(host.index)
     )
     stream.settle()
-    host.journal.came(guest)
+    host.access_log.came(guest)
     host.pump.join_raw(guest, backend)

@@ -50,8 +50,10 @@ async def _ask_again(host: Lifecycle, live: PoolRuntime) -> PoolRefused | None:
     try:
         if live.policy.slots and reloads == live.reloads:
             idle = live.policy.idle
-            birth = idle.back.birth if idle.size else birth_of(live.settings, EMPTY)
-            begins = await on_server(host, live, birth, birth, lambda backend: _digest(host, live, backend))
+            startup_params = idle.back.startup_params if idle.size else birth_of(live.settings, EMPTY)
+            begins = await on_server(
+                host, live, startup_params, startup_params, lambda backend: _digest(host, live, backend)
+            )
     except PoolRefused as refusal:
         return refusal
     finally:
@@ -97,11 +99,11 @@ async def _digest(host: Lifecycle, live: PoolRuntime, backend: ServerConnection)
 
 
 async def at_login(
-    live: PoolRuntime, stream: Stream, version: int, birth: SessionParameters, reported: dict[str, str]
+    live: PoolRuntime, stream: Stream, version: int, startup_params: SessionParameters, reported: dict[str, str]
 ) -> SessionDefaults | None:
     """What the session of a server that has just logged in begins with, as it says; None where it does not.
 
-    It was opened with `birth`; of `version` it is.
+    It was opened with `startup_params`; of `version` it is.
     """
     user = live.settings.pool_user
     rows = await ask(stream, _defaults_query.digest(user, version), reported)
@@ -114,7 +116,7 @@ async def at_login(
     names, values = _defaults_query.read_values(rows)
     # What a server is opened with, and what connect_query sets, is neither ALTER ROLE's nor to be kept.
     connects = live.settings.connect_query.lower()
-    kept = {name: value for name, value in values.items() if name not in birth.values and name not in connects}
+    kept = {name: value for name, value in values.items() if name not in startup_params.values and name not in connects}
     begins = live.begun[digest] = SessionDefaults(digest, names, kept)
     if len(live.begun) > REMEMBERED:
         # Clients that still have it get what other servers begin with: what is kept for them has a bound.
