@@ -54,10 +54,10 @@ CROWDS = [
 ]
 
 
-@pytest.mark.parametrize("crowd", CROWDS, ids=".".join)
+@pytest.mark.parametrize("population", CROWDS, ids=".".join)
 @pytest.mark.parametrize("method", [AuthType.PASSWORD, AuthType.SCRAM_SHA_256])
 def test_unknown_user_costs_as_much_as_a_wrong_password(
-    crowd: list[str], method: Any, monkeypatch: pytest.MonkeyPatch
+    population: list[str], method: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second refusal of each: what is had once for all, was had by the first."""
     derived: list[int] = []
@@ -67,10 +67,10 @@ def test_unknown_user_costs_as_much_as_a_wrong_password(
         return auth.scram.Derived(b"c" * 32, b"s" * 32, b"k" * 32)
 
     monkeypatch.setattr(auth.scram, "derive", derive)
-    everybody = auth.decoys.SecretPopulation.of([SECRETS[name] for name in crowd])
+    everybody = auth.decoys.SecretPopulation.of([SECRETS[name] for name in population])
     terms = auth.scram_server.ScramTerms(everybody, 4096, lambda size: b"n" * size, bytes(32))
     costs = []
-    for user, secret in (("app", SECRETS[crowd[0]]), ("usr", None)):
+    for user, secret in (("app", SECRETS[population[0]]), ("usr", None)):
         for _ in range(2):
             derived.clear()
             taken = steps(lambda: refusal(method, user, secret, terms))  # noqa: B023
@@ -78,5 +78,5 @@ def test_unknown_user_costs_as_much_as_a_wrong_password(
     (wrong, of_wrong), (unknown, of_unknown) = costs
     assert abs(wrong - unknown) <= FEW, costs
     assert len(of_wrong) == len(of_unknown), costs
-    if "other" not in crowd:
+    if "other" not in population:
         assert of_wrong == of_unknown

@@ -30,7 +30,7 @@ def test_attempts_that_fail_do_not_look_at_all_who_wait() -> None:
                 opened = [plan.slot for plan in pool.plan(now) if plan.verb.name == "CONNECT"]
                 assert len(opened) == 1
                 pool.failed(opened[0], *REFUSED, now)
-                pool.knock(object(), limits.startup_params, None, now)
+                pool.wait_for_login(object(), limits.startup_params, None, now)
                 assert "REJECT" in [plan.verb.name for plan in pool.plan(now)]
                 assert pool.line.size == size
 

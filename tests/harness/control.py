@@ -108,8 +108,8 @@ async def running(
     path = write_config(tmp_path / "pglido.toml", port, **settings)  # type: ignore[arg-type]
     loaded = read(str(path))
     listeners = Listeners.open(loaded.config.settings, workers)
-    board = SharedCounters.create(workers)
-    pooler = Pooler(loaded, workers, listeners, board, command=FAKE)
+    counters = SharedCounters.create(workers)
+    pooler = Pooler(loaded, workers, listeners, counters, command=FAKE)
     task = asyncio.create_task(pooler.run())
     it = Running(pooler, port, path)
     try:
@@ -123,7 +123,7 @@ async def running(
         pooler.shutdown("now")
         await task
         listeners.close()
-        board.close()
+        counters.close()
 
 
 @pytest.fixture

@@ -63,11 +63,11 @@ MODE = os.environ.get("FAKE_WORKER", "")
 
 class FakeWorker:
     def __init__(
-        self, index: int, channel: Channel[ToWorker], board: SharedCounters, listeners: list[socket.socket]
+        self, index: int, channel: Channel[ToWorker], counters: SharedCounters, listeners: list[socket.socket]
     ) -> None:
         self.index = index
         self.channel = channel
-        self.board = board
+        self.counters = counters
         self.listeners = listeners
         self.held: Counter[PoolKey] = Counter()
         self.told: list[str] = []
@@ -126,7 +126,7 @@ class FakeWorker:
 
     async def beat(self) -> None:
         while True:
-            self.board.add(SharedCounter.BEATS, 1)
+            self.counters.add(SharedCounter.BEATS, 1)
             await asyncio.sleep(0.1)
 
     def rows(self, subject: Subject | None) -> list[Snapshot]:
@@ -159,8 +159,8 @@ class FakeWorker:
         return told.get(subject, []) if subject else []
 
     async def client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.board.add(SharedCounter.ACCEPTED, 1)
-        claimed = self.board.claim([(SharedCounter.CLIENTS, 0)])
+        self.counters.add(SharedCounter.ACCEPTED, 1)
+        claimed = self.counters.claim([(SharedCounter.CLIENTS, 0)])
         try:
             first = await reader.readexactly(1)
             if first == b"\0":
@@ -172,7 +172,7 @@ class FakeWorker:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
-            self.board.release(claimed)
+            self.counters.release(claimed)
             writer.close()
 
     async def line(self, verb: str, *arguments: str) -> object:
@@ -235,7 +235,7 @@ async def main() -> None:
     parser.add_argument("--index", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--channel", type=int, required=True)
-    parser.add_argument("--board", type=int, required=True)
+    parser.add_argument("--counters", type=int, required=True)
     parser.add_argument("--listen", default="")
     parser.add_argument("--event-backend", default="")
     options = parser.parse_args()
@@ -243,7 +243,7 @@ async def main() -> None:
         sys.exit(9)
     channel = Channel(socket.socket(fileno=options.channel), TO_WORKER)
     listeners = [socket.socket(fileno=int(fd)) for fd in options.listen.split(",") if fd]
-    await FakeWorker(options.index, channel, SharedCounters.attach(options.board, options.index), listeners).run()
+    await FakeWorker(options.index, channel, SharedCounters.attach(options.counters, options.index), listeners).run()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pglido.session.state import parameters as _parameters
 from pglido.session.state.budget import MemoryBudget
 from pglido.session.state.shared import PoolRules, StatementCounts
 from pglido.session.state.statement_cache import AcceptedStatements
-from pglido.transport.backends import Unavailable, ring_pump
+from pglido.transport.backends import Unavailable, uring_relay
 from pglido.transport.connection import RELAY, Link
 from pglido.transport.epoll import EpollBackend
 from pglido.transport.event_loop import new_loop
@@ -265,10 +265,10 @@ def pump(request: pytest.FixtureRequest) -> Callable[[Any], Relay]:
     if request.param == "epoll":
         return EpollBackend
     try:
-        ring_pump(HostInterface())
+        uring_relay(HostInterface())
     except Unavailable as why:
         pytest.skip(f"no io_uring: {why}")
-    return ring_pump
+    return uring_relay
 
 
 @pytest.fixture

@@ -96,8 +96,8 @@ def judge(scripts: list[Script], seats: int, limit: int, seed: int, small: bool)
     for build in BUILDS:
         world = World(build, scripts, seats=seats, max_statements=limit)
         world.run(seed, small)
-        for script, guest in zip(scripts, world.guests, strict=True):
-            problem = difference(script, bytes(guest.seen))
+        for script, client in zip(scripts, world.clients, strict=True):
+            problem = difference(script, bytes(client.seen))
             assert not problem, problem
         world.check()
         logs.append(world.log)

@@ -2,7 +2,7 @@
 
 Every step (a client sends, a server reads, a server's answer arrives) is one of those possible now, chosen by
 the seed, and takes as many bytes as the seed says: so everything is cut everywhere, and servers change hands at
-every chance. The rules are those of the pump and the host.
+every chance. The rules are those of the relay and the host.
 """
 
 import random
@@ -37,11 +37,11 @@ class Script:
 class Seat:
     """One server: the model, the session about it, and the bytes between the two."""
 
-    backend: Postgres
+    server: Postgres
     session: Any
     inward: bytearray = field(default_factory=bytearray)
     outward: bytearray = field(default_factory=bytearray)
-    guest: "Guest | None" = None
+    client: "Client | None" = None
 
     @property
     def still(self) -> bool:
@@ -50,7 +50,7 @@ class Seat:
 
 
 @dataclass(eq=False)
-class Guest:
+class Client:
     """One client: its session, what it has yet to send, and what it has seen."""
 
     session: Any
@@ -97,15 +97,15 @@ class World:
         self.rules = session.state.shared.PoolRules(
             rewrite, max_statements, 1 << 20, True, False, self.good, self.counts
         )
-        self.guests = [
-            Guest(session.client.dispatch.Client(self.home(one.start), self.rules, self.budget), deque(one.says))
+        self.clients = [
+            Client(session.client.dispatch.Client(self.home(one.start), self.rules, self.budget), deque(one.says))
             for one in scripts
         ]
         self.seats = [Seat(Postgres(), session.server.reader.Server()) for _ in range(seats)]
         for seat in self.seats:
             seat.session.good = self.good
         self.idle = list(self.seats)
-        self.line: deque[Guest] = deque()
+        self.line: deque[Client] = deque()
         self.log: list[tuple[Any, ...]] = []
         self.steps = 0
 
@@ -126,7 +126,7 @@ class World:
         assert self.steps < 100_000, "no end"
 
     def _choices(self) -> list[tuple[Any, Any]]:
-        choices: list[tuple[Any, Any]] = [(self._send, guest) for guest in self.guests if guest.may_send()]
+        choices: list[tuple[Any, Any]] = [(self._send, client) for client in self.clients if client.may_send()]
         choices += [(self._read, seat) for seat in self.seats if seat.inward]
         choices += [(self._answer, seat) for seat in self.seats if seat.outward]
         return choices
@@ -141,109 +141,109 @@ class World:
 
     # Steps.
 
-    def _send(self, guest: Guest) -> None:
-        while not guest.unsent or (guest.says and not guest.says[0].wait and self.chance.random() < 0.5):
-            guest.unsent += guest.says.popleft().data
-        piece = self._some(guest.unsent)
-        if guest.waiting:
-            guest.rest += piece
+    def _send(self, client: Client) -> None:
+        while not client.unsent or (client.says and not client.says[0].wait and self.chance.random() < 0.5):
+            client.unsent += client.says.popleft().data
+        piece = self._some(client.unsent)
+        if client.waiting:
+            client.rest += piece
         else:
-            self._take(guest, piece)
+            self._take(client, piece)
 
     def _read(self, seat: Seat) -> None:
-        seat.outward += seat.backend.feed(self._some(seat.inward))
+        seat.outward += seat.server.feed(self._some(seat.inward))
 
     def _answer(self, seat: Seat) -> None:
-        session, guest = seat.session, seat.guest
+        session, client = seat.session, seat.client
         result, told = self.build.session.in_memory.from_server(session, self._some(seat.outward))
         self.log.append((self.seats.index(seat), result, told, session.turns, session.status))
         assert result == 0, session.fault
-        if guest is None:
+        if client is None:
             assert not told
             self._rested(seat)
             return
-        guest.seen += told
-        if guest.waiting and guest.session.may_go_on():
-            self._resume(guest)
-        elif guest.leaving and not session.answering():
-            self._bye(guest)
+        client.seen += told
+        if client.waiting and client.session.may_go_on():
+            self._resume(client)
+        elif client.leaving and not session.answering():
+            self._bye(client)
         else:
-            self._let_go(guest)
+            self._let_go(client)
 
-    def _take(self, guest: Guest, data: bytes) -> None:
+    def _take(self, client: Client, data: bytes) -> None:
         while True:
-            result = self.build.session.in_memory.from_client(guest.session, data)
+            result = self.build.session.in_memory.from_client(client.session, data)
             verdict, used, to_server, to_client = result
-            self.log.append((self.guests.index(guest), *result))
-            if guest.seat is not None:
-                guest.seat.inward += to_server
+            self.log.append((self.clients.index(client), *result))
+            if client.seat is not None:
+                client.seat.inward += to_server
             else:
                 assert not to_server
-            guest.seen += to_client
+            client.seen += to_client
             if verdict not in (ATTACH, PAUSE):
                 break
             data = data[used:]
             if verdict == PAUSE:
                 continue
             if self.line or not self.idle:
-                guest.waiting = True
-                guest.rest = data
-                self.line.append(guest)
+                client.waiting = True
+                client.rest = data
+                self.line.append(client)
                 return
-            self._pair(guest, self.idle.pop(self.chance.randrange(len(self.idle))))
+            self._pair(client, self.idle.pop(self.chance.randrange(len(self.idle))))
         if verdict == WAIT:
-            guest.waiting = True
-            guest.rest = data[used:]
+            client.waiting = True
+            client.rest = data[used:]
         elif verdict == GOODBYE:
-            if guest.seat is not None and guest.seat.session.answering():
-                guest.leaving = True
+            if client.seat is not None and client.seat.session.answering():
+                client.leaving = True
             else:
-                self._bye(guest)
+                self._bye(client)
         elif verdict == CLOSE_IT:
-            self._bye(guest, ": ".join(guest.session.fault))
+            self._bye(client, ": ".join(client.session.fault))
         else:
-            self._let_go(guest)
+            self._let_go(client)
 
-    def _resume(self, guest: Guest) -> None:
-        guest.waiting = False
-        rest, guest.rest = guest.rest, b""
-        self._take(guest, rest)
+    def _resume(self, client: Client) -> None:
+        client.waiting = False
+        rest, client.rest = client.rest, b""
+        self._take(client, rest)
 
-    def _let_go(self, guest: Guest) -> None:
-        seat = guest.seat
+    def _let_go(self, client: Client) -> None:
+        seat = client.seat
         if seat is not None and seat.session.free():
-            self._part(guest, seat)
+            self._part(client, seat)
             self._give(seat)
 
-    def _pair(self, guest: Guest, seat: Seat) -> None:
-        guest.seat, seat.guest = seat, guest
-        guest.session.link(seat.session)
+    def _pair(self, client: Client, seat: Seat) -> None:
+        client.seat, seat.client = seat, client
+        client.session.link(seat.session)
 
-    def _part(self, guest: Guest, seat: Seat) -> None:
-        guest.session.unlink()
-        guest.seat = seat.guest = None
+    def _part(self, client: Client, seat: Seat) -> None:
+        client.session.unlink()
+        client.seat = seat.client = None
 
     def _give(self, seat: Seat) -> None:
         if not self.line:
             self.idle.append(seat)
             return
-        guest = self.line.popleft()
-        self._pair(guest, seat)
-        self._resume(guest)
+        client = self.line.popleft()
+        self._pair(client, seat)
+        self._resume(client)
 
-    def _bye(self, guest: Guest, why: str = "goodbye") -> None:
-        guest.gone = why
-        seat = guest.seat
+    def _bye(self, client: Client, why: str = "goodbye") -> None:
+        client.gone = why
+        seat = client.seat
         if seat is not None:
-            self._part(guest, seat)
+            self._part(client, seat)
             seat.inward += seat.session.abandon()
             self._rested(seat)
-        guest.session.drop()
+        client.session.drop()
 
     def _rested(self, seat: Seat) -> None:
         """As `Lifecycle.rested`."""
         session = seat.session
-        if seat in self.idle or seat.guest is not None:
+        if seat in self.idle or seat.client is not None:
             return
         if session.copying:
             seat.inward += session.abandon()
@@ -256,11 +256,11 @@ class World:
 
     def check(self) -> None:
         """What must hold when nothing happens any more."""
-        for guest in self.guests:
-            assert guest.gone, f"a client hangs: {guest}"
+        for client in self.clients:
+            assert client.gone, f"a client hangs: {client}"
         assert self.budget.total() == 0
         for seat in self.seats:
-            session, backend = seat.session, seat.backend
+            session, server = seat.session, seat.server
             assert seat in self.idle, f"a server was lost: {seat} {session.replies}"
             assert session.free()
             assert not session.worn
@@ -268,10 +268,10 @@ class World:
             assert not session.prepared.undo_log.left()
             # An exposed name is closed before anything else is said, whether or not the server came to take it.
             shadowed = {name.decode() for name in session.prepared.shadowed}
-            assert {one.name.decode() for one in session.prepared.known} == set(backend.prepared) - shadowed
+            assert {one.name.decode() for one in session.prepared.known} == set(server.prepared) - shadowed
             assert len(session.prepared.known) <= self.rules.max_statements
             for name, value in session.state.settings.values.items():
-                assert backend.settings[name] == value, f"{name} is not what it seems"
+                assert server.settings[name] == value, f"{name} is not what it seems"
 
 
 def private(script: Script) -> tuple[bytes, bool]:

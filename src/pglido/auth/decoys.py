@@ -52,31 +52,31 @@ class SecretPopulation:
 
     md5: int = 0
     plain: int = 0
-    faces: tuple[tuple[ChallengeShape, int], ...] = ((PLAIN_SHAPE, 1),)
+    shapes: tuple[tuple[ChallengeShape, int], ...] = ((PLAIN_SHAPE, 1),)
     _ends: tuple[int, ...] = field(init=False, compare=False, repr=False)
     _met: tuple[ChallengeShape, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        faces = self.faces
-        if self.plain or not faces:
-            faces = (*faces, (PLAIN_SHAPE, self.plain or 1))
-        object.__setattr__(self, "_ends", tuple(accumulate([count for _, count in faces])))
-        object.__setattr__(self, "_met", tuple([face for face, _ in faces]))
+        shapes = self.shapes
+        if self.plain or not shapes:
+            shapes = (*shapes, (PLAIN_SHAPE, self.plain or 1))
+        object.__setattr__(self, "_ends", tuple(accumulate([count for _, count in shapes])))
+        object.__setattr__(self, "_met", tuple([shape for shape, _ in shapes]))
 
     @classmethod
     def of(cls, secrets: Iterable[Secret]) -> "SecretPopulation":
         """The population that these secrets are; the default if there is none among them."""
-        return cls.counted(Counter([face for face in map(shape_of, secrets) if face is not None]))
+        return cls.counted(Counter([shape for shape in map(shape_of, secrets) if shape is not None]))
 
     @classmethod
-    def counted(cls, faces: Mapping[ChallengeShape, int]) -> "SecretPopulation":
+    def counted(cls, shapes: Mapping[ChallengeShape, int]) -> "SecretPopulation":
         """The population of so many secrets that look like this, see `shape_of`."""
-        if not faces:
+        if not shapes:
             return cls()
-        verifiers = {face: count for face, count in faces.items() if face not in (MD5_FACE, PLAIN_SHAPE)}
-        return cls(faces.get(MD5_FACE, 0), faces.get(PLAIN_SHAPE, 0), tuple(sorted(verifiers.items())))
+        verifiers = {shape: count for shape, count in shapes.items() if shape not in (MD5_FACE, PLAIN_SHAPE)}
+        return cls(shapes.get(MD5_FACE, 0), shapes.get(PLAIN_SHAPE, 0), tuple(sorted(verifiers.items())))
 
-    def face_in_scram(self, lot: bytes) -> ChallengeShape:
+    def scram_shape(self, lot: bytes) -> ChallengeShape:
         """The look of a SCRAM challenge; `lot` (at least 8 bytes, see `draw`) decides."""
         if len(self._met) == 1:
             return self._met[0]
@@ -85,7 +85,7 @@ class SecretPopulation:
 
     def is_scram_in_md5(self, lot: bytes) -> bool:
         """Whether with auth_type md5 the challenge is SCRAM's: a user with a verifier gets that one."""
-        verifiers = sum([count for _, count in self.faces])
+        verifiers = sum([count for _, count in self.shapes])
         total = verifiers + self.plain + self.md5
         return share(lot[8:16], total) < verifiers
 

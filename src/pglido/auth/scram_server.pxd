@@ -23,7 +23,7 @@ cdef bint begins(bytes data, Py_ssize_t start, Py_ssize_t stop, int letter) noex
 cdef bint extends(bytes data, Py_ssize_t start, Py_ssize_t stop, int taken) except -1
 
 cdef class ScramTerms:
-    cdef public object crowd
+    cdef public object population
     cdef public long long iterations
     cdef public object rng
     cdef public bytes seed

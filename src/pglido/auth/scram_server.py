@@ -86,15 +86,15 @@ def extends(data: bytes, start: int, stop: int, taken: int) -> bool:
 class ScramTerms:
     """What the exchanges of one configuration have in common.
 
-    `crowd` is `SecretPopulation.of` all secrets there are; `seed` (32 random bytes, the same in all workers) shapes
-    with it what unknown users are asked. `iterations` are those of verifiers that are made on the fly, and `rng` is
+    `population` is `SecretPopulation.of` all secrets there are; `seed` (32 random bytes, the same in all workers) is
+    the other half of what decides what unknown users are asked. `iterations` are those of verifiers that are made on the fly, and `rng` is
     where nonces come from.
     """
 
-    __slots__ = ("crowd", "iterations", "rng", "seed")
+    __slots__ = ("iterations", "population", "rng", "seed")
 
-    def __init__(self, crowd: SecretPopulation, iterations: int, rng: Random, seed: bytes) -> None:
-        self.crowd = crowd
+    def __init__(self, population: SecretPopulation, iterations: int, rng: Random, seed: bytes) -> None:
+        self.population = population
         self.iterations = iterations
         self.rng = rng
         self.seed = seed
@@ -188,12 +188,12 @@ class ScramServer:
         """
         client_nonce = self._read_first(first)
         lot = draw(self.terms.seed, self._user)
-        face = self.terms.crowd.face_in_scram(lot)
+        shape = self.terms.population.scram_shape(lot)
         if isinstance(self.secret, Plain):
-            face = PLAIN_SHAPE
-        self._salt = mock_salt(lot, face.salt_size)
-        if face.iterations:
-            self._iterations = face.iterations
+            shape = PLAIN_SHAPE
+        self._salt = mock_salt(lot, shape.salt_size)
+        if shape.iterations:
+            self._iterations = shape.iterations
         if isinstance(self.secret, Verifier):
             self._iterations = self.secret.iterations
             self._salt = self.secret.salt
@@ -267,7 +267,7 @@ class ScramServer:
         signature = sign(server_key, auth_message)
         holds = compare_digest(digest(client_key), stored_key)
         if not holds or stored_key is NO_KEY:
-            if self.terms.crowd.plain and not derived_now:
+            if self.terms.population.plain and not derived_now:
                 if self.swift:
                     raise MustDerive
                 _timing.waste_derivation(self.terms.iterations)

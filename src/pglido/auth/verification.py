@@ -33,7 +33,7 @@ class Verification:
         self._sent: list[bytes] = []
         self._said: list[bytes] = []
         # Where one user costs a key derivation, those do that cost none, or there are none of that name.
-        self.may_derive = method == AuthType.PASSWORD or terms.crowd.plain or isinstance(secret, Plain)
+        self.may_derive = method == AuthType.PASSWORD or terms.population.plain or isinstance(secret, Plain)
         self._dialogue = self._verify(secret, self._draw)
         self.proof: Proof | None = None
 
@@ -74,7 +74,7 @@ class Verification:
         return None
 
     def _verify(self, secret: Secret | None, rng: Random) -> Generator[bytes, bytes, Proof]:
-        terms = ScramTerms(self._terms.crowd, self._terms.iterations, rng, self._terms.seed)
+        terms = ScramTerms(self._terms.population, self._terms.iterations, rng, self._terms.seed)
         return verify(self._method, self._user, secret, self._binding, terms)
 
     def _draw(self, size: int) -> bytes:

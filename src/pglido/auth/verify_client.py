@@ -77,7 +77,7 @@ def _gets_scram(attempt: _Attempt) -> bool:
         return False
     if isinstance(attempt.secret, Verifier):
         return True
-    return attempt.terms.crowd.is_scram_in_md5(draw(attempt.terms.seed, attempt.user))
+    return attempt.terms.population.is_scram_in_md5(draw(attempt.terms.seed, attempt.user))
 
 
 # Password in clear
@@ -88,9 +88,9 @@ def _cleartext(attempt: _Attempt) -> Exchange:
     password = _password(body)
     if _fits(attempt, password):
         return Proof(Plain(password))
-    if attempt.terms.crowd.faces and not isinstance(attempt.secret, Verifier):
-        face = attempt.terms.crowd.face_in_scram(draw(attempt.terms.seed, attempt.user))
-        timing.waste_derivation(face.iterations or attempt.terms.iterations, saslprep(password))
+    if attempt.terms.population.shapes and not isinstance(attempt.secret, Verifier):
+        shape = attempt.terms.population.scram_shape(draw(attempt.terms.seed, attempt.user))
+        timing.waste_derivation(shape.iterations or attempt.terms.iterations, saslprep(password))
     raise refused(attempt.user, timing.reason(attempt.secret))
 
 

@@ -12,7 +12,7 @@ from ..auth.secrets import Credentials
 from ..config.errors import ConfigError
 from ..config.model import Config, Host, PoolSettings
 from ..control.reload import Loaded, read
-from .reach import NoSecret, ReachError, knock, login
+from .reach import NoSecret, ReachError, login, try_tls
 
 TRIED = 5  # users of whom one must get in, where a database names none
 
@@ -105,5 +105,5 @@ def _try(config: Config, name: str, host: Host, logins: list[Login]) -> str:
     for each, problem in zip(logins, problems, strict=True):
         if named or not isinstance(problem, NoSecret):
             raise ReachError(f"login as {each.user}: {problem}")
-    knock(pool, host)
+    try_tls(pool, host)
     return "a PostgreSQL server answers; no login tried, as only clients know their passwords"

@@ -55,7 +55,7 @@ def login(pool: PoolSettings, host: Host, user: str, credentials: Credentials) -
         raise ReachError(_reason(error)) from error
 
 
-def knock(pool: PoolSettings, host: Host) -> None:
+def try_tls(pool: PoolSettings, host: Host) -> None:
     """See that a PostgreSQL server answers, without logging in. Raises ReachError."""
     try:
         with closing(_Connection(pool, host)) as connection:

@@ -62,8 +62,8 @@ def _serve(loaded: Loaded, command: Sequence[str], environ: Mapping[str, str] | 
             daemon.become(settings.user, ids)
         outputs = open_log(loaded)
         logs.follow("control", settings, outputs.again())
-        board = SharedCounters.create(workers, names=_names(settings.max_client_conn))
-        stack.callback(board.close)
+        counters = SharedCounters.create(workers, names=_names(settings.max_client_conn))
+        stack.callback(counters.close)
         setproctitle(f"pglido: control {loaded.config.path}")
         if os.geteuid() == 0:
             log.warning("pglido runs as root: set user to a system user, who need only read its files")
@@ -71,19 +71,19 @@ def _serve(loaded: Loaded, command: Sequence[str], environ: Mapping[str, str] | 
             log.warning("%s", warning)
         threads.prepare()
         daemon.raise_file_limit(2 * settings.max_client_conn // workers + 1000)
-        return asyncio.run(_run(loaded, workers, listeners, board, outputs, command, environ))
+        return asyncio.run(_run(loaded, workers, listeners, counters, outputs, command, environ))
 
 
 async def _run(
     loaded: Loaded,
     workers: int,
     listeners: Listeners,
-    board: SharedCounters,
+    counters: SharedCounters,
     outputs: logs.Outputs,
     command: Sequence[str],
     environ: Mapping[str, str] | None,
 ) -> int:
-    pooler = Pooler(loaded, workers, listeners, board, outputs, command, environ)
+    pooler = Pooler(loaded, workers, listeners, counters, outputs, command, environ)
     await pooler.run()
     if pooler.failure is not None:
         log.error("%s", pooler.failure)

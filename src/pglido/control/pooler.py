@@ -85,18 +85,18 @@ class Pooler:
         loaded: Loaded,
         workers: int,
         listeners: Listeners,
-        board: SharedCounters,
+        counters: SharedCounters,
         outputs: logs.Outputs = logs.STDERR,
         command: Sequence[str] = COMMAND,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        self.board = board
+        self.counters = counters
         self.listeners = listeners
         self.started = time.time()
         self.broker = Broker(self._limits, self._pins)
         self.rollout = Rollout(loaded, outputs, workers, self._changed, environ)
         backend = loaded.config.settings.event_backend
-        self.supervisor = Supervisor(workers, board, listeners.of, self, [*command, "--event-backend", backend])
+        self.supervisor = Supervisor(workers, counters, listeners.of, self, [*command, "--event-backend", backend])
         self.rollout.supervisor = self.supervisor
         self.averages = Averages(time.monotonic())
         self.memory = MemoryLimit()
@@ -178,7 +178,7 @@ class Pooler:
 
     def workers(self) -> list[WorkerSnapshot]:
         """See ControlApi."""
-        board = self.board
+        counters = self.counters
         return [
             WorkerSnapshot(
                 index=worker.index,
@@ -186,11 +186,11 @@ class Pooler:
                 state=worker.state,
                 started=worker.started,
                 restarts=worker.restarts,
-                crashes=board.get(SharedCounter.CRASHES, worker.index),
-                clients=board.get(SharedCounter.CLIENTS, worker.index),
-                accepted=board.get(SharedCounter.ACCEPTED, worker.index),
+                crashes=counters.get(SharedCounter.CRASHES, worker.index),
+                clients=counters.get(SharedCounter.CLIENTS, worker.index),
+                accepted=counters.get(SharedCounter.ACCEPTED, worker.index),
                 silent=int(worker.heartbeat.silent),
-                memory=board.get(SharedCounter.MEMORY, worker.index),
+                memory=counters.get(SharedCounter.MEMORY, worker.index),
             )
             for worker in self.supervisor.workers
         ]
@@ -335,7 +335,7 @@ class Pooler:
         self.supervisor.tell(message.worker, message)
 
     def _pins(self, pool: PoolKey, worker: int) -> int:
-        return self.board.part(pins_of(pool), worker)
+        return self.counters.part(pins_of(pool), worker)
 
     def _pass_on(self, worker: int, message: Vacate | SenderGone | Met, fds: tuple[int, ...]) -> None:
         for other in self.supervisor.alive():
@@ -425,15 +425,15 @@ class Pooler:
     async def _look_at_memory(self) -> None:
         await asyncio.sleep(LOOK)
         limit = self.settings.max_memory
-        used = process_memory.private() + self.board.total(SharedCounter.MEMORY)
+        used = process_memory.private() + self.counters.total(SharedCounter.MEMORY)
         if self.memory.look(used, limit):
             shown = f"{used >> 20} MB in use, max_memory is {limit >> 20} MB"
             if self.memory.short:
                 log.warning("memory is short, new clients and statements are refused: %s", shown)
             else:
                 log.info("memory is not short any more: %s", shown)
-        for row in range(self.board.rows):
-            self.board.put(SharedCounter.SHORT, row, int(self.memory.short))
+        for row in range(self.counters.rows):
+            self.counters.put(SharedCounter.SHORT, row, int(self.memory.short))
 
     async def _obey(self) -> None:
         number = await self._signals.get()

@@ -102,14 +102,14 @@ class Supervisor:
     def __init__(
         self,
         count: int,
-        board: SharedCounters,
+        counters: SharedCounters,
         sockets: Callable[[int], Sequence[socket.socket]],
         events: Events,
         command: Sequence[str] = COMMAND,
     ) -> None:
         self.workers = [Worker(index) for index in range(count)]
         self.failure: str | None = None
-        self._board = board
+        self._counters = counters
         self._sockets = sockets
         self._events = events
         self._command = tuple(command)
@@ -160,7 +160,7 @@ class Supervisor:
     def look(self, elapsed: float, worker_timeout: float) -> None:
         """Judge all workers by their heartbeats, `elapsed` seconds after the look before."""
         for worker in self.workers:
-            worker.heartbeat.look(self._board.get(SharedCounter.BEATS, worker.index), elapsed)
+            worker.heartbeat.look(self._counters.get(SharedCounter.BEATS, worker.index), elapsed)
             worker.age += elapsed
             silent = min(worker.heartbeat.silent, worker.age)
             if worker.state == "ready" and worker.heartbeat.hangs:
@@ -266,7 +266,7 @@ class Supervisor:
             pause = min(longest, FIRST_PAUSE * 2 ** min(worker.crashes, 20))
             worker.crashes += 1
             worker.restarts += 1
-            self._board.bump(SharedCounter.CRASHES, worker.index)
+            self._counters.bump(SharedCounter.CRASHES, worker.index)
             log.error(
                 "worker %d (process %d) %s; restart in %.1f s", worker.index, worker.pid, _how(status), pause
             )
@@ -294,8 +294,8 @@ class Supervisor:
             str(os.getpid()),
             "--channel",
             str(theirs.fileno()),
-            "--board",
-            str(self._board.fd),
+            "--counters",
+            str(self._counters.fd),
         ]
         if listening:
             arguments += ["--listen", ",".join(map(str, listening))]
@@ -305,7 +305,7 @@ class Supervisor:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
                 *arguments,
-                pass_fds=[theirs.fileno(), self._board.fd, *listening],
+                pass_fds=[theirs.fileno(), self._counters.fd, *listening],
                 stdin=asyncio.subprocess.DEVNULL,
                 process_group=0,
             )
@@ -375,7 +375,7 @@ class Supervisor:
     def _bury(self, worker: Worker) -> None:
         worker.channel = worker.process = None
         worker.state = "stopped"
-        self._board.clear(worker.index)
+        self._counters.clear(worker.index)
         self._events.died(worker.index)
 
 

@@ -4,7 +4,7 @@ Start of a worker
 -----------------
 The supervisor runs::
 
-    python -m pglido.worker --index N --parent PID --channel FD --board FD [--listen FD[,FD...]]
+    python -m pglido.worker --index N --parent PID --channel FD --counters FD [--listen FD[,FD...]]
 
 * ``--index``: the worker's number, 0 to `MAX_WORKERS` - 1. A successor of a dead worker has the same number.
   The process that a CancelRequest belongs to is told from it: ``pid = (N + 1) << 23 | serial`` in
@@ -12,7 +12,7 @@ The supervisor runs::
 * ``--parent``: the process id of the control process. A worker whose parent is another has lost it, and ends.
 * ``--channel``: one end of a Unix SOCK_STREAM pair: wrap it in `channel.Channel` with the decoder
   `TO_WORKER`.
-* ``--board``: the memfd of the shared counters: `shared_counters.SharedCounters.attach(fd, row=N)`.
+* ``--counters``: the memfd of the shared counters: `shared_counters.SharedCounters.attach(fd, row=N)`.
 * ``--listen``: sockets that are bound and listening already, non-blocking; getsockname() and the family tell
   TCP from Unix. TCP sockets are this worker's own (SO_REUSEPORT), Unix ones are shared by all. The control
   process keeps them all open, so that connections in the queue outlive a worker; they may be accepted by the

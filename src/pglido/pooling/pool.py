@@ -200,7 +200,9 @@ class Pool:
         self.line.join(ticket)
         return ticket
 
-    def knock(self, client: Any, startup_params: object, settings: object, now: float, generation: int = 0) -> Ticket:
+    def wait_for_login(
+        self, client: Any, startup_params: object, settings: object, now: float, generation: int = 0
+    ) -> Ticket:
         """A client that is not let in yet stands in line: it is told when the pool is known to fail."""
         ticket = self.wait(client, startup_params, settings, now, generation)
         ticket.login = True

@@ -6,14 +6,14 @@ from .links import ClientLink, ServerLink
 class HostInterface:
     """The base of the relay's host: what is said without a look-up by name."""
 
-    def attach(self, client: ClientLink) -> bool:
+    def attach(self, link: ClientLink) -> bool:
         """A client needs a server: pair it with one, or (False) let it wait."""
         raise NotImplementedError
 
-    def released(self, server: ServerLink) -> None:
+    def released(self, link: ServerLink) -> None:
         """A server is free of its client."""
         raise NotImplementedError
 
-    def client_gone(self, client: ClientLink, why: str) -> None:
+    def client_gone(self, link: ClientLink, why: str) -> None:
         """A client left (`why` empty: with Terminate), or must go: the session's fault is told to it."""
         raise NotImplementedError

@@ -10,7 +10,7 @@ class Unavailable(Exception):
     """io_uring can't be used; the text says why."""
 
 
-def ring_pump(host: HostInterface) -> Relay:
+def uring_relay(host: HostInterface) -> Relay:
     """A pump on io_uring. Raises Unavailable."""
     if not is_extension("pglido.transport.uring"):
         raise Unavailable("pglido was built without liburing")
@@ -22,7 +22,7 @@ def ring_pump(host: HostInterface) -> Relay:
         raise Unavailable(f"the kernel does not allow it: {error.strerror}") from error
 
 
-def new_pump(host: HostInterface, wanted: str) -> tuple[Relay, str]:
+def new_relay(host: HostInterface, wanted: str) -> tuple[Relay, str]:
     """A pump for `wanted`, a value of the setting event_backend; and why it is not on io_uring, if it could be.
 
     `auto` is io_uring wherever it can be: a transaction costs a seventh to a quarter less CPU than on epoll.
@@ -30,6 +30,6 @@ def new_pump(host: HostInterface, wanted: str) -> tuple[Relay, str]:
     if wanted == "epoll":
         return EpollBackend(host), ""
     try:
-        return ring_pump(host), ""
+        return uring_relay(host), ""
     except Unavailable as error:
         return EpollBackend(host), str(error)

@@ -116,7 +116,7 @@ class Stream:
             raise Unsafe("received unencrypted data after SSL request")
         tls = TlsRecords(context, serving, name)
         try:
-            while not tls.shake(self._had):
+            while not tls.handshake(self._had):
                 self._had = b""
                 self.send(tls.going.read())
                 await self._more()

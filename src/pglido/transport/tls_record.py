@@ -22,7 +22,7 @@ class TlsRecords:
         self.going: Any = ssl.MemoryBIO()
         self.session: Any = context.wrap_bio(self.came, self.going, server_side=serving, server_hostname=name)
 
-    def shake(self, data: bytes) -> bool:
+    def handshake(self, data: bytes) -> bool:
         """Take what came of the handshake; returns whether it is over. Raises ssl.SSLError and CertificateError."""
         self.came.write(data)
         try:

@@ -32,7 +32,7 @@ def main() -> int:
     parser.add_argument("--index", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--channel", type=int, required=True)
-    parser.add_argument("--board", type=int, required=True)
+    parser.add_argument("--counters", type=int, required=True)
     parser.add_argument("--listen", default="")
     parser.add_argument("--event-backend", default="auto")
     args = parser.parse_args()
@@ -40,29 +40,33 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)
     end_with_parent(GRACE)
     descriptors = [int(fd) for fd in args.listen.split(",") if fd]
-    for fd in (args.channel, args.board, *descriptors):
+    for fd in (args.channel, args.counters, *descriptors):
         os.set_inheritable(fd, False)
     setproctitle(f"pglido: worker {args.index}")
     logs.setup(f"worker {args.index}")
     process_memory.give_back_large()
     threads.prepare()
-    host = Lifecycle(args.index, args.event_backend)
-    loop = new_loop(host.pump)
+    lifecycle = Lifecycle(args.index, args.event_backend)
+    loop = new_loop(lifecycle.relay)
     asyncio.set_event_loop(loop)
     # What lives this long is no garbage: the collector needn't look at it again.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     try:
-        return loop.run_until_complete(serve(args.index, args.parent, args.channel, args.board, descriptors, host))
+        return loop.run_until_complete(
+            serve(args.index, args.parent, args.channel, args.counters, descriptors, lifecycle)
+        )
     finally:
         loop.close()
 
 
-async def serve(index: int, parent: int, channel_fd: int, board_fd: int, listen: list[int], host: Lifecycle) -> int:
+async def serve(
+    index: int, parent: int, channel_fd: int, counters_fd: int, listen: list[int], lifecycle: Lifecycle
+) -> int:
     """Connect the worker with the control process, and run it."""
     channel = Channel(socket.socket(fileno=channel_fd), ipc.TO_WORKER)
     sockets = [socket.socket(fileno=fd) for fd in listen]
-    worker = Worker(index, parent, channel, SharedCounters.attach(board_fd, row=index), sockets, host)
+    worker = Worker(index, parent, channel, SharedCounters.attach(counters_fd, row=index), sockets, lifecycle)
     try:
         await worker.run()
     except CannotBoot as error:
@@ -71,9 +75,9 @@ async def serve(index: int, parent: int, channel_fd: int, board_fd: int, listen:
     except (ChannelClosed, ChannelBroken, Failed):
         return 1
     finally:
-        for task in list(host.tasks):
+        for task in list(lifecycle.tasks):
             task.cancel()
-        await asyncio.gather(*host.tasks, return_exceptions=True)
+        await asyncio.gather(*lifecycle.tasks, return_exceptions=True)
         channel.close()
     return 0
 

@@ -37,7 +37,7 @@ class Candidate:
     """A configuration that can come into force; its `outputs` are closed by whoever does not use them."""
 
     message: ipc.Configure
-    doors: dict[bool, ListenerSecurity]
+    listeners: dict[bool, ListenerSecurity]
     server_tls: ServerContexts
     outputs: Outputs
 

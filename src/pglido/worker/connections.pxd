@@ -37,19 +37,19 @@ cdef class ClientConnection(ClientLink):
     cdef public double born
     cdef public str user
     cdef public int minor
-    cdef public object live
+    cdef public object runtime
     cdef public Pool pool
     cdef public Ticket ticket
     cdef public object login
     cdef public object proving
-    cdef public TlsRecords shaking
+    cdef public TlsRecords handshake
     cdef public tuple claims
     cdef public bint cancel_wanted
     cdef public Py_ssize_t period
     cdef public bint hears
     cdef public int declined
+    cdef public object listen_only
     cdef public object listener
-    cdef public object door
     cdef public bytes known_as
     cdef public long long generation
     cdef public object session_defaults
@@ -64,7 +64,7 @@ cdef class ServerConnection(ServerLink):
     cdef public long long serial
     cdef public str address
     cdef public double born
-    cdef public object live
+    cdef public object runtime
     cdef public Stats stats
     cdef public ServerSlot slot
     cdef public object place

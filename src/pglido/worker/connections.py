@@ -118,27 +118,28 @@ class ConsoleLink(Link):
 class ClientConnection(ClientLink):
     """A client connection of this worker.
 
-    `known_as` is what log lines say of it besides its number and address, once that is known; `door` is where it came
-    in; `declined` is the kind of encryption that it was refused, 0 for none; `listens`: the pool's hub knows it;
-    `listener` is its session where the database is for LISTEN only; `period`, `generation`: see `Pool`.
+    `known_as` is what log lines say of it besides its number and address, once that is known; `listener` is what holds
+    for the socket that it came in by; `declined` is the kind of encryption that it was refused, 0 for none; `listens`:
+    the pool's hub knows it; `listen_only` is its session where the database is for LISTEN only; `period`,
+    `generation`: see `Pool`.
     `session_defaults` is what its session began with, `fitted` what the server began with that it had last.
     """
 
     if TYPE_CHECKING:
         server: "ServerConnection | None"
-        door: Any
+        listener: Any
         minor: int
-        live: PoolRuntime | None
+        runtime: PoolRuntime | None
         pool: Pool
         ticket: Ticket | None
         login: InlineTask | None
         proving: ScramLogin | None
-        shaking: TlsRecords | None
+        handshake: TlsRecords | None
         cancel_wanted: bool
         period: int
         hears: bool
         declined: int
-        listener: ListenOnlySession | None
+        listen_only: ListenOnlySession | None
         generation: int
         session_defaults: SessionDefaults | None
         fitted: SessionDefaults | None
@@ -161,8 +162,8 @@ class ClientConnection(ClientLink):
     @property
     def database(self) -> str:
         """The database as the client named it, empty before login."""
-        if self.live is not None:
-            return self.live.settings.database
+        if self.runtime is not None:
+            return self.runtime.settings.database
         return self.peer.database if isinstance(self.peer, ConsoleLink) else ""
 
     @property
@@ -173,7 +174,7 @@ class ClientConnection(ClientLink):
     @property
     def logging_in(self) -> bool:
         """Whether it has no pool yet, and is no admin client."""
-        return self.live is None and not self.console
+        return self.runtime is None and not self.console
 
     def extra(self) -> dict[str, str]:
         """What log lines about this connection carry."""
@@ -210,15 +211,15 @@ class ServerConnection(ServerLink):
     if TYPE_CHECKING:
         client: ClientConnection | None
 
-    def __init__(self, fd: int, serial: int, live: "PoolRuntime", slot: ServerSlot, now: float) -> None:
+    def __init__(self, fd: int, serial: int, runtime: "PoolRuntime", slot: ServerSlot, now: float) -> None:
         super().__init__(fd)
         self.serial = serial
         self.born = now
-        self.live = live
-        self.stats: Stats = live.stats
-        self.session.good = live.rules.good
-        self.session.state.functions = live.rules.functions
-        self.always_reset = live.settings.server_reset_query_always
+        self.runtime = runtime
+        self.stats: Stats = runtime.stats
+        self.session.good = runtime.rules.good
+        self.session.state.functions = runtime.rules.functions
+        self.always_reset = runtime.settings.server_reset_query_always
         self.slot = slot
         self.address = ""
         self.place: Address = UNSET
@@ -239,7 +240,7 @@ class ServerConnection(ServerLink):
 
     def extra(self) -> dict[str, str]:
         """What log lines about this connection carry."""
-        database, user = self.live.key
+        database, user = self.runtime.key
         return {"uuid": self.uuid, "user": user, "database": database, "address": self.address}
 
 

@@ -18,41 +18,41 @@ cdef class Dispatch(HostInterface):
     cdef public int index
     cdef public long long serial
     cdef public bint draining
-    cdef public dict guests
+    cdef public dict clients
     cdef public dict lingering
-    cdef public Relay pump
+    cdef public Relay relay
     cdef public str no_ring
     cdef public object outside
     cdef public object freed
     cdef bint giving
     cdef public AccessLog access_log
-    cdef public SharedCells board
+    cdef public SharedCells counters
     cdef public long long most
     cdef public MemoryBudget budget
     cdef dict __dict__
 
-    cpdef bint crowded(self, ClientConnection guest) except -1
+    cpdef bint over_limit(self, ClientConnection client) except -1
 
-    @cython.locals(pool=Pool, guest=ClientConnection, session=Client, slot=ServerSlot, now=double, startup_params=object)
-    cpdef bint attach(self, ClientLink client) except -1
+    @cython.locals(pool=Pool, client=ClientConnection, session=Client, slot=ServerSlot, now=double, startup_params=object)
+    cpdef bint attach(self, ClientLink link) except -1
 
-    @cython.locals(guest=ClientConnection)
-    cpdef void client_gone(self, ClientLink client, str why) except *
+    @cython.locals(client=ClientConnection)
+    cpdef void client_gone(self, ClientLink link, str why) except *
 
     @cython.locals(ticket=Ticket)
-    cpdef void end(self, ClientConnection guest, str why, bytes last=*) except *
+    cpdef void end(self, ClientConnection client, str why, bytes last=*) except *
 
-    cdef int _pair(self, ClientConnection guest, ServerConnection backend) except -1
+    cdef int _pair(self, ClientConnection client, ServerConnection server) except -1
 
-    @cython.locals(backend=ServerConnection)
-    cpdef void released(self, ServerLink server) except *
+    @cython.locals(server=ServerConnection)
+    cpdef void released(self, ServerLink link) except *
 
     cpdef long long next_serial(self) except -1
 
-    cpdef int give(self, ServerConnection backend) except -1
+    cpdef int give(self, ServerConnection server) except -1
 
     @cython.locals(slot=ServerSlot, pool=Pool, ticket=Ticket)
-    cdef int _give(self, ServerConnection backend) except -1
+    cdef int _give(self, ServerConnection server) except -1
 
-    @cython.locals(guest=ClientConnection, stats=Stats)
-    cpdef void serve(self, Ticket ticket, ServerConnection backend) except *
+    @cython.locals(client=ClientConnection, stats=Stats)
+    cpdef void serve(self, Ticket ticket, ServerConnection server) except *

@@ -16,7 +16,7 @@ from ..relay.host_interface import HostInterface
 from ..relay.links import ClientLink, ServerLink
 from ..relay.relay import Relay
 from ..session.state.budget import MemoryBudget
-from ..transport.backends import new_pump
+from ..transport.backends import new_relay
 from ..transport.connection import UNSET
 from .connections import SERIAL_MASK, ClientConnection, ServerConnection
 from .login.access_log import AccessLog
@@ -36,16 +36,16 @@ LINGER = 10.0
 class ServerRequest:
     """A coroutine of the worker's own that stands in line for a server as clients do."""
 
-    __slots__ = ("backend",)
+    __slots__ = ("server",)
 
     def __init__(self) -> None:
-        self.backend: asyncio.Future[ServerConnection] = asyncio.get_running_loop().create_future()
+        self.server: asyncio.Future[ServerConnection] = asyncio.get_running_loop().create_future()
 
 
 class Dispatch(HostInterface):
     """The part of the `Lifecycle` that every transaction passes through; `outside` is the Worker.
 
-    `no_ring` says why io_uring is not used, empty when it is or is not wanted; `board` counts the clients of all
+    `no_ring` says why io_uring is not used, empty when it is or is not wanted; `counters` counts the clients of all
     workers, of which there may be `most` (0: any number).
     """
 
@@ -53,14 +53,14 @@ class Dispatch(HostInterface):
         self.index = index
         self.serial = 0
         self.draining = False
-        self.guests: dict[int, ClientConnection] = {}
+        self.clients: dict[int, ClientConnection] = {}
         self.lingering: dict[ClientConnection, float] = {}
-        made = new_pump(self, event_backend)
-        self.pump: Relay = made[0]
+        made = new_relay(self, event_backend)
+        self.relay: Relay = made[0]
         self.no_ring: str = made[1]
         self.outside: Any = None
         self.access_log = AccessLog()
-        self.board: SharedCells = UNSET
+        self.counters: SharedCells = UNSET
         self.most = 0
         self.freed: deque[ServerConnection] = deque()
         self.giving = False
@@ -68,16 +68,16 @@ class Dispatch(HostInterface):
 
     if TYPE_CHECKING:
 
-        def startup_params_for(self, guest: ClientConnection) -> "SessionParameters": ...
-        def kill(self, guest: ClientConnection, sqlstate: str, text: str) -> None: ...
-        def abandon(self, guest: ClientConnection, backend: ServerConnection) -> None: ...
-        def part_raw(self, guest: ClientConnection) -> None: ...
-        def plan_soon(self, live: "PoolRuntime") -> None: ...
-        def rested(self, backend: ServerConnection) -> None: ...
-        def keep_defaults(self, guest: ClientConnection, backend: ServerConnection) -> None: ...
-        def unpinned(self, backend: ServerConnection) -> None: ...
-        def worn_out(self, backend: ServerConnection) -> None: ...
-        def serve_errand(self, errand: ServerRequest, backend: ServerConnection) -> None: ...
+        def startup_params_for(self, client: ClientConnection) -> "SessionParameters": ...
+        def kill(self, client: ClientConnection, sqlstate: str, text: str) -> None: ...
+        def abandon(self, client: ClientConnection, server: ServerConnection) -> None: ...
+        def part_raw(self, client: ClientConnection) -> None: ...
+        def plan_soon(self, runtime: "PoolRuntime") -> None: ...
+        def rested(self, server: ServerConnection) -> None: ...
+        def keep_defaults(self, client: ClientConnection, server: ServerConnection) -> None: ...
+        def unpinned(self, server: ServerConnection) -> None: ...
+        def worn_out(self, server: ServerConnection) -> None: ...
+        def serve_request(self, request: ServerRequest, server: ServerConnection) -> None: ...
 
     def next_serial(self) -> int:
         """A number for a new connection; never one whose process id for cancels would be that of none."""
@@ -86,142 +86,142 @@ class Dispatch(HostInterface):
             self.serial += 1
         return self.serial
 
-    def crowded(self, guest: ClientConnection) -> bool:
+    def over_limit(self, client: ClientConnection) -> bool:
         """Is this client one too many? It is not counted any more then, so that none goes for one who goes already."""
-        over = 0 < self.most < self.board.total(CLIENTS) and guest.claims
-        if over and self.outside.board.concede(CLIENTS, self.most):
-            guest.claims = ()
-        return not guest.claims
+        over = 0 < self.most < self.counters.total(CLIENTS) and client.claims
+        if over and self.outside.counters.concede(CLIENTS, self.most):
+            client.claims = ()
+        return not client.claims
 
-    def attach(self, client: ClientLink) -> bool:
+    def attach(self, link: ClientLink) -> bool:
         """A client needs a server: give it one at once, or put it in line."""
-        guest: ClientConnection = client  # type: ignore[assignment]
-        pool = guest.pool
-        session = guest.session
-        startup_params = self.startup_params_for(guest) if session.rules.keep else pool.startup_params
-        now = self.pump.now
-        if guest.period != pool.period:
-            guest.period = pool.period
+        client: ClientConnection = link  # type: ignore[assignment]
+        pool = client.pool
+        session = client.session
+        startup_params = self.startup_params_for(client) if session.rules.keep else pool.startup_params
+        now = self.relay.now
+        if client.period != pool.period:
+            client.period = pool.period
             pool.comers += 1
-        slot = pool.take(startup_params, session.settings, now, guest.generation)
+        slot = pool.take(startup_params, session.settings, now, client.generation)
         if slot is not None:
-            self._pair(guest, slot.server)
-            guest.stats.assignments += 1
+            self._pair(client, slot.server)
+            client.stats.assignments += 1
             return True
-        guest.ticket = pool.wait(guest, startup_params, session.settings, now, guest.generation)
+        client.ticket = pool.wait(client, startup_params, session.settings, now, client.generation)
         if pool.needs_plan(now):
-            assert guest.live is not None
-            self.plan_soon(guest.live)
+            assert client.runtime is not None
+            self.plan_soon(client.runtime)
         return False
 
-    def _pair(self, guest: ClientConnection, backend: ServerConnection) -> None:
+    def _pair(self, client: ClientConnection, server: ServerConnection) -> None:
         """A client gets this server."""
-        if backend.session_defaults is not guest.fitted:
-            self.keep_defaults(guest, backend)
-        self.pump.pair(guest, backend)
+        if server.session_defaults is not client.fitted:
+            self.keep_defaults(client, server)
+        self.relay.pair(client, server)
 
-    def released(self, server: ServerLink) -> None:
+    def released(self, link: ServerLink) -> None:
         """A server is free of its client."""
-        backend: ServerConnection = server  # type: ignore[assignment]
-        if backend.pinned:
-            self.unpinned(backend)
-        if backend.cancels or backend.always_reset:
-            backend.reset_due = backend.always_reset
-            self.rested(backend)
-        elif backend.session.state.settings.hasty:
-            self.rested(backend)
+        server: ServerConnection = link  # type: ignore[assignment]
+        if server.pinned:
+            self.unpinned(server)
+        if server.cancels or server.always_reset:
+            server.reset_due = server.always_reset
+            self.rested(server)
+        elif server.session.state.settings.hasty:
+            self.rested(server)
         else:
-            self.give(backend)
+            self.give(server)
 
-    def give(self, backend: ServerConnection) -> None:
+    def give(self, server: ServerConnection) -> None:
         """A clean server goes to the next in line, or to rest.
 
         Serving one client may free the server for the next at once: a loop, for the line may be long.
         """
         if self.giving:
-            self.freed.append(backend)
+            self.freed.append(server)
         else:
             self.giving = True
             try:
-                self._give(backend)
+                self._give(server)
                 while self.freed:
                     self._give(self.freed.popleft())
             finally:
                 self.giving = False
 
-    def _give(self, backend: ServerConnection) -> None:
-        slot = backend.slot
+    def _give(self, server: ServerConnection) -> None:
+        slot = server.slot
         pool = slot.pool
-        if backend.session.state.renewed:
-            backend.session.state.renewed = False
-            backend.live.forget_profiles()
-        if backend.session.worn:
+        if server.session.state.renewed:
+            server.session.state.renewed = False
+            server.runtime.forget_profiles()
+        if server.session.worn:
             slot.doomed = True
-        ticket = pool.freed(slot, backend.session.state.settings, self.pump.now)
+        ticket = pool.freed(slot, server.session.state.settings, self.relay.now)
         if ticket is not None:
-            self.serve(ticket, backend)
+            self.serve(ticket, server)
         elif slot.state == CLOSING:
-            self.worn_out(backend)
+            self.worn_out(server)
         elif pool.line.size:
-            self.plan_soon(backend.live)
+            self.plan_soon(server.runtime)
 
-    def serve(self, ticket: Ticket, backend: ServerConnection) -> None:
+    def serve(self, ticket: Ticket, server: ServerConnection) -> None:
         """The turn of a ticket has come."""
-        stats = backend.stats
-        stats.wait_time += self.pump.now - ticket.since
+        stats = server.stats
+        stats.wait_time += self.relay.now - ticket.since
         if isinstance(ticket.client, ServerRequest):
-            self.serve_errand(ticket.client, backend)
+            self.serve_request(ticket.client, server)
             return
         stats.assignments += 1
-        guest = ticket.client
-        guest.ticket = None
-        self._pair(guest, backend)
-        self.pump.resume(guest)
-        if guest.cancel_wanted:
-            guest.cancel_wanted = False
-            self.outside.cancels.guest_soon(guest)
+        client = ticket.client
+        client.ticket = None
+        self._pair(client, server)
+        self.relay.resume(client)
+        if client.cancel_wanted:
+            client.cancel_wanted = False
+            self.outside.cancels.cancel_soon(client)
 
-    def client_gone(self, client: ClientLink, why: str) -> None:
+    def client_gone(self, link: ClientLink, why: str) -> None:
         """A client left (`why` empty: with Terminate), or must go: the session's fault is told to it."""
-        guest: ClientConnection = client  # type: ignore[assignment]
-        fault = guest.session.fault
-        if fault is not None and not guest.eof:
-            self.kill(guest, *fault)
+        client: ClientConnection = link  # type: ignore[assignment]
+        fault = client.session.fault
+        if fault is not None and not client.eof:
+            self.kill(client, *fault)
         else:
-            self.end(guest, why or "client close request")
+            self.end(client, why or "client close request")
 
-    def end(self, guest: ClientConnection, why: str, last: bytes = b"") -> None:
+    def end(self, client: ClientConnection, why: str, last: bytes = b"") -> None:
         """Close a client's connection after sending `last`."""
-        if self.guests.pop(guest.serial, None) is None:
+        if self.clients.pop(client.serial, None) is None:
             return
-        self.access_log.left(guest, why, int(self.pump.now - guest.born))
-        if guest.late:
+        self.access_log.left(client, why, int(self.relay.now - client.born))
+        if client.late:
             # What it asked for is done, and answered but for this.
             last = READY_IDLE + last
-        ticket = guest.ticket
+        ticket = client.ticket
         if ticket is not None:
-            guest.pool.leave(ticket)
-            guest.ticket = None
-        if guest.listens and guest.live is not None and guest.live.hub is not None:
-            guest.live.hub.leave(guest)
-        if guest.server is not None:
-            self.abandon(guest, guest.server)
-        if guest.session is not None:
-            guest.session.drop()
-        if guest.peer is not None:
-            self.part_raw(guest)
-        if guest.live is not None:
-            guest.pool.clients -= 1
-        self.board.release(guest.claims)
-        guest.claims = ()
-        login = guest.login
+            client.pool.leave(ticket)
+            client.ticket = None
+        if client.listens and client.runtime is not None and client.runtime.hub is not None:
+            client.runtime.hub.leave(client)
+        if client.server is not None:
+            self.abandon(client, client.server)
+        if client.session is not None:
+            client.session.drop()
+        if client.peer is not None:
+            self.part_raw(client)
+        if client.runtime is not None:
+            client.pool.clients -= 1
+        self.counters.release(client.claims)
+        client.claims = ()
+        login = client.login
         if login is not None:
             # It may wait in line for a server, for an answer, or for a derivation.
-            guest.login = None
+            client.login = None
             login.cancel()
-        if guest.eof or guest.broken:
-            self.pump.close(guest)
+        if client.eof or client.broken:
+            self.relay.close(client)
         else:
-            self.pump.send_and_close(guest, last)
-            if not guest.closed:
-                self.lingering[guest] = self.pump.now + LINGER
+            self.relay.send_and_close(client, last)
+            if not client.closed:
+                self.lingering[client] = self.relay.now + LINGER

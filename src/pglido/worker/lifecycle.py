@@ -25,7 +25,7 @@ from . import slow_rounds
 from .connections import ClientConnection, ServerConnection
 from .dispatch import Dispatch, ServerRequest
 from .errors import PoolRefused
-from .pool_runtime import PoolRuntime, birth_of, keep_defaults
+from .pool_runtime import PoolRuntime, keep_defaults, startup_params_of
 
 log = logging.getLogger("pglido.worker")
 
@@ -42,7 +42,7 @@ class Lifecycle(Dispatch):
 
     def __init__(self, index: int, event_backend: str = "auto") -> None:
         super().__init__(index, event_backend)
-        self.backends: dict[ServerConnection, None] = {}
+        self.servers: dict[ServerConnection, None] = {}
         self.pools: dict[tuple[str, str], PoolRuntime] = {}
         self.tasks: set[asyncio.Task[Any]] = set()
 
@@ -58,134 +58,134 @@ class Lifecycle(Dispatch):
         if not task.cancelled() and task.exception() is not None:
             log.error("bug: a task failed", exc_info=task.exception())
 
-    def startup_params_for(self, guest: ClientConnection) -> _parameters.SessionParameters:
+    def startup_params_for(self, client: ClientConnection) -> _parameters.SessionParameters:
         """What the server of a client must have been opened with, where clients keep their servers."""
-        assert guest.live is not None
-        return birth_of(guest.live.settings, guest.session.home)
+        assert client.runtime is not None
+        return startup_params_of(client.runtime.settings, client.session.home)
 
-    def keep_defaults(self, guest: ClientConnection, backend: ServerConnection) -> None:
+    def keep_defaults(self, client: ClientConnection, server: ServerConnection) -> None:
         """A client gets a server that began with something else than its last one: see that it keeps its own."""
-        keep_defaults(guest, backend)
+        keep_defaults(client, server)
 
-    def serve_errand(self, errand: ServerRequest, backend: ServerConnection) -> None:
+    def serve_request(self, request: ServerRequest, server: ServerConnection) -> None:
         """The turn of a coroutine has come."""
-        if errand.backend.cancelled():
-            self.give(backend)
+        if request.server.cancelled():
+            self.give(server)
         else:
-            self.pump.collect(backend)
-            errand.backend.set_result(backend)
+            self.relay.collect(server)
+            request.server.set_result(server)
 
-    def worn_out(self, backend: ServerConnection) -> None:
+    def worn_out(self, server: ServerConnection) -> None:
         """A server is free, and not wanted any more."""
-        slot = backend.slot
+        slot = server.slot
         why = "recalled by the broker" if slot.recalled else "obsolete connection" if slot.doomed else "server_lifetime"
-        self.close_server(backend, why)
+        self.close_server(server, why)
 
-    def rested(self, backend: ServerConnection) -> None:
+    def rested(self, server: ServerConnection) -> None:
         """A server without a client has said something, or was left: bring it to rest, then give it on."""
-        session = backend.session
+        session = server.session
         state = session.state
-        slot = backend.slot
-        if slot.state == IDLE or slot.state == CLOSING or backend.closed:
+        slot = server.slot
+        if slot.state == IDLE or slot.state == CLOSING or server.closed:
             return
         if session.copying or session.skipping or session.open:
             # What it has answered since has made it wait for more.
-            self.pump.send(backend, session.abandon())
+            self.relay.send(server, session.abandon())
         if not session.free():
             if session.status != STATUS_IDLE and not session.replies.head:
-                self.pump.send(backend, session.ask("ROLLBACK"))
-        elif backend.cancels:
+                self.relay.send(server, session.ask("ROLLBACK"))
+        elif server.cancels:
             return
-        elif backend.reset_due or state.dirty():
-            backend.reset_due = False
-            query = DISCARD if state.dirty() else backend.live.settings.server_reset_query
+        elif server.reset_due or state.dirty():
+            server.reset_due = False
+            query = DISCARD if state.dirty() else server.runtime.settings.server_reset_query
             state.cleaned()
             if query:
-                self.pump.send(backend, session.ask(query))
+                self.relay.send(server, session.ask(query))
             else:
-                self.rested(backend)
+                self.rested(server)
         elif state.unverified:
             # What there is of functions is for all to know, also when the client has left meanwhile.
-            backend.deadline = self.pump.now + backend.live.settings.server_connect_timeout
-            self.pump.send(backend, session.own(state.question()))
+            server.deadline = self.relay.now + server.runtime.settings.server_connect_timeout
+            self.relay.send(server, session.own(state.question()))
         elif state.settings.hasty and state.settings is not state.home:
             # It would end while it rests, or just when the next client gets it.
-            backend.deadline = self.pump.now + (backend.live.settings.cancel_wait_timeout or 10.0)
-            self.pump.send(backend, session.own(state.adopt(state.home)))
+            server.deadline = self.relay.now + (server.runtime.settings.cancel_wait_timeout or 10.0)
+            self.relay.send(server, session.own(state.adopt(state.home)))
         else:
-            backend.deadline = 0.0
+            server.deadline = 0.0
             if slot.state == OPENING:
-                slot.pool.opened(slot, self.pump.now)
-            self.give(backend)
+                slot.pool.opened(slot, self.relay.now)
+            self.give(server)
 
-    def abandon(self, guest: ClientConnection, backend: ServerConnection) -> None:
+    def abandon(self, client: ClientConnection, server: ServerConnection) -> None:
         """A client left its server behind: cancel what runs, roll back, clean, keep the server."""
-        half_sent = guest.session.half_sent()
-        keep = guest.session.rules.keep
-        self.pump.part(guest, backend)
+        half_sent = client.session.half_sent()
+        keep = client.session.rules.keep
+        self.relay.part(client, server)
         if half_sent:
-            self.close_server(backend, "client disconnected in the middle of a message")
+            self.close_server(server, "client disconnected in the middle of a message")
             return
-        if backend.pinned:
-            self.unpinned(backend)
-        backend.reset_due = keep or backend.live.settings.server_reset_query_always
-        backend.session.worn = backend.session.worn or backend.session.state.pins & UNDYING != 0
-        backend.deadline = self.pump.now + (backend.live.settings.cancel_wait_timeout or 10.0)
+        if server.pinned:
+            self.unpinned(server)
+        server.reset_due = keep or server.runtime.settings.server_reset_query_always
+        server.session.worn = server.session.worn or server.session.state.pins & UNDYING != 0
+        server.deadline = self.relay.now + (server.runtime.settings.cancel_wait_timeout or 10.0)
         # A question is short, and what it learns of functions is for all.
-        busy = bool(backend.session.replies.head) and not backend.session.state.deciding
-        self.pump.send(backend, backend.session.abandon())
-        if busy and not guest.leaving:
-            self.outside.cancels.server(backend)
-        self.rested(backend)
+        busy = bool(server.session.replies.head) and not server.session.state.deciding
+        self.relay.send(server, server.session.abandon())
+        if busy and not client.leaving:
+            self.outside.cancels.cancel_at_server(server)
+        self.rested(server)
 
-    def pinned(self, guest: ClientConnection) -> None:
+    def pinned(self, client: ClientConnection) -> None:
         """A client is between two transactions, and can't give its server back."""
-        backend = guest.server
-        assert backend is not None
-        if backend.pinned:
+        server = client.server
+        assert server is not None
+        if server.pinned:
             return
-        settings, why = backend.live.settings, backend.session.state.why()
-        backend.pinned = self.pump.now
+        settings, why = server.runtime.settings, server.session.state.why()
+        server.pinned = self.relay.now
         if settings.on_session_state == SessionStateMode.REJECT:
-            self.kill(guest, "0A000", f"session state is not allowed here (on_session_state): {why}")
+            self.kill(client, "0A000", f"session state is not allowed here (on_session_state): {why}")
             return
         limit = max(1, int(settings.pool_size * settings.max_pinned_share))
         try:
-            backend.claims = self.outside.board.claim([(pins_of(backend.live.key), limit)])
+            server.claims = self.outside.counters.claim([(pins_of(server.runtime.key), limit)])
         except LimitReached:
             text = f"too many clients of this pool keep their servers (max_pinned_share), this one for: {why}"
-            self.kill(guest, "53300", text)
+            self.kill(client, "53300", text)
             return
-        backend.stats.pins += 1
-        log.info("client keeps its server: %s", why, extra=guest.extra())
+        server.stats.pins += 1
+        log.info("client keeps its server: %s", why, extra=client.extra())
 
-    def wished(self, guest: ClientConnection) -> bool:
+    def wished(self, client: ClientConnection) -> bool:
         """A client wants something before it goes on; returns whether it may at once."""
-        may: bool = self.outside.wished(guest)
+        may: bool = self.outside.wished(client)
         return may
 
-    def untied(self, guest: ClientConnection) -> None:
+    def untied(self, client: ClientConnection) -> None:
         """What a client has asked for is done, and its server free."""
-        self.outside.signals.done(guest)
+        self.outside.signals.done(client)
 
-    def heard(self, guest: ClientConnection) -> None:
+    def heard(self, client: ClientConnection) -> None:
         """What a client listens to is another now."""
-        self.outside.heard(guest)
+        self.outside.heard(client)
 
-    def catch_up(self, guest: ClientConnection) -> bool:
+    def catch_up(self, client: ClientConnection) -> bool:
         """See that a listening client gets all that was sent before now, then its ReadyForQuery (else: False)."""
-        hub = guest.live.hub if guest.live is not None else None
-        return hub is not None and hub.catch_up(guest, self.pump.ready)
+        hub = client.runtime.hub if client.runtime is not None else None
+        return hub is not None and hub.catch_up(client, self.relay.ready)
 
-    def unpinned(self, backend: ServerConnection) -> None:
+    def unpinned(self, server: ServerConnection) -> None:
         """What a client kept its server for is gone, or the client is."""
-        backend.pinned = 0.0
-        self.outside.board.release(backend.claims)
-        backend.claims = ()
+        server.pinned = 0.0
+        self.outside.counters.release(server.claims)
+        server.claims = ()
 
-    def refuse_block(self, guest: ClientConnection) -> None:
+    def refuse_block(self, client: ClientConnection) -> None:
         """A transaction block in statement mode."""
-        self.kill(guest, "08P01", "transaction blocks not allowed in statement pooling mode")
+        self.kill(client, "08P01", "transaction blocks not allowed in statement pooling mode")
 
     def overlong(self, seconds: float, link: Link | None, worst: float, kind: int) -> None:
         """A round took so long that clients notice, or what came after it (`link` is None)."""
@@ -200,7 +200,7 @@ class Lifecycle(Dispatch):
         elif isinstance(link, ServerConnection):
             self.server_gone(link, "internal error of the pooler")
         else:
-            self.pump.close(link)
+            self.relay.close(link)
 
     def stream_lost(self, link: Link) -> None:
         """A client hung up while its login waits for something else."""
@@ -210,19 +210,19 @@ class Lifecycle(Dispatch):
     # Ends.
 
     def kill(
-        self, guest: ClientConnection, sqlstate: str, text: str, severity: str = "FATAL", detail: str = ""
+        self, client: ClientConnection, sqlstate: str, text: str, severity: str = "FATAL", detail: str = ""
     ) -> None:
         """Tell a client why, and close it. In the middle of a reply nothing can be told."""
-        backend = guest.server
-        whole = backend is None or backend.session.between_messages()
-        more = f"{detail}; client {guest.uuid}" if detail else f"client {guest.uuid}"
+        server = client.server
+        whole = server is None or server.session.between_messages()
+        more = f"{detail}; client {client.uuid}" if detail else f"client {client.uuid}"
         data = messages.error(severity, sqlstate, text, more) if whole else b""
-        self.end(guest, f"{text}, {detail}" if detail else text, data)
+        self.end(client, f"{text}, {detail}" if detail else text, data)
 
-    def server_gone(self, backend: ServerConnection, why: str) -> None:
+    def server_gone(self, server: ServerConnection, why: str) -> None:
         """A server closed its connection, died, or can't be trusted any more."""
-        guest = backend.client
-        session = backend.session
+        client = server.client
+        session = server.session
         told = session.told and not session.fault
         last = b""
         sqlstate = "08006"
@@ -233,80 +233,80 @@ class Lifecycle(Dispatch):
             sqlstate = said.get("C", sqlstate)
             why = f"{why}: {said.get('M', '')} (SQLSTATE {said.get('C', '')})"
         whole = session.between_messages()
-        if backend.slot.state == OPENING:
+        if server.slot.state == OPENING:
             text = f"connect_query failed: {session.fault or why}"
-            backend.slot.pool.failed(backend.slot, sqlstate, text, self.pump.now)
-        self.close_server(backend, why, logging.WARNING)
-        if guest is None:
+            server.slot.pool.failed(server.slot, sqlstate, text, self.relay.now)
+        self.close_server(server, why, logging.WARNING)
+        if client is None:
             return
         if not whole or told:
             last = b""
         elif not last:
             text = "server conn crashed?" if not session.fault else session.fault
-            last = messages.error("FATAL", "08P01", text, f"client {guest.uuid}, server {backend.uuid}")
-        self.end(guest, why, last)
+            last = messages.error("FATAL", "08P01", text, f"client {client.uuid}, server {server.uuid}")
+        self.end(client, why, last)
 
-    def close_server(self, backend: ServerConnection, why: str, level: int = logging.INFO) -> None:
+    def close_server(self, server: ServerConnection, why: str, level: int = logging.INFO) -> None:
         """Close a server connection; its lease serves those who wait, or goes back."""
-        if backend not in self.backends:
+        if server not in self.servers:
             return
-        del self.backends[backend]
-        if backend.pinned:
-            self.unpinned(backend)
-        guest = backend.client
-        if guest is not None:
-            self.pump.part(guest, backend)
-        log.log(level, "server connection closed: %s", why, extra=backend.extra())
-        if not backend.eof and backend.mode == RELAY:
-            self.pump.send(backend, backend.session.farewell())
-        self.pump.close(backend)
-        if backend.session.notification_sender.named:
+        del self.servers[server]
+        if server.pinned:
+            self.unpinned(server)
+        client = server.client
+        if client is not None:
+            self.relay.part(client, server)
+        log.log(level, "server connection closed: %s", why, extra=server.extra())
+        if not server.eof and server.mode == RELAY:
+            self.relay.send(server, server.session.farewell())
+        self.relay.close(server)
+        if server.session.notification_sender.named:
             # Somebody else's server may get its process id.
-            self.outside.sender_gone(backend)
-        backend.session.drop()
-        backend.slot.pool.closed_slot(backend.slot)
-        self.plan_soon(backend.live)
+            self.outside.sender_gone(server)
+        server.session.drop()
+        server.slot.pool.closed_slot(server.slot)
+        self.plan_soon(server.runtime)
 
     def raw_gone(self, link: Link) -> None:
         """One end of a raw relay closed: so does the other, after what was sent has gone out."""
-        guest = link if isinstance(link, ClientConnection) else link.peer
-        if isinstance(guest, ClientConnection):
-            self.end(guest, "client close request" if link is guest else "the other end of its relay closed")
+        client = link if isinstance(link, ClientConnection) else link.peer
+        if isinstance(client, ClientConnection):
+            self.end(client, "client close request" if link is client else "the other end of its relay closed")
         else:
-            self.pump.close(link)
+            self.relay.close(link)
 
-    def part_raw(self, guest: ClientConnection) -> None:
+    def part_raw(self, client: ClientConnection) -> None:
         """Close the other end of a client's raw relay."""
-        other, guest.peer = guest.peer, None
+        other, client.peer = client.peer, None
         if other is not None:
             other.peer = None
             if isinstance(other, ServerConnection):
                 self.close_server(other, "replication connection ended")
             else:
-                self.pump.close(other)
+                self.relay.close(other)
 
     # Plans.
 
-    def plan_soon(self, live: PoolRuntime) -> None:
+    def plan_soon(self, runtime: PoolRuntime) -> None:
         """Have the pool's plan carried out after what is going on."""
-        if not live.planned:
-            live.planned = True
-            asyncio.get_running_loop().call_soon(self.carry_out, live)
+        if not runtime.planned:
+            runtime.planned = True
+            asyncio.get_running_loop().call_soon(self.carry_out, runtime)
 
-    def carry_out(self, live: PoolRuntime) -> None:
-        """Do what the pool's policy says is to be done now."""
-        live.planned = False
-        self.pump.now = time.monotonic()
-        live.policy.minimum = live.warm()
-        for plan in live.policy.plan(self.pump.now):
-            self.do(live, plan)
+    def carry_out(self, runtime: PoolRuntime) -> None:
+        """Do what the pool's pool says is to be done now."""
+        runtime.planned = False
+        self.relay.now = time.monotonic()
+        runtime.pool.minimum = runtime.warm()
+        for plan in runtime.pool.plan(self.relay.now):
+            self.do(runtime, plan)
 
-    def do(self, live: PoolRuntime, plan: Plan) -> None:
+    def do(self, runtime: PoolRuntime, plan: Plan) -> None:
         """Carry out one plan."""
         match plan.verb:
             case Verb.CONNECT:
                 assert plan.slot is not None
-                self.spawn(self.outside.open_server(live, plan.slot))
+                self.spawn(self.outside.open_server(runtime, plan.slot))
             case Verb.CHECK:
                 assert plan.slot is not None
                 self._check(plan.slot)
@@ -320,21 +320,21 @@ class Lifecycle(Dispatch):
             case Verb.NOTIFY:
                 assert plan.ticket is not None
                 if isinstance(plan.ticket.client, ClientConnection):
-                    self.pump.send(plan.ticket.client, messages.notice(QUEUED, plan.detail))
+                    self.relay.send(plan.ticket.client, messages.notice(QUEUED, plan.detail))
             case _:
-                self.outside.tell_broker(live, plan)
+                self.outside.tell_broker(runtime, plan)
 
     def _check(self, slot: ServerSlot) -> None:
-        backend: ServerConnection = slot.server
-        query = backend.live.settings.server_check_query
-        backend.deadline = self.pump.now + backend.live.settings.server_connect_timeout
-        self.pump.send(backend, backend.session.ask("" if query == EMPTY_CHECK else query))
+        server: ServerConnection = slot.server
+        query = server.runtime.settings.server_check_query
+        server.deadline = self.relay.now + server.runtime.settings.server_connect_timeout
+        self.relay.send(server, server.session.ask("" if query == EMPTY_CHECK else query))
 
     def _reject(self, ticket: Ticket, sqlstate: str, text: str, detail: str) -> None:
         client = ticket.client
         if isinstance(client, ServerRequest):
-            if not client.backend.done():
-                client.backend.set_exception(PoolRefused(sqlstate, text, detail))
+            if not client.server.done():
+                client.server.set_exception(PoolRefused(sqlstate, text, detail))
             return
         client.ticket = None
         self.kill(client, sqlstate, text, detail=detail)
@@ -343,54 +343,54 @@ class Lifecycle(Dispatch):
 
     async def borrow(
         self,
-        live: PoolRuntime,
+        runtime: PoolRuntime,
         startup_params: _parameters.SessionParameters,
         wanted: _parameters.SessionParameters,
         generation: int = 0,
     ) -> ServerConnection:
         """A server for the login of a client, got by standing in line. Raises PoolRefused."""
-        slot = live.policy.take(startup_params, wanted, self.pump.now, generation)
+        slot = runtime.pool.take(startup_params, wanted, self.relay.now, generation)
         if slot is not None:
-            self.pump.collect(slot.server)
+            self.relay.collect(slot.server)
             return slot.server  # type: ignore[no-any-return]
-        refusal = live.policy.refusal(self.pump.now)
+        refusal = runtime.pool.refusal(self.relay.now)
         if refusal is not None:
             raise PoolRefused(*refusal)
-        errand = ServerRequest()
-        ticket = live.policy.knock(errand, startup_params, wanted, self.pump.now, generation)
-        if live.policy.needs_plan(self.pump.now):
-            self.plan_soon(live)
+        request = ServerRequest()
+        ticket = runtime.pool.wait_for_login(request, startup_params, wanted, self.relay.now, generation)
+        if runtime.pool.needs_plan(self.relay.now):
+            self.plan_soon(runtime)
         try:
-            return await errand.backend
+            return await request.server
         except asyncio.CancelledError:
-            if errand.backend.done() and not errand.backend.cancelled():
-                self.bring_back(errand.backend.result())
+            if request.server.done() and not request.server.cancelled():
+                self.bring_back(request.server.result())
             raise
         finally:
-            live.policy.leave(ticket)
+            runtime.pool.leave(ticket)
 
-    def bring_back(self, backend: ServerConnection) -> None:
+    def bring_back(self, server: ServerConnection) -> None:
         """A borrowed server that owes nothing goes back into its pool."""
-        if backend.closed or backend.eof:
-            self.server_gone(backend, "server conn crashed?")
+        if server.closed or server.eof:
+            self.server_gone(server, "server conn crashed?")
             return
-        self.pump.relay(backend)
-        self.give(backend)
+        self.relay.relay(server)
+        self.give(server)
 
-    def welcome(self, backend: ServerConnection) -> None:
+    def welcome(self, server: ServerConnection) -> None:
         """A server has logged in."""
-        self.pump.relay(backend)
-        query = backend.live.settings.connect_query
-        functions = backend.live.rules.functions
-        startup_params = backend.slot.startup_params
+        self.relay.relay(server)
+        query = server.runtime.settings.connect_query
+        functions = server.runtime.rules.functions
+        startup_params = server.slot.startup_params
         replicates = (
             isinstance(startup_params, _parameters.SessionParameters) and "replication" in startup_params.values
         )
         unknown = not functions.known or not functions.defaults
-        if backend.live.rules.inspected and unknown and not replicates:
-            backend.session.state.unverified |= DEFINES
+        if server.runtime.rules.inspected and unknown and not replicates:
+            server.session.state.unverified |= DEFINES
         if query:
-            backend.deadline = self.pump.now + backend.live.settings.server_connect_timeout
-            self.pump.send(backend, backend.session.ask(query))
+            server.deadline = self.relay.now + server.runtime.settings.server_connect_timeout
+            self.relay.send(server, server.session.ask(query))
         else:
-            self.rested(backend)
+            self.rested(server)

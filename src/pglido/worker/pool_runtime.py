@@ -1,4 +1,4 @@
-"""One pool as a worker runs it: its policy, what its clients are told at login, and how its servers are reached."""
+"""One pool as a worker runs it: its pool, what its clients are told at login, and how its servers are reached."""
 
 import asyncio
 import random
@@ -80,10 +80,10 @@ class SessionDefaults:
         return found
 
 
-def keep_defaults(guest: ClientConnection, backend: ServerConnection) -> None:
+def keep_defaults(client: ClientConnection, server: ServerConnection) -> None:
     """A client gets a server that began with something else than its last one: see that it keeps its own."""
-    own, here, session = guest.session_defaults, backend.session_defaults, guest.session
-    guest.fitted = here
+    own, here, session = client.session_defaults, server.session_defaults, client.session
+    client.fitted = here
     if own is None or here is None:
         return
     missing = own.missing_in(here)
@@ -126,7 +126,7 @@ def rules_of(
 
 
 def limits_of(settings: PoolSettings, minimum: int) -> Limits:
-    """The policy's numbers; `minimum` is this worker's part of min_pool_size."""
+    """The pool's numbers; `minimum` is this worker's part of min_pool_size."""
     return Limits(
         minimum=minimum,
         parallel_connects=max(1, settings.max_parallel_connects),
@@ -138,11 +138,11 @@ def limits_of(settings: PoolSettings, minimum: int) -> Limits:
         login_retry=settings.server_login_retry,
         check_delay=settings.server_check_delay if settings.server_check_query else FOREVER,
         round_robin=settings.server_round_robin,
-        startup_params=birth_of(settings, _parameters.EMPTY),
+        startup_params=startup_params_of(settings, _parameters.EMPTY),
     )
 
 
-def birth_of(settings: PoolSettings, home: SessionParameters) -> SessionParameters:
+def startup_params_of(settings: PoolSettings, home: SessionParameters) -> SessionParameters:
     """What a server for clients with `home` must have been opened with.
 
     In session mode that is what the client itself asked for, so that RESET leads there; the name of the
@@ -166,13 +166,13 @@ class PoolRuntime:
 
     key: tuple[str, str]
     settings: PoolSettings
-    policy: Pool
+    pool: Pool
     names: AddressCache
     rules: PoolRules
     stats: Stats = field(default_factory=Stats)
     credentials: Credentials | None = None
     base: dict[str, str] = field(default_factory=dict)
-    profiles: Cache = field(default_factory=lambda: Cache(PROFILES_BYTES, PROFILES))
+    welcomes: Cache = field(default_factory=lambda: Cache(PROFILES_BYTES, PROFILES))
     version: int = 0
     turn: int = 0
     planned: bool = False
@@ -197,13 +197,13 @@ class PoolRuntime:
         """Log in to servers by what a client has proved; where others were refused, these may not be."""
         if credentials != self.credentials:
             self.credentials = credentials
-            self.policy.outage.over()
+            self.pool.outage.over()
 
     def warm(self) -> int:
         """How many servers to keep now: min_pool_size holds where the user is forced, or while there are clients."""
         if self.settings.pool_mode == PoolMode.LISTEN:
             return 0
-        return self.policy.limits.minimum if self.policy.clients or self.settings.server_user else 0
+        return self.pool.limits.minimum if self.pool.clients or self.settings.server_user else 0
 
     def adopt(self, settings: PoolSettings, minimum: int, max_packet: int, tls: ServerTls | None) -> bool:
         """Take new settings; returns whether the servers must be replaced."""
@@ -211,7 +211,7 @@ class PoolRuntime:
         moved = _place(settings) != _place(self.settings)
         self.settings = settings
         self.by_user.clear()
-        self.policy.adopt(limits_of(settings, minimum))
+        self.pool.adopt(limits_of(settings, minimum))
         if moved:
             _statement_cache.renew()
         # Other servers have other functions.
@@ -222,7 +222,7 @@ class PoolRuntime:
 
     def forget_profiles(self) -> None:
         """What clients are welcomed with is another now."""
-        self.profiles.clear()
+        self.welcomes.clear()
         self.version += 1
 
     def learn_base(self, reported: dict[str, str]) -> None:
@@ -231,20 +231,20 @@ class PoolRuntime:
             self.base = reported
             self.forget_profiles()
 
-    def remember(self, home: SessionParameters, profile: Welcome) -> None:
+    def remember(self, home: SessionParameters, welcome: Welcome) -> None:
         """Keep a welcome for the next client with the same startup parameters."""
-        self.profiles.put(home, profile, home.size + profile.settings.size + len(profile.welcome))
+        self.welcomes.put(home, welcome, home.size + welcome.settings.size + len(welcome.welcome))
 
 
-def new_live(
+def new_pool_runtime(
     settings: PoolSettings, minimum: int, max_packet: int, names: AddressCache, tls: ServerTls | None
 ) -> PoolRuntime:
     """A pool without servers; `tls` is for those that it will have."""
-    policy = Pool(settings.key, limits_of(settings, minimum), random.random)
+    pool = Pool(settings.key, limits_of(settings, minimum), random.random)
     rules = rules_of(settings, max_packet, AcceptedStatements(), StatementCounts(), FunctionCatalog(settings.pool_user))
-    live = PoolRuntime(settings.key, settings, policy, names, rules)
-    live.tls = tls
-    return live
+    runtime = PoolRuntime(settings.key, settings, pool, names, rules)
+    runtime.tls = tls
+    return runtime
 
 
 def _place(settings: PoolSettings) -> tuple[object, ...]:

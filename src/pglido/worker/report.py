@@ -30,175 +30,175 @@ from .pubsub.hub import Hub
 PORTION = 32
 
 
-def answer(host: Lifecycle, subject: Subject) -> Iterator[list[Snapshot]]:
+def answer(lifecycle: Lifecycle, subject: Subject) -> Iterator[list[Snapshot]]:
     """The rows about `subject`, in portions: others have their turn in between."""
     for members, rows in PARTS[subject]:
-        found = list(members(host))
+        found = list(members(lifecycle))
         for at in range(0, len(found), PORTION):
-            yield rows(host, found[at : at + PORTION])
+            yield rows(lifecycle, found[at : at + PORTION])
 
 
-def _guests(host: Lifecycle) -> Iterable[ClientConnection]:
-    return host.guests.values()
+def _clients(lifecycle: Lifecycle) -> Iterable[ClientConnection]:
+    return lifecycle.clients.values()
 
 
-def _backends(host: Lifecycle) -> Iterable[ServerConnection]:
-    return host.backends
+def _servers(lifecycle: Lifecycle) -> Iterable[ServerConnection]:
+    return lifecycle.servers
 
 
-def _pools(host: Lifecycle) -> Iterable[PoolRuntime]:
-    return host.pools.values()
+def _pools(lifecycle: Lifecycle) -> Iterable[PoolRuntime]:
+    return lifecycle.pools.values()
 
 
-def _once(host: Lifecycle) -> Iterable[Lifecycle]:
-    return (host,)
+def _once(lifecycle: Lifecycle) -> Iterable[Lifecycle]:
+    return (lifecycle,)
 
 
-def pools(host: Lifecycle, found: Sequence[PoolRuntime]) -> list[Snapshot]:
+def pools(lifecycle: Lifecycle, found: Sequence[PoolRuntime]) -> list[Snapshot]:
     """One row per pool with the counts of this worker."""
-    cancelled_of = Counter([backend.live for backend in host.backends if backend.cancels])
-    return [_pool(live, cancelled_of[live], time.monotonic()) for live in found]
+    cancelled_of = Counter([server.runtime for server in lifecycle.servers if server.cancels])
+    return [_pool(runtime, cancelled_of[runtime], time.monotonic()) for runtime in found]
 
 
-def _pool(live: PoolRuntime, cancelled: int, now: float) -> PoolSnapshot:
-    policy, settings = live.policy, live.settings
-    oldest = policy.oldest_wait()
-    fresh = [slot for slot in policy.idle.all() if now - slot.since < settings.server_check_delay]
+def _pool(runtime: PoolRuntime, cancelled: int, now: float) -> PoolSnapshot:
+    pool, settings = runtime.pool, runtime.settings
+    oldest = pool.oldest_wait()
+    fresh = [slot for slot in pool.idle.all() if now - slot.since < settings.server_check_delay]
     # Who logs in is no client of the pool yet.
-    waiting = policy.line.size - len(policy.logins)
+    waiting = pool.line.size - len(pool.logins)
     return PoolSnapshot(
-        database=live.key[0],
-        user=live.key[1],
+        database=runtime.key[0],
+        user=runtime.key[1],
         pool_mode=settings.pool_mode.value,
         load_balance_hosts=settings.load_balance_hosts.value if len(settings.hosts) > 1 else None,
         pool_size=settings.pool_size,
         reserve_pool_size=settings.reserve_pool_size,
-        cl_active=policy.clients - waiting,
+        cl_active=pool.clients - waiting,
         cl_waiting=waiting,
         cl_active_cancel_req=cancelled,
-        sv_active=policy.count(BUSY),
+        sv_active=pool.count(BUSY),
         sv_active_cancel=cancelled,
         sv_being_canceled=cancelled,
         sv_idle=len(fresh),
-        sv_used=policy.idle.size - len(fresh),
-        sv_tested=policy.count(CHECKING),
-        sv_login=policy.count(OPENING),
+        sv_used=pool.idle.size - len(fresh),
+        sv_tested=pool.count(CHECKING),
+        sv_login=pool.count(OPENING),
         maxwait_us=int((now - oldest) * 1e6) if oldest is not None else 0,
     )
 
 
-def clients(host: Lifecycle, found: Sequence[ClientConnection]) -> list[Snapshot]:
+def clients(lifecycle: Lifecycle, found: Sequence[ClientConnection]) -> list[Snapshot]:
     """One row per client, admin clients included; those that are still logging in are left out."""
-    return [_client(host, guest) for guest in found if not guest.logging_in and not guest.closed]
+    return [_client(lifecycle, client) for client in found if not client.logging_in and not client.closed]
 
 
-def _client(host: Lifecycle, guest: ClientConnection) -> ClientSnapshot:
+def _client(lifecycle: Lifecycle, client: ClientConnection) -> ClientSnapshot:
     now = time.monotonic()
-    ticket, session = guest.ticket, guest.session
+    ticket, session = client.ticket, client.session
     waited = now - ticket.since if ticket is not None else 0.0
-    address, port = socket_name(guest.fd)
-    local, local_port = socket_name(guest.fd, local=True)
-    link = guest.server if guest.server is not None else guest.peer
+    address, port = socket_name(client.fd)
+    local, local_port = socket_name(client.fd, local=True)
+    link = client.server if client.server is not None else client.peer
     state = "waiting" if ticket is not None else "active" if link is not None else "idle"
-    raw = isinstance(guest.peer, ServerConnection)
+    raw = isinstance(client.peer, ServerConnection)
     return ClientSnapshot(
-        user=guest.user,
-        database=guest.database,
+        user=client.user,
+        database=client.database,
         replication="logical" if raw else "none",
         state=state,
         addr=address,
         port=port,
         local_addr=local,
         local_port=local_port,
-        connect_time=epoch(guest.born),
-        request_time=epoch(guest.asked or guest.rested),
+        connect_time=epoch(client.born),
+        request_time=epoch(client.asked or client.rested),
         waited_us=int(waited * 1e6),
-        close_needed=int(host.draining),
-        ptr=guest.uuid,
+        close_needed=int(lifecycle.draining),
+        ptr=client.uuid,
         link=link.uuid if isinstance(link, ServerConnection) else "",
-        remote_pid=process_at(guest.fd) if address == "unix" else 0,
-        tls=describe(guest.tls),
-        application_name=_application(guest),
+        remote_pid=process_at(client.fd) if address == "unix" else 0,
+        tls=describe(client.tls),
+        application_name=_application(client),
         prepared_statements=len(session.statements or ()) if session is not None else 0,
-        id=guest.serial,
-        pinned=guest.server.session.state.why() if guest.server is not None else "",
-        held_bytes=memory.held_by(guest),
+        id=client.serial,
+        pinned=client.server.session.state.why() if client.server is not None else "",
+        held_bytes=memory.held_by(client),
     )
 
 
-def _application(guest: ClientConnection) -> str:
-    if guest.listener is not None:
-        return guest.listener.parameters().get("application_name", "")
-    return guest.session.settings.values.get("application_name", "") if guest.session is not None else ""
+def _application(client: ClientConnection) -> str:
+    if client.listen_only is not None:
+        return client.listen_only.parameters().get("application_name", "")
+    return client.session.settings.values.get("application_name", "") if client.session is not None else ""
 
 
-def servers(host: Lifecycle, found: Sequence[ServerConnection]) -> list[Snapshot]:
+def servers(lifecycle: Lifecycle, found: Sequence[ServerConnection]) -> list[Snapshot]:
     """One row per server connection."""
-    return [_server(backend) for backend in found if not backend.closed]
+    return [_server(server) for server in found if not server.closed]
 
 
-def _server(backend: ServerConnection) -> ServerSnapshot:
-    session, guest = backend.session, backend.client
-    host, port = socket_name(backend.fd)
-    local, local_port = socket_name(backend.fd, local=True)
-    linked = guest if isinstance(guest, ClientConnection) else backend.peer
-    state = "being_canceled" if backend.cancels else STATES[backend.slot.state]
-    hub = backend.live.hub
-    if hub is not None and hub.listen_connection.backend is backend:
+def _server(server: ServerConnection) -> ServerSnapshot:
+    session, client = server.session, server.client
+    lifecycle, port = socket_name(server.fd)
+    local, local_port = socket_name(server.fd, local=True)
+    linked = client if isinstance(client, ClientConnection) else server.peer
+    state = "being_canceled" if server.cancels else STATES[server.slot.state]
+    hub = server.runtime.hub
+    if hub is not None and hub.listen_connection.server is server:
         state = "listen"
     return ServerSnapshot(
-        user=backend.live.key[1],
-        database=backend.live.key[0],
-        replication="logical" if isinstance(backend.peer, ClientConnection) else "none",
+        user=server.runtime.key[1],
+        database=server.runtime.key[0],
+        replication="logical" if isinstance(server.peer, ClientConnection) else "none",
         state=state,
-        addr=backend.address.rpartition(":")[0] if host == "unix" else host,
-        port=int(backend.address.rpartition(":")[2] or 0) if host == "unix" else port,
+        addr=server.address.rpartition(":")[0] if lifecycle == "unix" else lifecycle,
+        port=int(server.address.rpartition(":")[2] or 0) if lifecycle == "unix" else port,
         local_addr=local,
         local_port=local_port,
-        connect_time=epoch(backend.born),
-        request_time=epoch(backend.slot.since),
-        close_needed=int(backend.slot.doomed),
-        ptr=backend.uuid,
+        connect_time=epoch(server.born),
+        request_time=epoch(server.slot.since),
+        close_needed=int(server.slot.doomed),
+        ptr=server.uuid,
         link=linked.uuid if isinstance(linked, ClientConnection) else "",
-        remote_pid=backend.pid,
-        tls=describe(backend.tls),
+        remote_pid=server.pid,
+        tls=describe(server.tls),
         application_name=session.state.settings.values.get("application_name", ""),
         prepared_statements=len(session.prepared.known),
-        id=backend.serial,
+        id=server.serial,
         pinned=session.state.why(),
     )
 
 
-def pins(host: Lifecycle, found: Sequence[ClientConnection]) -> list[Snapshot]:
+def pins(lifecycle: Lifecycle, found: Sequence[ClientConnection]) -> list[Snapshot]:
     """One row per client that keeps its server between transactions."""
-    return [_pin(guest, guest.server) for guest in found if guest.server is not None and guest.server.pinned]
+    return [_pin(client, client.server) for client in found if client.server is not None and client.server.pinned]
 
 
-def _pin(guest: ClientConnection, backend: ServerConnection) -> PinSnapshot:
-    state = backend.session.state
+def _pin(client: ClientConnection, server: ServerConnection) -> PinSnapshot:
+    state = server.session.state
     return PinSnapshot(
-        database=guest.database,
-        user=guest.user,
-        client=guest.uuid,
-        server=backend.uuid,
-        remote_pid=backend.pid,
-        since=epoch(backend.pinned),
-        idle=int(time.monotonic() - guest.rested),
+        database=client.database,
+        user=client.user,
+        client=client.uuid,
+        server=server.uuid,
+        remote_pid=server.pid,
+        since=epoch(server.pinned),
+        idle=int(time.monotonic() - client.rested),
         reason=state.why(),
         statement=state.cause.split(b"\0")[0].decode("utf-8", "replace"),
     )
 
 
-def stats(host: Lifecycle, found: Sequence[Lifecycle]) -> list[Snapshot]:
+def stats(lifecycle: Lifecycle, found: Sequence[Lifecycle]) -> list[Snapshot]:
     """Cumulative counters, one row per database; times in microseconds."""
     sums: dict[str, Counter[str]] = {}
-    for live in host.pools.values():
-        sums.setdefault(live.key[0], Counter()).update(_counters(live))
+    for runtime in lifecycle.pools.values():
+        sums.setdefault(runtime.key[0], Counter()).update(_counters(runtime))
     return [DatabaseCounters(database=name, **counts) for name, counts in sums.items()]
 
 
-def _counters(live: PoolRuntime) -> dict[str, int]:
-    stats, counts = live.stats, live.rules.counts
+def _counters(runtime: PoolRuntime) -> dict[str, int]:
+    stats, counts = runtime.stats, runtime.rules.counts
     return {
         "server_assignment_count": stats.assignments,
         "xact_count": stats.transactions,
@@ -215,77 +215,77 @@ def _counters(live: PoolRuntime) -> dict[str, int]:
     }
 
 
-def client_counts(host: Lifecycle, found: Sequence[ClientConnection]) -> list[Snapshot]:
+def client_counts(lifecycle: Lifecycle, found: Sequence[ClientConnection]) -> list[Snapshot]:
     """How many of these clients are let in, and not yet."""
-    logging_in = len([guest for guest in found if guest.logging_in])
+    logging_in = len([client for client in found if client.logging_in])
     return [ListItem("used_clients", len(found) - logging_in), ListItem("login_clients", logging_in)]
 
 
-def lists(host: Lifecycle, found: Sequence[Lifecycle]) -> list[Snapshot]:
+def lists(lifecycle: Lifecycle, found: Sequence[Lifecycle]) -> list[Snapshot]:
     """Counts of all else: name and number."""
-    idle = sum(live.policy.idle.size for live in host.pools.values())
+    idle = sum(runtime.pool.idle.size for runtime in lifecycle.pools.values())
     return [
-        ListItem("pools", len(host.pools)),
+        ListItem("pools", len(lifecycle.pools)),
         ListItem("free_servers", idle),
-        ListItem("used_servers", len(host.backends) - idle),
+        ListItem("used_servers", len(lifecycle.servers) - idle),
         ListItem("prepared_statements", statement_cache.count()),
     ]
 
 
-def consoles(host: Lifecycle, found: Sequence[ClientConnection]) -> list[Snapshot]:
+def consoles(lifecycle: Lifecycle, found: Sequence[ClientConnection]) -> list[Snapshot]:
     """How many of these clients each of the admin databases has."""
-    counts = Counter(guest.database for guest in found if guest.console)
+    counts = Counter(client.database for client in found if client.console)
     return [DatabaseClients(name, count) for name, count in counts.items()]
 
 
-def databases(host: Lifecycle, found: Sequence[PoolRuntime]) -> list[Snapshot]:
+def databases(lifecycle: Lifecycle, found: Sequence[PoolRuntime]) -> list[Snapshot]:
     """How many clients each database has, a row for each pool."""
-    return [DatabaseClients(live.key[0], live.policy.clients) for live in found]
+    return [DatabaseClients(runtime.key[0], runtime.pool.clients) for runtime in found]
 
 
-def listen(host: Lifecycle, found: Sequence[PoolRuntime]) -> list[Snapshot]:
+def listen(lifecycle: Lifecycle, found: Sequence[PoolRuntime]) -> list[Snapshot]:
     """One row per pool in which clients of this worker have listened."""
-    return [_hub(live.hub) for live in found if live.hub is not None]
+    return [_hub(runtime.hub) for runtime in found if runtime.hub is not None]
 
 
 def _hub(hub: Hub) -> ListenSnapshot:
-    tally, backend = hub.tally, hub.listen_connection.backend
+    counts, server = hub.counts, hub.listen_connection.server
     return ListenSnapshot(
-        database=hub.live.key[0],
-        user=hub.live.key[1],
-        clients=len(hub.guests),
-        channels=[name.decode("utf-8", "replace") for name in hub.topics],
-        connections=int(backend is not None),
+        database=hub.runtime.key[0],
+        user=hub.runtime.key[1],
+        clients=len(hub.clients),
+        channels=[name.decode("utf-8", "replace") for name in hub.channels],
+        connections=int(server is not None),
         waiting=len(hub.waiting),
-        received=tally.received,
-        delivered=tally.delivered,
-        listens=tally.listens,
-        unlistens=tally.unlistens,
-        slow_clients=tally.slow,
-        reconnects=tally.reconnects,
+        received=counts.received,
+        delivered=counts.delivered,
+        listens=counts.listens,
+        unlistens=counts.unlistens,
+        slow_clients=counts.slow,
+        reconnects=counts.reconnects,
     )
 
 
-def tls_of(guest: ClientConnection) -> str:
+def tls_of(client: ClientConnection) -> str:
     """What SHOW CLIENTS says of a client's TLS."""
-    return describe(guest.tls)
+    return describe(client.tls)
 
 
 # By what is asked: the things that are told about, and the rows of a portion of them. Counts of one name are added up.
 Part = tuple[Callable[[Lifecycle], Iterable[Any]], Callable[[Lifecycle, Any], list[Snapshot]]]
 PARTS: dict[Subject, tuple[Part, ...]] = {
     Subject.POOLS: ((_pools, pools),),
-    Subject.CLIENTS: ((_guests, clients),),
-    Subject.SERVERS: ((_backends, servers),),
+    Subject.CLIENTS: ((_clients, clients),),
+    Subject.SERVERS: ((_servers, servers),),
     Subject.STATS: ((_once, stats),),
-    Subject.LISTS: ((_guests, client_counts), (_once, lists)),
-    Subject.DATABASES: ((_guests, consoles), (_pools, databases)),
+    Subject.LISTS: ((_clients, client_counts), (_once, lists)),
+    Subject.DATABASES: ((_clients, consoles), (_pools, databases)),
     Subject.MEM: (
-        (_guests, memory.clients),
-        (_backends, memory.servers),
+        (_clients, memory.clients),
+        (_servers, memory.servers),
         (lambda _: statement_cache.alive(), memory.prepared),
         (_once, memory.process),
     ),
-    Subject.PINS: ((_guests, pins),),
+    Subject.PINS: ((_clients, pins),),
     Subject.LISTEN: ((_pools, listen),),
 }

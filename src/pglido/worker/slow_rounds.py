@@ -55,7 +55,7 @@ def what_of(link: Link, kind: int) -> str:
 
 
 @contextmanager
-def measured(pump: Relay, what: str) -> Iterator[None]:
+def measured(relay: Relay, what: str) -> Iterator[None]:
     """For what is done outside of rounds and has a name: if it takes long, the log tells."""
     began = time.monotonic()
     try:
@@ -64,4 +64,4 @@ def measured(pump: Relay, what: str) -> Iterator[None]:
         now = time.monotonic()
         if now - began > OVERLONG:
             log.warning("busy for %.0f ms with %s", (now - began) * 1e3, what)
-            pump.mark = now
+            relay.mark = now

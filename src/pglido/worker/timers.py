@@ -47,16 +47,16 @@ class Timed(Protocol):
     """
 
     parent: int
-    board: SharedCounters
-    host: Lifecycle
+    counters: SharedCounters
+    lifecycle: Lifecycle
     config: Config
-    departures: DatabaseRelease
+    database_releases: DatabaseRelease
     fast_login: FastLogin
     leaving: float | None
     wait_for_clients: bool
     ended: asyncio.Event
 
-    def goodbye(self, guest: ClientConnection) -> None:
+    def goodbye(self, client: ClientConnection) -> None:
         """Close a client because the pooler stops."""
 
 
@@ -66,9 +66,9 @@ class Timers:
     def __init__(self, worker: Timed) -> None:
         self.worker = worker
         self._timer: asyncio.TimerHandle | None = None
-        self._studies = FunctionRefresh(worker.host, time.monotonic())
+        self._studies = FunctionRefresh(worker.lifecycle, time.monotonic())
         self._unseen: list[int] = []
-        self._guests_at = 0.0
+        self._clients_at = 0.0
         self._trim_at = 0.0
         self._refusals_at = 0.0
 
@@ -84,10 +84,10 @@ class Timers:
 
     def tick(self) -> None:
         """One look; whatever goes wrong in it, the next one comes."""
-        pressed = self.worker.host.draining
-        self.worker.board.add(BEATS, 1)
+        pressed = self.worker.lifecycle.draining
+        self.worker.counters.add(BEATS, 1)
         try:
-            with measured(self.worker.host.pump, "a look at the clock"):
+            with measured(self.worker.lifecycle.relay, "a look at the clock"):
                 pressed = self._look() or pressed
         except Exception:
             log.exception("bug: a look at the clock failed")
@@ -96,61 +96,61 @@ class Timers:
 
     def _look(self) -> bool:
         """Look at everything; returns whether something is pressing."""
-        host = self.worker.host
-        now = host.pump.now = time.monotonic()
+        lifecycle = self.worker.lifecycle
+        now = lifecycle.relay.now = time.monotonic()
         if orphaned(self.worker.parent):
             log.error("the control process (process %d) is gone", self.worker.parent)
             self.worker.ended.set()
         logs.flush()
         pressed = False
-        for live in list(host.pools.values()):
-            pressed = pressed or live.policy.line.size > live.policy.opening
-            host.carry_out(live)
-            if live.hub is not None:
-                live.hub.tick(now)
-            self._forget_unused(live, now)
+        for runtime in list(lifecycle.pools.values()):
+            pressed = pressed or runtime.pool.line.size > runtime.pool.opening
+            lifecycle.carry_out(runtime)
+            if runtime.hub is not None:
+                runtime.hub.tick(now)
+            self._forget_unused(runtime, now)
         self._studies.look(now)
-        self.worker.departures.look(now)
-        for backend in list(host.backends):
-            if backend.deadline and now > backend.deadline:
-                host.server_gone(backend, "no answer in time while being cleaned or checked")
-        for guest, until in list(host.lingering.items()):
-            if guest.closed or now > until:
-                del host.lingering[guest]
-                host.pump.close(guest)
+        self.worker.database_releases.look(now)
+        for server in list(lifecycle.servers):
+            if server.deadline and now > server.deadline:
+                lifecycle.server_gone(server, "no answer in time while being cleaned or checked")
+        for client, until in list(lifecycle.lingering.items()):
+            if client.closed or now > until:
+                del lifecycle.lingering[client]
+                lifecycle.relay.close(client)
         self._look_at_memory(now)
-        if now >= self._guests_at:
-            self._guests_at = now + TICK
-            self._look_at_guests(now)
-        if host.draining:
+        if now >= self._clients_at:
+            self._clients_at = now + TICK
+            self._look_at_clients(now)
+        if lifecycle.draining:
             self._drain(now)
         return pressed
 
-    def _forget_unused(self, live: PoolRuntime, now: float) -> None:
+    def _forget_unused(self, runtime: PoolRuntime, now: float) -> None:
         """Forget a pool whose database is gone, or that `*` has made and nobody uses any more.
 
         One that could not be opened, such as that of a name made up, has nothing to be remembered.
         """
-        worker, policy = self.worker, live.policy
-        hub = live.hub
-        if policy.clients or not policy.unused() or (hub is not None and hub.listen_connection.backend is not None):
-            live.unused_since = 0.0
+        worker, pool = self.worker, runtime.pool
+        hub = runtime.hub
+        if pool.clients or not pool.unused() or (hub is not None and hub.listen_connection.server is not None):
+            runtime.unused_since = 0.0
             return
-        live.unused_since = live.unused_since or now
-        if not policy.closed:
+        runtime.unused_since = runtime.unused_since or now
+        if not pool.closed:
             timeout = worker.config.settings.autodb_idle_timeout
-            idle = timeout and now - live.unused_since > timeout
-            vain = policy.outage.problem is not None and now > policy.outage.retry_at
-            if live.key[0] in worker.config.databases or not (idle or vain):
+            idle = timeout and now - runtime.unused_since > timeout
+            vain = pool.outage.problem is not None and now > pool.outage.retry_at
+            if runtime.key[0] in worker.config.databases or not (idle or vain):
                 return
-        del worker.host.pools[live.key]
+        del worker.lifecycle.pools[runtime.key]
         worker.fast_login.forget()
 
     def _look_at_memory(self, now: float) -> None:
         """Say how much memory the worker has; where all have too much, give back what can be."""
-        board, budget = self.worker.board, self.worker.host.budget
-        board.put(SharedCounter.MEMORY, board.row, process_memory.private())
-        budget.tight = board.get(SharedCounter.SHORT, board.row) > 0
+        counters, budget = self.worker.counters, self.worker.lifecycle.budget
+        counters.put(SharedCounter.MEMORY, counters.row, process_memory.private())
+        budget.tight = counters.get(SharedCounter.SHORT, counters.row) > 0
         if budget.tight and now >= self._trim_at:
             self._trim_at = now + TRIM_PAUSE
             cache.clear_all()
@@ -161,80 +161,80 @@ class Timers:
             log.warning("%d statements refused (53200), the last one for: %s", budget.refused, budget.reason)
             budget.refused = 0
 
-    def _look_at_guests(self, now: float) -> None:
-        host = self.worker.host
+    def _look_at_clients(self, now: float) -> None:
+        lifecycle = self.worker.lifecycle
         login_timeout = self.worker.config.settings.client_login_timeout
-        served = [backend.client for backend in host.backends if backend.client is not None]
-        for guest in served + self._next_guests():
-            problem = over_time(guest, now, login_timeout)
+        served = [server.client for server in lifecycle.servers if server.client is not None]
+        for client in served + self._next_clients():
+            problem = over_time(client, now, login_timeout)
             if problem is not None:
-                host.kill(guest, "08P01", problem, detail=last_error(down(guest)))
+                lifecycle.kill(client, "08P01", problem, detail=last_error(down(client)))
 
-    def _next_guests(self) -> list[ClientConnection]:
+    def _next_clients(self) -> list[ClientConnection]:
         """The next part of all clients."""
-        guests = self.worker.host.guests
+        clients = self.worker.lifecycle.clients
         if not self._unseen:
-            self._unseen = list(guests)
-        count = max(PART, len(guests) // LOOKS)
+            self._unseen = list(clients)
+        count = max(PART, len(clients) // LOOKS)
         part, self._unseen = self._unseen[:count], self._unseen[count:]
-        return [guests[serial] for serial in part if serial in guests and guests[serial].server is None]
+        return [clients[serial] for serial in part if serial in clients and clients[serial].server is None]
 
     def _drain(self, now: float) -> None:
         worker = self.worker
         if not worker.wait_for_clients:
-            for guest in list(worker.host.guests.values()):
-                if resting(guest) and not guest.console:
-                    worker.goodbye(guest)
+            for client in list(worker.lifecycle.clients.values()):
+                if resting(client) and not client.console:
+                    worker.goodbye(client)
         over = worker.leaving is not None and now > worker.leaving
-        busy = any(backend.deadline for backend in worker.host.backends)
-        served = any(not guest.console for guest in worker.host.guests.values())
+        busy = any(server.deadline for server in worker.lifecycle.servers)
+        served = any(not client.console for client in worker.lifecycle.clients.values())
         if over or not (served or busy):
             worker.ended.set()
 
 
-def resting(guest: ClientConnection) -> bool:
+def resting(client: ClientConnection) -> bool:
     """Is the client outside of any transaction and query, with nothing on its way? One that only listens is."""
-    if guest.session is None:
+    if client.session is None:
         return True
-    if guest.ticket is not None or guest.paused or guest.out is not None or guest.session.waits_for_more():
+    if client.ticket is not None or client.paused or client.out is not None or client.session.waits_for_more():
         return False
-    if guest.server is None:
-        return not guest.session.begun
-    session = guest.server.session
-    kept = guest.session.rules.keep or session.state.pins
+    if client.server is None:
+        return not client.session.begun
+    session = client.server.session
+    kept = client.session.rules.keep or session.state.pins
     return bool(kept) and session.status == IDLE and not session.replies.head
 
 
-def down(guest: ClientConnection) -> tuple[str, str] | None:
+def down(client: ClientConnection) -> tuple[str, str] | None:
     """What keeps servers from being opened for a client that is not let in yet, None where nothing does."""
-    return guest.live.policy.outage.problem if guest.live is not None and guest.session is None else None
+    return client.runtime.pool.outage.problem if client.runtime is not None and client.session is None else None
 
 
-def over_time(guest: ClientConnection, now: float, login_timeout: float) -> str | None:
+def over_time(client: ClientConnection, now: float, login_timeout: float) -> str | None:
     """Which of its limits a client has overstepped, in PgBouncer's words."""
-    if guest.session is None and guest.listener is None:
-        late = guest.peer is None and login_timeout and now - guest.born > login_timeout
+    if client.session is None and client.listen_only is None:
+        late = client.peer is None and login_timeout and now - client.born > login_timeout
         if not late:
             return None
-        return "client_login_timeout" if down(guest) is None else "client_login_timeout (server down)"
-    live = guest.live
-    if live is None or guest.ticket is not None:
+        return "client_login_timeout" if down(client) is None else "client_login_timeout (server down)"
+    runtime = client.runtime
+    if runtime is None or client.ticket is not None:
         return None
-    settings = live.settings_for(guest.user)
-    session = guest.server.session if guest.server is not None else None
+    settings = runtime.settings_for(client.user)
+    session = client.server.session if client.server is not None else None
     working = session is not None and session.replies.head
     if session is None or (session.status == IDLE and not session.open and not working):
-        if settings.client_idle_timeout and now - guest.rested > settings.client_idle_timeout:
+        if settings.client_idle_timeout and now - client.rested > settings.client_idle_timeout:
             return "client_idle_timeout"
         pinned = session is not None and session.state.pins
-        if pinned and settings.pin_timeout and now - guest.rested > settings.pin_timeout:
+        if pinned and settings.pin_timeout and now - client.rested > settings.pin_timeout:
             return "pin_timeout"
         return None
-    if settings.query_timeout and working and guest.asked and now - guest.asked > settings.query_timeout:
+    if settings.query_timeout and working and client.asked and now - client.asked > settings.query_timeout:
         return "query timeout"
-    if settings.transaction_timeout and now - guest.started > settings.transaction_timeout:
+    if settings.transaction_timeout and now - client.started > settings.transaction_timeout:
         return "transaction timeout"
     idle = settings.idle_transaction_timeout
-    if idle and not working and now - guest.rested > idle:
+    if idle and not working and now - client.rested > idle:
         return "idle transaction timeout"
     return None

@@ -36,7 +36,7 @@ from .login.fast_path import FastLogin, ScramLogin
 from .login.hashing import Hashing
 from .login.login import enter, go_on, turn_away, weigh
 from .login.reserved_connection import ReservedConnection
-from .pool_runtime import PoolRuntime, new_live
+from .pool_runtime import PoolRuntime, new_pool_runtime
 from .pubsub.clients import hear, heard
 from .servers.cancel import CancelRequests
 from .servers.connect import open_server
@@ -73,23 +73,23 @@ class Worker:
         index: int,
         parent: int,
         channel: Channel[ipc.ToWorker],
-        board: SharedCounters,
+        counters: SharedCounters,
         sockets: list[socket.socket],
-        host: Lifecycle,
+        lifecycle: Lifecycle,
     ) -> None:
         self.index = index
         self.parent = parent
         self.channel = channel
-        self.board = board
+        self.counters = counters
         self.sockets = sockets
-        self.host = host
-        host.outside = self
-        host.board = board
-        _statement_cache.share(SharedEpoch(board, SharedCounter.DOUBTS))
+        self.lifecycle = lifecycle
+        lifecycle.outside = self
+        lifecycle.counters = counters
+        _statement_cache.share(SharedEpoch(counters, SharedCounter.DOUBTS))
         _role_defaults_epoch.share(
-            SharedEpoch(board, SharedCounter.DEFAULTS), SharedEpoch(board, SharedCounter.RELOADS)
+            SharedEpoch(counters, SharedCounter.DEFAULTS), SharedEpoch(counters, SharedCounter.RELOADS)
         )
-        self.signer = NotificationSigner(board.secret(), SharedEpoch(board, SharedCounter.EARS))
+        self.signer = NotificationSigner(counters.secret(), SharedEpoch(counters, SharedCounter.EARS))
         self.config = Config()
         self._known_pool: Callable[[str, str], PoolSettings | None] = self.config.pool
         self.ignored: frozenset[str] = frozenset()
@@ -98,15 +98,15 @@ class Worker:
         self.candidate: tuple[int, Candidate] | None = None
         self.failed = False
         self.names = AddressCache(0, 0)
-        self.users = UserDirectory(host)
-        self.departures = DatabaseRelease(host)
-        self.cancels = CancelRequests(host, channel)
-        self.signals = SignalRequests(host, channel)
+        self.users = UserDirectory(lifecycle)
+        self.database_releases = DatabaseRelease(lifecycle)
+        self.cancels = CancelRequests(lifecycle, channel)
+        self.signals = SignalRequests(lifecycle, channel)
         self.listening: dict[socket.socket, Watched] = {}
         self.covered: dict[int, list[socket.socket]] = {}
         self.clock = Timers(self)
-        self.fast_login = FastLogin(host)
-        self.place = ReservedConnection(host, self.fast_login, self.listen)
+        self.fast_login = FastLogin(lifecycle)
+        self.place = ReservedConnection(lifecycle, self.fast_login, self.listen)
         self.hashing = Hashing()
         self.leaving: float | None = None
         self.wait_for_clients = False
@@ -123,15 +123,15 @@ class Worker:
             self.adopt(candidate(first, fds))
         except ValueError as error:
             raise CannotBoot(str(error)) from error
-        if self.host.no_ring:
+        if self.lifecycle.no_ring:
             asked = self.config.settings.event_backend == EventBackend.IO_URING
             level = logging.WARNING if asked else logging.INFO
-            log.log(level, "epoll is used instead of io_uring: %s", self.host.no_ring)
+            log.log(level, "epoll is used instead of io_uring: %s", self.lifecycle.no_ring)
         self.place.fill()
         for sock in self.sockets:
             self.listen(sock)
         self.channel.post(ipc.Ready(os.getpid()))
-        self.host.spawn(self.listen_to_control())
+        self.lifecycle.spawn(self.listen_to_control())
         self.clock.start()
         await self.ended.wait()
         self.close_all()
@@ -140,17 +140,17 @@ class Worker:
 
     def close_all(self) -> None:
         """Tell everybody goodbye, without waiting."""
-        for live in self.host.pools.values():
-            if live.hub is not None:
-                live.hub.close()
-        for guest in list(self.host.guests.values()):
-            self.goodbye(guest)
-        for backend in list(self.host.backends):
-            self.host.close_server(backend, "shutting down", logging.DEBUG)
+        for runtime in self.lifecycle.pools.values():
+            if runtime.hub is not None:
+                runtime.hub.close()
+        for client in list(self.lifecycle.clients.values()):
+            self.goodbye(client)
+        for server in list(self.lifecycle.servers):
+            self.lifecycle.close_server(server, "shutting down", logging.DEBUG)
 
-    def goodbye(self, guest: ClientConnection) -> None:
+    def goodbye(self, client: ClientConnection) -> None:
         """Close a client because the pooler stops."""
-        self.host.kill(guest, "57P01", "terminating connection due to administrator command")
+        self.lifecycle.kill(client, "57P01", "terminating connection due to administrator command")
 
     async def listen_to_control(self) -> None:
         """Do what the control process says; without it, stop. Whatever ends this, ends the worker."""
@@ -165,11 +165,11 @@ class Worker:
             ipc.StandInHere: self.signals.asked_elsewhere,
             ipc.StandInIs: self.signals.answered,
             ipc.StandInOver: self.signals.over_elsewhere,
-            ipc.Vacate: lambda m: self.departures.begin(m.hosts, m.databases),
+            ipc.Vacate: lambda m: self.database_releases.begin(m.hosts, m.databases),
             ipc.SenderGone: lambda m: self.forget_sender(m.hosts, m.process),
             ipc.Met: self.users.met,
             ipc.Uncover: lambda m: self.uncover(m.worker),
-            ipc.Ask: lambda m: self.host.spawn(self.tell(m)),
+            ipc.Ask: lambda m: self.lifecycle.spawn(self.tell(m)),
             ipc.Drain: self.on_drain,
             ipc.Stop: lambda m: self.ended.set(),
         }
@@ -177,7 +177,7 @@ class Worker:
             while True:
                 message, fds = await self.channel.receive()
                 try:
-                    with measured(self.host.pump, f"{type(message).__name__} of the control process"):
+                    with measured(self.lifecycle.relay, f"{type(message).__name__} of the control process"):
                         if isinstance(message, ipc.Cover):
                             self.cover(message.worker, fds)
                         elif isinstance(message, ipc.Prepare):
@@ -194,7 +194,7 @@ class Worker:
 
     async def tell(self, asked: ipc.Ask) -> None:
         """Answer what the control process asks, a portion in each round."""
-        for rows in report.answer(self.host, asked.subject) if asked.subject is not None else ():
+        for rows in report.answer(self.lifecycle, asked.subject) if asked.subject is not None else ():
             self.channel.post(ipc.Answer(asked.ask_id, rows, more=True))
             await asyncio.sleep(0)
         self.channel.post(ipc.Answer(asked.ask_id, []))
@@ -241,57 +241,57 @@ class Worker:
 
     def adopt(self, prepared: Candidate) -> None:
         """Put a configuration in force; all that could fail was done when it was prepared."""
-        message, doors = prepared.message, prepared.doors
+        message, listeners = prepared.message, prepared.listeners
         settings = message.config.settings
         logs.follow(f"worker {self.index}", settings, prepared.outputs)
         self.server_tls = prepared.server_tls
-        for guest in self.host.guests.values():
+        for client in self.lifecycle.clients.values():
             # What was good enough when it came may be no more.
-            guest.door = doors[guest.door.unix]
+            client.listener = listeners[client.listener.unix]
         self.config = message.config
-        self.host.most = settings.max_client_conn
-        self.host.access_log.comings = settings.log_connections
-        self.host.access_log.goings = settings.log_disconnections
+        self.lifecycle.most = settings.max_client_conn
+        self.lifecycle.access_log.comings = settings.log_connections
+        self.lifecycle.access_log.goings = settings.log_disconnections
         self._known_pool = lru_cache(POOLS_KNOWN)(message.config.pool)
         self.ignored = frozenset(name.lower() for name in settings.ignore_startup_parameters)
         self.workers = self.cancels.workers = self.signals.workers = message.workers
-        self.host.budget.limit = settings.max_held_bytes
-        self.host.budget.each = settings.max_client_held_bytes or settings.max_held_bytes
+        self.lifecycle.budget.limit = settings.max_held_bytes
+        self.lifecycle.budget.each = settings.max_client_held_bytes or settings.max_held_bytes
         self.names = AddressCache(settings.dns_max_ttl, settings.dns_nxdomain_ttl)
         self.users.adopt(message.config, message.users, message.mock_seed)
-        self.fast_login.adopt(settings.auth_type, settings.client_tls_sslmode, doors, self.users)
-        for live in list(self.host.pools.values()):
-            self.refresh(live)
+        self.fast_login.adopt(settings.auth_type, settings.client_tls_sslmode, listeners, self.users)
+        for runtime in list(self.lifecycle.pools.values()):
+            self.refresh(runtime)
         for name, database in message.config.databases.items():
             pool = message.config.pool(name, database.user) if database.user else None
             if pool is not None and pool.min_pool_size:
-                self.host.plan_soon(self.live(pool))
-        for guest in self.host.guests.values():
-            if guest.session is not None and guest.live is not None:
-                guest.session.rules = guest.live.rules
+                self.lifecycle.plan_soon(self.runtime(pool))
+        for client in self.lifecycle.clients.values():
+            if client.session is not None and client.runtime is not None:
+                client.session.rules = client.runtime.rules
 
-    def refresh(self, live: PoolRuntime) -> None:
+    def refresh(self, runtime: PoolRuntime) -> None:
         """A pool takes its new settings; one whose database is gone serves nobody any more."""
-        settings = self.config.pool(*live.key)
+        settings = self.config.pool(*runtime.key)
         if settings is None:
-            live.policy.closed = True
-            for guest in [guest for guest in self.host.guests.values() if guest.live is live]:
-                self.host.kill(guest, "3D000", f'database "{live.key[0]}" is no longer configured')
-            if live.hub is not None:
-                live.hub.close()
+            runtime.pool.closed = True
+            for client in [client for client in self.lifecycle.clients.values() if client.runtime is runtime]:
+                self.lifecycle.kill(client, "3D000", f'database "{runtime.key[0]}" is no longer configured')
+            if runtime.hub is not None:
+                runtime.hub.close()
         else:
-            live.names = self.names
-            live.secrets = self.users.texts
-            live.policy.closed = False
-            if live.hub is not None:
-                live.hub.closed = False
+            runtime.names = self.names
+            runtime.secrets = self.users.texts
+            runtime.pool.closed = False
+            if runtime.hub is not None:
+                runtime.hub.closed = False
             tls = self.server_tls.of(settings)
-            if live.adopt(settings, self.minimum(settings), self.config.settings.max_packet_size, tls):
-                for plan in live.policy.retire():
-                    self.host.do(live, plan)
-                if live.hub is not None:
-                    live.hub.renew()
-        self.host.plan_soon(live)
+            if runtime.adopt(settings, self.minimum(settings), self.config.settings.max_packet_size, tls):
+                for plan in runtime.pool.retire():
+                    self.lifecycle.do(runtime, plan)
+                if runtime.hub is not None:
+                    runtime.hub.renew()
+        self.lifecycle.plan_soon(runtime)
 
     def minimum(self, settings: PoolSettings) -> int:
         """How many servers to keep here: a part of min_pool_size, or all where other workers may have no clients."""
@@ -299,17 +299,17 @@ class Worker:
             return settings.min_pool_size
         return ipc.share(settings.min_pool_size, self.index, self.workers)
 
-    def live(self, settings: PoolSettings) -> PoolRuntime:
+    def runtime(self, settings: PoolSettings) -> PoolRuntime:
         """The running pool of these settings, made now if need be."""
-        live = self.host.pools.get(settings.key)
-        if live is None:
+        runtime = self.lifecycle.pools.get(settings.key)
+        if runtime is None:
             pool = self.config.pool(*settings.key) or settings
             limit, tls = self.config.settings.max_packet_size, self.server_tls.of(pool)
-            live = new_live(pool, self.minimum(pool), limit, self.names, tls)
-            live.secrets = self.users.texts
-            live.signer = self.signer
-            self.host.pools[settings.key] = live
-        return live
+            runtime = new_pool_runtime(pool, self.minimum(pool), limit, self.names, tls)
+            runtime.secrets = self.users.texts
+            runtime.signer = self.signer
+            self.lifecycle.pools[settings.key] = runtime
+        return runtime
 
     def pool_of(self, database: str, user: str) -> PoolSettings | None:
         """What the configuration says of this pair; anybody may make up long names."""
@@ -323,23 +323,23 @@ class Worker:
         return self.users.asks_for(self.pool_of(start.database, start.user))
 
     def listen(self, sock: socket.socket) -> None:
-        """Begin to take connections from a listening socket, past asyncio: in the pump's own round."""
-        if not self.host.draining and sock.fileno() >= 0 and sock not in self.listening:
+        """Begin to take connections from a listening socket, past asyncio: in the relay's own round."""
+        if not self.lifecycle.draining and sock.fileno() >= 0 and sock not in self.listening:
             watched = self.listening[sock] = Watched(None)
             watched.call = partial(self.fast_login.open, sock, sock.fileno(), sock.family == socket.AF_UNIX)
-            self.host.pump.watch_descriptor(watched, sock.fileno(), selectors.EVENT_READ, False)
+            self.lifecycle.relay.watch_descriptor(watched, sock.fileno(), selectors.EVENT_READ, False)
 
-    def close_door(self, sock: socket.socket) -> None:
+    def close_listener(self, sock: socket.socket) -> None:
         """Take no more connections from it for now."""
         watched = self.listening.pop(sock, None)
         if watched is not None:
-            self.host.pump.unwatch_descriptor(watched, sock.fileno())
+            self.lifecycle.relay.unwatch_descriptor(watched, sock.fileno())
             # An event that is on its way must not reach a socket that is closed by then.
             watched.call = _nothing
 
-    def rest_door(self, sock: socket.socket, error: OSError) -> None:
+    def rest_listener(self, sock: socket.socket, error: OSError) -> None:
         """A connection could not be taken, mostly for too many open files: without a pause it would be tried always."""
-        self.close_door(sock)
+        self.close_listener(sock)
         if self.place.offer(sock, error):
             log.error("can't accept, but for an admin: %s", error)
             return
@@ -360,127 +360,127 @@ class Worker:
     def uncover(self, worker: int) -> None:
         """Leave another worker's sockets to it again."""
         for sock in self.covered.pop(worker, ()):
-            self.close_door(sock)
+            self.close_listener(sock)
             sock.close()
 
-    def visit(self, guest: ClientConnection) -> None:
+    def visit(self, client: ClientConnection) -> None:
         """A connection comes in the long way."""
-        guest.login = InlineTask(enter(self.host, guest), _login_failed)
-        guest.login.step()
+        client.login = InlineTask(enter(self.lifecycle, client), _login_failed)
+        client.login.step()
 
-    def go_on(self, guest: ClientConnection, packet: bytes, start: Startup, proof: Proof) -> None:
+    def go_on(self, client: ClientConnection, packet: bytes, start: Startup, proof: Proof) -> None:
         """A connection that has proved who it is comes in the long way."""
-        guest.login = InlineTask(go_on(self.host, guest, packet, start, proof), _login_failed)
-        guest.login.step()
+        client.login = InlineTask(go_on(self.lifecycle, client, packet, start, proof), _login_failed)
+        client.login.step()
 
-    def weigh(self, guest: ClientConnection, proving: ScramLogin) -> None:
+    def weigh(self, client: ClientConnection, proving: ScramLogin) -> None:
         """What a connection has proved takes long to judge."""
-        guest.login = InlineTask(weigh(self.host, guest, proving), _login_failed)
-        guest.login.step()
+        client.login = InlineTask(weigh(self.lifecycle, client, proving), _login_failed)
+        client.login.step()
 
-    def turn_away(self, guest: ClientConnection, error: Exception) -> None:
+    def turn_away(self, client: ClientConnection, error: Exception) -> None:
         """Tell a client why it can't come in."""
-        turn_away(self.host, guest, error)
+        turn_away(self.lifecycle, client, error)
 
-    def open_console(self, guest: ClientConnection, start: Startup, admin: bool) -> None:
+    def open_console(self, client: ClientConnection, start: Startup, admin: bool) -> None:
         """Relay a client of the admin database to the control process."""
-        if guest.serial == self.fast_login.spare:
+        if client.serial == self.fast_login.spare:
             self.place.seat()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         end = ConsoleLink(ours.detach(), start.database)
-        self.host.pump.add(end)
-        tls = report.tls_of(guest)
+        self.lifecycle.relay.add(end)
+        tls = report.tls_of(client)
         message = ipc.Console(
             user=start.user,
             database=start.database,
             admin=admin,
-            address=guest.address,
+            address=client.address,
             tls=tls,
             startup=dict(start.raw),
-            uuid=guest.uuid,
-            protocol=196608 + guest.minor,
+            uuid=client.uuid,
+            protocol=196608 + client.minor,
         )
         self.channel.post(message, [theirs.detach()])
-        self.host.pump.join_raw(guest, end)
+        self.lifecycle.relay.join_raw(client, end)
 
     async def replicate(
-        self, guest: ClientConnection, stream: Stream, live: PoolRuntime, start: Startup, last: bytes
+        self, client: ClientConnection, stream: Stream, runtime: PoolRuntime, start: Startup, last: bytes
     ) -> None:
         """A replication connection: one to one."""
-        await replicate(self.host, guest, stream, live, start, last)
+        await replicate(self.lifecycle, client, stream, runtime, start, last)
 
     # What clients want before they go on.
 
-    def wished(self, guest: ClientConnection) -> bool:
+    def wished(self, client: ClientConnection) -> bool:
         """See that a client of a pool with servers may go on; returns whether it may at once."""
-        if guest.session.signal_targets:
-            return self.signals.wished(guest)
-        if not guest.session.vacates:
-            return hear(self.host, guest)
-        assert guest.live is not None
-        hosts = guest.live.settings.hosts
-        databases = tuple([name.decode("utf-8", "replace") for name in guest.session.vacates])
-        self.departures.begin(hosts, databases, guest.live)
+        if client.session.signal_targets:
+            return self.signals.wished(client)
+        if not client.session.vacates:
+            return hear(self.lifecycle, client)
+        assert client.runtime is not None
+        hosts = client.runtime.settings.hosts
+        databases = tuple([name.decode("utf-8", "replace") for name in client.session.vacates])
+        self.database_releases.begin(hosts, databases, client.runtime)
         self.channel.post(ipc.Vacate(hosts, databases))
         return True
 
-    def heard(self, guest: ClientConnection) -> None:
+    def heard(self, client: ClientConnection) -> None:
         """What a client of a pool with servers listens to is another now."""
-        heard(self.host, guest)
+        heard(self.lifecycle, client)
 
-    def sender_gone(self, backend: ServerConnection) -> None:
+    def sender_gone(self, server: ServerConnection) -> None:
         """A server is gone that notifications are known by, in all workers."""
-        hosts = backend.live.settings.hosts
-        self.forget_sender(hosts, backend.pid)
-        self.channel.post(ipc.SenderGone(hosts, backend.pid))
+        hosts = server.runtime.settings.hosts
+        self.forget_sender(hosts, server.pid)
+        self.channel.post(ipc.SenderGone(hosts, server.pid))
 
     def forget_sender(self, hosts: tuple[Place, ...], process: int) -> None:
         """Notifications of this server process, if there are any, are nobody's."""
-        for live in self.host.pools.values():
-            if live.hub is not None and live.settings.hosts == hosts:
-                live.hub.senders.forget(process)
+        for runtime in self.lifecycle.pools.values():
+            if runtime.hub is not None and runtime.settings.hosts == hosts:
+                runtime.hub.senders.forget(process)
 
     # Servers.
 
-    async def open_server(self, live: PoolRuntime, slot: ServerSlot) -> None:
+    async def open_server(self, runtime: PoolRuntime, slot: ServerSlot) -> None:
         """Open the server of a slot."""
-        await open_server(self.host, live, slot)
+        await open_server(self.lifecycle, runtime, slot)
 
-    def tell_broker(self, live: PoolRuntime, plan: Plan) -> None:
-        """What the pool's policy has to say about leases."""
+    def tell_broker(self, runtime: PoolRuntime, plan: Plan) -> None:
+        """What the pool's pool has to say about leases."""
         if plan.verb is Verb.WANT:
-            since = live.policy.oldest_wait()
+            since = runtime.pool.oldest_wait()
             urgent = since is not None
             moment = time.monotonic() if since is None else since
-            self.channel.post(ipc.Want(live.key, moment, plan.number, live.policy.granted, urgent))
+            self.channel.post(ipc.Want(runtime.key, moment, plan.number, runtime.pool.granted, urgent))
         elif plan.verb is Verb.RETURN:
-            self.channel.post(ipc.Return(live.key, plan.number))
+            self.channel.post(ipc.Return(runtime.key, plan.number))
         elif plan.verb is Verb.KEPT:
-            self.channel.post(ipc.Kept(live.key))
+            self.channel.post(ipc.Kept(runtime.key))
 
     def on_grant(self, message: ipc.Grant) -> None:
         """A lease came."""
-        live = self.host.pools.get(message.pool)
-        if live is None:
+        runtime = self.lifecycle.pools.get(message.pool)
+        if runtime is None:
             self.channel.post(ipc.Return(message.pool))
             return
-        live.policy.grant()
-        self.host.plan_soon(live)
+        runtime.pool.grant()
+        self.lifecycle.plan_soon(runtime)
 
     def on_recall(self, message: ipc.Recall) -> None:
         """A lease is wanted back."""
-        live = self.host.pools.get(message.pool)
-        if live is None:
+        runtime = self.lifecycle.pools.get(message.pool)
+        if runtime is None:
             return
-        for plan in live.policy.recall(message.idle, time.monotonic(), message.rest):
-            self.host.do(live, plan)
+        for plan in runtime.pool.recall(message.idle, time.monotonic(), message.rest):
+            self.lifecycle.do(runtime, plan)
 
     def on_measure(self, message: ipc.Measure) -> None:
         """Is this worker's part of a pool the right one?"""
-        live = self.host.pools.get(message.pool)
-        if live is not None:
-            self.channel.post(ipc.Load(live.key, *live.policy.load(time.monotonic())))
+        runtime = self.lifecycle.pools.get(message.pool)
+        if runtime is not None:
+            self.channel.post(ipc.Load(runtime.key, *runtime.pool.load(time.monotonic())))
 
     # The end.
 
@@ -490,9 +490,9 @@ class Worker:
         Whoever comes is refused by the kernel, or served by a successor on the same port.
         """
         for sock in [*self.sockets, *(sock for socks in self.covered.values() for sock in socks)]:
-            self.close_door(sock)
+            self.close_listener(sock)
             sock.close()
-        self.host.draining = True
+        self.lifecycle.draining = True
         self.wait_for_clients = message.clients
         self.leaving = time.monotonic() + message.timeout if message.timeout else float("inf")
         self.clock.hurry()

@@ -35,7 +35,7 @@ def start(
         "iterations": 4096,
         "seed": SEED,
         "rng": counting(),
-        "crowd": SecretPopulation(),
+        "population": SecretPopulation(),
     }
     given |= changes
     binding = given.pop("binding")

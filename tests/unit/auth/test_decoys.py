@@ -18,37 +18,37 @@ def verifier(iterations: int, salt: bytes = bytes(16)) -> Verifier:
 
 
 def test_faces_are_met_as_often_as_their_owners() -> None:
-    crowd = SecretPopulation.of([*[verifier(4096)] * 6, *[verifier(10_000, bytes(20))] * 3, Plain("x"), Unset()])
-    met = Counter(crowd.face_in_scram(draw(SEED, name)) for name in NAMES)
+    population = SecretPopulation.of([*[verifier(4096)] * 6, *[verifier(10_000, bytes(20))] * 3, Plain("x"), Unset()])
+    met = Counter(population.scram_shape(draw(SEED, name)) for name in NAMES)
     assert met.keys() == {ChallengeShape(4096), ChallengeShape(10_000, 20), PLAIN_SHAPE}
     assert met[ChallengeShape(4096)] > met[ChallengeShape(10_000, 20)] > met[PLAIN_SHAPE] > 50
 
 
 def test_with_md5_scram_is_met_as_often_as_verifiers() -> None:
-    crowd = SecretPopulation.of([verifier(4096), Plain("x"), Md5("x")])
-    scram = sum(crowd.is_scram_in_md5(draw(SEED, name)) for name in NAMES)
+    population = SecretPopulation.of([verifier(4096), Plain("x"), Md5("x")])
+    scram = sum(population.is_scram_in_md5(draw(SEED, name)) for name in NAMES)
     assert 250 < scram < 420
 
 
 @pytest.mark.parametrize("secrets", [[], [Unset()]])
 def test_where_nothing_is_known_verifiers_are_supposed(secrets: list[Secret]) -> None:
-    crowd = SecretPopulation.of(secrets)
-    assert crowd == SecretPopulation()
-    assert crowd.face_in_scram(draw(SEED, "joe")) == PLAIN_SHAPE
-    assert crowd.is_scram_in_md5(draw(SEED, "joe"))
+    population = SecretPopulation.of(secrets)
+    assert population == SecretPopulation()
+    assert population.scram_shape(draw(SEED, "joe")) == PLAIN_SHAPE
+    assert population.is_scram_in_md5(draw(SEED, "joe"))
 
 
 def test_where_all_have_md5_secrets_scram_looks_as_if_made_on_the_fly() -> None:
-    assert SecretPopulation.of([Md5("x")]).face_in_scram(draw(SEED, "joe")) == PLAIN_SHAPE
+    assert SecretPopulation.of([Md5("x")]).scram_shape(draw(SEED, "joe")) == PLAIN_SHAPE
 
 
 def test_one_more_secret_changes_the_look_of_few_names() -> None:
     many = [*[verifier(4096)] * 60, *[verifier(10_000)] * 30, *[Md5("x")] * 10]
     before, after = SecretPopulation.of(many), SecretPopulation.of([*many, verifier(10_000)])
 
-    def looks(crowd: SecretPopulation) -> list[tuple[ChallengeShape, bool]]:
+    def looks(population: SecretPopulation) -> list[tuple[ChallengeShape, bool]]:
         lots = [draw(SEED, name) for name in NAMES]
-        return [(crowd.face_in_scram(lot), crowd.is_scram_in_md5(lot)) for lot in lots]
+        return [(population.scram_shape(lot), population.is_scram_in_md5(lot)) for lot in lots]
 
     changed = sum(one != other for one, other in zip(looks(before), looks(after), strict=True))
     assert changed < len(NAMES) // 30

@@ -145,7 +145,7 @@ def test_md5_proves_a_password_in_clear_and_an_md5_secret(secret: Plain | Md5) -
 
 @pytest.mark.parametrize("secret", [Plain("secret"), md5_secret("secret", "joe"), Unset(), None], ids=repr)
 def test_a_wrong_md5_proof_is_refused(secret: Secret | None) -> None:
-    exchange = start(AuthType.MD5, "joe", secret, crowd=SecretPopulation(md5=1, faces=()))
+    exchange = start(AuthType.MD5, "joe", secret, population=SecretPopulation(md5=1, shapes=()))
     reply = md5_reply(md5_secret("wrong", "joe").text, next(exchange))
     with pytest.raises(AuthError) as error:
         exchange.send(reply)
@@ -495,8 +495,8 @@ CROWDS = {
 
 
 @pytest.mark.parametrize("method", [AuthType.PASSWORD, SCRAM])
-@pytest.mark.parametrize("crowd", CROWDS)
-def test_every_refusal_costs_the_same(method: AuthType, crowd: str, derivations: list[int]) -> None:
+@pytest.mark.parametrize("population", CROWDS)
+def test_every_refusal_costs_the_same(method: AuthType, population: str, derivations: list[int]) -> None:
     def attempt(exchange: Exchange) -> None:
         if method is SCRAM:
             scramp_login(exchange, "wrong")
@@ -504,10 +504,10 @@ def test_every_refusal_costs_the_same(method: AuthType, crowd: str, derivations:
         exchange.send(b"wrong\0")
 
     costs = set()
-    for secret in [*CROWDS[crowd], Unset(), None]:
+    for secret in [*CROWDS[population], Unset(), None]:
         for _ in range(2):  # the second time with whatever was kept of the first
             derivations.clear()
-            exchange = start(method, "joe", secret, crowd=SecretPopulation.of(CROWDS[crowd]))
+            exchange = start(method, "joe", secret, population=SecretPopulation.of(CROWDS[population]))
             with pytest.raises(AuthError):
                 attempt(exchange)
             costs.add(tuple(derivations))
@@ -517,7 +517,7 @@ def test_every_refusal_costs_the_same(method: AuthType, crowd: str, derivations:
         (AuthType.PASSWORD, "verifiers"): (4096,),
         (AuthType.PASSWORD, "all"): (4096,),
     }
-    assert costs == {expected.get((method, crowd), ())}
+    assert costs == {expected.get((method, population), ())}
 
 
 def test_wrong_passwords_push_no_kept_keys_out(derivations: list[int]) -> None:
@@ -541,10 +541,10 @@ def test_wrong_passwords_push_no_kept_keys_out(derivations: list[int]) -> None:
 
 
 def challenge(
-    secret: Secret | None, user: str = "joe", method: AuthType = SCRAM, crowd: SecretPopulation | None = None
+    secret: Secret | None, user: str = "joe", method: AuthType = SCRAM, population: SecretPopulation | None = None
 ) -> bytes:
     """All that a client sees before it proves anything, but for the nonce."""
-    exchange = start(method, user, secret, crowd=crowd or SecretPopulation())
+    exchange = start(method, user, secret, population=population or SecretPopulation())
     first = next(exchange)
     if request(first)[0] != codes.AUTH_SASL:
         return first[:9]
@@ -557,22 +557,22 @@ def test_an_unknown_user_is_challenged_the_same_each_time_and_unlike_others() ->
 
 
 def test_an_unknown_user_is_challenged_as_one_with_a_password_in_clear() -> None:
-    crowd = SecretPopulation.of([Plain("a"), Plain("b")])
-    assert challenge(None, crowd=crowd) == challenge(Plain("secret"), crowd=crowd)
+    population = SecretPopulation.of([Plain("a"), Plain("b")])
+    assert challenge(None, population=population) == challenge(Plain("secret"), population=population)
 
 
 def test_an_unknown_user_is_challenged_like_those_with_verifiers() -> None:
     secret = make_verifier("x", 7777, b"a salt of 20 bytes..")
-    crowd = SecretPopulation.of([secret])
-    known, unknown = (re.sub(rb"s=[^,]*", b"s=", challenge(s, crowd=crowd)) for s in (secret, None))
+    population = SecretPopulation.of([secret])
+    known, unknown = (re.sub(rb"s=[^,]*", b"s=", challenge(s, population=population)) for s in (secret, None))
     assert known == unknown
-    assert len(challenge(secret, crowd=crowd)) == len(challenge(None, crowd=crowd))
+    assert len(challenge(secret, population=population)) == len(challenge(None, population=population))
 
 
 def test_with_md5_an_unknown_user_gets_the_challenge_that_all_get() -> None:
-    assert challenge(None, method=AuthType.MD5, crowd=SecretPopulation.of([VERIFIER]))[5:9] == struct.pack(
+    assert challenge(None, method=AuthType.MD5, population=SecretPopulation.of([VERIFIER]))[5:9] == struct.pack(
         "!i", codes.AUTH_SASL
     )
-    assert challenge(None, method=AuthType.MD5, crowd=SecretPopulation.of([Plain("x")])) == challenge(
+    assert challenge(None, method=AuthType.MD5, population=SecretPopulation.of([Plain("x")])) == challenge(
         Plain("x"), method=AuthType.MD5
     )

@@ -25,7 +25,7 @@ async def test_a_dead_worker_is_replaced_and_its_clients_alone_are_dropped(it: R
     await it.until(lambda: it.pooler.supervisor.workers[0].restarts == 1 and it.pooler.supervisor.ready)
     assert await other.say("index") == "1"
     assert await (await it.line_to(0)).say("pid") != before
-    assert it.pooler.board.get(SharedCounter.CRASHES, 0) == 1
+    assert it.pooler.counters.get(SharedCounter.CRASHES, 0) == 1
 
 
 async def test_connections_in_the_queue_outlive_their_worker(it: Running):
@@ -49,10 +49,10 @@ async def test_leases_of_a_dead_worker_go_to_those_who_wait(it: Running):
 
 async def test_the_board_forgets_a_dead_worker(it: Running):
     victim, _ = await it.line_to(0), await it.line_to(1)
-    assert it.pooler.board.get(SharedCounter.CLIENTS, 0) >= 1
+    assert it.pooler.counters.get(SharedCounter.CLIENTS, 0) >= 1
     await victim.say("crash")
-    await it.until(lambda: it.pooler.board.get(SharedCounter.CLIENTS, 0) == 0)
-    assert it.pooler.board.get(SharedCounter.CLIENTS, 1) >= 1
+    await it.until(lambda: it.pooler.counters.get(SharedCounter.CLIENTS, 0) == 0)
+    assert it.pooler.counters.get(SharedCounter.CLIENTS, 1) >= 1
 
 
 async def test_idle_leases_move_between_workers(it: Running):

@@ -36,9 +36,9 @@ class Bench:
         """A client stands in line."""
         return self.pool.wait(object(), startup_params, SETTINGS, self.now, generation)
 
-    def knock(self) -> Any:
+    def wait_for_login(self) -> Any:
         """A client that logs in stands in line."""
-        return self.pool.knock(object(), STARTUP, SETTINGS, self.now)
+        return self.pool.wait_for_login(object(), STARTUP, SETTINGS, self.now)
 
     def granted(self, count: int) -> None:
         """The broker grants leases."""
@@ -505,7 +505,7 @@ def failing(it: Bench, problem: tuple[str, str], seconds: float = 0.0) -> list[t
 @pytest.mark.parametrize("sqlstate", ["08001", "08006", "53300", "57P01", "57P03", "58030", "F0000", "XX000"])
 def test_what_passes_is_waited_out(bench: Make, sqlstate: str) -> None:
     it = bench(wait_notify=0.0)
-    client, login = it.ticket(), it.knock()
+    client, login = it.ticket(), it.wait_for_login()
     assert "REJECT" not in verbs(failing(it, (sqlstate, "gone"), 9.0))
     assert client.stands
     assert login.stands
@@ -533,7 +533,7 @@ def test_neighbours_of_what_lasts_pass(bench: Make, sqlstate: str) -> None:
 @pytest.mark.parametrize(("retry", "patience"), [(15.0, 15.0), (0.2, 10.0), (0.0, 10.0), (60.0, 60.0)])
 def test_logins_are_told_once_it_lasts_longer_than_a_restart(bench: Make, retry: float, patience: float) -> None:
     it = bench(login_retry=retry, wait_timeout=0.0, wait_notify=0.0)
-    client, login = it.ticket(), it.knock()
+    client, login = it.ticket(), it.wait_for_login()
     assert "REJECT" not in verbs(failing(it, REFUSED, patience * 0.7))
     assert it.pool.refusal(it.now) is None
     assert it.pool.outage.retry_at > it.now
@@ -549,7 +549,7 @@ def test_logins_are_told_once_it_lasts_longer_than_a_restart(bench: Make, retry:
 def test_logins_that_wait_no_more_are_told_nothing(bench: Make) -> None:
     """One has got a server, one has hung up; and one still waits."""
     it = bench(wait_timeout=0.0, wait_notify=0.0)
-    served, gone, waits = it.knock(), it.knock(), it.knock()
+    served, gone, waits = it.wait_for_login(), it.wait_for_login(), it.wait_for_login()
     it.granted(1)
     (slot,) = it.connects()
     it.pool.opened(slot, it.now)

@@ -12,7 +12,7 @@ from harness.switchboard import Switchboard
 from parity.frontend import message, query
 from pglido.relay.host_interface import HostInterface
 from pglido.transport import backends
-from pglido.transport.backends import Unavailable, new_pump, ring_pump
+from pglido.transport.backends import Unavailable, new_relay, uring_relay
 
 READY = message("Z", b"I")
 IN_BLOCK = message("Z", b"T")
@@ -21,10 +21,10 @@ IN_BLOCK = message("Z", b"T")
 @pytest.fixture
 def pump() -> Callable[..., object]:
     try:
-        ring_pump(HostInterface())
+        uring_relay(HostInterface())
     except Unavailable as why:
         pytest.skip(f"no io_uring: {why}")
-    return ring_pump
+    return uring_relay
 
 
 def test_more_requests_than_the_ring_takes_at_once(make: Callable[..., Switchboard]) -> None:
@@ -107,17 +107,17 @@ def test_a_client_that_hangs_up_with_a_request_under_way(board: Switchboard) -> 
 
 
 def test_why_there_is_no_ring(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert new_pump(HostInterface(), "epoll")[1] == ""
+    assert new_relay(HostInterface(), "epoll")[1] == ""
     monkeypatch.setattr(backends, "is_extension", lambda name: False)
     for wanted in ("auto", "io_uring"):
-        made, why = new_pump(HostInterface(), wanted)
+        made, why = new_relay(HostInterface(), wanted)
         assert type(made).__name__ == "EpollBackend"
         assert why == "pglido was built without liburing"
 
 
 def test_a_sandbox_that_forbids_it(pump: object) -> None:
-    imports = "from pglido.transport.backends import new_pump; from pglido.relay.host_interface import HostInterface"
-    script = f"{imports}; print(new_pump(HostInterface(), 'auto')[1])"
+    imports = "from pglido.transport.backends import new_relay; from pglido.relay.host_interface import HostInterface"
+    script = f"{imports}; print(new_relay(HostInterface(), 'auto')[1])"
     command = [sys.executable, str(Path(sandbox.__file__)), sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "the kernel does not allow it: Operation not permitted\n"

@@ -20,11 +20,11 @@ STAMP = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} UTC ")
 pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 
-def guest_of(user: str = "app", database: str = "shop", address: str = "10.0.0.1:5") -> ClientConnection:
-    guest = ClientConnection(-1, 77, address, 0.0)
-    guest.user = user
-    guest.live = SimpleNamespace(settings=SimpleNamespace(database=database))  # type: ignore[assignment]
-    return guest
+def client_of(user: str = "app", database: str = "shop", address: str = "10.0.0.1:5") -> ClientConnection:
+    client = ClientConnection(-1, 77, address, 0.0)
+    client.user = user
+    client.runtime = SimpleNamespace(settings=SimpleNamespace(database=database))  # type: ignore[assignment]
+    return client
 
 
 def lines(path: Path) -> list[str]:
@@ -34,8 +34,8 @@ def lines(path: Path) -> list[str]:
 def test_a_login_and_an_end(tmp_path: Path) -> None:
     log.setup("worker 1", log.open_outputs(tmp_path / "log"))
     journal = AccessLog()
-    journal.came(guest_of())
-    journal.left(guest_of(), "client close request", 12)
+    journal.came(client_of())
+    journal.left(client_of(), "client close request", 12)
     who = f"uuid={uuid_of(77)} user=app database=shop address=10.0.0.1:5"
     assert lines(tmp_path / "log") == [
         f"info worker 1: login: protocol 3.0 {who}",
@@ -49,9 +49,9 @@ def test_they_are_what_a_record_says(
 ) -> None:
     path = tmp_path_factory.mktemp("journal") / "log"
     log.setup("worker 1", log.open_outputs(path))
-    guest = guest_of(user, database)
-    AccessLog().left(guest, why, 3)
-    logging.getLogger("pglido.worker").info("%s", f"closing because: {why} (age 3s)", extra=guest.extra())
+    client = client_of(user, database)
+    AccessLog().left(client, why, 3)
+    logging.getLogger("pglido.worker").info("%s", f"closing because: {why} (age 3s)", extra=client.extra())
     one, other = lines(path)
     assert one == other
 
@@ -60,20 +60,20 @@ def test_what_is_not_wanted_is_not_written(tmp_path: Path) -> None:
     log.setup("worker 1", log.open_outputs(tmp_path / "log"))
     journal = AccessLog()
     journal.comings = journal.goings = False
-    journal.came(guest_of())
-    journal.left(guest_of(), "why", 0)
+    journal.came(client_of())
+    journal.left(client_of(), "why", 0)
     journal.goings = True
-    journal.left(guest_of(), "", 0)
+    journal.left(client_of(), "", 0)
     stranger = ClientConnection(-1, 1, "10.0.0.1:6", 0.0)
     journal.left(stranger, "client unexpected eof", 0)
     log.setup("worker 1", log.open_outputs(tmp_path / "log"), level="warning")
-    journal.left(guest_of(), "why", 0)
+    journal.left(client_of(), "why", 0)
     assert lines(tmp_path / "log") == []
 
 
 def test_json_is_written_by_way_of_a_record(tmp_path: Path) -> None:
     log.setup("worker 1", log.open_outputs(tmp_path / "log"), form="json")
-    AccessLog().came(guest_of())
+    AccessLog().came(client_of())
     (line,) = (tmp_path / "log").read_text().splitlines()
     assert json.loads(line)["message"] == "login: protocol 3.0"
     assert json.loads(line)["user"] == "app"
@@ -82,17 +82,17 @@ def test_json_is_written_by_way_of_a_record(tmp_path: Path) -> None:
 def test_a_file_that_was_moved_is_written_to_no_more(tmp_path: Path) -> None:
     log.setup("worker 1", log.open_outputs(tmp_path / "log"))
     journal = AccessLog()
-    journal.came(guest_of())
+    journal.came(client_of())
     (tmp_path / "log").rename(tmp_path / "log.1")
     log.setup("worker 1", log.open_outputs(tmp_path / "log"))
-    journal.came(guest_of())
+    journal.came(client_of())
     assert (len(lines(tmp_path / "log.1")), len(lines(tmp_path / "log"))) == (1, 1)
 
 
 def test_another_form_is_used_at_once(tmp_path: Path) -> None:
     log.setup("worker 1", log.open_outputs(tmp_path / "log"))
     journal = AccessLog()
-    journal.came(guest_of())
+    journal.came(client_of())
     log.setup("worker 2", log.open_outputs(tmp_path / "log"))
-    journal.came(guest_of())
+    journal.came(client_of())
     assert [line.split(":")[0] for line in lines(tmp_path / "log")] == ["info worker 1", "info worker 2"]

@@ -67,9 +67,9 @@ def test_files_that_are_gone_are_not_missed(tmp_path: Path) -> None:
     for path in files:
         Path(path).unlink()
     made = candidate(message(config, files), [])
-    assert made.doors[False].context is not None
-    assert made.doors[False].binding
-    assert made.doors[True].context is None
+    assert made.listeners[False].context is not None
+    assert made.listeners[False].binding
+    assert made.listeners[True].context is None
 
 
 @pytest.mark.parametrize("change", ["key", "descriptors"])

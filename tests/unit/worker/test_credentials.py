@@ -34,7 +34,7 @@ class Asking(UserDirectory):
     """`answer` is what comes of all questions; `asked` are those that went out, `dropped` those that did not last."""
 
     def __init__(self, sent: bool) -> None:
-        super().__init__(SimpleNamespace(board=SimpleNamespace(total=lambda column: 0)))  # type: ignore[arg-type]
+        super().__init__(SimpleNamespace(counters=SimpleNamespace(total=lambda column: 0)))  # type: ignore[arg-type]
         self.sent = sent
         self.asked: list[str] = []
         self.dropped: list[str] = []
@@ -153,17 +153,17 @@ async def test_unknown_users_look_like_those_that_auth_query_has_answered_for(mo
     monkeypatch.setattr(messages, "MET", 3)
     one = people()
     asked, console = config().pool("app", "unknown"), None
-    assert one.terms_of(console).crowd == SecretPopulation.counted({PLAIN_SHAPE: 2})
+    assert one.terms_of(console).population == SecretPopulation.counted({PLAIN_SHAPE: 2})
     # auth_user is not counted, "stored" is.
-    assert one.terms_of(asked).crowd == SecretPopulation.counted({PLAIN_SHAPE: 1, ChallengeShape(4096): 1})
+    assert one.terms_of(asked).population == SecretPopulation.counted({PLAIN_SHAPE: 1, ChallengeShape(4096): 1})
     assert one.met(messages.Met({b"a": ChallengeShape(10_000)}))
     assert not one.met(messages.Met({b"a": ChallengeShape(10_000)}))
-    assert one.terms_of(asked).crowd == SecretPopulation.counted({PLAIN_SHAPE: 1, ChallengeShape(10_000): 1})
+    assert one.terms_of(asked).population == SecretPopulation.counted({PLAIN_SHAPE: 1, ChallengeShape(10_000): 1})
     assert one.met(messages.Met({b"b": MD5_FACE}))
     assert one.met(messages.Met({b"c": ChallengeShape(4096)}))
     assert not one.met(messages.Met({b"d": ChallengeShape(1)}))
     assert one.met(messages.Met({b"b": ChallengeShape(10_000)}))
-    assert one.terms_of(asked).crowd == SecretPopulation.counted(
+    assert one.terms_of(asked).population == SecretPopulation.counted(
         {PLAIN_SHAPE: 1, ChallengeShape(4096): 1, ChallengeShape(10_000): 2}
     )
-    assert one.terms_of(console).crowd == SecretPopulation.counted({PLAIN_SHAPE: 2})
+    assert one.terms_of(console).population == SecretPopulation.counted({PLAIN_SHAPE: 2})

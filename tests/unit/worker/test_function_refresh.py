@@ -34,33 +34,33 @@ class Bench:
     """One worker (`row`) with one pool, in which these slots are."""
 
     def __init__(
-        self, board: SharedCounters, row: int, *slots: Any, inspected: int = 1, round_robin: bool = False
+        self, counters: SharedCounters, row: int, *slots: Any, inspected: int = 1, round_robin: bool = False
     ) -> None:
         functions = FunctionCatalog()
         functions.known = True
         functions.since = SINCE
         self.functions = functions
         idle = [one for one in slots if one.state == IDLE]
-        policy = SimpleNamespace(
+        pool = SimpleNamespace(
             slots=list(slots),
             idle=SimpleNamespace(front=next(iter(idle), None), back=next(reversed(idle), None), size=len(idle)),
             round_robin=round_robin,
         )
-        live = SimpleNamespace(
-            policy=policy, rules=SimpleNamespace(inspected=inspected, functions=functions), findings=0
+        runtime = SimpleNamespace(
+            pool=pool, rules=SimpleNamespace(inspected=inspected, functions=functions), findings=0
         )
-        host = SimpleNamespace(pools={("db", "user"): live}, board=SharedCounters.attach(board.fd, row))
-        self.studies = FunctionRefresh(host, START)  # type: ignore[arg-type]
+        lifecycle = SimpleNamespace(pools={("db", "user"): runtime}, counters=SharedCounters.attach(counters.fd, row))
+        self.studies = FunctionRefresh(lifecycle, START)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def board() -> SharedCounters:
+def counters() -> SharedCounters:
     return SharedCounters.create(2)
 
 
-def test_news_are_asked_for_now_and_then(board: SharedCounters) -> None:
+def test_news_are_asked_for_now_and_then(counters: SharedCounters) -> None:
     one = slot(IDLE)
-    it = Bench(board, 0, one)
+    it = Bench(counters, 0, one)
     it.studies.look(START + NEWS - 0.1)
     assert asked(one) == [False]
     it.studies.look(START + NEWS)
@@ -72,17 +72,17 @@ def test_news_are_asked_for_now_and_then(board: SharedCounters) -> None:
     assert asked(one) == [True]
 
 
-def test_at_times_all_is_read(board: SharedCounters) -> None:
+def test_at_times_all_is_read(counters: SharedCounters) -> None:
     one = slot(IDLE)
-    it = Bench(board, 0, one)
+    it = Bench(counters, 0, one)
     it.studies.look(START + ALL)
     assert asked(one) == [True]
     assert it.functions.since is None
 
 
-def test_what_takes_long_is_not_asked_often(board: SharedCounters) -> None:
+def test_what_takes_long_is_not_asked_often(counters: SharedCounters) -> None:
     one = slot(IDLE)
-    it = Bench(board, 0, one)
+    it = Bench(counters, 0, one)
     it.functions.since = None
     it.studies.look(START + NEWS)
     assert asked(one) == [False]
@@ -91,35 +91,35 @@ def test_what_takes_long_is_not_asked_often(board: SharedCounters) -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_who_does_not_care_is_not_asked(board: SharedCounters, known: bool) -> None:
+def test_who_does_not_care_is_not_asked(counters: SharedCounters, known: bool) -> None:
     one = slot(IDLE)
-    it = Bench(board, 0, one, inspected=0 if known else 1)
+    it = Bench(counters, 0, one, inspected=0 if known else 1)
     it.functions.known = known
     it.studies.look(START + ALL)
     assert asked(one) == [False]
 
 
-def test_the_server_that_is_used_next_is_asked(board: SharedCounters) -> None:
+def test_the_server_that_is_used_next_is_asked(counters: SharedCounters) -> None:
     first, last, busy = slot(IDLE), slot(IDLE), slot(BUSY)
-    Bench(board, 0, first, last, busy).studies.look(START + NEWS)
+    Bench(counters, 0, first, last, busy).studies.look(START + NEWS)
     assert asked(first, last, busy) == [False, True, False]
-    Bench(board, 0, first, last, busy, round_robin=True).studies.look(START + NEWS)
+    Bench(counters, 0, first, last, busy, round_robin=True).studies.look(START + NEWS)
     assert asked(first, last, busy) == [True, False, False]
 
 
-def test_of_busy_servers_the_one_taken_last_is_asked(board: SharedCounters) -> None:
+def test_of_busy_servers_the_one_taken_last_is_asked(counters: SharedCounters) -> None:
     long, short = slot(BUSY, 10.0), slot(BUSY, 20.0)
-    Bench(board, 0, short, long).studies.look(START + NEWS)
+    Bench(counters, 0, short, long).studies.look(START + NEWS)
     assert asked(long, short) == [False, True]
 
 
-def test_a_pool_without_servers_has_nobody_to_ask(board: SharedCounters) -> None:
-    Bench(board, 0).studies.look(START + NEWS)
+def test_a_pool_without_servers_has_nobody_to_ask(counters: SharedCounters) -> None:
+    Bench(counters, 0).studies.look(START + NEWS)
 
 
-def test_what_one_worker_finds_the_others_ask_for_at_once(board: SharedCounters) -> None:
+def test_what_one_worker_finds_the_others_ask_for_at_once(counters: SharedCounters) -> None:
     mine, theirs = slot(IDLE), slot(IDLE)
-    here, there = Bench(board, 0, mine), Bench(board, 1, theirs)
+    here, there = Bench(counters, 0, mine), Bench(counters, 1, theirs)
     there.functions.since = None
     here.studies.look(START)
     there.studies.look(START)
@@ -138,13 +138,13 @@ def test_what_one_worker_finds_the_others_ask_for_at_once(board: SharedCounters)
     assert asked(mine, theirs) == [False, False]
 
 
-def test_what_is_known_at_first_is_no_news(board: SharedCounters) -> None:
-    it = Bench(board, 0, slot(IDLE))
+def test_what_is_known_at_first_is_no_news(counters: SharedCounters) -> None:
+    it = Bench(counters, 0, slot(IDLE))
     it.functions.known = False
     it.functions.learn(FOUND)
     it.studies.look(START)
-    assert board.total(SharedCounter.FINDINGS) == 0
+    assert counters.total(SharedCounter.FINDINGS) == 0
     it.functions.learn(FOUND | {"settings": None})
     it.studies.look(START + 0.3)
     it.studies.look(START + 0.6)
-    assert board.total(SharedCounter.FINDINGS) == 1
+    assert counters.total(SharedCounter.FINDINGS) == 1

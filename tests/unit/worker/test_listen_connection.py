@@ -39,19 +39,19 @@ class World:
         self.now = 100.0
         self.sent: list[bytes] = []
         self.told: list[Any] = []
-        self.backend = Backend()
-        live: Any = type("Live", (), {"key": ("d", "u")})()
-        live.settings = Config(databases={"d": Database(server_connect_timeout=5.0)}).pool("d", "u")
-        self.pump = self.outside = self
+        self.server = Backend()
+        runtime: Any = type("Live", (), {"key": ("d", "u")})()
+        runtime.settings = Config(databases={"d": Database(server_connect_timeout=5.0)}).pool("d", "u")
+        self.relay = self.outside = self
         self.senders = Senders(None)
-        self.listen_connection = ListenConnection(self, live, self)  # type: ignore[arg-type]
-        self.listen_connection._begin(self.backend)  # type: ignore[arg-type]
+        self.listen_connection = ListenConnection(self, runtime, self)  # type: ignore[arg-type]
+        self.listen_connection._begin(self.server)  # type: ignore[arg-type]
         assert self.sent == [message("Q", b"LISTEN _pglido_sender\0")]
         self.say(READY)
         assert self.told == [("answered", "")]
         self.sent, self.told = [], []
 
-    # As the host and its pump.
+    # As the host and its relay.
 
     def send(self, link: Any, data: bytes) -> None:
         self.sent.append(data)
@@ -62,7 +62,7 @@ class World:
     def watch(self, link: Any) -> None:
         pass
 
-    def close_server(self, backend: Any, why: str) -> None:
+    def close_server(self, server: Any, why: str) -> None:
         self.told.append(("closed", why))
 
     # As the hub.
@@ -82,8 +82,8 @@ class World:
     # As the server.
 
     def say(self, data: bytes) -> None:
-        self.backend.inbox = data
-        waiter, self.backend.waiter = self.backend.waiter, None
+        self.server.inbox = data
+        waiter, self.server.waiter = self.server.waiter, None
         waiter()
 
 
@@ -96,7 +96,7 @@ def test_the_same_however_it_is_cut(said: list[bytes], data: st.DataObject) -> N
     for start, stop in zip([0, *marks], [*marks, len(stream)], strict=True):
         cut.say(stream[start:stop])
     assert cut.told == whole.told
-    assert cut.backend.reported == whole.backend.reported
+    assert cut.server.reported == whole.server.reported
 
 
 @pytest.mark.parametrize("bad", [b"A\0\0\0\3", b"A\xff\xff\xff\xff", b"\0\0\0\0\0", b"HTTP/1.1 400"])
@@ -104,12 +104,12 @@ def test_what_is_no_postgresql_is_left(bad: bytes) -> None:
     world = World()
     world.say(note(b"1") + bad)
     assert world.told[-1] == "lost"
-    assert world.listen_connection.backend is None
+    assert world.listen_connection.server is None
 
 
 def test_the_end_of_the_connection() -> None:
     world = World()
-    world.backend.eof = True
+    world.server.eof = True
     world.say(note(b"1") + message("E", b"SFATAL\0C57P01\0Mgoodbye\0\0"))
     assert world.told == [note(b"1"), ("closed", "goodbye (SQLSTATE 57P01)"), "lost"]
 

@@ -16,17 +16,17 @@ from pglido.worker.worker import Worker
 MANY = 1000
 
 
-def worker_with(guests: int) -> Any:
+def worker_with(clients: int) -> Any:
     """So many clients that are logging in, and no server."""
-    host = SimpleNamespace(
-        guests={number: ClientConnection(-1, number, "unix", 0.0) for number in range(1, guests + 1)},
-        backends={},
+    lifecycle = SimpleNamespace(
+        clients={number: ClientConnection(-1, number, "unix", 0.0) for number in range(1, clients + 1)},
+        servers={},
         pools={},
         draining=False,
         budget=SimpleNamespace(total=lambda: 0),
-        pump=SimpleNamespace(buffers=list),
+        relay=SimpleNamespace(buffers=list),
     )
-    return SimpleNamespace(host=host)
+    return SimpleNamespace(lifecycle=lifecycle)
 
 
 @pytest.mark.parametrize(
@@ -40,21 +40,21 @@ def test_each_client_is_looked_at_once_and_few_in_one_portion(
     portions: list[int] = []
     (members, rows), *others = report.PARTS[subject]
 
-    def counted(host: Any, found: list[ClientConnection]) -> Any:
+    def counted(lifecycle: Any, found: list[ClientConnection]) -> Any:
         looked.extend(found)
         portions.append(len(found))
-        return rows(host, found)
+        return rows(lifecycle, found)
 
     monkeypatch.setitem(report.PARTS, subject, ((members, counted), *others))
-    told = list(report.answer(worker.host, subject))
-    assert looked == list(worker.host.guests.values())
+    told = list(report.answer(worker.lifecycle, subject))
+    assert looked == list(worker.lifecycle.clients.values())
     assert max(portions) <= report.PORTION
     assert len(told) >= MANY // report.PORTION
 
 
 def test_counts_of_one_name_add_up() -> None:
     counts: Counter[str] = Counter()
-    for rows in report.answer(worker_with(MANY).host, Subject.LISTS):
+    for rows in report.answer(worker_with(MANY).lifecycle, Subject.LISTS):
         counts.update({row.name: row.items for row in of_kind(ListItem, rows)})
     assert counts["login_clients"] == MANY
     assert counts["used_clients"] == 0
@@ -65,7 +65,7 @@ def test_there_is_an_answer_to_each_question() -> None:
 
 
 def test_others_have_their_turn_between_two_portions() -> None:
-    """The pump's round is what the loop waits with: there is one for each portion, and the last is told to be it."""
+    """The relay's round is what the loop waits with: there is one for each portion, and the last is told to be it."""
     posts: list[tuple[int, bool]] = []
     rounds = 0
 

@@ -43,7 +43,7 @@ def test_what_another_server_has_not_got(other: SessionDefaults, missing: dict[s
     assert OWN.missing_in(other) == missing
 
 
-def guest(keep: bool, **settings: str) -> Any:
+def new_client(keep: bool, **settings: str) -> Any:
     home = intern({"application_name": "x"})
     session = SimpleNamespace(home=home, settings=intern({**home.values, **settings}), rules=SimpleNamespace(keep=keep))
     return SimpleNamespace(session_defaults=OWN, fitted=OWN, session=session)
@@ -52,9 +52,9 @@ def guest(keep: bool, **settings: str) -> Any:
 @pytest.mark.parametrize("keep", [False, True])
 def test_it_is_set_there_unless_the_client_has_set_it_itself(keep: bool) -> None:
     there = defaults("2", "work_mem TimeZone", work_mem="8", TimeZone="Asia/Tokyo")
-    client = guest(keep, work_mem="9")
-    backend: Any = SimpleNamespace(session_defaults=there)
-    _pool_runtime.keep_defaults(client, backend)
+    client = new_client(keep, work_mem="9")
+    server: Any = SimpleNamespace(session_defaults=there)
+    _pool_runtime.keep_defaults(client, server)
     assert client.fitted is there
     assert client.session.settings is intern({"application_name": "x", "work_mem": "9", "TimeZone": "UTC"})
     home = {"application_name": "x"} if keep else {"application_name": "x", "work_mem": "7", "TimeZone": "UTC"}
@@ -80,21 +80,21 @@ def told(names: list[str], settings: dict[str, str], custom: dict[str, str]) -> 
 
 def pool(connect_query: str = "") -> Any:
     settings = SimpleNamespace(pool_user="app", connect_query=connect_query)
-    policy = SimpleNamespace(generation=0, slots={})
+    pool = SimpleNamespace(generation=0, slots={})
     return SimpleNamespace(
-        settings=settings, begins="", begun={}, policy=policy, rules=SimpleNamespace(functions=FunctionCatalog("app"))
+        settings=settings, begins="", begun={}, pool=pool, rules=SimpleNamespace(functions=FunctionCatalog("app"))
     )
 
 
 async def test_values_are_asked_for_once_and_kept_for_the_last_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers, live = Answers(monkeypatch), pool()
+    answers, runtime = Answers(monkeypatch), pool()
     made = []
     for number in range(20):
         answers.rows += [[b"%d" % number], [told(["app.x", "role"], {"work_mem": "4"}, {"app.x": "y"})]]
-        made.append(await session_defaults.at_login(live, STREAM, 18, intern({}), {}))
+        made.append(await session_defaults.at_login(runtime, STREAM, 18, intern({}), {}))
     assert len(answers.asked) == 40
     answers.rows.append([b"19"])
-    assert await session_defaults.at_login(live, STREAM, 18, intern({}), {}) is made[-1]
+    assert await session_defaults.at_login(runtime, STREAM, 18, intern({}), {}) is made[-1]
     assert len(answers.asked) == 41
     assert made[-1] is not None
     assert made[-1].values == {"work_mem": "4", "app.x": "y"}
@@ -103,18 +103,18 @@ async def test_values_are_asked_for_once_and_kept_for_the_last_changes(monkeypat
 
 
 async def test_what_a_server_is_opened_with_is_no_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers, live = Answers(monkeypatch), pool("SET timezone = 'Asia/Tokyo'")
+    answers, runtime = Answers(monkeypatch), pool("SET timezone = 'Asia/Tokyo'")
     values = {"work_mem": "4", "timezone": "UTC", "datestyle": "ISO", "temp_buffers": "1"}
     answers.rows = [[b"1"], [told(["work_mem", "timezone", "datestyle"], values, {})]]
-    begins = await session_defaults.at_login(live, STREAM, 18, intern({"work_mem": "4"}), {})
+    begins = await session_defaults.at_login(runtime, STREAM, 18, intern({"work_mem": "4"}), {})
     assert begins is not None
     assert begins.values == {"datestyle": "ISO"}
 
 
 async def test_of_too_many_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers, live = Answers(monkeypatch), pool()
+    answers, runtime = Answers(monkeypatch), pool()
     answers.rows = [[b"1"], [told([f"app.n{number}" for number in range(201)], {"work_mem": "4"}, {"app.n1": "1"})]]
-    begins = await session_defaults.at_login(live, STREAM, 18, intern({}), {})
+    begins = await session_defaults.at_login(runtime, STREAM, 18, intern({}), {})
     assert begins is not None
     assert (begins.digest, begins.names, begins.values) == ("1", frozenset(), {})
 

@@ -12,12 +12,12 @@ from pglido.worker.connections import ClientConnection
 
 
 class Clock:
-    """As much of a pump as is measured by."""
+    """As much of a relay as is measured by."""
 
     mark = 0.0
 
 
-def guest(mode: int) -> ClientConnection:
+def new_client(mode: int) -> ClientConnection:
     made = ClientConnection(-1, 1, "10.0.0.1:5", 0.0)
     made.user, made.mode = "app", mode
     return made
@@ -33,7 +33,7 @@ def guest(mode: int) -> ClientConnection:
     ],
 )
 def test_a_client_is_named(mode: int, kind: int, what: str, caplog: pytest.LogCaptureFixture) -> None:
-    client = guest(mode)
+    client = new_client(mode)
     slow_rounds.tell(0.1501, client, 0.1402, kind)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
@@ -57,13 +57,13 @@ def test_what_comes_between_rounds_is_told_of(caplog: pytest.LogCaptureFixture) 
 def test_what_has_a_name_is_told_of_if_it_takes_long(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pump = Clock()
+    relay = Clock()
     times = iter([10.0, 10.05, 20.0, 20.25])
     monkeypatch.setattr(slow_rounds.time, "monotonic", lambda: next(times))
-    with slow_rounds.measured(pump, "Ask of the control process"):
+    with slow_rounds.measured(relay, "Ask of the control process"):
         pass
     assert not caplog.records
-    with slow_rounds.measured(pump, "Ask of the control process"):
+    with slow_rounds.measured(relay, "Ask of the control process"):
         pass
     assert caplog.records[0].getMessage() == "busy for 250 ms with Ask of the control process"
-    assert pump.mark == 20.25
+    assert relay.mark == 20.25

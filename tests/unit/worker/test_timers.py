@@ -8,14 +8,14 @@ from pglido.protocol.codes import IN_TRANSACTION
 from pglido.worker.timers import over_time
 
 
-def guest(settings: Settings, asked: float) -> Any:
+def client(settings: Settings, asked: float) -> Any:
     """A client in a transaction that began at 0, whose query was asked then (0: none is)."""
     replies = SimpleNamespace(head=int(asked > 0))
     session = SimpleNamespace(status=IN_TRANSACTION, open=False, replies=replies)
     return SimpleNamespace(
         session=object(),
-        listener=None,
-        live=SimpleNamespace(settings_for=lambda user: settings),
+        listen_only=None,
+        runtime=SimpleNamespace(settings_for=lambda user: settings),
         ticket=None,
         user="app",
         server=SimpleNamespace(session=session),
@@ -30,13 +30,13 @@ def test_query_timeout_counts_each_query() -> None:
     settings = Settings(query_timeout=1.0)
     for number in range(1, 20):
         asked = 0.9 * number
-        assert over_time(guest(settings, asked), asked + 0.9, 0.0) is None
-        assert over_time(guest(settings, asked), asked + 1.1, 0.0) == "query timeout"
-        assert over_time(guest(settings, 0.0), asked + 60, 0.0) is None
-    assert over_time(guest(Settings(query_timeout=0.0), 1.0), 1000.0, 0.0) is None
+        assert over_time(client(settings, asked), asked + 0.9, 0.0) is None
+        assert over_time(client(settings, asked), asked + 1.1, 0.0) == "query timeout"
+        assert over_time(client(settings, 0.0), asked + 60, 0.0) is None
+    assert over_time(client(Settings(query_timeout=0.0), 1.0), 1000.0, 0.0) is None
 
 
 def test_transaction_timeout_counts_all_of_them() -> None:
     settings = Settings(query_timeout=10.0, transaction_timeout=1.0)
-    assert over_time(guest(settings, 0.9), 1.0, 0.0) is None
-    assert over_time(guest(settings, 0.9), 1.1, 0.0) == "transaction timeout"
+    assert over_time(client(settings, 0.9), 1.0, 0.0) is None
+    assert over_time(client(settings, 0.9), 1.1, 0.0) == "transaction timeout"

@@ -67,7 +67,7 @@ class Client(ExtendedQuery):
 
     def __init__(self, home: SessionParameters, rules: PoolRules, budget: MemoryBudget) -> None:
         self.begin(home, rules, budget)
-        self.begin_heeding()
+        self.begin_inspection()
         self.begin_holding()
         self.begun = b""
         self.latest = 0

@@ -38,8 +38,9 @@ cdef class Inspection(StatementContext):
     cdef public tuple wish
     cdef public frozenset granted
 
-    cdef int begin_heeding(self) except -1
+    cdef int begin_inspection(self) except -1
 
+    @cython.locals(in_batch=bint)
     cdef bint inspect(self, int flags, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop, Outbox out, const unsigned char* buf) except -1
 
     cdef int flags_of(self, bytes text) except -1
@@ -62,7 +63,6 @@ cdef class Inspection(StatementContext):
     cdef int inspect_unknown(self, int flags, bytes text) except -1
 
     cdef int inspect_call(self, bytes call) except -1
-    @cython.locals(flags=int)
     @cython.locals(flags=int)
     cdef int inspect_kept(self, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop) except -1
     cdef int _wear(self, int flags, bytes text) except -1
@@ -91,7 +91,7 @@ cdef class Inspection(StatementContext):
     cdef bint _calls_notifying(self, int flags, bytes text) except -1
 
     @cython.locals(says=bint, executes=bint)
-    cdef int _heed_notify(self, int flags, bytes text, Outbox out, const unsigned char* buf) except -1
+    cdef int _inspect_notify(self, int flags, bytes text, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(server=Server)
     cdef bint _at_rest(self) except -1
@@ -99,7 +99,7 @@ cdef class Inspection(StatementContext):
     @cython.locals(server=Server, notification_sender=NotificationSender)
     cdef int _sign(self, Outbox out, const unsigned char* buf) except -1
 
-    cdef int _study(self) except -1
+    cdef int _scan_functions(self) except -1
     cdef object _read(self, bytes text)
     cdef int _keep(self, int flags, said) except -1
     cdef int _vague(self, int flags, bytes text, said) except -1
@@ -111,7 +111,7 @@ cdef class Inspection(StatementContext):
     cdef bint _only_writes(self, int flags) except -1
     cdef int _advances(self) except -1
     cdef bint _counts_here(self) except -1
-    cdef bint _meet(self, int flags, bytes text, tuple names, bint in_batch, bytes portal, Outbox out, const unsigned char* buf) except -1
+    cdef bint _before_execute(self, int flags, bytes text, tuple names, bint in_batch, bytes portal, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(server=Server, asks=bint, listens=bint)
     cdef bint _must_wait(self, int flags, bytes text, said, bint in_batch, Outbox out, const unsigned char* buf) except -1
@@ -128,7 +128,7 @@ cdef class Inspection(StatementContext):
     cdef bint _vacates(self, tuple databases) except -1
 
     @cython.locals(prepared=ServerStatements, name=bytes)
-    cdef bint _lend(self, Server server, said, bint in_batch, Outbox out, const unsigned char* buf) except -1
+    cdef bint _expose(self, Server server, said, bint in_batch, Outbox out, const unsigned char* buf) except -1
 
     @cython.locals(state=SessionState, functions=FunctionCatalog, named=tuple)
     cdef int _suspect(self, int flags, bytes text, said, tuple names) except -1

@@ -106,7 +106,7 @@ class Inspection(StatementContext):
         "wish",
     )
 
-    def begin_heeding(self) -> None:
+    def begin_inspection(self) -> None:
         """Nothing was said yet."""
         self.server: Server | None = None
         self.verdict = GO_ON
@@ -133,11 +133,12 @@ class Inspection(StatementContext):
         if flags & SIGNALS and self.aims_at(src[first:stop], b""):
             return True
         if self._may_notify(flags):
-            flags = self._heed_notify(flags, src[first:stop], out, buf)
+            flags = self._inspect_notify(flags, src[first:stop], out, buf)
         if not flags & ~NOTIFIES or self._only_writes(flags & ~NOTIFIES):
             return False
         assert self.server is not None
-        return self._meet(flags, src[first:stop], NO_NAMES, self.server.executed or self.server.piped, None, out, buf)
+        in_batch = self.server.executed or self.server.piped
+        return self._before_execute(flags, src[first:stop], NO_NAMES, in_batch, None, out, buf)
 
     def flags_of(self, text: bytes) -> int:
         """What executing this text may do to the session."""
@@ -194,7 +195,7 @@ class Inspection(StatementContext):
         """
         assert self.server is not None
         if self.studied != self.rules.functions.version:
-            self._study()
+            self._scan_functions()
         if text is not None:
             flags = self._marked(name, text)
             if self.server.state.defining:
@@ -207,14 +208,14 @@ class Inspection(StatementContext):
         if flags & SIGNALS and octets.length(src, at + 1) == stop - at - 1 and self.aims_at(text, src[first:stop]):
             return True
         if self._may_notify(flags):
-            flags = self._heed_notify(flags, text, out, buf)
+            flags = self._inspect_notify(flags, text, out, buf)
         if not flags & ~NOTIFIES or self._only_writes(flags & ~NOTIFIES):
             return False
         names = _effects.names_in(src[first:stop]) if flags & (SETS | PREPARES) else NO_NAMES
         end = at + 5
         while src[end]:
             end += 1
-        return self._meet(flags, text, names, self.server.unsynced(), src[at + 5 : end], out, buf)
+        return self._before_execute(flags, text, names, self.server.unsynced(), src[at + 5 : end], out, buf)
 
     def _marked(self, name: bytes, text: bytes) -> int:
         """The flags of the statement of this name, whose Parse said this."""
@@ -228,7 +229,7 @@ class Inspection(StatementContext):
         """A statement of this text is described: what it executes must be there for that, too; must it wait?"""
         assert self.server is not None
         flags = self._marked(name, text)
-        return flags & PREPARES != 0 and self._lend(self.server, self._read(text), self.server.unsynced(), out, buf)
+        return flags & PREPARES != 0 and self._expose(self.server, self._read(text), self.server.unsynced(), out, buf)
 
     def inspect_unknown(self, flags: int, text: bytes) -> None:
         """Something is sent of which no more is known than that it may do this; `text` is where it begins."""
@@ -289,7 +290,7 @@ class Inspection(StatementContext):
         """A text with these flags is about to be parsed, likely to be executed in the same batch; must it wait?"""
         if (flags & NOTIFIES or self.listens()) and self._may_notify(flags) and self._at_rest():
             # In front of the batch it lasts.
-            self._heed_notify(flags, text, out, buf)
+            self._inspect_notify(flags, text, out, buf)
         if not flags & (LISTENS | PREPARES | ENDS | SEQUENCES | TEMP):
             return False
         assert self.server is not None
@@ -333,7 +334,7 @@ class Inspection(StatementContext):
             out.put(buf, messages.FLUSH)
         return self.wait(server.replies.next())
 
-    def _heed_notify(self, flags: int, text: bytes, out: Outbox, buf: bytes) -> int:
+    def _inspect_notify(self, flags: int, text: bytes, out: Outbox, buf: bytes) -> int:
         """A text with these flags is about to be executed; returns them, NOTIFIES only where it says so itself."""
         says = flags & NOTIFIES != 0 and _effects.notifies(text)
         executes = flags & PREPARES and self.sql_flags & NOTIFIES and _effects.executes(text)
@@ -374,7 +375,7 @@ class Inspection(StatementContext):
             else:
                 out.put(buf, notification_sender.within(self.process))
 
-    def _study(self) -> None:
+    def _scan_functions(self) -> None:
         """Functions may do what they didn't: so may the statements that were parsed before, which are classified anew.
         """
         self.studied = self.rules.functions.version
@@ -434,7 +435,7 @@ class Inspection(StatementContext):
         assert self.server is not None
         return self.server.state.counter == self.number and self.counted == self.server.state.number
 
-    def _meet(
+    def _before_execute(
         self,
         flags: int,
         text: bytes,
@@ -484,7 +485,7 @@ class Inspection(StatementContext):
         if flags & PREPARES and flags & ENDS and server.ending() and _effects.deallocated(said):
             # What is dropped is known when its turn is over, and only of one turn at a time.
             return self.wait(server.replies.last_own + 1)
-        if flags & PREPARES and self._lend(server, said, in_batch, out, buf):
+        if flags & PREPARES and self._expose(server, said, in_batch, out, buf):
             return True
         if flags & PREPARES and self.sql_flags & SEQUENCES and _effects.executes(text):
             asks = self.counts
@@ -542,7 +543,7 @@ class Inspection(StatementContext):
             self.verdict = WISH
         return not left
 
-    def _lend(self, server: Server, said: Analysis, in_batch: bool, out: Outbox, buf: bytes) -> bool:
+    def _expose(self, server: Server, said: Analysis, in_batch: bool, out: Outbox, buf: bytes) -> bool:
         """Let SQL find what the protocol has prepared under the names that it speaks of; must it wait for that?"""
         statements = self.statements or {}
         prepared = server.prepared
@@ -577,7 +578,7 @@ class Inspection(StatementContext):
         flags = self._undying(flags, text)
         if flags & PREPARES:
             if self.studied != functions.version:
-                self._study()
+                self._scan_functions()
             if said.prepares or not _effects.whole(text):
                 self._keep(flags, said)
             elif not flags & ENDS:

@@ -11,10 +11,10 @@ cdef class AccessLog:
     cdef object _form
     cdef dict _closings
 
-    cpdef int came(self, ClientConnection guest) except -1
+    cpdef int came(self, ClientConnection client) except -1
 
-    cpdef int left(self, ClientConnection guest, str why, long long age) except -1
+    cpdef int left(self, ClientConnection client, str why, long long age) except -1
 
     cdef bytes _closing(self, str why)
 
-    cdef void _write(self, ClientConnection guest, bytes text, long long age) except *
+    cdef void _write(self, ClientConnection client, bytes text, long long age) except *

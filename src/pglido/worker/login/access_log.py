@@ -42,18 +42,18 @@ class AccessLog:
         self._form: object = None
         self._closings: dict[str, bytes] = {}
 
-    def came(self, guest: ClientConnection) -> None:
+    def came(self, client: ClientConnection) -> None:
         """A client is in."""
         if self.comings:
-            self._write(guest, LOGIN[guest.minor], -1)
+            self._write(client, LOGIN[client.minor], -1)
 
-    def left(self, guest: ClientConnection, why: str, age: cython.longlong) -> None:
+    def left(self, client: ClientConnection, why: str, age: cython.longlong) -> None:
         """A client's connection ends, after `age` seconds.
 
         Those that never were in are told of only where something was wrong.
         """
-        if self.goings and why and (guest.live is not None or guest.user):
-            self._write(guest, self._closing(why), age)
+        if self.goings and why and (client.runtime is not None or client.user):
+            self._write(client, self._closing(why), age)
 
     def _closing(self, why: str) -> bytes:
         """What is said of an end; some are kept, none that is long."""
@@ -66,14 +66,14 @@ class AccessLog:
                 self._closings[why] = text
         return text
 
-    def _write(self, guest: ClientConnection, text: bytes, age: cython.longlong) -> None:
+    def _write(self, client: ClientConnection, text: bytes, age: cython.longlong) -> None:
         """Write a line; `age` is below 0 where it has none."""
         now = cython.declare(timespec)
         size: cython.Py_ssize_t = 0
         shortcut = logs.shortcut
         if shortcut is None:
             said: str = text.decode() + (f" (age {age}s)" if age >= 0 else "")
-            log.info("%s", said, extra=guest.extra())
+            log.info("%s", said, extra=client.extra())
             return
         form = shortcut[1]
         clock_gettime(CLOCK_REALTIME, cython.address(now))
@@ -81,8 +81,8 @@ class AccessLog:
             self._second = now.tv_sec
             self._form = form
             self._stamp = form.begin(float(now.tv_sec), "info", "").encode()
-        fields: bytes = guest.name_for_log() if guest.live is not None else who.__wrapped__(guest.user, "")
-        address: cython.p_const_char = PyUnicode_AsUTF8AndSize(guest.address, cython.address(size))
+        fields: bytes = client.name_for_log() if client.runtime is not None else who.__wrapped__(client.user, "")
+        address: cython.p_const_char = PyUnicode_AsUTF8AndSize(client.address, cython.address(size))
         line: bytes = PyBytes_FromStringAndSize(cython.NULL, len(self._stamp) + len(text) + len(fields) + size + MORE)
         begin: cython.p_char = PyBytes_AS_STRING(line)
         end: cython.p_char = append(begin, PyBytes_AS_STRING(self._stamp), len(self._stamp))
@@ -96,7 +96,7 @@ class AccessLog:
             end += decimal(end, age)
             end = append(end, b"s)", 2)
         end = append(end, b" uuid=", 6)
-        put_uuid(end, guest.serial)
+        put_uuid(end, client.serial)
         end = append(end + UUID_SIZE, PyBytes_AS_STRING(fields), len(fields))
         end = append(end, address, size)
         end = append(end, b"\n", 1)

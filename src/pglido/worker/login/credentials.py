@@ -73,8 +73,8 @@ class UserDirectory:
     `asks`: may there be users that only a server knows?
     """
 
-    def __init__(self, host: Lifecycle) -> None:
-        self.host = host
+    def __init__(self, lifecycle: Lifecycle) -> None:
+        self.lifecycle = lifecycle
         self.texts: dict[str, str] = {}
         self.terms = self._terms_of_all = ScramTerms(SecretPopulation(), 0, os.urandom, b"")
         self._met: dict[bytes, tuple[int, int]] = {}
@@ -96,11 +96,11 @@ class UserDirectory:
         self.secrets = {name: parse(text) for name, text in self.texts.items()}
         databases = config.databases.values()
         self.asks = bool(config.settings.auth_user) or any(database.auth_user for database in databases)
-        crowd = SecretPopulation.of(self.secrets.values())
-        self.terms = ScramTerms(crowd, config.settings.scram_iterations, os.urandom, mock_seed)
+        population = SecretPopulation.of(self.secrets.values())
+        self.terms = ScramTerms(population, config.settings.scram_iterations, os.urandom, mock_seed)
         asking = {config.settings.auth_user, *(database.auth_user for database in databases)}
-        faces = [shape_of(secret) for name, secret in self.secrets.items() if name not in asking]
-        self._file = Counter([face for face in faces if face is not None])
+        shapes = [shape_of(secret) for name, secret in self.secrets.items() if name not in asking]
+        self._file = Counter([shape for shape in shapes if shape is not None])
         self._count()
         self._ttl = config.settings.auth_query_ttl
         # Trust tells openly who exists.
@@ -122,19 +122,19 @@ class UserDirectory:
         return news
 
     def _count(self) -> None:
-        found = Counter([ChallengeShape(*face) for face in self._met.values()]) or Counter([SUPPOSED])
-        crowd = SecretPopulation.counted(self._file + found)
-        self._terms_of_all = ScramTerms(crowd, self.terms.iterations, self.terms.rng, self.terms.seed)
+        found = Counter([ChallengeShape(*shape) for shape in self._met.values()]) or Counter([SUPPOSED])
+        population = SecretPopulation.counted(self._file + found)
+        self._terms_of_all = ScramTerms(population, self.terms.iterations, self.terms.rng, self.terms.seed)
 
     def _learn(self, key: Key, secret: Secret | None) -> None:
         """Count a secret that auth_query has answered with, in all workers."""
-        face = shape_of(secret)
-        if face is None or key[1] in self.secrets:
+        shape = shape_of(secret)
+        if shape is None or key[1] in self.secrets:
             return
         user = blake2b(repr(key).encode("utf-8", "surrogateescape"), digest_size=8).digest()
-        message = ipc.Met({user: face})
+        message = ipc.Met({user: shape})
         if self.met(message):
-            self.host.outside.channel.post(message)
+            self.lifecycle.outside.channel.post(message)
 
     def asks_for(self, pool: PoolSettings | None) -> bool:
         """Is auth_query asked for clients of this pool?"""
@@ -259,8 +259,8 @@ class UserDirectory:
 
     def _notice_changes(self) -> None:
         """Forget what is remembered if any worker has seen a secret change, or something be changed by SQL."""
-        board = self.host.board
-        changes = board.total(SharedCounter.SECRETS), board.total(SharedCounter.DOUBTS)
+        counters = self.lifecycle.counters
+        changes = counters.total(SharedCounter.SECRETS), counters.total(SharedCounter.DOUBTS)
         if changes != self._changes:
             self._changes = changes
             self._answers.clear()
@@ -270,8 +270,8 @@ class UserDirectory:
     async def _ask(self, key: Key, pool: PoolSettings, question: UserLookup) -> AuthQueryAnswer:
         """Run auth_query as auth_user, and remember the answer for its time."""
         (database, role, query), user = key
-        host: Any = self.host
-        found = host.outside.pool_of(database, role)
+        lifecycle: Any = self.lifecycle
+        found = lifecycle.outside.pool_of(database, role)
         if found is None:
             raise PoolRefused("08P01", f'auth_dbname "{database}" is not configured')
         answers, ttl, changes = self._answers, self._ttl, self._changes
@@ -294,7 +294,7 @@ class UserDirectory:
             answer = replace(answer, again=now)
             if before.secret != answer.secret:
                 # What other workers remember is no better.
-                self.host.board.add(SharedCounter.SECRETS, 1)
+                self.lifecycle.counters.add(SharedCounter.SECRETS, 1)
                 self._notice_changes()
         answers.put(key, answer, time.monotonic())
         return answer
@@ -303,13 +303,13 @@ class UserDirectory:
         self, settings: PoolSettings, query: str, user: str, question: UserLookup
     ) -> tuple[float, Rows | PoolRefused]:
         """Ask on a connection that no client's settings have touched; when that was, and what came of it."""
-        host: Any = self.host
-        live = host.outside.live(settings)
+        lifecycle: Any = self.lifecycle
+        runtime = lifecycle.outside.runtime(settings)
 
-        async def asked(backend: ServerConnection) -> tuple[float, Rows | PoolRefused]:
+        async def asked(server: ServerConnection) -> tuple[float, Rows | PoolRefused]:
             question.asked = True
-            session = backend.session
-            stream = Stream(self.host.pump, backend)
+            session = server.session
+            stream = Stream(self.lifecycle.relay, server)
             if session.state.settings is not session.state.home:
                 path, turns, tries = _parameters.path(session.state.settings, session.state.home)
                 reported: dict[str, str] = {}
@@ -322,7 +322,7 @@ class UserDirectory:
             now = time.monotonic()
             return now, await ask(stream, _query(query, user), {})
 
-        return await on_server(self.host, live, live.policy.limits.startup_params, _parameters.EMPTY, asked)
+        return await on_server(self.lifecycle, runtime, runtime.pool.limits.startup_params, _parameters.EMPTY, asked)
 
 
 def _key(user: str, pool: PoolSettings) -> Key:

@@ -17,7 +17,7 @@ cdef int RELAY, PASSWORD, SSL_REQUEST
 cdef bytes YES, NO, SSL_PACKET
 
 cdef class LoginTemplate:
-    cdef public object live
+    cdef public object runtime
     cdef public Pool pool
     cdef public Stats stats
     cdef public int version
@@ -43,19 +43,19 @@ cdef class ScramLogin:
 
 cpdef bint is_strange(object start) except -1
 
-cpdef void greet(Dispatch host, ClientConnection guest, LoginTemplate regular, bytes last) except *
+cpdef void greet(Dispatch lifecycle, ClientConnection client, LoginTemplate template, bytes last) except *
 
 cdef class FastLogin:
-    cdef public Dispatch host
+    cdef public Dispatch lifecycle
     cdef public dict packets
-    cdef public dict regulars
+    cdef public dict templates
     cdef bint encrypted
     cdef bint trusting
     cdef bint asking
     cdef public int era
     cdef int batch
     cdef public long long spare
-    cdef public dict doors
+    cdef public dict listeners
     cdef dict secrets
     cdef bint asks_elsewhere
     cdef ScramTerms terms
@@ -63,56 +63,56 @@ cdef class FastLogin:
     cdef object on_proof
     cdef object on_tls
 
-    cpdef void adopt(self, object auth_type, object sslmode, dict doors, object users) except *
+    cpdef void adopt(self, object auth_type, object sslmode, dict listeners, object users) except *
 
     cpdef void open(self, object sock, int fd, bint unix) except *
 
     @cython.locals(count=int, taken=tuple)
-    cpdef void take(self, int fd, object door) except *
+    cpdef void take(self, int fd, object listener) except *
 
     cpdef void take_spare(self, int fd, bint unix) except *
 
-    @cython.locals(host=Dispatch, guest=ClientConnection, serial="long long")
-    cdef int arrive(self, int fd, str address, object door) except -1
+    @cython.locals(lifecycle=Dispatch, client=ClientConnection, serial="long long")
+    cdef int arrive(self, int fd, str address, object listener) except -1
 
-    cpdef int wait(self, ClientConnection guest) except -1
+    cpdef int wait(self, ClientConnection client) except -1
 
     @cython.locals(said=bytes)
-    cpdef void knock(self, ClientConnection guest) except *
+    cpdef void first_packet(self, ClientConnection client) except *
 
-    cpdef tuple refusal_reason(self, ClientConnection guest, object start)
+    cpdef tuple refusal_reason(self, ClientConnection client, object start)
 
-    cdef void _begin_tls(self, ClientConnection guest) except *
+    cdef void _begin_tls(self, ClientConnection client) except *
 
-    @cython.locals(pump=Relay, said=bytes, tls=TlsRecords, done=bint)
-    cpdef void shake(self, ClientConnection guest) except *
+    @cython.locals(relay=Relay, said=bytes, tls=TlsRecords, done=bint)
+    cpdef void handshake(self, ClientConnection client) except *
 
-    cdef int _silent(self, ClientConnection guest, object waiter) except -1
+    cdef int _silent(self, ClientConnection client, object waiter) except -1
 
-    @cython.locals(regular=LoginTemplate, challenge=ScramServer)
-    cdef bint _admit(self, ClientConnection guest, bytes packet, object start) except -1
+    @cython.locals(template=LoginTemplate, challenge=ScramServer)
+    cdef bint _admit(self, ClientConnection client, bytes packet, object start) except -1
 
     @cython.locals(said=bytes, answer=bytes, proving=ScramLogin)
-    cpdef void prove(self, ClientConnection guest) except *
+    cpdef void prove(self, ClientConnection client) except *
 
     @cython.locals(size="long long")
-    cdef bint _whole(self, ScramLogin proving, ClientConnection guest, bytes said) except -1
+    cdef bint _whole(self, ScramLogin proving, ClientConnection client, bytes said) except -1
 
     @cython.locals(said=bytes, size="long long")
     cdef bytes _weigh(self, ScramLogin proving)
 
-    @cython.locals(host=Dispatch, regular=LoginTemplate, challenge=ScramServer)
-    cdef void _proved(self, ClientConnection guest, ScramLogin proving) except *
+    @cython.locals(lifecycle=Dispatch, template=LoginTemplate, challenge=ScramServer)
+    cdef void _proved(self, ClientConnection client, ScramLogin proving) except *
 
     @cython.locals(challenge=ScramServer, packet=bytes)
-    cdef void _proved_before(self, ClientConnection guest, ScramLogin proving) except *
+    cdef void _proved_before(self, ClientConnection client, ScramLogin proving) except *
 
-    @cython.locals(host=Dispatch)
-    cdef bint _fits(self, LoginTemplate regular) except -1
+    @cython.locals(lifecycle=Dispatch)
+    cdef bint _fits(self, LoginTemplate template) except -1
 
-    cdef int _greet(self, ClientConnection guest, LoginTemplate regular, bytes last) except -1
+    cdef int _greet(self, ClientConnection client, LoginTemplate template, bytes last) except -1
 
     cpdef object read(self, bytes packet, object code, object ignored)
-    cpdef void remember(self, bytes packet, LoginTemplate regular) except *
+    cpdef void remember(self, bytes packet, LoginTemplate template) except *
 
 cdef void keep(object table, bytes packet, object what) except *

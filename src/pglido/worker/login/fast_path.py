@@ -46,7 +46,7 @@ COUNTED = (CLIENTS,)
 MINOR = 2
 
 # What newcomers are told where there are as many clients as may be.
-CROWDED = ("08P01", "no more connections allowed (max_client_conn)")
+TOO_MANY = ("08P01", "no more connections allowed (max_client_conn)")
 # What newcomers are told while memory is short.
 SHORT_OF_MEMORY = ("53200", "out of memory: the pooler uses more memory than max_memory, try again later")
 # What newcomers are told while the worker drains.
@@ -82,10 +82,10 @@ class LoginTemplate:
         "generation",
         "known_as",
         "lends",
-        "live",
         "minor",
         "pool",
         "rules",
+        "runtime",
         "session_defaults",
         "settings",
         "stats",
@@ -94,21 +94,21 @@ class LoginTemplate:
         "welcome",
     )
 
-    def __init__(self, guest: ClientConnection, live: "PoolRuntime", profile: "Welcome") -> None:
-        self.live = live
-        self.pool = live.policy
-        self.stats = live.stats
-        self.version = live.version
-        self.rules = live.rules
-        self.settings = profile.settings
-        self.defaults = profile.defaults
-        self.session_defaults = profile.session_defaults
-        self.generation = profile.generation
-        self.began = profile.began()
-        self.welcome = messages.AUTHENTICATION_OK + profile.welcome
-        self.user = guest.user
-        self.minor = guest.minor
-        self.known_as = guest.name_for_log()
+    def __init__(self, client: ClientConnection, runtime: "PoolRuntime", welcome: "Welcome") -> None:
+        self.runtime = runtime
+        self.pool = runtime.pool
+        self.stats = runtime.stats
+        self.version = runtime.version
+        self.rules = runtime.rules
+        self.settings = welcome.settings
+        self.defaults = welcome.defaults
+        self.session_defaults = welcome.session_defaults
+        self.generation = welcome.generation
+        self.began = welcome.began()
+        self.welcome = messages.AUTHENTICATION_OK + welcome.welcome
+        self.user = client.user
+        self.minor = client.minor
+        self.known_as = client.name_for_log()
         self.lends = False
 
 
@@ -129,19 +129,19 @@ class ScramLogin:
         self.missing = 0
 
 
-def greet(host: Dispatch, guest: ClientConnection, regular: LoginTemplate, last: bytes) -> None:
+def greet(lifecycle: Dispatch, client: ClientConnection, template: LoginTemplate, last: bytes) -> None:
     """The end of a login: a session, the welcome after `last`, and from then on the byte path."""
-    guest.stats = regular.stats
-    guest.session = Client(regular.settings, regular.rules, host.budget)
-    guest.session.defaults = regular.defaults
-    guest.session.process = cancel_pid(host.index, guest.serial)
-    guest.session.began = regular.began
-    guest.session_defaults = guest.fitted = regular.session_defaults
-    guest.generation = regular.generation
-    guest.mode = RELAY
-    guest.rested = host.pump.now
-    host.pump.send(guest, b"".join((last, regular.welcome, guest.key_and_ready(host.index))))
-    host.access_log.came(guest)
+    client.stats = template.stats
+    client.session = Client(template.settings, template.rules, lifecycle.budget)
+    client.session.defaults = template.defaults
+    client.session.process = cancel_pid(lifecycle.index, client.serial)
+    client.session.began = template.began
+    client.session_defaults = client.fitted = template.session_defaults
+    client.generation = template.generation
+    client.mode = RELAY
+    client.rested = lifecycle.relay.now
+    lifecycle.relay.send(client, b"".join((last, template.welcome, client.key_and_ready(lifecycle.index))))
+    lifecycle.access_log.came(client)
 
 
 class FastLogin:
@@ -153,37 +153,37 @@ class FastLogin:
     another `era` begins. `spare` is the client that has the place which is kept for an admin (`reserved_connection`).
     """
 
-    def __init__(self, host: Dispatch) -> None:
-        self.host = host
+    def __init__(self, lifecycle: Dispatch) -> None:
+        self.lifecycle = lifecycle
         self.packets: dict[bytes, Startup] = {}
-        self.regulars: dict[bytes, LoginTemplate] = {}
+        self.templates: dict[bytes, LoginTemplate] = {}
         self.encrypted = False
         self.trusting = False
         self.asking = False
         self.era = 0
         self.batch = 1
         self.spare = 0
-        self.doors: dict[bool, ListenerSecurity] = {}
+        self.listeners: dict[bool, ListenerSecurity] = {}
         self.secrets: dict[str, Secret] = {}
         self.asks_elsewhere = False
         self.terms: ScramTerms = UNSET
-        self.on_startup = self.knock
+        self.on_startup = self.first_packet
         self.on_proof = self.prove
-        self.on_tls = self.shake
+        self.on_tls = self.handshake
 
     def adopt(
-        self, auth_type: AuthType, sslmode: SslMode, doors: "dict[bool, ListenerSecurity]", users: "UserDirectory"
+        self, auth_type: AuthType, sslmode: SslMode, listeners: "dict[bool, ListenerSecurity]", users: "UserDirectory"
     ) -> None:
-        """The configuration is another: no template is valid any more. `doors`: by whether the listener is a Unix
+        """The configuration is another: no template is valid any more. `listeners`: by whether the listener is a Unix
         socket.
         """
         self.packets.clear()
-        self.regulars.clear()
+        self.templates.clear()
         self.era += 1
         self.encrypted = sslmode in ENCRYPTED
         self.trusting = auth_type == AuthType.TRUST
         self.asking = auth_type == AuthType.SCRAM_SHA_256
-        self.doors = doors
+        self.listeners = listeners
         self.secrets = users.secrets
         self.asks_elsewhere = users.asks
         self.terms = users.terms
@@ -191,25 +191,25 @@ class FastLogin:
     def forget(self) -> None:
         """Memory is short, or a pool is gone: what first packets say can be read again."""
         self.packets.clear()
-        self.regulars.clear()
+        self.templates.clear()
 
     def open(self, sock: Any, fd: int, unix: bool) -> None:
         """Somebody stands at a listening socket. TCP options are those of the socket."""
         try:
-            self.take(fd, self.doors[unix])
+            self.take(fd, self.listeners[unix])
         except OSError as error:
-            self.host.outside.rest_door(sock, error)
+            self.lifecycle.outside.rest_listener(sock, error)
         except Exception:
             log.exception("bug: a connection was not taken")
 
-    def take(self, fd: int, door: "ListenerSecurity") -> None:
+    def take(self, fd: int, listener: "ListenerSecurity") -> None:
         """Take who stands at a listening socket, up to a batch. Raises OSError as accept(2) says."""
         for count in range(self.batch):
             taken = accept(fd)
             if taken is None:
                 self.batch = max(1, count)
                 return
-            self.arrive(taken[0], taken[1], door)
+            self.arrive(taken[0], taken[1], listener)
         # As many as there were, or more: one that comes alone costs one call.
         self.batch = min(2 * self.batch, ACCEPT_BATCH)
 
@@ -217,168 +217,168 @@ class FastLogin:
         """Take one client into the place that is kept for an admin. Raises OSError as accept(2) says."""
         taken = accept(fd)
         if taken is not None:
-            self.spare = self.host.serial + 1
-            self.arrive(taken[0], taken[1], self.doors[unix])
+            self.spare = self.lifecycle.serial + 1
+            self.arrive(taken[0], taken[1], self.listeners[unix])
 
-    def arrive(self, fd: int, address: str, door: "ListenerSecurity") -> None:
+    def arrive(self, fd: int, address: str, listener: "ListenerSecurity") -> None:
         """A new connection: count it, and wait for what it says."""
-        host = self.host
-        serial = host.next_serial()
-        host.board.add(CLIENTS, 1)
-        host.board.add(ACCEPTED, 1)
-        guest = ClientConnection(fd, serial, address, host.pump.now)
-        guest.claims = COUNTED
-        guest.door = door
-        host.guests[serial] = guest
-        guest.waiter = self.on_startup
-        host.pump.meet(guest)
+        lifecycle = self.lifecycle
+        serial = lifecycle.next_serial()
+        lifecycle.counters.add(CLIENTS, 1)
+        lifecycle.counters.add(ACCEPTED, 1)
+        client = ClientConnection(fd, serial, address, lifecycle.relay.now)
+        client.claims = COUNTED
+        client.listener = listener
+        lifecycle.clients[serial] = client
+        client.waiter = self.on_startup
+        lifecycle.relay.meet(client)
 
-    def wait(self, guest: ClientConnection) -> None:
+    def wait(self, client: ClientConnection) -> None:
         """A client is yet to say who it is, by TLS now; maybe it has said so already."""
-        guest.waiter = self.on_startup
-        if guest.inbox is not None or guest.eof:
-            wake(guest)
+        client.waiter = self.on_startup
+        if client.inbox is not None or client.eof:
+            wake(client)
 
-    def knock(self, guest: ClientConnection) -> None:
+    def first_packet(self, client: ClientConnection) -> None:
         """A client has said something, or is gone already."""
-        said = guest.inbox
-        if guest.tls is None and guest.door.context is not None:
+        said = client.inbox
+        if client.tls is None and client.listener.context is not None:
             if said == SSL_PACKET:
-                self._begin_tls(guest)
+                self._begin_tls(client)
             else:
-                self.host.outside.visit(guest)
+                self.lifecycle.outside.visit(client)
             return
         start = None if said is None else self.packets.get(said)
-        if start is None and said is not None and guest.tls is None and said[:8] == SSL_PACKET and not guest.declined:
-            guest.declined = SSL_REQUEST
-            self.host.pump.send(guest, NO)
-            said = guest.inbox = said[8:] or None
+        if start is None and said is not None and client.tls is None and said[:8] == SSL_PACKET and not client.declined:
+            client.declined = SSL_REQUEST
+            self.lifecycle.relay.send(client, NO)
+            said = client.inbox = said[8:] or None
             start = None if said is None else self.packets.get(said)
         if said is None:
-            self._silent(guest, self.on_startup)
+            self._silent(client, self.on_startup)
             return
-        if start is None or self.refusal_reason(guest, start) is not None or not self._admit(guest, said, start):
-            self.host.outside.visit(guest)
+        if start is None or self.refusal_reason(client, start) is not None or not self._admit(client, said, start):
+            self.lifecycle.outside.visit(client)
 
-    def refusal_reason(self, guest: ClientConnection, start: Startup) -> tuple[str, str] | None:
+    def refusal_reason(self, client: ClientConnection, start: Startup) -> tuple[str, str] | None:
         """Why this client can't come in, whoever it is: SQLSTATE and text; None if it may prove itself."""
-        if self.encrypted and guest.tls is None and not guest.door.unix:
+        if self.encrypted and client.tls is None and not client.listener.unix:
             return "28000", "SSL required"
-        if self.host.draining:
+        if self.lifecycle.draining:
             return SHUTTING_DOWN
         if start.database in ADMIN_DATABASES:
             return None
-        if guest.serial == self.spare:
+        if client.serial == self.spare:
             return FULL
-        if self.host.budget.tight:
+        if self.lifecycle.budget.tight:
             return SHORT_OF_MEMORY
-        return CROWDED if self.host.crowded(guest) else None
+        return TOO_MANY if self.lifecycle.over_limit(client) else None
 
-    def _begin_tls(self, guest: ClientConnection) -> None:
+    def _begin_tls(self, client: ClientConnection) -> None:
         """A client asked for TLS, and says no more before it has it."""
-        guest.inbox = None
-        self.host.pump.send(guest, YES)
-        guest.shaking = TlsRecords(guest.door.context, True, None)
-        guest.waiter = self.on_tls
+        client.inbox = None
+        self.lifecycle.relay.send(client, YES)
+        client.handshake = TlsRecords(client.listener.context, True, None)
+        client.waiter = self.on_tls
 
-    def shake(self, guest: ClientConnection) -> None:
+    def handshake(self, client: ClientConnection) -> None:
         """A client in a TLS handshake has said something, or is gone."""
-        pump = self.host.pump
-        said = guest.inbox
-        tls = guest.shaking
+        relay = self.lifecycle.relay
+        said = client.inbox
+        tls = client.handshake
         assert tls is not None
         if said is None:
             # It is gone, or has taken what was to be sent.
-            self._silent(guest, self.on_tls)
+            self._silent(client, self.on_tls)
             return
-        guest.inbox = None
-        pump.watch(guest)
+        client.inbox = None
+        relay.watch(client)
         try:
-            done = tls.shake(said)
+            done = tls.handshake(said)
         except Exception as error:
-            guest.shaking = None
-            pump.send(guest, tls.going.read())
-            self.host.outside.turn_away(guest, error)
+            client.handshake = None
+            relay.send(client, tls.going.read())
+            self.lifecycle.outside.turn_away(client, error)
             return
-        pump.send(guest, tls.going.read())
+        relay.send(client, tls.going.read())
         if done:
-            guest.shaking = None
-            pump.secured(guest, tls)
-            self.wait(guest)
+            client.handshake = None
+            relay.secured(client, tls)
+            self.wait(client)
         else:
-            self._silent(guest, self.on_tls)
+            self._silent(client, self.on_tls)
 
-    def _silent(self, guest: ClientConnection, waiter: Any) -> None:
+    def _silent(self, client: ClientConnection, waiter: Any) -> None:
         """Nothing to go by is there yet: `waiter` is for when there is."""
-        if guest.eof:
-            self.host.end(guest, "client unexpected eof")
+        if client.eof:
+            self.lifecycle.end(client, "client unexpected eof")
         else:
-            guest.waiter = waiter
+            client.waiter = waiter
 
-    def _admit(self, guest: ClientConnection, packet: bytes, start: Startup) -> bool:
+    def _admit(self, client: ClientConnection, packet: bytes, start: Startup) -> bool:
         """Let a client in, or ask it for a proof; False where that is not as simple as that."""
         if self.trusting:
-            regular = self.regulars.get(packet)
-            if regular is None or not self._fits(regular):
+            template = self.templates.get(packet)
+            if template is None or not self._fits(template):
                 return False
-            guest.inbox = None
-            self._greet(guest, regular, b"")
+            client.inbox = None
+            self._greet(client, template, b"")
             return True
         if not self.asking or is_strange(start):
             return False
-        if start.database in ADMIN_DATABASES or (self.asks_elsewhere and self.host.outside.is_asked_for(start)):
+        if start.database in ADMIN_DATABASES or (self.asks_elsewhere and self.lifecycle.outside.is_asked_for(start)):
             return False
         secret = self.secrets.get(start.user)
-        binding = guest.door.binding if guest.tls is not None else None
+        binding = client.listener.binding if client.tls is not None else None
         challenge = ScramServer(start.user, secret, binding, self.terms)
         challenge.swift = True
-        guest.inbox = None
-        guest.user = start.user
-        guest.minor = start.minor
-        self.host.pump.send(guest, challenge.offer())
-        guest.proving = ScramLogin(packet, start, challenge, self.era)
-        guest.waiter = self.on_proof
+        client.inbox = None
+        client.user = start.user
+        client.minor = start.minor
+        self.lifecycle.relay.send(client, challenge.offer())
+        client.proving = ScramLogin(packet, start, challenge, self.era)
+        client.waiter = self.on_proof
         return True
 
-    def prove(self, guest: ClientConnection) -> None:
+    def prove(self, client: ClientConnection) -> None:
         """A client that was asked for a proof has said something, or is gone."""
-        said = guest.inbox
-        if guest.eof:
-            self.host.end(guest, "client unexpected eof")
+        said = client.inbox
+        if client.eof:
+            self.lifecycle.end(client, "client unexpected eof")
             return
-        proving = guest.proving
+        proving = client.proving
         assert proving is not None
-        if said is None or not self._whole(proving, guest, said):
-            guest.waiter = self.on_proof
+        if said is None or not self._whole(proving, client, said):
+            client.waiter = self.on_proof
             return
         try:
             answer = self._weigh(proving)
         except MustDerive:
-            self.host.outside.weigh(guest, proving)
+            self.lifecycle.outside.weigh(client, proving)
             return
         except Exception as error:
-            self.host.outside.turn_away(guest, error)
+            self.lifecycle.outside.turn_away(client, error)
             return
-        self.weighed(guest, proving, answer)
+        self.weighed(client, proving, answer)
 
     def weigh_at_length(self, proving: ScramLogin) -> bytes:
         """What is to be said to a message that takes a key derivation, in a thread of its own. Raises AuthError."""
         proving.challenge.swift = False
         return self._weigh(proving)
 
-    def weighed(self, guest: ClientConnection, proving: ScramLogin, answer: bytes) -> None:
+    def weighed(self, client: ClientConnection, proving: ScramLogin, answer: bytes) -> None:
         """A message of a client that was asked for a proof was judged."""
         if proving.challenge.credentials is not None:
-            guest.proving = None
-            self._proved(guest, proving)
+            client.proving = None
+            self._proved(client, proving)
             return
-        self.host.pump.send(guest, answer)
-        guest.waiter = self.on_proof
-        if guest.inbox is not None:
+        self.lifecycle.relay.send(client, answer)
+        client.waiter = self.on_proof
+        if client.inbox is not None:
             # It had no reason to go on, but it did.
-            wake(guest)
+            wake(client)
 
-    def _whole(self, proving: ScramLogin, guest: ClientConnection, said: bytes) -> bool:
+    def _whole(self, proving: ScramLogin, client: ClientConnection, said: bytes) -> bool:
         """Is there a whole message, or enough of one? Its beginning is in `head` then, what follows it in `inbox`."""
         size = proving.missing
         if not size:
@@ -391,9 +391,9 @@ class FastLogin:
             if len(said) < min(size, LONGEST_PROOF):
                 return False
             proving.head = octets.cut(said, 0, min(size, LONGEST_PROOF))
-        guest.inbox = octets.cut(said, size, len(said)) if len(said) > size else None
+        client.inbox = octets.cut(said, size, len(said)) if len(said) > size else None
         proving.missing = max(0, size - len(said))
-        self.host.pump.watch(guest)
+        self.lifecycle.relay.watch(client)
         return proving.missing == 0
 
     def _weigh(self, proving: ScramLogin) -> bytes:
@@ -406,25 +406,25 @@ class FastLogin:
             raise violation(f"expected password response, got message type {said[0]}")
         return proving.challenge.take(octets.cut(said, 5, len(said)))
 
-    def _proved(self, guest: ClientConnection, proving: ScramLogin) -> None:
+    def _proved(self, client: ClientConnection, proving: ScramLogin) -> None:
         """A client is who it says."""
-        host = self.host
+        lifecycle = self.lifecycle
         challenge = proving.challenge
         assert challenge.credentials is not None
-        regular = self.regulars.get(proving.packet)
+        template = self.templates.get(proving.packet)
         if proving.era != self.era:
-            self._proved_before(guest, proving)
-        elif regular is None or host.draining or not self._fits(regular):
+            self._proved_before(client, proving)
+        elif template is None or lifecycle.draining or not self._fits(template):
             proof = Proof(challenge.credentials, challenge.last)
-            host.outside.go_on(guest, proving.packet, proving.start, proof)
+            lifecycle.outside.go_on(client, proving.packet, proving.start, proof)
         else:
-            if regular.lends:
-                regular.live.credentials = challenge.credentials
-            self._greet(guest, regular, challenge.last)
+            if template.lends:
+                template.runtime.credentials = challenge.credentials
+            self._greet(client, template, challenge.last)
 
-    def _proved_before(self, guest: ClientConnection, proving: ScramLogin) -> None:
+    def _proved_before(self, client: ClientConnection, proving: ScramLogin) -> None:
         """A client is who it says, but it was asked under another configuration: what holds now?"""
-        outside = self.host.outside
+        outside = self.lifecycle.outside
         challenge = proving.challenge
         assert challenge.credentials is not None
         packet = proving.packet
@@ -434,36 +434,36 @@ class FastLogin:
                 raise refused(start.user, "its secret was changed meanwhile")
             if not self.asking and not self.trusting:
                 raise refused(start.user, "auth_type was changed meanwhile")
-            barred = self.refusal_reason(guest, start)
-            if barred is not None:
-                raise AuthError(barred[0], barred[1], barred[1])
+            refusal = self.refusal_reason(client, start)
+            if refusal is not None:
+                raise AuthError(refusal[0], refusal[1], refusal[1])
         except Exception as error:
-            outside.turn_away(guest, error)
+            outside.turn_away(client, error)
         else:
-            outside.go_on(guest, packet, start, Proof(challenge.credentials, challenge.last))
+            outside.go_on(client, packet, start, Proof(challenge.credentials, challenge.last))
 
-    def _fits(self, regular: LoginTemplate) -> bool:
+    def _fits(self, template: LoginTemplate) -> bool:
         """Is all as it was when a client was let in on this packet?"""
-        host = self.host
-        pool, live = regular.pool, regular.live
+        lifecycle = self.lifecycle
+        pool, runtime = template.pool, template.runtime
         if pool.closed or pool.outage.problem is not None:
             return False
-        fits: bool = regular.version == live.version and host.board.total(DEFAULTS) == live.changes
+        fits: bool = template.version == runtime.version and lifecycle.counters.total(DEFAULTS) == runtime.changes
         return fits
 
-    def _greet(self, guest: ClientConnection, regular: LoginTemplate, last: bytes) -> None:
-        live = regular.live
-        guest.user = regular.user
-        guest.minor = regular.minor
-        guest.live = live
-        guest.pool = regular.pool
-        guest.known_as = regular.known_as
-        regular.pool.clients += 1
-        regular.stats.logins += 1
-        greet(self.host, guest, regular, last)
-        if guest.inbox is not None:
+    def _greet(self, client: ClientConnection, template: LoginTemplate, last: bytes) -> None:
+        runtime = template.runtime
+        client.user = template.user
+        client.minor = template.minor
+        client.runtime = runtime
+        client.pool = template.pool
+        client.known_as = template.known_as
+        template.pool.clients += 1
+        template.stats.logins += 1
+        greet(self.lifecycle, client, template, last)
+        if client.inbox is not None:
             # It did not wait for its welcome.
-            self.host.pump.resume(guest)
+            self.lifecycle.relay.resume(client)
 
     def read(self, packet: bytes, code: int, ignored: frozenset[str]) -> Startup:
         """What a StartupMessage says, remembered for the next one that is the same. Raises StartupError."""
@@ -473,9 +473,9 @@ class FastLogin:
             keep(self.packets, packet, start)
         return start
 
-    def remember(self, packet: bytes, regular: LoginTemplate) -> None:
+    def remember(self, packet: bytes, template: LoginTemplate) -> None:
         """A client was let in on its first packet, and its proof, alone."""
-        keep(self.regulars, packet, regular)
+        keep(self.templates, packet, template)
 
 
 def is_strange(start: Startup) -> bool:

@@ -29,12 +29,12 @@ FULL = ("53300", "no more connections allowed (out of file descriptors), except 
 class ReservedConnection:
     """The place of one worker; `listen` has a listening socket's clients be taken again."""
 
-    def __init__(self, host: Lifecycle, fast_login: "FastLogin", listen: Callable[[socket.socket], None]) -> None:
-        self.host = host
+    def __init__(self, lifecycle: Lifecycle, fast_login: "FastLogin", listen: Callable[[socket.socket], None]) -> None:
+        self.lifecycle = lifecycle
         self.fast_login = fast_login
         self.listen = listen
         self._kept: list[int] = []
-        self._doors: list[socket.socket] = []
+        self._failed_listeners: list[socket.socket] = []
 
     def fill(self) -> bool:
         """Hold as many descriptors as are needed; False where they can't be had now."""
@@ -53,7 +53,7 @@ class ReservedConnection:
         if error.errno != errno.EMFILE or self.fast_login.spare or not self.fill():
             return False
         os.close(self._kept.pop())
-        self._doors.append(sock)
+        self._failed_listeners.append(sock)
         try:
             self.fast_login.take_spare(sock.fileno(), sock.family == socket.AF_UNIX)
         except OSError:
@@ -71,27 +71,27 @@ class ReservedConnection:
 
     def _look(self) -> None:
         """Free the place if its client has left."""
-        guest = self.host.guests.get(self.fast_login.spare)
-        if guest is not None:
-            if guest.peer is None and self.host.pump.now - guest.born > PATIENCE:
-                self.host.kill(guest, *FULL)
-            elif self._doors and self.fill():
+        client = self.lifecycle.clients.get(self.fast_login.spare)
+        if client is not None:
+            if client.peer is None and self.lifecycle.relay.now - client.born > PATIENCE:
+                self.lifecycle.kill(client, *FULL)
+            elif self._failed_listeners and self.fill():
                 # Others have left, or the limit is a higher one.
-                self._open_doors()
+                self._resume_listeners()
             self._look_soon()
             return
-        for left in [one for one in self.host.lingering if one.serial == self.fast_login.spare]:
+        for left in [one for one in self.lifecycle.lingering if one.serial == self.fast_login.spare]:
             # It has been told, and needs no descriptor to hear it.
-            del self.host.lingering[left]
-            self.host.pump.close(left)
+            del self.lifecycle.lingering[left]
+            self.lifecycle.relay.close(left)
         if not self.fill():
             # Others have taken what it left.
             self._look_soon()
             return
         self.fast_login.spare = 0
-        self._open_doors()
+        self._resume_listeners()
 
-    def _open_doors(self) -> None:
-        doors, self._doors = self._doors, []
-        for sock in doors:
+    def _resume_listeners(self) -> None:
+        listeners, self._failed_listeners = self._failed_listeners, []
+        for sock in listeners:
             self.listen(sock)

@@ -26,10 +26,10 @@ class CatchUp:
         self._asking: dict[ClientConnection, None] = {}
         self._waiting: dict[ClientConnection, tuple[Ready, float]] = {}
 
-    def join(self, guest: ClientConnection, ready: Ready, now: float) -> None:
+    def join(self, client: ClientConnection, ready: Ready, now: float) -> None:
         """One more waits."""
-        self._waiting[guest] = ready, now
-        self.joined[guest] = None
+        self._waiting[client] = ready, now
+        self.joined[client] = None
 
     def asked(self) -> None:
         """The server is asked now: what it says before the answer was sent before."""
@@ -38,27 +38,27 @@ class CatchUp:
     def answered(self) -> list[tuple[ClientConnection, Ready]]:
         """The server has answered; returns who waits no more."""
         asking, self._asking = self._asking, {}
-        return self.done([guest for guest in asking if not guest.holds])
+        return self.done([client for client in asking if not client.holds])
 
-    def settled(self, guest: ClientConnection) -> bool:
-        """It is known what `guest` listens to; was that all that it waited for?"""
-        return guest in self._waiting and guest not in self.joined and guest not in self._asking
+    def settled(self, client: ClientConnection) -> bool:
+        """It is known what `client` listens to; was that all that it waited for?"""
+        return client in self._waiting and client not in self.joined and client not in self._asking
 
     def overdue(self, now: float) -> list[tuple[ClientConnection, Ready]]:
         """Who has waited for too long, and waits no more."""
-        return self.done([guest for guest, (_, since) in self._waiting.items() if now - since > PATIENCE])
+        return self.done([client for client, (_, since) in self._waiting.items() if now - since > PATIENCE])
 
     def all(self) -> list[tuple[ClientConnection, Ready]]:
         """Nobody waits any more."""
         return self.done(list(self._waiting))
 
-    def done(self, guests: Iterable[ClientConnection]) -> list[tuple[ClientConnection, Ready]]:
+    def done(self, clients: Iterable[ClientConnection]) -> list[tuple[ClientConnection, Ready]]:
         """These wait no more."""
         found = []
-        for guest in guests:
-            self.joined.pop(guest, None)
-            self._asking.pop(guest, None)
-            waits = self._waiting.pop(guest, None)
+        for client in clients:
+            self.joined.pop(client, None)
+            self._asking.pop(client, None)
+            waits = self._waiting.pop(client, None)
             if waits is not None:
-                found.append((guest, waits[0]))
+                found.append((client, waits[0]))
         return found

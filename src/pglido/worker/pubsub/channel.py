@@ -19,12 +19,12 @@ class ListenChannel:
     Of `holders` those are True that hear it: who waits must not hear what was sent before.
     """
 
-    __slots__ = ("alone", "guests", "holders", "name", "state", "waiters")
+    __slots__ = ("alone", "clients", "holders", "name", "state", "waiters")
 
     def __init__(self, name: bytes) -> None:
         self.name = name
         self.state = OFF
-        self.guests: dict[ClientConnection, None] = {}
+        self.clients: dict[ClientConnection, None] = {}
         # Mostly there is nobody of these, and there may be many channels.
         self.holders: dict[ClientConnection, bool] | None = None
         self.waiters: dict[ClientConnection, list[Waiter]] | None = None
@@ -33,7 +33,7 @@ class ListenChannel:
     @property
     def wanted(self) -> bool:
         """Is there anybody for whom the server must listen?"""
-        return bool(self.guests or self.holders)
+        return bool(self.clients or self.holders)
 
     def only(self) -> frozenset[bytes]:
         """The set of just this channel: one for all who listen to nothing else."""
@@ -41,43 +41,43 @@ class ListenChannel:
             self.alone = frozenset((self.name,))
         return self.alone
 
-    def hold(self, guest: ClientConnection) -> None:
+    def hold(self, client: ClientConnection) -> None:
         """A client is about to listen."""
         if self.holders is None:
             self.holders = {}
-        self.holders.setdefault(guest, False)
+        self.holders.setdefault(client, False)
 
-    def heard_by(self, guest: ClientConnection) -> bool:
+    def heard_by(self, client: ClientConnection) -> bool:
         """Does it hear all that is sent from now on?"""
-        return self.state in (ON, RENEWING) and (guest in self.guests or (self.holders or {}).get(guest, False))
+        return self.state in (ON, RENEWING) and (client in self.clients or (self.holders or {}).get(client, False))
 
     def audience(self) -> Iterable[ClientConnection]:
         """Who hears it now."""
         if not self.holders:
-            return self.guests
-        return {**self.guests, **{guest: None for guest, hears in self.holders.items() if hears}}
+            return self.clients
+        return {**self.clients, **{client: None for client, hears in self.holders.items() if hears}}
 
-    def admit(self, guest: ClientConnection) -> None:
+    def admit(self, client: ClientConnection) -> None:
         """It waits no more, and hears what is sent from now on."""
-        if self.holders is not None and guest in self.holders:
-            self.holders[guest] = True
+        if self.holders is not None and client in self.holders:
+            self.holders[client] = True
 
-    def let_go(self, guest: ClientConnection) -> None:
+    def let_go(self, client: ClientConnection) -> None:
         """It listens by now, or will not."""
         if self.holders is not None:
-            self.holders.pop(guest, None)
+            self.holders.pop(client, None)
             self.holders = self.holders or None
 
-    def wait(self, guest: ClientConnection, waiter: "Waiter") -> None:
+    def wait(self, client: ClientConnection, waiter: "Waiter") -> None:
         """The server's word is waited for."""
         if self.waiters is None:
             self.waiters = {}
-        self.waiters.setdefault(guest, []).append(waiter)
+        self.waiters.setdefault(client, []).append(waiter)
         waiter.missing += 1
 
-    def wait_no_more(self, guest: ClientConnection) -> "list[Waiter]":
+    def wait_no_more(self, client: ClientConnection) -> "list[Waiter]":
         """Who was waited for is gone, or has what it wanted; returns what waited for it."""
-        return [] if self.waiters is None else self.waiters.pop(guest, [])
+        return [] if self.waiters is None else self.waiters.pop(client, [])
 
     def next(self) -> int:
         """The state in which `statement` is under way."""
@@ -95,10 +95,10 @@ class ListenChannel:
 class Waiter:
     """`ready` is called when `missing` more channels are listened to; not if the client is None by then."""
 
-    __slots__ = ("guest", "missing", "ready", "since")
+    __slots__ = ("client", "missing", "ready", "since")
 
-    def __init__(self, guest: ClientConnection, ready: Callable[[], None], missing: int, since: float) -> None:
-        self.guest: ClientConnection | None = guest
+    def __init__(self, client: ClientConnection, ready: Callable[[], None], missing: int, since: float) -> None:
+        self.client: ClientConnection | None = client
         self.ready = ready
         self.missing = missing
         self.since = since

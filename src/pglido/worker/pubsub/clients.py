@@ -18,163 +18,163 @@ if TYPE_CHECKING:
 
 
 async def listen(
-    host: Lifecycle, guest: ClientConnection, stream: Stream, live: "PoolRuntime", start: Startup, last: bytes
+    lifecycle: Lifecycle, client: ClientConnection, stream: Stream, runtime: "PoolRuntime", start: Startup, last: bytes
 ) -> None:
     """The end of a login, and from then on what the client says is answered here. Raises PoolRefused."""
-    reported = await hub_of(host, live).reported()
-    if guest.closed or guest.serial not in host.guests:
+    reported = await hub_of(lifecycle, runtime).reported()
+    if client.closed or client.serial not in lifecycle.clients:
         return
-    told = known_to_all(live, reported)
-    listener = ListenOnlySession(told, announced(start.settings, told))
+    told = known_to_all(runtime, reported)
+    listen_only = ListenOnlySession(told, announced(start.settings, told))
     stream.send(
         last
         + messages.AUTHENTICATION_OK
-        + b"".join([messages.parameter_status(name, value) for name, value in listener.parameters().items()])
-        + guest.key_and_ready(host.index)
+        + b"".join([messages.parameter_status(name, value) for name, value in listen_only.parameters().items()])
+        + client.key_and_ready(lifecycle.index)
     )
     stream.settle()
-    guest.stats = live.stats
-    guest.listener = listener
-    guest.login = None
-    guest.rested = host.pump.now
-    host.access_log.came(guest)
-    host.pump.watch(guest)
-    said(host, guest)
+    client.stats = runtime.stats
+    client.listen_only = listen_only
+    client.login = None
+    client.rested = lifecycle.relay.now
+    lifecycle.access_log.came(client)
+    lifecycle.relay.watch(client)
+    said(lifecycle, client)
 
 
-def known_to_all(live: "PoolRuntime", reported: dict[str, str]) -> dict[str, str]:
+def known_to_all(runtime: "PoolRuntime", reported: dict[str, str]) -> dict[str, str]:
     """What clients are told of parameters: as the server reports them, and as the operator wants them told.
 
     One object for all clients, for as long as neither changes.
     """
-    hub = live.hub
+    hub = runtime.hub
     assert hub is not None
-    told = {**reported, "application_name": "", **live.settings.announced}
+    told = {**reported, "application_name": "", **runtime.settings.announced}
     if hub.told != told:
         hub.told = told
     return hub.told
 
 
-def said(host: Lifecycle, guest: ClientConnection, link: Link | None = None) -> None:
-    """The pump's: something came from the client, or it took what was to be sent, or it is gone."""
-    if guest.closed or guest.serial not in host.guests:
+def said(lifecycle: Lifecycle, client: ClientConnection, link: Link | None = None) -> None:
+    """The relay's: something came from the client, or it took what was to be sent, or it is gone."""
+    if client.closed or client.serial not in lifecycle.clients:
         return
-    if guest.eof:
-        host.end(guest, "client unexpected eof")
+    if client.eof:
+        lifecycle.end(client, "client unexpected eof")
         return
-    guest.waiter = partial(said, host, guest)
+    client.waiter = partial(said, lifecycle, client)
     try:
-        serve(host, guest)
+        serve(lifecycle, client)
     except Exception:
-        host.failed(guest)
+        lifecycle.failed(client)
 
 
-def serve(host: Lifecycle, guest: ClientConnection) -> None:
+def serve(lifecycle: Lifecycle, client: ClientConnection) -> None:
     """Deal with what the client sent, until more must come from it, or be taken by it, or the server be heard."""
-    listener, live = guest.listener, guest.live
-    assert listener is not None
-    assert live is not None
-    hub = hub_of(host, live)
+    listen_only, runtime = client.listen_only, client.runtime
+    assert listen_only is not None
+    assert runtime is not None
+    hub = hub_of(lifecycle, runtime)
     while True:
-        reply = listener.taken()
+        reply = listen_only.taken()
         if reply:
-            live.stats.sent += len(reply)
-            host.pump.send(guest, reply)
-        if listener.changed:
-            listener.changed = False
-            hub.settle(guest, listener.channels)
-            listener.channels = hub.channels_of(guest)
-        if listener.fault is not None:
-            host.kill(guest, "08P01", listener.fault)
+            runtime.stats.sent += len(reply)
+            lifecycle.relay.send(client, reply)
+        if listen_only.changed:
+            listen_only.changed = False
+            hub.settle(client, listen_only.channels)
+            listen_only.channels = hub.channels_of(client)
+        if listen_only.fault is not None:
+            lifecycle.kill(client, "08P01", listen_only.fault)
             return
-        if listener.over:
-            host.end(guest, "client close request")
+        if listen_only.over:
+            lifecycle.end(client, "client close request")
             return
-        if listener.wish is not None:
-            if not hub.prepare(guest, (listener.wish,), partial(granted, host, guest)):
+        if listen_only.wish is not None:
+            if not hub.prepare(client, (listen_only.wish,), partial(granted, lifecycle, client)):
                 return
-            listener.granted()
+            listen_only.granted()
             continue
-        if guest.out is not None:
-            return  # drained, the pump says so
-        if listener.idle():
-            data = guest.inbox
+        if client.out is not None:
+            return  # drained, the relay says so
+        if listen_only.idle():
+            data = client.inbox
             if data is None:
                 return
-            guest.inbox = None
-            host.pump.watch(guest)
-            live.stats.received += len(data)
-            guest.rested = host.pump.now
-            listener.feed(data)
-        listener.run(guest)
+            client.inbox = None
+            lifecycle.relay.watch(client)
+            runtime.stats.received += len(data)
+            client.rested = lifecycle.relay.now
+            listen_only.feed(data)
+        listen_only.run(client)
 
 
-def granted(host: Lifecycle, guest: ClientConnection) -> None:
+def granted(lifecycle: Lifecycle, client: ClientConnection) -> None:
     """The server listens to what the client wished for."""
-    listener = guest.listener
-    if listener is not None and not guest.closed and guest.serial in host.guests:
-        listener.granted()
-        serve(host, guest)
+    listen_only = client.listen_only
+    if listen_only is not None and not client.closed and client.serial in lifecycle.clients:
+        listen_only.granted()
+        serve(lifecycle, client)
 
 
 # Clients of pools with servers.
 
 
-def hear(host: Lifecycle, guest: ClientConnection) -> bool:
-    """See that the hub listens to what `guest` is about to; True when it does, else the client goes on by itself.
+def hear(lifecycle: Lifecycle, client: ClientConnection) -> bool:
+    """See that the hub listens to what `client` is about to; True when it does, else the client goes on by itself.
 
     One that listens already hears first what was sent before: maybe it will not listen to that any more.
     """
-    live, backend = guest.live, guest.server
-    assert live is not None
-    assert backend is not None
-    if guest.hears:
+    runtime, server = client.runtime, client.server
+    assert runtime is not None
+    assert server is not None
+    if client.hears:
         return False
-    between = guest.listens and not guest.holds and backend.session.free()
-    if between and hub_of(host, live).catch_up(guest, partial(_caught_up, host)):
-        guest.hears = True
+    between = client.listens and not client.holds and server.session.free()
+    if between and hub_of(lifecycle, runtime).catch_up(client, partial(_caught_up, lifecycle)):
+        client.hears = True
         return False
-    return _prepare(host, guest)
+    return _prepare(lifecycle, client)
 
 
-def _caught_up(host: Lifecycle, guest: ClientConnection) -> None:
+def _caught_up(lifecycle: Lifecycle, client: ClientConnection) -> None:
     """What was sent to the client before has come."""
-    guest.hears = False
-    if _prepare(host, guest):
-        _resume(host, guest)
+    client.hears = False
+    if _prepare(lifecycle, client):
+        _resume(lifecycle, client)
 
 
-def _prepare(host: Lifecycle, guest: ClientConnection) -> bool:
-    session, live = guest.session, guest.live
-    assert live is not None
-    if not hub_of(host, live).prepare(guest, session.wish, partial(_go_on, host, guest)):
-        guest.hears = True
+def _prepare(lifecycle: Lifecycle, client: ClientConnection) -> bool:
+    session, runtime = client.session, client.runtime
+    assert runtime is not None
+    if not hub_of(lifecycle, runtime).prepare(client, session.wish, partial(_go_on, lifecycle, client)):
+        client.hears = True
         return False
     session.grant()
     return True
 
 
-def _go_on(host: Lifecycle, guest: ClientConnection) -> None:
+def _go_on(lifecycle: Lifecycle, client: ClientConnection) -> None:
     """The server of the hub listens to what the client is about to."""
-    guest.hears = False
-    if guest.closed or guest.serial not in host.guests:
+    client.hears = False
+    if client.closed or client.serial not in lifecycle.clients:
         return
-    guest.session.grant()
-    _resume(host, guest)
+    client.session.grant()
+    _resume(lifecycle, client)
 
 
-def _resume(host: Lifecycle, guest: ClientConnection) -> None:
-    if guest.waiting:
-        guest.waiting = False
-        host.pump.resume(guest)
+def _resume(lifecycle: Lifecycle, client: ClientConnection) -> None:
+    if client.waiting:
+        client.waiting = False
+        lifecycle.relay.resume(client)
 
 
-def heard(host: Lifecycle, guest: ClientConnection) -> None:
-    """A transaction has ended in which `guest` may have changed what it listens to."""
-    session, live = guest.session, guest.live
-    assert live is not None
+def heard(lifecycle: Lifecycle, client: ClientConnection) -> None:
+    """A transaction has ended in which `client` may have changed what it listens to."""
+    session, runtime = client.session, client.runtime
+    assert runtime is not None
     session.granted = None
-    if live.hub is not None or session.channels:
-        hub = hub_of(host, live)
-        hub.settle(guest, session.channels)
-        session.channels = hub.channels_of(guest)
+    if runtime.hub is not None or session.channels:
+        hub = hub_of(lifecycle, runtime)
+        hub.settle(client, session.channels)
+        session.channels = hub.channels_of(client)

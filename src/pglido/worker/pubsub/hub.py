@@ -48,29 +48,29 @@ LOST = "the connection that notifications come by was lost: some may be missing"
 
 
 class Hub:
-    """The listening clients of `live` in this worker.
+    """The listening clients of `runtime` in this worker.
 
     `told` is what those of a listen-only database know of parameters.
     """
 
-    def __init__(self, host: "Lifecycle", live: "PoolRuntime") -> None:
-        self.host = host
-        self.live = live
-        self.listen_connection = ListenConnection(host, live, self)
-        self.tally = ChannelCounts()
-        self.topics: dict[bytes, ListenChannel] = {}
-        self.guests: dict[ClientConnection, frozenset[bytes]] = {}
+    def __init__(self, lifecycle: "Lifecycle", runtime: "PoolRuntime") -> None:
+        self.lifecycle = lifecycle
+        self.runtime = runtime
+        self.listen_connection = ListenConnection(lifecycle, runtime, self)
+        self.counts = ChannelCounts()
+        self.channels: dict[bytes, ListenChannel] = {}
+        self.clients: dict[ClientConnection, frozenset[bytes]] = {}
         self.held: dict[ClientConnection, dict[ListenChannel, None]] = {}
         self.waiting: dict[Waiter, None] = {}
-        self.laggards = CatchUp()
-        self.senders = Senders(live.signer)
+        self.catching_up = CatchUp()
+        self.senders = Senders(runtime.signer)
         self.closed = False
         self.told: dict[str, str] = {}
         self._dirty: dict[ListenChannel, None] = {}
         self._batch: list[ListenChannel] = []
         self._alone: list[ListenChannel] = []
         self._missing: set[ListenChannel] = set()
-        self._shaken: dict[ClientConnection, None] = {}
+        self._may_have_missed: dict[ClientConnection, None] = {}
         self._logins: list[asyncio.Future[dict[str, str]]] = []
         self._turning = False
         self._met = False
@@ -78,104 +78,104 @@ class Hub:
 
     # What clients want.
 
-    def prepare(self, guest: ClientConnection, channels: Iterable[bytes], ready: Callable[[], None]) -> bool:
-        """See that the server listens to `channels` for `guest`, which is about to LISTEN; True: it already does.
+    def prepare(self, client: ClientConnection, channels: Iterable[bytes], ready: Callable[[], None]) -> bool:
+        """See that the server listens to `channels` for `client`, which is about to LISTEN; True: it already does.
 
         Else `ready` is called once it has acknowledged all of them, unless the client is gone or settled by then. They
         are held for the client until `settle`. A client that waits longer than query_wait_timeout is disconnected.
         """
-        held = self.held.setdefault(guest, {})
-        guest.listens = guest.holds = True
-        waiter = Waiter(guest, ready, 0, self.host.pump.now)
+        held = self.held.setdefault(client, {})
+        client.listens = client.holds = True
+        waiter = Waiter(client, ready, 0, self.lifecycle.relay.now)
         for name in channels:
-            topic = self._topic(name)
-            topic.hold(guest)
-            held[topic] = None
-            if not topic.heard_by(guest):
-                topic.wait(guest, waiter)
-            self._touch(topic)
+            channel = self._channel(name)
+            channel.hold(client)
+            held[channel] = None
+            if not channel.heard_by(client):
+                channel.wait(client, waiter)
+            self._touch(channel)
         if not waiter.missing:
             return True
         self.waiting[waiter] = None
         return False
 
-    def settle(self, guest: ClientConnection, channels: frozenset[bytes]) -> None:
-        """What `guest` listens to from now on (its transaction has ended); what was held besides is let go.
+    def settle(self, client: ClientConnection, channels: frozenset[bytes]) -> None:
+        """What `client` listens to from now on (its transaction has ended); what was held besides is let go.
 
         To be called when what its server has said was sent on, before or right after the server is given back: what
         was kept in its `notes` may go out at once.
         """
-        before = self.guests.get(guest, NOTHING)
+        before = self.clients.get(client, NOTHING)
         if channels is not before:
             for name in channels - before:
-                topic = self._topic(name)
-                topic.guests[guest] = None
-                self._touch(topic)
+                channel = self._channel(name)
+                channel.clients[client] = None
+                self._touch(channel)
             for name in before - channels:
-                topic = self.topics[name]
-                del topic.guests[guest]
-                self._touch(topic)
+                channel = self.channels[name]
+                del channel.clients[client]
+                self._touch(channel)
             if channels:
                 # Most listen to one channel: one set is enough for all of them.
-                self.guests[guest] = self.topics[next(iter(channels))].only() if len(channels) == 1 else channels
+                self.clients[client] = self.channels[next(iter(channels))].only() if len(channels) == 1 else channels
             else:
-                self.guests.pop(guest, None)
-        self._let_go(guest)
-        guest.listens = bool(channels)
-        if guest.notes is not None:
-            guest.notes = sifted(guest.notes, channels)
-            self.host.pump.flush_notes(guest)
-        if self.laggards.settled(guest):
-            asyncio.get_running_loop().call_soon(self._go_on, self.laggards.done([guest]))
+                self.clients.pop(client, None)
+        self._let_go(client)
+        client.listens = bool(channels)
+        if client.notes is not None:
+            client.notes = sifted(client.notes, channels)
+            self.lifecycle.relay.flush_notes(client)
+        if self.catching_up.settled(client):
+            asyncio.get_running_loop().call_soon(self._go_on, self.catching_up.done([client]))
 
-    def channels_of(self, guest: ClientConnection) -> frozenset[bytes]:
+    def channels_of(self, client: ClientConnection) -> frozenset[bytes]:
         """What it listened to when its last transaction ended."""
-        return self.guests.get(guest, NOTHING)
+        return self.clients.get(client, NOTHING)
 
-    def leave(self, guest: ClientConnection) -> None:
+    def leave(self, client: ClientConnection) -> None:
         """The client is gone."""
-        guest.notes = None
-        self.laggards.done([guest])
-        self.settle(guest, NOTHING)
-        self._shaken.pop(guest, None)
+        client.notes = None
+        self.catching_up.done([client])
+        self.settle(client, NOTHING)
+        self._may_have_missed.pop(client, None)
 
-    def catch_up(self, guest: ClientConnection, ready: Ready) -> bool:
-        """See that `ready` is called once `guest` got what was sent before now; False where nobody could tell."""
+    def catch_up(self, client: ClientConnection, ready: Ready) -> bool:
+        """See that `ready` is called once `client` got what was sent before now; False where nobody could tell."""
         if not self.listen_connection.answers(PATIENCE):
             return False
-        self.laggards.join(guest, ready, self.host.pump.now)
+        self.catching_up.join(client, ready, self.lifecycle.relay.now)
         self._turn_soon()
         return True
 
     def _go_on(self, done: list[tuple[ClientConnection, Ready]]) -> None:
-        for guest, ready in done:
+        for client, ready in done:
             try:
-                if not guest.closed and guest.serial in self.host.guests:
-                    ready(guest)
+                if not client.closed and client.serial in self.lifecycle.clients:
+                    ready(client)
             except Exception:
-                self.host.failed(guest)
+                self.lifecycle.failed(client)
 
-    def _let_go(self, guest: ClientConnection) -> None:
-        guest.holds = False
-        for topic in self.held.pop(guest, ()):
-            topic.let_go(guest)
-            for waiter in topic.wait_no_more(guest):
-                waiter.guest = None
+    def _let_go(self, client: ClientConnection) -> None:
+        client.holds = False
+        for channel in self.held.pop(client, ()):
+            channel.let_go(client)
+            for waiter in channel.wait_no_more(client):
+                waiter.client = None
                 self.waiting.pop(waiter, None)
-                guest.hears = False
-            self._touch(topic)
+                client.hears = False
+            self._touch(channel)
 
     def wanted(self) -> bool:
         """Is a connection needed?"""
-        listening = self.live.settings.pool_mode == PoolMode.LISTEN and self.live.policy.clients > 0
-        return not self.closed and (bool(self.topics) or listening)
+        listening = self.runtime.settings.pool_mode == PoolMode.LISTEN and self.runtime.pool.clients > 0
+        return not self.closed and (bool(self.channels) or listening)
 
     async def reported(self) -> dict[str, str]:
         """What the server says of its parameters, once it is there. Raises PoolRefused when it is known to be away."""
-        if self.listen_connection.backend is not None:
-            return self.listen_connection.backend.reported
+        if self.listen_connection.server is not None:
+            return self.listen_connection.server.reported
         outage = self.listen_connection.outage
-        if outage.problem is not None and outage.known(self.host.pump.now):
+        if outage.problem is not None and outage.known(self.lifecycle.relay.now):
             raise refusal(outage.problem[1])
         future: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
         self._logins.append(future)
@@ -184,28 +184,28 @@ class Hub:
 
     # The server's channels.
 
-    def _topic(self, name: bytes) -> ListenChannel:
-        topic = self.topics.get(name)
-        if topic is None:
-            topic = self.topics[name] = ListenChannel(name)
-        return topic
+    def _channel(self, name: bytes) -> ListenChannel:
+        channel = self.channels.get(name)
+        if channel is None:
+            channel = self.channels[name] = ListenChannel(name)
+        return channel
 
-    def _touch(self, topic: ListenChannel) -> None:
+    def _touch(self, channel: ListenChannel) -> None:
         """Somebody came to this channel, or left it."""
-        if topic.state in (RISING, FALLING, RENEWING):
+        if channel.state in (RISING, FALLING, RENEWING):
             return  # looked at again when that is acknowledged
-        if topic.wanted == (topic.state == ON) and not (topic.wanted and topic.waiters):
-            self._dirty.pop(topic, None)
-            if topic.state == OFF:
-                self._drop(topic)
+        if channel.wanted == (channel.state == ON) and not (channel.wanted and channel.waiters):
+            self._dirty.pop(channel, None)
+            if channel.state == OFF:
+                self._drop(channel)
             return
-        self._dirty[topic] = None
+        self._dirty[channel] = None
         self._turn_soon()
 
-    def _drop(self, topic: ListenChannel) -> None:
-        if self.topics.get(topic.name) is topic:
-            del self.topics[topic.name]
-        self._back(topic)
+    def _drop(self, channel: ListenChannel) -> None:
+        if self.channels.get(channel.name) is channel:
+            del self.channels[channel.name]
+        self._back(channel)
 
     def _turn_soon(self) -> None:
         if not self._turning and not self.closed:
@@ -215,30 +215,30 @@ class Hub:
     def _turn(self) -> None:
         """Send the next batch, if the server waits for one."""
         self._turning = False
-        if not self._dirty and not self._alone and not self.laggards.joined:
+        if not self._dirty and not self._alone and not self.catching_up.joined:
             return
         if not self.listen_connection.ready:
             if self.wanted():
                 self.listen_connection.open()
             return
         batch = [self._alone.pop()] if self._alone else list(islice(self._dirty, BATCH))
-        for topic in batch:
-            self._dirty.pop(topic, None)
+        for channel in batch:
+            self._dirty.pop(channel, None)
         self._batch = batch
-        sql = b";".join([topic.statement() for topic in batch])
-        for topic in batch:
-            topic.state = topic.next()
-        self.laggards.asked()
+        sql = b";".join([channel.statement() for channel in batch])
+        for channel in batch:
+            channel.state = channel.next()
+        self.catching_up.asked()
         self.listen_connection.ask(sql)
 
     def answered(self, error: str) -> None:
         """The server has done what it was asked for, or refused all of it."""
-        self._go_on(self.laggards.answered())
+        self._go_on(self.catching_up.answered())
         batch, self._batch = self._batch, []
         if error and len(batch) > 1:
             log.warning("the server of %s refused to listen to %d channels: %s", self._name(), len(batch), error)
-            for topic in batch:
-                topic.state = OFF if topic.state == RISING else ON
+            for channel in batch:
+                channel.state = OFF if channel.state == RISING else ON
             self._alone += batch
         else:
             waiters = self._done(batch, error)
@@ -249,101 +249,101 @@ class Hub:
     def _done(self, batch: list[ListenChannel], error: str) -> list[Waiter]:
         """Take note of the new states; returns who waited for them."""
         waiters: list[Waiter] = []
-        for topic in batch:
-            risen = topic.state == RISING
-            rising = risen or topic.state == RENEWING
-            topic.state = ON if rising else OFF
+        for channel in batch:
+            risen = channel.state == RISING
+            rising = risen or channel.state == RENEWING
+            channel.state = ON if rising else OFF
             if error:
-                log.error("the server of %s refused %s: %s", self._name(), topic.statement(), error)
-                topic.state = OFF
+                log.error("the server of %s refused %s: %s", self._name(), channel.statement(), error)
+                channel.state = OFF
             elif risen:
-                self.tally.listens += 1
+                self.counts.listens += 1
             elif not rising:
-                self.tally.unlistens += 1
+                self.counts.unlistens += 1
             if rising:
-                waiters += chain.from_iterable((topic.waiters or {}).values())
-                topic.waiters = None
-                self._back(topic)
-            if not error or not topic.wanted:
-                self._touch(topic)
+                waiters += chain.from_iterable((channel.waiters or {}).values())
+                channel.waiters = None
+                self._back(channel)
+            if not error or not channel.wanted:
+                self._touch(channel)
         return waiters
 
     def _tell(self, waiter: Waiter) -> None:
         waiter.missing -= 1
-        if waiter.missing or waiter.guest is None:
+        if waiter.missing or waiter.client is None:
             return
         self.waiting.pop(waiter, None)
-        for topic in self.held.get(waiter.guest, ()):
-            topic.admit(waiter.guest)
+        for channel in self.held.get(waiter.client, ()):
+            channel.admit(waiter.client)
         try:
             waiter.ready()
         except Exception:
             log.exception("bug: a client could not go on after its LISTEN")
 
     def _name(self) -> str:
-        return "/".join(self.live.key)
+        return "/".join(self.runtime.key)
 
     # The connection comes and goes.
 
     def opened(self) -> None:
         """There is a connection; it listens to nothing yet."""
-        assert self.listen_connection.backend is not None
-        self.senders = Senders(self.live.signer)
+        assert self.listen_connection.server is not None
+        self.senders = Senders(self.runtime.signer)
         if self._met:
-            self.tally.reconnects += 1
+            self.counts.reconnects += 1
         self._met = True
         for login in self._logins:
             if not login.done():
-                login.set_result(self.listen_connection.backend.reported)
+                login.set_result(self.listen_connection.server.reported)
         self._logins.clear()
         self._turn_soon()
 
     def failed(self, problem: str) -> None:
         """It could not be opened, and is tried again; who waits for that must not keep a server from others."""
-        if self.listen_connection.outage.known(self.host.pump.now):
+        if self.listen_connection.outage.known(self.lifecycle.relay.now):
             for login in self._logins:
                 if not login.done():
                     login.set_exception(refusal(problem))
             self._logins.clear()
-        for guest in [waiter.guest for waiter in self.waiting]:
-            if guest is not None and guest.server is not None:
-                self.host.kill(guest, REFUSED, unheard(problem))
+        for client in [waiter.client for waiter in self.waiting]:
+            if client is not None and client.server is not None:
+                self.lifecycle.kill(client, REFUSED, unheard(problem))
 
     def lost(self) -> None:
         """The connection is gone: clients that listened may have missed something."""
         self._forget()
-        hit = list(self.guests)
-        if self.live.settings.listen_on_loss == OnLoss.DISCONNECT:
-            for guest in hit:
-                self.host.kill(guest, "57P01", LOST)
+        hit = list(self.clients)
+        if self.runtime.settings.listen_on_loss == OnLoss.DISCONNECT:
+            for client in hit:
+                self.lifecycle.kill(client, "57P01", LOST)
         else:
-            self._shaken.update(dict.fromkeys(hit))
-            self._missing = set(self.topics.values())
+            self._may_have_missed.update(dict.fromkeys(hit))
+            self._missing = set(self.channels.values())
         if self.wanted():
             self.listen_connection.open()
 
     def _forget(self) -> None:
         """The server listens to nothing any more."""
-        self._go_on(self.laggards.all())
+        self._go_on(self.catching_up.all())
         self._batch = []
         self._alone = []
         self._dirty.clear()
-        for topic in list(self.topics.values()):
-            topic.state = OFF
-            if topic.wanted:
-                self._dirty[topic] = None
+        for channel in list(self.channels.values()):
+            channel.state = OFF
+            if channel.wanted:
+                self._dirty[channel] = None
             else:
-                del self.topics[topic.name]
+                del self.channels[channel.name]
 
-    def _back(self, topic: ListenChannel) -> None:
+    def _back(self, channel: ListenChannel) -> None:
         """A channel is listened to again, or wanted no more; after the last, tell who may have missed something."""
-        if topic in self._missing:
-            self._missing.remove(topic)
+        if channel in self._missing:
+            self._missing.remove(channel)
             if not self._missing:
-                shaken, self._shaken = self._shaken, {}
-                for guest in shaken:
-                    if guest in self.guests:
-                        self._notify(guest, messages.remark("WARNING", "01000", LOST, f"client {guest.uuid}"), [])
+                missed, self._may_have_missed = self._may_have_missed, {}
+                for client in missed:
+                    if client in self.clients:
+                        self._notify(client, messages.remark("WARNING", "01000", LOST, f"client {client.uuid}"), [])
 
     def renew(self) -> None:
         """The way to the server is another: go it."""
@@ -367,14 +367,14 @@ class Hub:
 
     def tick(self, now: float) -> None:
         """Time has passed."""
-        limit = self.live.settings.query_wait_timeout
+        limit = self.runtime.settings.query_wait_timeout
         if limit:
             for waiter in [waiter for waiter in self.waiting if now - waiter.since > limit]:
-                if waiter.guest is not None:
-                    self.host.kill(
-                        waiter.guest, "08P01", "query_wait_timeout", detail=self.listen_connection.last_error()
+                if waiter.client is not None:
+                    self.lifecycle.kill(
+                        waiter.client, "08P01", "query_wait_timeout", detail=self.listen_connection.last_error()
                     )
-        self._go_on(self.laggards.overdue(now))
+        self._go_on(self.catching_up.overdue(now))
         self.listen_connection.tick(now)
         if self.wanted():
             self._unwanted_since = 0.0
@@ -390,48 +390,48 @@ class Hub:
         slow: list[ClientConnection] = []
         parcels: dict[ClientConnection, list[bytes]] = {}
         for heard in notifications:
-            channel = channel_of(heard)
-            if channel == SIGNATURES:
+            name = channel_of(heard)
+            if name == SIGNATURES:
                 self.senders.signed(heard)
                 continue
-            self.tally.received += 1
-            topic = self.topics.get(channel)
-            if topic is None:
+            self.counts.received += 1
+            channel = self.channels.get(name)
+            if channel is None:
                 continue
             one = self.senders.named(heard)
             if len(notifications) == 1:
-                self._spread(topic, one, slow)
+                self._spread(channel, one, slow)
                 break
-            for guest in topic.audience():
-                parcels.setdefault(guest, []).append(one)
-        for guest, parts in parcels.items():
-            self.tally.delivered += len(parts)
-            self._notify(guest, b"".join(parts), slow)
-        for guest in slow:
-            self.tally.slow += 1
-            limit = self.live.settings.listen_buffer_size
+            for client in channel.audience():
+                parcels.setdefault(client, []).append(one)
+        for client, parts in parcels.items():
+            self.counts.delivered += len(parts)
+            self._notify(client, b"".join(parts), slow)
+        for client in slow:
+            self.counts.slow += 1
+            limit = self.runtime.settings.listen_buffer_size
             text = f"too slow to take its notifications: more than listen_buffer_size ({limit} bytes) wait"
-            self.host.kill(guest, "57A03", text)
+            self.lifecycle.kill(client, "57A03", text)
 
-    def _spread(self, topic: ListenChannel, message: bytes, slow: list[ClientConnection]) -> None:
-        audience = list(topic.audience())
-        limit = self.live.settings.listen_buffer_size
-        notify = self.host.pump.notify
-        for guest in audience:
-            if notify(guest, message) > limit:
-                slow.append(guest)
-        self.tally.delivered += len(audience)
+    def _spread(self, channel: ListenChannel, message: bytes, slow: list[ClientConnection]) -> None:
+        audience = list(channel.audience())
+        limit = self.runtime.settings.listen_buffer_size
+        notify = self.lifecycle.relay.notify
+        for client in audience:
+            if notify(client, message) > limit:
+                slow.append(client)
+        self.counts.delivered += len(audience)
 
-    def _notify(self, guest: ClientConnection, data: bytes, slow: list[ClientConnection]) -> None:
-        if self.host.pump.notify(guest, data) > self.live.settings.listen_buffer_size:
-            slow.append(guest)
+    def _notify(self, client: ClientConnection, data: bytes, slow: list[ClientConnection]) -> None:
+        if self.lifecycle.relay.notify(client, data) > self.runtime.settings.listen_buffer_size:
+            slow.append(client)
 
 
-def hub_of(host: "Lifecycle", live: "PoolRuntime") -> Hub:
+def hub_of(lifecycle: "Lifecycle", runtime: "PoolRuntime") -> Hub:
     """The hub of a pool, made when the first asks for it."""
-    if live.hub is None:
-        live.hub = Hub(host, live)
-    return live.hub
+    if runtime.hub is None:
+        runtime.hub = Hub(lifecycle, runtime)
+    return runtime.hub
 
 
 def refusal(problem: str) -> PoolRefused:

@@ -21,7 +21,7 @@ from ...session.state import parameters as _parameters
 from ...transport.connection import Link
 from ..connections import ServerConnection
 from ..errors import CannotOpen, LoginRefused
-from ..pool_runtime import PoolRuntime, birth_of
+from ..pool_runtime import PoolRuntime, startup_params_of
 from ..servers.connect import log_in
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ NAME = "pglido listen"
 class ListenConnection:
     """The connection of `hub`; `outage` tells of attempts to connect that failed."""
 
-    def __init__(self, host: "Lifecycle", live: PoolRuntime, hub: "Hub") -> None:
-        self.host = host
-        self.live = live
+    def __init__(self, lifecycle: "Lifecycle", runtime: PoolRuntime, hub: "Hub") -> None:
+        self.lifecycle = lifecycle
+        self.runtime = runtime
         self.hub = hub
-        self.backend: ServerConnection | None = None
+        self.server: ServerConnection | None = None
         self.outage = Outage()
         self._opening: asyncio.Task[None] | None = None
         self._rest = b""
@@ -59,12 +59,12 @@ class ListenConnection:
     @property
     def ready(self) -> bool:
         """Is it there, and nothing asked of it?"""
-        return self.backend is not None and not self._asked
+        return self.server is not None and not self._asked
 
     def answers(self, patience: float) -> bool:
         """Is it there, and has it not been silent for so many seconds since it was asked?"""
-        silent = self.host.pump.now - max(self._asked, self._heard) if self._asked else 0.0
-        return self.backend is not None and silent < patience
+        silent = self.lifecycle.relay.now - max(self._asked, self._heard) if self._asked else 0.0
+        return self.server is not None and silent < patience
 
     def last_error(self) -> str:
         """Why it is not there; empty where that is not known."""
@@ -72,21 +72,21 @@ class ListenConnection:
 
     def open(self) -> None:
         """See that there is a connection, now or as soon as the server is back."""
-        if self.backend is None and self._opening is None:
-            self._opening = self.host.spawn(self._open())
+        if self.server is None and self._opening is None:
+            self._opening = self.lifecycle.spawn(self._open())
 
     async def _open(self) -> None:
         try:
             while self.hub.wanted():
                 slot = self._slot()
                 try:
-                    self._begin(await log_in(self.host, self.live, slot))
+                    self._begin(await log_in(self.lifecycle, self.runtime, slot))
                     return
                 except (LoginRefused, CannotOpen) as error:
                     problem = error.sqlstate, str(error)
-                now = self.host.pump.now
-                self.outage.failed(slot.born, now, problem, self.live.settings.server_login_retry, random.random())
-                log.warning("can't listen to the server of %s: %s", "/".join(self.live.key), problem[1])
+                now = self.lifecycle.relay.now
+                self.outage.failed(slot.born, now, problem, self.runtime.settings.server_login_retry, random.random())
+                log.warning("can't listen to the server of %s: %s", "/".join(self.runtime.key), problem[1])
                 self.hub.failed(problem[1])
                 await asyncio.sleep(self.outage.retry_at - now)
         finally:
@@ -96,20 +96,20 @@ class ListenConnection:
 
     def _slot(self) -> ServerSlot:
         values = {"client_encoding": ENCODING, "application_name": NAME}
-        startup_params = _parameters.intern(values | birth_of(self.live.settings, _parameters.EMPTY).values)
-        slot = ServerSlot(self.live.policy, startup_params, self.host.pump.now)
+        startup_params = _parameters.intern(values | startup_params_of(self.runtime.settings, _parameters.EMPTY).values)
+        slot = ServerSlot(self.runtime.pool, startup_params, self.lifecycle.relay.now)
         slot.state = BUSY
         return slot
 
-    def _begin(self, backend: ServerConnection) -> None:
-        """Logged in: from now on the pump wakes us."""
-        self.backend = backend
+    def _begin(self, server: ServerConnection) -> None:
+        """Logged in: from now on the relay wakes us."""
+        self.server = server
         self.outage.over()
         self._opening = None
         self._rest = b""
         self._asked = 0.0
-        self._heard = self.host.pump.now
-        self.host.pump.collect(backend)
+        self._heard = self.lifecycle.relay.now
+        self.lifecycle.relay.collect(server)
         self.hub.opened()
         self._greets = True
         self.ask(b"LISTEN " + SIGNATURES)
@@ -121,24 +121,24 @@ class ListenConnection:
             self._opening.cancel()
             self._opening = None
         self.outage.over()
-        backend, self.backend = self.backend, None
-        if backend is not None:
-            backend.waiter = None
-            if not backend.eof:
-                self.host.pump.send(backend, messages.TERMINATE)
-            self.host.close_server(backend, why)
+        server, self.server = self.server, None
+        if server is not None:
+            server.waiter = None
+            if not server.eof:
+                self.lifecycle.relay.send(server, messages.TERMINATE)
+            self.lifecycle.close_server(server, why)
 
     def ask(self, sql: bytes) -> None:
         """Have the server run `sql`; only while `ready`."""
-        assert self.backend is not None
+        assert self.server is not None
         self._error = ""
-        self._asked = self.host.pump.now
-        self.host.pump.send(self.backend, messages.message(codes.QUERY, sql + b"\0"))
+        self._asked = self.lifecycle.relay.now
+        self.lifecycle.relay.send(self.server, messages.message(codes.QUERY, sql + b"\0"))
 
     def tick(self, now: float) -> None:
         """Time has passed: is the server still there?"""
-        limit = self.live.settings.server_connect_timeout
-        if self.backend is None:
+        limit = self.runtime.settings.server_connect_timeout
+        if self.server is None:
             return
         if self._asked and limit and now - max(self._asked, self._heard) > limit:
             self._lost("no answer in time")
@@ -148,14 +148,14 @@ class ListenConnection:
     # What comes.
 
     def _news(self, link: Link | None = None) -> None:
-        """The pump's: something came, or the connection is gone."""
-        backend = self.backend
-        if backend is None:
+        """The relay's: something came, or the connection is gone."""
+        server = self.server
+        if server is None:
             return
-        data, backend.inbox = backend.inbox, None
+        data, server.inbox = server.inbox, None
         try:
             if data is not None:
-                self._heard = self.host.pump.now
+                self._heard = self.lifecycle.relay.now
                 self._take(self._rest + data)
         except ValueError as error:
             self._lost(f"it is no PostgreSQL: {error}")
@@ -163,20 +163,20 @@ class ListenConnection:
             log.exception("bug: a listening connection is closed for it")
             self._lost("internal error of the pooler")
         # What was done with it may have been to close it.
-        if self.backend is not backend:
+        if self.server is not server:
             return
-        if backend.eof:
+        if server.eof:
             self._lost(self._error or "server conn crashed?")
         else:
-            backend.waiter = self._news
-            self.host.pump.watch(backend)
+            server.waiter = self._news
+            self.lifecycle.relay.watch(server)
 
     def _take(self, data: bytes) -> None:
         """Whole messages go to the hub, the notifications together."""
         at, end = 0, len(data)
         heard: list[bytes] = []
-        backend = self.backend
-        while self.backend is backend and end - at >= 5:
+        server = self.server
+        while self.server is server and end - at >= 5:
             kind = data[at]
             size = int.from_bytes(data[at + 1 : at + 5], "big")
             if not 4 <= size <= MESSAGE_LIMIT:
@@ -207,11 +207,11 @@ class ListenConnection:
         elif kind == codes.ERROR_RESPONSE:
             fields = messages.report_fields(body)
             self._error = f"{fields.get('M', '')} (SQLSTATE {fields.get('C', '')})"
-        elif kind == codes.PARAMETER_STATUS and self.backend is not None:
+        elif kind == codes.PARAMETER_STATUS and self.server is not None:
             name, value, *_ = [*body.split(b"\0"), b"", b""]
-            self.backend.reported[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
+            self.server.reported[name.decode("utf-8", "replace")] = value.decode("utf-8", "replace")
 
     def _lost(self, why: str) -> None:
-        log.warning("the listening connection of %s was lost: %s", "/".join(self.live.key), why)
+        log.warning("the listening connection of %s was lost: %s", "/".join(self.runtime.key), why)
         self.close(why)
         self.hub.lost()

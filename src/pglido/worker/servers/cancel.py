@@ -55,8 +55,8 @@ class HeldConnections:
 class CancelRequests:
     """Those of one worker; `workers` is how many there are, `channel` leads to them."""
 
-    def __init__(self, host: Lifecycle, channel: Channel[ipc.ToWorker]) -> None:
-        self.host = host
+    def __init__(self, lifecycle: Lifecycle, channel: Channel[ipc.ToWorker]) -> None:
+        self.lifecycle = lifecycle
         self.channel = channel
         self.workers = 1
         self.held = HeldConnections()
@@ -65,7 +65,7 @@ class CancelRequests:
         """A CancelRequest came in by the connection `fd`: for a client of this worker, or of another."""
         number = self.held.hold(fd)
         worker = (pid >> SERIAL_BITS) - 1
-        if 0 <= worker < self.workers and worker != self.host.index:
+        if 0 <= worker < self.workers and worker != self.lifecycle.index:
             self.channel.post(ipc.CancelAt(worker, pid, key, number))
         else:
             self._request_here(pid, key, partial(self.held.let_go, number))
@@ -80,45 +80,45 @@ class CancelRequests:
 
         `over` is called when the server has the request, or none is made.
         """
-        guest = self._guest_of(pid, key)
-        under_way = None if guest is None else self.guest(guest)
+        client = self._client_of(pid, key)
+        under_way = None if client is None else self.cancel_client(client)
         if under_way is None:
             over()
         else:
             under_way.add_done_callback(lambda _: over())
 
-    def _guest_of(self, pid: int, key: bytes) -> ClientConnection | None:
-        for serial in range(pid & SERIAL_MASK, self.host.serial + 1, SERIAL_MASK + 1):
-            guest = self.host.guests.get(serial)
-            if guest is not None and compare_digest(cancel_key(serial, key_size(guest.minor)), key):
-                return guest
+    def _client_of(self, pid: int, key: bytes) -> ClientConnection | None:
+        for serial in range(pid & SERIAL_MASK, self.lifecycle.serial + 1, SERIAL_MASK + 1):
+            client = self.lifecycle.clients.get(serial)
+            if client is not None and compare_digest(cancel_key(serial, key_size(client.minor)), key):
+                return client
         return None
 
-    def guest(self, guest: ClientConnection) -> "asyncio.Task[None] | None":
+    def cancel_client(self, client: ClientConnection) -> "asyncio.Task[None] | None":
         """Cancel what a client has asked for, also if that is still to begin; None where nothing is under way now."""
-        backend = guest.server
-        if guest.ticket is not None:
-            guest.cancel_wanted = True
-        elif isinstance(guest.peer, ServerConnection):
-            return self.server(guest.peer)
-        elif backend is not None and backend.session.adopting():
+        server = client.server
+        if client.ticket is not None:
+            client.cancel_wanted = True
+        elif isinstance(client.peer, ServerConnection):
+            return self.cancel_at_server(client.peer)
+        elif server is not None and server.session.adopting():
             # Not the settings in front of the client's query, nor the question behind the one before. Where the client
             # has said nothing since that was answered, nothing of its own is under way.
-            session = backend.session
-            asks = guest.waiting or session.state.coming is not None or session.replies.count > 1
-            return self.guest_soon(guest) if asks else None
-        elif backend is not None and backend.session.replies.head:
-            under_way = self.server(backend)
-            if under_way is not None and self.host.pump.now - guest.started < FRESH:
-                return self.host.spawn(self._repeat(guest, guest.asked, under_way))
+            session = server.session
+            asks = client.waiting or session.state.coming is not None or session.replies.count > 1
+            return self.cancel_soon(client) if asks else None
+        elif server is not None and server.session.replies.head:
+            under_way = self.cancel_at_server(server)
+            if under_way is not None and self.lifecycle.relay.now - client.started < FRESH:
+                return self.lifecycle.spawn(self._repeat(client, client.asked, under_way))
             return under_way
         return None
 
-    def guest_soon(self, guest: ClientConnection) -> "asyncio.Task[None]":
+    def cancel_soon(self, client: ClientConnection) -> "asyncio.Task[None]":
         """Cancel what a client has asked for once the server has surely read it: what comes before is ignored."""
-        return self.host.spawn(self._repeat(guest, guest.asked, None))
+        return self.lifecycle.spawn(self._repeat(client, client.asked, None))
 
-    async def _repeat(self, guest: ClientConnection, asked: float, first: "asyncio.Task[None] | None") -> None:
+    async def _repeat(self, client: ClientConnection, asked: float, first: "asyncio.Task[None] | None") -> None:
         """Cancel it while it goes on, after the `first` attempt; never what the client asks for afterwards.
 
         Where something is asked behind it, there is one attempt: a second one could hit that.
@@ -129,23 +129,23 @@ class CancelRequests:
             await first
         while pause < LONGEST:
             await asyncio.sleep(pause)
-            backend = guest.server
-            if backend is None or guest.asked != asked:
+            server = client.server
+            if server is None or client.asked != asked:
                 return
-            replies = backend.session.replies
-            if not backend.session.adopting():
+            replies = server.session.replies
+            if not server.session.adopting():
                 if not replies.head or (tries and replies.own != 1):
                     return
-                under_way = self.server(backend)
+                under_way = self.cancel_at_server(server)
                 if under_way is not None:
                     await under_way
                 tries += 1
             pause *= AGAIN
 
-    def server(self, backend: ServerConnection) -> "asyncio.Task[None] | None":
+    def cancel_at_server(self, server: ServerConnection) -> "asyncio.Task[None] | None":
         """Cancel what a server is doing, if it still does it when it can be told."""
-        if not backend.pid:
+        if not server.pid:
             return None
         # From now on, not from when the task starts, nobody else gets this server.
-        backend.cancels += 1
-        return self.host.spawn(send_cancel(self.host, backend))
+        server.cancels += 1
+        return self.lifecycle.spawn(send_cancel(self.lifecycle, server))

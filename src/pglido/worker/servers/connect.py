@@ -45,9 +45,9 @@ FAILED = "server login failed: "
 REQUIRED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 
 
-def keepalive_of(host: Lifecycle) -> Keepalive:
+def keepalive_of(lifecycle: Lifecycle) -> Keepalive:
     """The TCP options that all connections get."""
-    settings = host.outside.config.settings
+    settings = lifecycle.outside.config.settings
     return Keepalive(
         on=settings.tcp_keepalive,
         idle=math.ceil(settings.tcp_keepidle),
@@ -58,42 +58,42 @@ def keepalive_of(host: Lifecycle) -> Keepalive:
     )
 
 
-async def open_server(host: Lifecycle, live: PoolRuntime, slot: ServerSlot) -> None:
+async def open_server(lifecycle: Lifecycle, runtime: PoolRuntime, slot: ServerSlot) -> None:
     """Open the server of `slot`, and report how it went to the pool."""
     try:
-        backend = await log_in(host, live, slot)
+        server = await log_in(lifecycle, runtime, slot)
     except LoginRefused as error:
         for plan in slot.pool.refused(slot, error.sqlstate, str(error)):
-            host.do(live, plan)
-        host.plan_soon(live)
+            lifecycle.do(runtime, plan)
+        lifecycle.plan_soon(runtime)
     except CannotOpen as error:
         problem = error.sqlstate, str(error)
         # Said once; that nothing has changed is for those who look closer.
         level = logging.DEBUG if problem == slot.pool.outage.problem else logging.WARNING
-        log.log(level, "can't connect to the server of %s: %s", "/".join(live.key), error)
-        slot.pool.failed(slot, *problem, host.pump.now)
-        host.plan_soon(live)
+        log.log(level, "can't connect to the server of %s: %s", "/".join(runtime.key), error)
+        slot.pool.failed(slot, *problem, lifecycle.relay.now)
+        lifecycle.plan_soon(runtime)
     else:
-        host.welcome(backend)
+        lifecycle.welcome(server)
 
 
-async def log_in(host: Lifecycle, live: PoolRuntime, slot: ServerSlot) -> ServerConnection:
+async def log_in(lifecycle: Lifecycle, runtime: PoolRuntime, slot: ServerSlot) -> ServerConnection:
     """A server for `slot`, from the first host that has one for us.
 
     Raises LoginRefused where the slot's own startup parameters are at fault, else CannotOpen.
     """
-    settings = live.settings
+    settings = runtime.settings
     problem = CannotOpen("08006", "no host is configured")
-    first = live.turn
+    first = runtime.turn
     if settings.load_balance_hosts == LoadBalance.ROUND_ROBIN:
-        live.turn += 1
+        runtime.turn += 1
     for step in range(len(settings.hosts)):
         place = settings.hosts[(first + step) % len(settings.hosts)]
         try:
             async with asyncio.timeout(settings.server_connect_timeout or None):
-                for address in await live.names.find(place.host, place.port):
+                for address in await runtime.names.find(place.host, place.port):
                     try:
-                        backend = await _reach(host, live, slot, address)
+                        server = await _reach(lifecycle, runtime, slot, address)
                         break
                     except DialError as error:
                         problem = CannotOpen(error.sqlstate, str(error))
@@ -106,12 +106,12 @@ async def log_in(host: Lifecycle, live: PoolRuntime, slot: ServerSlot) -> Server
         except OSError as error:
             problem = CannotOpen("08001", f"could not connect to server {place.host}:{place.port}: {error}")
         except OtherVerifier as error:
-            host.outside.users.doubt(settings)
+            lifecycle.outside.users.doubt(settings)
             problem = CannotOpen(error.sqlstate, FAILED + str(error).removeprefix(FAILED))
         except AuthError as error:
             problem = CannotOpen(error.sqlstate, FAILED + str(error).removeprefix(FAILED))
         except LoginRefused as error:
-            if concerns_client(live, slot, error.sqlstate):
+            if concerns_client(runtime, slot, error.sqlstate):
                 raise
             text = FAILED + str(error) if error.sqlstate.startswith("28") else str(error)
             problem = CannotOpen(error.sqlstate, text)
@@ -122,52 +122,52 @@ async def log_in(host: Lifecycle, live: PoolRuntime, slot: ServerSlot) -> Server
             problem = CannotOpen("XX000", "internal error of the pooler")
         else:
             if settings.load_balance_hosts == LoadBalance.DISABLE:
-                live.turn = first + step
-            return backend
+                runtime.turn = first + step
+            return server
     raise problem
 
 
-def concerns_client(live: PoolRuntime, slot: ServerSlot, sqlstate: str) -> bool:
+def concerns_client(runtime: PoolRuntime, slot: ServerSlot, sqlstate: str) -> bool:
     """Did a server refuse what the client of this slot asked for, so that others of the pool may fare better?"""
     startup_params = slot.startup_params
-    if startup_params is live.policy.limits.startup_params or not lasts(sqlstate):
+    if startup_params is runtime.pool.limits.startup_params or not lasts(sqlstate):
         return False
     replicates = isinstance(startup_params, SessionParameters) and "replication" in startup_params.values
     return replicates or sqlstate[:2] in OWN_FAULTS
 
 
-async def _reach(host: Lifecycle, live: PoolRuntime, slot: ServerSlot, address: Address) -> ServerConnection:
+async def _reach(lifecycle: Lifecycle, runtime: PoolRuntime, slot: ServerSlot, address: Address) -> ServerConnection:
     """Connect and log in; TLS as the mode says: `allow` tries without first, `prefer` with."""
-    mode = live.settings.server_tls_sslmode
+    mode = runtime.settings.server_tls_sslmode
     if mode == SslMode.ALLOW:
         try:
-            return await _knock(host, live, slot, address, None)
+            return await _try_tls(lifecycle, runtime, slot, address, None)
         except LoginRefused:
-            return await _knock(host, live, slot, address, live.tls)
+            return await _try_tls(lifecycle, runtime, slot, address, runtime.tls)
     if mode == SslMode.PREFER:
         try:
-            return await _knock(host, live, slot, address, live.tls)
+            return await _try_tls(lifecycle, runtime, slot, address, runtime.tls)
         except DialError as error:
             if not isinstance(error.__cause__, ssl.SSLError):
                 raise
-        return await _knock(host, live, slot, address, None)
-    return await _knock(host, live, slot, address, live.tls)
+        return await _try_tls(lifecycle, runtime, slot, address, None)
+    return await _try_tls(lifecycle, runtime, slot, address, runtime.tls)
 
 
-async def _knock(
-    host: Lifecycle, live: PoolRuntime, slot: ServerSlot, address: Address, tls: ServerTls | None
+async def _try_tls(
+    lifecycle: Lifecycle, runtime: PoolRuntime, slot: ServerSlot, address: Address, tls: ServerTls | None
 ) -> ServerConnection:
-    stream, backend = await reach(host, live, slot, address, tls)
+    stream, server = await reach(lifecycle, runtime, slot, address, tls)
     try:
-        host.backends[backend] = None
-        await _start(host, stream, backend, live, slot)
-        slot.server = backend
+        lifecycle.servers[server] = None
+        await _start(lifecycle, stream, server, runtime, slot)
+        slot.server = server
         stream.settle()
-        log.info("server connection opened: pid %s", backend.pid, extra=backend.extra())
-        return backend
+        log.info("server connection opened: pid %s", server.pid, extra=server.extra())
+        return server
     except BaseException as error:
-        host.backends.pop(backend, None)
-        host.pump.close(backend)
+        lifecycle.servers.pop(server, None)
+        lifecycle.relay.close(server)
         match error:
             case Gone():
                 raise DialError("08006", f"server {address} closed the connection during login") from error
@@ -177,52 +177,52 @@ async def _knock(
 
 
 async def reach(
-    host: Lifecycle, live: PoolRuntime, slot: ServerSlot, address: Address, tls: ServerTls | None
+    lifecycle: Lifecycle, runtime: PoolRuntime, slot: ServerSlot, address: Address, tls: ServerTls | None
 ) -> tuple[Stream, ServerConnection]:
     """A connected stream, on TLS where the settings and the server allow. Raises DialError."""
     made: list[ServerConnection] = []
 
     def make(fd: int) -> ServerConnection:
-        made.append(ServerConnection(fd, host.next_serial(), live, slot, host.pump.now))
+        made.append(ServerConnection(fd, lifecycle.next_serial(), runtime, slot, lifecycle.relay.now))
         return made[0]
 
-    stream = await connect(host.pump, address, keepalive_of(host), make)
-    backend = made[0]
-    backend.address = str(address)
-    backend.place = address
+    stream = await connect(lifecycle.relay, address, keepalive_of(lifecycle), make)
+    server = made[0]
+    server.address = str(address)
+    server.place = address
     try:
         if tls is not None and address.family != 1:  # TLS does nothing for a Unix socket (libpq)
-            required = live.settings.server_tls_sslmode in REQUIRED
+            required = runtime.settings.server_tls_sslmode in REQUIRED
             await secure(stream, address, tls, required)
     except BaseException:
-        host.pump.close(backend)
+        lifecycle.relay.close(server)
         raise
-    return stream, backend
+    return stream, server
 
 
-def credentials_of(live: PoolRuntime) -> Credentials:
+def credentials_of(runtime: PoolRuntime) -> Credentials:
     """What logs in to a pool's servers: the forced password, what is stored for it, or what clients showed."""
-    settings = live.settings
+    settings = runtime.settings
     if settings.server_password:
         return parse(settings.server_password)
-    if settings.server_user is None and live.credentials is not None:
-        return live.credentials
-    return parse(live.secrets.get(settings.pool_user))
+    if settings.server_user is None and runtime.credentials is not None:
+        return runtime.credentials
+    return parse(runtime.secrets.get(settings.pool_user))
 
 
 async def _start(
-    host: Lifecycle, stream: Stream, backend: ServerConnection, live: PoolRuntime, slot: ServerSlot
+    lifecycle: Lifecycle, stream: Stream, server: ServerConnection, runtime: PoolRuntime, slot: ServerSlot
 ) -> None:
     """Startup packet, authentication, and what follows up to ReadyForQuery."""
-    settings = live.settings
+    settings = runtime.settings
     startup_params = slot.startup_params if isinstance(slot.startup_params, SessionParameters) else _parameters.EMPTY
     parameters = {**startup_params.values, "user": settings.pool_user, "database": settings.dbname}
     stream.send(messages.startup(codes.PROTOCOL_3_2, parameters.items()))
     binding = None
-    if backend.tls is not None:
-        certificate = backend.tls.session.getpeercert(binary_form=True)
+    if server.tls is not None:
+        certificate = server.tls.session.getpeercert(binary_form=True)
         binding = end_point(certificate) if certificate else None
-    credentials = credentials_of(live)
+    credentials = credentials_of(runtime)
     dialogue = auth.answer(settings.pool_user, credentials, binding=binding, rng=os.urandom)
     next(dialogue)
     authenticated = False
@@ -231,7 +231,7 @@ async def _start(
         if kind == codes.AUTHENTICATION and not authenticated:
             if len(body) < 4:
                 raise ValueError("authentication request")
-            reply = await _answered(host, dialogue, credentials, int.from_bytes(body[:4], "big"), body[4:])
+            reply = await _answered(lifecycle, dialogue, credentials, int.from_bytes(body[:4], "big"), body[4:])
             authenticated = body == b"\0\0\0\0"
             if reply:
                 stream.send(reply)
@@ -241,25 +241,26 @@ async def _start(
             continue
         elif not authenticated:
             raise ValueError(f"type {kind:#04x} before authentication")
-        elif _learn(backend, kind, body):
+        elif _learn(server, kind, body):
             break
-    backend.session.state.encoding = backend.reported.get("client_encoding", "UTF8")
-    backend.session.state.server_encoding = backend.reported.get("server_encoding", "UTF8")
+    server.session.state.encoding = server.reported.get("client_encoding", "UTF8")
+    server.session.state.server_encoding = server.reported.get("server_encoding", "UTF8")
     # Who can't LISTEN there can't notify, and a block in which it was tried would have failed.
-    standby = backend.reported.get("in_hot_standby") == "on"
-    backend.session.notification_sender.begin(None if standby or not live.rules.inspected else live.signer, backend.pid)
-    backend.session.state.version = _major(backend.reported)
+    standby = server.reported.get("in_hot_standby") == "on"
+    signer = None if standby or not runtime.rules.inspected else runtime.signer
+    server.session.notification_sender.begin(signer, server.pid)
+    server.session.state.version = _major(server.reported)
     if "replication" not in startup_params.values:
-        begins = await at_login(live, stream, backend.session.state.version, startup_params, backend.reported)
-        backend.session_defaults = begins
-        opened(live, begins)
-    backend.session.state.keep_reported(backend.reported)
-    backend.session.state.defaults = _parameters.intern(backend.session.state.last)
-    backend.session.state.home = backend.session.state.settings = _parameters.intern(
-        {name: backend.session.state.last.get(name, value) for name, value in startup_params.values.items()}
+        begins = await at_login(runtime, stream, server.session.state.version, startup_params, server.reported)
+        server.session_defaults = begins
+        opened(runtime, begins)
+    server.session.state.keep_reported(server.reported)
+    server.session.state.defaults = _parameters.intern(server.session.state.last)
+    server.session.state.home = server.session.state.settings = _parameters.intern(
+        {name: server.session.state.last.get(name, value) for name, value in startup_params.values.items()}
     )
-    if slot in live.policy.slots and (not live.base or startup_params is live.policy.limits.startup_params):
-        live.learn_base(backend.reported)
+    if slot in runtime.pool.slots and (not runtime.base or startup_params is runtime.pool.limits.startup_params):
+        runtime.learn_base(server.reported)
 
 
 async def _message(stream: Stream) -> tuple[int, bytes]:
@@ -283,18 +284,18 @@ def refusal_of(body: bytes) -> LoginRefused:
     return LoginRefused(sqlstate if known else "08006", fields.get("M", "no message")[:LONGEST_TEXT])
 
 
-def _learn(backend: ServerConnection, kind: int, body: bytes) -> bool:
+def _learn(server: ServerConnection, kind: int, body: bytes) -> bool:
     """One message between AuthenticationOk and ReadyForQuery; True at the end."""
     if kind == codes.PARAMETER_STATUS:
         words = body.split(b"\0")
         if len(words) != 3:
             raise ValueError("ParameterStatus")
-        backend.reported[words[0].decode()] = words[1].decode("utf-8", "surrogateescape")
+        server.reported[words[0].decode()] = words[1].decode("utf-8", "surrogateescape")
     elif kind == codes.BACKEND_KEY_DATA:
         if not 8 <= len(body) <= 260:
             raise ValueError("BackendKeyData")
-        backend.pid = int.from_bytes(body[:4], "big", signed=True)
-        backend.key = body[4:]
+        server.pid = int.from_bytes(body[:4], "big", signed=True)
+        server.key = body[4:]
     elif kind == codes.READY_FOR_QUERY:
         if body != b"I":
             raise ValueError("ReadyForQuery of a transaction")
@@ -310,44 +311,44 @@ def _major(reported: dict[str, str]) -> int:
     return int(number[0]) if number else 0
 
 
-async def send_cancel(host: Lifecycle, backend: ServerConnection) -> None:
+async def send_cancel(lifecycle: Lifecycle, server: ServerConnection) -> None:
     """Ask a server to cancel what it does; ends when the server has taken the request in.
 
-    The caller has counted it in `backend.cancels`. Until it ends the server goes to no other client, so that a late
+    The caller has counted it in `server.cancels`. Until it ends the server goes to no other client, so that a late
     cancel can't hit another's query: PostgreSQL closes the connection after it has sent the signal.
     """
-    live = backend.live
-    client = backend.client
+    runtime = server.runtime
+    client = server.client
     asked = client.asked if client is not None else 0.0
     try:
-        async with asyncio.timeout(live.settings.cancel_wait_timeout or 10.0):
-            tls = live.tls if backend.tls is not None else None
-            stream, link = await reach(host, live, backend.slot, backend.place, tls)
+        async with asyncio.timeout(runtime.settings.cancel_wait_timeout or 10.0):
+            tls = runtime.tls if server.tls is not None else None
+            stream, link = await reach(lifecycle, runtime, server.slot, server.place, tls)
             try:
-                if backend.client is not client or (client is not None and client.asked != asked):
+                if server.client is not client or (client is not None and client.asked != asked):
                     return  # over meanwhile: a cancel would meet what was asked next
-                stream.send(messages.cancel_request(backend.pid, backend.key))
+                stream.send(messages.cancel_request(server.pid, server.key))
                 with contextlib.suppress(Gone):
                     await stream.exactly(1)
             finally:
-                host.pump.close(link)
+                lifecycle.relay.close(link)
     except (TimeoutError, OSError, DialError, Unsafe) as error:
         # It may still arrive: whoever has the server now is the last to have it.
-        backend.slot.doomed = True
-        log.warning("can't cancel: %s", str(error) or "cancel_wait_timeout", extra=backend.extra())
+        server.slot.doomed = True
+        log.warning("can't cancel: %s", str(error) or "cancel_wait_timeout", extra=server.extra())
     finally:
-        backend.cancels -= 1
-        if backend.client is None and backend in host.backends:
-            host.rested(backend)
+        server.cancels -= 1
+        if server.client is None and server in lifecycle.servers:
+            lifecycle.rested(server)
 
 
 async def _answered(
-    host: Lifecycle, dialogue: auth.Dialogue, credentials: Credentials, code: int, body: bytes
+    lifecycle: Lifecycle, dialogue: auth.Dialogue, credentials: Credentials, code: int, body: bytes
 ) -> bytes | None:
     """What is said to an authentication request; keys are derived from a password beside the loop. Raises AuthError."""
     if not auth.derives(credentials, code, body):
         return _said(dialogue, code, body)
-    said: bytes | None = await host.outside.hashing.run_own(partial(_said, dialogue, code, body))
+    said: bytes | None = await lifecycle.outside.hashing.run_own(partial(_said, dialogue, code, body))
     return said
 
 

@@ -24,18 +24,18 @@ FINDINGS = int(SharedCounter.FINDINGS)
 class FunctionRefresh:
     """The pools of one worker; `look` from time to time."""
 
-    def __init__(self, host: "Lifecycle", now: float) -> None:
-        self.host = host
+    def __init__(self, lifecycle: "Lifecycle", now: float) -> None:
+        self.lifecycle = lifecycle
         self._news_at = now + NEWS
         self._all_at = now + ALL
         self._heard = 0
 
     def look(self, now: float) -> None:
         """Tell others what was found here, and have a server of each pool asked where it is time."""
-        pools = list(self.host.pools.values())
-        for live in pools:
-            self._tell(live)
-        found = self.host.board.total(FINDINGS)
+        pools = list(self.lifecycle.pools.values())
+        for runtime in pools:
+            self._tell(runtime)
+        found = self.lifecycle.counters.total(FINDINGS)
         told, self._heard = found != self._heard, found
         whole = now >= self._all_at
         if not (told or whole or now >= self._news_at):
@@ -43,27 +43,27 @@ class FunctionRefresh:
         self._news_at = now + NEWS
         if whole:
             self._all_at = now + ALL
-        for live in pools:
-            functions = live.rules.functions
+        for runtime in pools:
+            functions = runtime.rules.functions
             if whole:
                 functions.since = None
             # Without `since` all is read each time, which takes too long to be done often.
-            if live.rules.inspected and functions.known and (told or whole or functions.since is not None):
-                self._mark(live)
+            if runtime.rules.inspected and functions.known and (told or whole or functions.since is not None):
+                self._mark(runtime)
 
-    def _tell(self, live: PoolRuntime) -> None:
+    def _tell(self, runtime: PoolRuntime) -> None:
         """What was found after the first time is news for others."""
-        findings = live.rules.functions.findings
-        if findings != live.findings:
-            live.findings = findings
-            self.host.board.add(FINDINGS, 1)
+        findings = runtime.rules.functions.findings
+        if findings != runtime.findings:
+            runtime.findings = findings
+            self.lifecycle.counters.add(FINDINGS, 1)
 
-    def _mark(self, live: PoolRuntime) -> None:
+    def _mark(self, runtime: PoolRuntime) -> None:
         """The server that is used next, or else was taken last, is asked when its transaction is over."""
-        policy = live.policy
-        if policy.idle.size:
-            slot = policy.idle.front if policy.round_robin else policy.idle.back
-        elif busy := [slot for slot in policy.slots if slot.state == BUSY]:
+        pool = runtime.pool
+        if pool.idle.size:
+            slot = pool.idle.front if pool.round_robin else pool.idle.back
+        elif busy := [slot for slot in pool.slots if slot.state == BUSY]:
             slot = max(busy, key=lambda slot: slot.since)
         else:
             return

@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 
 async def on_server(
-    host: Lifecycle,
-    live: PoolRuntime,
+    lifecycle: Lifecycle,
+    runtime: PoolRuntime,
     startup_params: SessionParameters,
     wanted: SessionParameters,
     work: Callable[[ServerConnection], Awaitable[T]],
@@ -37,29 +37,29 @@ async def on_server(
     """
     lost = ""
     for _ in range(ATTEMPTS):
-        backend = await host.borrow(live, startup_params, wanted, generation)
+        server = await lifecycle.borrow(runtime, startup_params, wanted, generation)
         try:
-            async with asyncio.timeout(live.settings.server_connect_timeout or None):
-                found = await work(backend)
+            async with asyncio.timeout(runtime.settings.server_connect_timeout or None):
+                found = await work(server)
         except (Gone, TimeoutError) as error:
             lost = "server conn crashed?" if isinstance(error, Gone) else "the server does not answer"
-            host.close_server(backend, f"{lost} (during the login of a client)", logging.WARNING)
+            lifecycle.close_server(server, f"{lost} (during the login of a client)", logging.WARNING)
         except (Unsafe, ValueError) as error:
             lost = f"server sent a malformed message: {error}"
-            host.close_server(backend, lost, logging.WARNING)
+            lifecycle.close_server(server, lost, logging.WARNING)
             raise PoolRefused("08P01", lost) from error
         except BaseException:
-            host.close_server(backend, "the login of a client ended")
+            lifecycle.close_server(server, "the login of a client ended")
             raise
         else:
-            host.bring_back(backend)
+            lifecycle.bring_back(server)
             return found
     raise PoolRefused("08006", lost)
 
 
-def reported_by(backend: ServerConnection) -> dict[str, str]:
+def reported_by(server: ServerConnection) -> dict[str, str]:
     """What a server has said last of its parameters, by the names that it gives."""
-    return backend.reported | {REPORTED.get(name, name): value for name, value in backend.session.state.last.items()}
+    return server.reported | {REPORTED.get(name, name): value for name, value in server.session.state.last.items()}
 
 
 class Rows(list[list[bytes | None]]):

@@ -19,8 +19,8 @@ PATIENCE = 5.0
 class DatabaseRelease:
     """The databases of servers that are to be left now, until when, and the pool of the client who wants it."""
 
-    def __init__(self, host: "Lifecycle") -> None:
-        self.host = host
+    def __init__(self, lifecycle: "Lifecycle") -> None:
+        self.lifecycle = lifecycle
         self._until: dict[tuple[tuple[Place, ...], str], tuple[float, PoolRuntime | None]] = {}
 
     def begin(self, hosts: tuple[Place, ...], databases: tuple[str, ...], own: "PoolRuntime | None" = None) -> None:
@@ -37,14 +37,14 @@ class DatabaseRelease:
             self._leave()
 
     def _leave(self) -> None:
-        for live in list(self.host.pools.values()):
-            wanted = self._until.get((live.settings.hosts, live.settings.dbname))
+        for runtime in list(self.lifecycle.pools.values()):
+            wanted = self._until.get((runtime.settings.hosts, runtime.settings.dbname))
             # Who copies the database that it is in is not in its own way.
-            if wanted is not None and live.policy.clients == (wanted[1] is live):
-                self._close(live)
+            if wanted is not None and runtime.pool.clients == (wanted[1] is runtime):
+                self._close(runtime)
 
-    def _close(self, live: "PoolRuntime") -> None:
-        for plan in live.policy.retire():
-            self.host.do(live, plan)
-        if live.hub is not None:
-            live.hub.vacate()
+    def _close(self, runtime: "PoolRuntime") -> None:
+        for plan in runtime.pool.retire():
+            self.lifecycle.do(runtime, plan)
+        if runtime.hub is not None:
+            runtime.hub.vacate()

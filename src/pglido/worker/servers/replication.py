@@ -10,23 +10,23 @@ from ..pool_runtime import PoolRuntime
 
 
 async def replicate(
-    host: Lifecycle, guest: ClientConnection, stream: Stream, live: PoolRuntime, start: Startup, last: bytes
+    lifecycle: Lifecycle, client: ClientConnection, stream: Stream, runtime: PoolRuntime, start: Startup, last: bytes
 ) -> None:
     """Open a server with just what the client asked for, and join the two. Raises PoolRefused."""
     wanted = dict(start.settings)
     # Not interned: no other connection, not even one that asks for the same, may be served by this one.
     startup_params = _parameters.SessionParameters({**wanted, "replication": start.replication}, {})
-    backend = await host.borrow(live, startup_params, startup_params)
-    backend.slot.doomed = True
-    if guest.eof or guest.serial not in host.guests:
-        host.close_server(backend, "its client is gone")
+    server = await lifecycle.borrow(runtime, startup_params, startup_params)
+    server.slot.doomed = True
+    if client.eof or client.serial not in lifecycle.clients:
+        lifecycle.close_server(server, "its client is gone")
         return
     stream.send(
         last
         + messages.AUTHENTICATION_OK
-        + b"".join(messages.parameter_status(name, value) for name, value in backend.reported.items())
-        + guest.key_and_ready(host.index)
+        + b"".join(messages.parameter_status(name, value) for name, value in server.reported.items())
+        + client.key_and_ready(lifecycle.index)
     )
     stream.settle()
-    host.access_log.came(guest)
-    host.pump.join_raw(guest, backend)
+    lifecycle.access_log.came(client)
+    lifecycle.relay.join_raw(client, server)

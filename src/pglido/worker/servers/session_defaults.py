@@ -20,54 +20,54 @@ from ...transport.stream import Stream
 from ..connections import ServerConnection
 from ..errors import PoolRefused
 from ..lifecycle import Lifecycle
-from ..pool_runtime import PoolRuntime, SessionDefaults, birth_of
+from ..pool_runtime import PoolRuntime, SessionDefaults, startup_params_of
 from .queries import ask, on_server, reported_by
 
 # What servers began with is remembered for so many changes of it, per pool.
 REMEMBERED = 16
 
 
-def in_doubt(live: PoolRuntime) -> bool:
+def in_doubt(runtime: PoolRuntime) -> bool:
     """May sessions of this pool begin with something else than was known last?"""
-    return live.changes != _role_defaults_epoch.count()
+    return runtime.changes != _role_defaults_epoch.count()
 
 
-async def settle(host: Lifecycle, live: PoolRuntime) -> None:
+async def settle(lifecycle: Lifecycle, runtime: PoolRuntime) -> None:
     """Find out what sessions begin with now. Raises PoolRefused."""
     wanted = _role_defaults_epoch.count()
-    while live.changes < wanted:
-        if live.asking is None:
-            live.asking = asyncio.get_running_loop().create_task(_ask_again(host, live))
-        refusal = await asyncio.shield(live.asking)
+    while runtime.changes < wanted:
+        if runtime.asking is None:
+            runtime.asking = asyncio.get_running_loop().create_task(_ask_again(lifecycle, runtime))
+        refusal = await asyncio.shield(runtime.asking)
         if refusal is not None:
             raise refusal
 
 
-async def _ask_again(host: Lifecycle, live: PoolRuntime) -> PoolRefused | None:
+async def _ask_again(lifecycle: Lifecycle, runtime: PoolRuntime) -> PoolRefused | None:
     """Have a server asked, in view of the changes until now; returns why none can be had."""
     changes, reloads = _role_defaults_epoch.count(), _role_defaults_epoch.reloads()
     begins = ""
     try:
-        if live.policy.slots and reloads == live.reloads:
-            idle = live.policy.idle
-            startup_params = idle.back.startup_params if idle.size else birth_of(live.settings, EMPTY)
+        if runtime.pool.slots and reloads == runtime.reloads:
+            idle = runtime.pool.idle
+            startup_params = idle.back.startup_params if idle.size else startup_params_of(runtime.settings, EMPTY)
             begins = await on_server(
-                host, live, startup_params, startup_params, lambda backend: _digest(host, live, backend)
+                lifecycle, runtime, startup_params, startup_params, lambda server: _digest(lifecycle, runtime, server)
             )
     except PoolRefused as refusal:
         return refusal
     finally:
-        live.asking = None
-    if not begins or begins != live.begins or not _all_began_with(live, begins):
-        _next_generation(live, begins)
-    live.changes, live.reloads, live.begins = changes, reloads, begins or live.begins
+        runtime.asking = None
+    if not begins or begins != runtime.begins or not _all_began_with(runtime, begins):
+        _next_generation(runtime, begins)
+    runtime.changes, runtime.reloads, runtime.begins = changes, reloads, begins or runtime.begins
     return None
 
 
-def _all_began_with(live: PoolRuntime, begins: str) -> bool:
+def _all_began_with(runtime: PoolRuntime, begins: str) -> bool:
     """Did all servers of the present generation begin with this?"""
-    slots = [slot for slot in live.policy.slots if slot.server is not None]
-    return all(_began_with(slot, begins) for slot in slots if slot.generation == live.policy.generation)
+    slots = [slot for slot in runtime.pool.slots if slot.server is not None]
+    return all(_began_with(slot, begins) for slot in slots if slot.generation == runtime.pool.generation)
 
 
 def _began_with(slot: ServerSlot, begins: str) -> bool:
@@ -75,58 +75,58 @@ def _began_with(slot: ServerSlot, begins: str) -> bool:
     return began is not None and began.digest == begins
 
 
-def _next_generation(live: PoolRuntime, begins: str) -> None:
+def _next_generation(runtime: PoolRuntime, begins: str) -> None:
     """Whoever logs in now gets none of the servers there are, but of those that began with the same."""
-    policy = live.policy
-    policy.generation += 1
-    for slot in policy.slots:
+    pool = runtime.pool
+    pool.generation += 1
+    for slot in pool.slots:
         if begins and _began_with(slot, begins):
-            slot.generation = policy.generation
-    live.forget_profiles()
+            slot.generation = pool.generation
+    runtime.forget_profiles()
     if begins:
-        live.rules.functions.defaults = begins
+        runtime.rules.functions.defaults = begins
 
 
-async def _digest(host: Lifecycle, live: PoolRuntime, backend: ServerConnection) -> str:
+async def _digest(lifecycle: Lifecycle, runtime: PoolRuntime, server: ServerConnection) -> str:
     """What sessions begin with now, as this server says; empty where it does not."""
-    reported = reported_by(backend)
-    query = _defaults_query.digest(live.settings.pool_user, backend.session.state.version)
-    rows = await ask(Stream(host.pump, backend), query, reported)
-    backend.session.prepared.unnamed = 0
-    backend.session.state.keep_reported(reported)
-    backend.session.state.renew()
+    reported = reported_by(server)
+    query = _defaults_query.digest(runtime.settings.pool_user, server.session.state.version)
+    rows = await ask(Stream(lifecycle.relay, server), query, reported)
+    server.session.prepared.unnamed = 0
+    server.session.state.keep_reported(reported)
+    server.session.state.renew()
     return "" if isinstance(rows, PoolRefused) else _defaults_query.read_digest(rows)
 
 
 async def at_login(
-    live: PoolRuntime, stream: Stream, version: int, startup_params: SessionParameters, reported: dict[str, str]
+    runtime: PoolRuntime, stream: Stream, version: int, startup_params: SessionParameters, reported: dict[str, str]
 ) -> SessionDefaults | None:
     """What the session of a server that has just logged in begins with, as it says; None where it does not.
 
     It was opened with `startup_params`; of `version` it is.
     """
-    user = live.settings.pool_user
+    user = runtime.settings.pool_user
     rows = await ask(stream, _defaults_query.digest(user, version), reported)
     digest = "" if isinstance(rows, PoolRefused) else _defaults_query.read_digest(rows)
-    if not digest or digest in live.begun:
-        return live.begun.get(digest)
+    if not digest or digest in runtime.begun:
+        return runtime.begun.get(digest)
     rows = await ask(stream, _defaults_query.values(user, version), reported)
     if isinstance(rows, PoolRefused):
         return SessionDefaults(digest, frozenset(), {})
     names, values = _defaults_query.read_values(rows)
     # What a server is opened with, and what connect_query sets, is neither ALTER ROLE's nor to be kept.
-    connects = live.settings.connect_query.lower()
+    connects = runtime.settings.connect_query.lower()
     kept = {name: value for name, value in values.items() if name not in startup_params.values and name not in connects}
-    begins = live.begun[digest] = SessionDefaults(digest, names, kept)
-    if len(live.begun) > REMEMBERED:
+    begins = runtime.begun[digest] = SessionDefaults(digest, names, kept)
+    if len(runtime.begun) > REMEMBERED:
         # Clients that still have it get what other servers begin with: what is kept for them has a bound.
-        live.begun.pop(next(iter(live.begun))).values.clear()
+        runtime.begun.pop(next(iter(runtime.begun))).values.clear()
     return begins
 
 
-def opened(live: PoolRuntime, begins: SessionDefaults | None) -> None:
+def opened(runtime: PoolRuntime, begins: SessionDefaults | None) -> None:
     """A server has told what its session begins with: is that news, which somebody has made past the pooler?"""
-    if begins is not None and not live.begins:
-        live.begins = begins.digest
-    elif begins is not None and begins.digest != live.begins:
+    if begins is not None and not runtime.begins:
+        runtime.begins = begins.digest
+    elif begins is not None and begins.digest != runtime.begins:
         _role_defaults_epoch.changed()

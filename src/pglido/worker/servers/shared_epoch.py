@@ -6,14 +6,14 @@ from ...ipc.shared_counters import SharedCounter, SharedCounters
 class SharedEpoch:
     """The epoch that one shared counter has."""
 
-    def __init__(self, board: SharedCounters, column: SharedCounter) -> None:
-        self._board = board
+    def __init__(self, counters: SharedCounters, column: SharedCounter) -> None:
+        self._counters = counters
         self._column = int(column)
 
     def count(self) -> int:
         """How often it has happened until now."""
-        return self._board.total(self._column)
+        return self._counters.total(self._column)
 
     def add(self) -> None:
         """It has happened once more."""
-        self._board.add(self._column, 1)
+        self._counters.add(self._column, 1)

@@ -31,8 +31,8 @@ Over = Callable[[], None]
 class SignalRequests:
     """Those of one worker; `workers` is how many there are, `channel` leads to them."""
 
-    def __init__(self, host: "Lifecycle", channel: Channel[ipc.ToWorker]) -> None:
-        self.host = host
+    def __init__(self, lifecycle: "Lifecycle", channel: Channel[ipc.ToWorker]) -> None:
+        self.lifecycle = lifecycle
         self.channel = channel
         self.workers = 1
         self._numbers = count(1)
@@ -44,65 +44,65 @@ class SignalRequests:
         self._lent: dict[tuple[int, int], StandIn] = {}
         self._standing = 0
 
-    def wished(self, guest: ClientConnection) -> bool:
+    def wished(self, client: ClientConnection) -> bool:
         """See that there is a process for each of the client's targets: it goes on by itself, and so never at once."""
-        if guest not in self._looking:
-            self._looking.add(guest)
-            self.host.spawn(self._look(guest, guest.session.signal_targets))
+        if client not in self._looking:
+            self._looking.add(client)
+            self.lifecycle.spawn(self._look(client, client.session.signal_targets))
         return False
 
-    def done(self, guest: ClientConnection) -> None:
+    def done(self, client: ClientConnection) -> None:
         """What the client has asked for is done."""
-        guest.tied = False
-        for over in self._ties.pop(guest, ()):
+        client.tied = False
+        for over in self._ties.pop(client, ()):
             over()
 
-    async def _look(self, guest: ClientConnection, signal_targets: tuple[int, ...]) -> None:
+    async def _look(self, client: ClientConnection, signal_targets: tuple[int, ...]) -> None:
         processes = dict.fromkeys(signal_targets, 0)
         overs: list[Over] = []
         try:
             async with asyncio.timeout(PATIENCE):
                 for signal_target in signal_targets[:MOST_TARGETS]:
-                    processes[signal_target] = await self._process(guest, signal_target, overs)
+                    processes[signal_target] = await self._process(client, signal_target, overs)
         except TimeoutError:
             pass
         finally:
-            self._looking.discard(guest)
-        if guest.closed or guest.serial not in self.host.guests:
+            self._looking.discard(client)
+        if client.closed or client.serial not in self.lifecycle.clients:
             for over in overs:
                 over()
             return
-        guest.session.signal_targets = ()
-        guest.session.processes = processes
+        client.session.signal_targets = ()
+        client.session.processes = processes
         if overs:
-            guest.tied = True
-            self._ties.setdefault(guest, []).extend(overs)
-            asyncio.get_running_loop().call_later(PATIENCE, self._expired, guest, processes, overs)
-        if guest.waiting and not guest.late:
-            guest.waiting = False
-            self.host.pump.resume(guest)
+            client.tied = True
+            self._ties.setdefault(client, []).extend(overs)
+            asyncio.get_running_loop().call_later(PATIENCE, self._expired, client, processes, overs)
+        if client.waiting and not client.late:
+            client.waiting = False
+            self.lifecycle.relay.resume(client)
 
-    def _expired(self, guest: ClientConnection, processes: dict[int, int], overs: list[Over]) -> None:
+    def _expired(self, client: ClientConnection, processes: dict[int, int], overs: list[Over]) -> None:
         """Nobody stands in any more: what has not been sent must not say these processes."""
-        if guest.session.processes is processes:
-            guest.session.processes = None
+        if client.session.processes is processes:
+            client.session.processes = None
         for over in overs:
             over()
-        left = [over for over in self._ties.pop(guest, ()) if over not in overs]
+        left = [over for over in self._ties.pop(client, ()) if over not in overs]
         if left:
-            self._ties[guest] = left
+            self._ties[client] = left
 
-    async def _process(self, guest: ClientConnection, signal_target: int, overs: list[Over]) -> int:
+    async def _process(self, client: ClientConnection, signal_target: int, overs: list[Over]) -> int:
         """The process id for one target, 0 where there is none; to `overs` goes what ends its need."""
-        backend = guest.server
-        if backend is None:
+        server = client.server
+        if server is None:
             return 0
-        if signal_target == guest.session.process:
-            own: int = backend.pid
+        if signal_target == client.session.process:
+            own: int = server.pid
             return own
         worker = (signal_target >> SERIAL_BITS) - 1
-        if worker == self.host.index:
-            stand_in = await self._stand_in(signal_target, guest.session.cancels, backend.address)
+        if worker == self.lifecycle.index:
+            stand_in = await self._stand_in(signal_target, client.session.cancels, server.address)
             if stand_in is None:
                 return 0
             overs.append(stand_in[0].done)
@@ -111,8 +111,8 @@ class SignalRequests:
             return 0
         number = next(self._numbers)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
-        self.channel.post(ipc.StandInAt(worker, signal_target, guest.session.cancels, backend.address, number))
-        overs.append(lambda: self.channel.post(ipc.StandInOver(worker, self.host.index, number)))
+        self.channel.post(ipc.StandInAt(worker, signal_target, client.session.cancels, server.address, number))
+        overs.append(lambda: self.channel.post(ipc.StandInOver(worker, self.lifecycle.index, number)))
         try:
             process: int = await answer
             return process
@@ -125,7 +125,7 @@ class SignalRequests:
         if target is None or self._standing >= MOST:
             return None
         self._standing += 1
-        stand_in = StandIn(self.host, target, self._struck)
+        stand_in = StandIn(self.lifecycle, target, self._struck)
         process = 0
         try:
             process = await stand_in.open(address, cancels)
@@ -133,7 +133,7 @@ class SignalRequests:
             self._standing -= not process
         if not process:
             return None
-        self.host.spawn(self._stand(stand_in))
+        self.lifecycle.spawn(self._stand(stand_in))
         return stand_in, process
 
     async def _stand(self, stand_in: StandIn) -> None:
@@ -144,31 +144,31 @@ class SignalRequests:
 
     def _client(self, signal_target: int) -> ClientConnection | None:
         """The client of this worker that got this number at login."""
-        for serial in range(signal_target & SERIAL_MASK, self.host.serial + 1, SERIAL_MASK + 1):
-            guest = self.host.guests.get(serial)
-            if guest is not None and guest.live is not None and guest.login is None:
-                return guest
+        for serial in range(signal_target & SERIAL_MASK, self.lifecycle.serial + 1, SERIAL_MASK + 1):
+            client = self.lifecycle.clients.get(serial)
+            if client is not None and client.runtime is not None and client.login is None:
+                return client
         return None
 
     def _struck(self, target: ClientConnection, sqlstate: str, body: bytes) -> None:
         """What was done to who stands in is done to the client."""
-        if target.closed or target.serial not in self.host.guests:
+        if target.closed or target.serial not in self.lifecycle.clients:
             return
         if sqlstate == CANCELLED:
-            self.host.outside.cancels.guest(target)
+            self.lifecycle.outside.cancels.cancel_client(target)
         elif sqlstate == TERMINATED:
-            backend = target.server
-            whole = target.peer is None and (backend is None or backend.session.between_messages())
+            server = target.server
+            whole = target.peer is None and (server is None or server.session.between_messages())
             why = messages.report_fields(body).get("M", "")
-            self.host.end(target, why, messages.message(codes.ERROR_RESPONSE, body) if whole else b"")
+            self.lifecycle.end(target, why, messages.message(codes.ERROR_RESPONSE, body) if whole else b"")
 
     # For clients of other workers.
 
     def asked_elsewhere(self, message: ipc.StandInHere) -> None:
         """A client of another worker wants to cancel or terminate one of ours."""
-        self.host.spawn(self._lend(message))
+        self.lifecycle.spawn(self._expose(message))
 
-    async def _lend(self, message: ipc.StandInHere) -> None:
+    async def _expose(self, message: ipc.StandInHere) -> None:
         process = 0
         try:
             async with asyncio.timeout(PATIENCE):

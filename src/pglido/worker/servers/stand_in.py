@@ -22,7 +22,7 @@ from ...session.state import parameters as _parameters
 from ...transport.stream import Gone, Stream, Unsafe
 from ..connections import ClientConnection, ServerConnection
 from ..errors import CannotOpen, LoginRefused
-from ..pool_runtime import birth_of
+from ..pool_runtime import startup_params_of
 from .connect import log_in
 
 if TYPE_CHECKING:
@@ -44,12 +44,12 @@ class StandIn:
     """Stands in for `target`; `struck` is called with the SQLSTATE and the body of the error that it was hit by."""
 
     def __init__(
-        self, host: "Lifecycle", target: ClientConnection, struck: Callable[[ClientConnection, str, bytes], None]
+        self, lifecycle: "Lifecycle", target: ClientConnection, struck: Callable[[ClientConnection, str, bytes], None]
     ) -> None:
-        self.host = host
+        self.lifecycle = lifecycle
         self.target = target
         self._struck = struck
-        self._backend: ServerConnection | None = None
+        self._server: ServerConnection | None = None
         self._stream: Stream | None = None
         self._sleeps = False
         self._done = False
@@ -58,19 +58,19 @@ class StandIn:
 
     async def open(self, address: str, sleeps: bool) -> int:
         """The process id, once it sleeps if it is to; 0 where none can be had on the server at this address."""
-        live = self.target.live
-        if live is None:
+        runtime = self.target.runtime
+        if runtime is None:
             return 0
-        values = birth_of(live.settings, _parameters.EMPTY).values | {"application_name": NAME}
-        slot = ServerSlot(live.policy, _parameters.intern(values), self.host.pump.now)
+        values = startup_params_of(runtime.settings, _parameters.EMPTY).values | {"application_name": NAME}
+        slot = ServerSlot(runtime.pool, _parameters.intern(values), self.lifecycle.relay.now)
         slot.state = BUSY
         try:
-            backend = self._backend = await log_in(self.host, live, slot)
-            if backend.address != address:
+            server = self._server = await log_in(self.lifecycle, runtime, slot)
+            if server.address != address:
                 self.close()
                 return 0
-            self.host.pump.collect(backend)
-            self._stream = Stream(self.host.pump, backend)
+            self.lifecycle.relay.collect(server)
+            self._stream = Stream(self.lifecycle.relay, server)
             if sleeps:
                 self._stream.send(SLEEP)
             while sleeps and (await self._stream.message(LIMIT))[0] != codes.NOTICE_RESPONSE:
@@ -84,7 +84,7 @@ class StandIn:
         self._sleeps = sleeps
         self._owed = int(sleeps)
         asyncio.get_running_loop().call_later(NAP, self.done)
-        return backend.pid
+        return server.pid
 
     async def stand(self) -> None:
         """Until it is over: what hits it hits the client."""
@@ -112,7 +112,7 @@ class StandIn:
     def done(self) -> None:
         """Who wanted it is done, or time is over."""
         self._done = True
-        if not self._sleeps and not self._asked and self._backend is not None:
+        if not self._sleeps and not self._asked and self._server is not None:
             self._ask()
 
     def _ask(self) -> None:
@@ -123,9 +123,9 @@ class StandIn:
 
     def close(self) -> None:
         """Close the connection, if there is one."""
-        backend, self._backend = self._backend, None
-        if backend is not None:
-            backend.waiter = None
-            if not backend.eof:
-                self.host.pump.send(backend, messages.TERMINATE)
-            self.host.close_server(backend, "it stood in for a client")
+        server, self._server = self._server, None
+        if server is not None:
+            server.waiter = None
+            if not server.eof:
+                self.lifecycle.relay.send(server, messages.TERMINATE)
+            self.lifecycle.close_server(server, "it stood in for a client")
