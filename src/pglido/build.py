@@ -58,6 +58,7 @@ COMPILED = (
     "sql.tokens",
     "worker.dispatch",
     "worker.login.access_log",
+    "worker.cancel_keys",
     "worker.connections",
     "worker.login.fast_path",
 )

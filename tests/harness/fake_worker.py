@@ -116,8 +116,8 @@ class FakeWorker:
                     self.channel.post(Kept(pool))
             case Measure(pool):
                 self.channel.post(Load(pool, 0.0, 0, 0.0, 0))
-            case CancelHere(pid, key, _, _):
-                self.told[-1] = f"CancelHere:{pid}:{key.hex()}"
+            case CancelHere(serial, size, _, _):
+                self.told[-1] = f"CancelHere:{serial}:{size}"
             case Ask(ask_id, subject):
                 if MODE != "mute":
                     self.channel.post(Answer(ask_id, self.rows(subject)))
@@ -189,8 +189,8 @@ class FakeWorker:
                 granted = self.told.count("Grant")
                 self.channel.post(Want(pool, time.monotonic(), int(count), granted))
                 return "asked"
-            case "cancel", (worker, pid, key):
-                self.channel.post(CancelAt(int(worker), int(pid), bytes.fromhex(key)))
+            case "cancel", (worker, serial, size):
+                self.channel.post(CancelAt(int(worker), int(serial), int(size), 1))
                 return "sent"
             case "held", ():
                 return sum(self.held.values())

@@ -305,3 +305,11 @@ class Wire:
         """The only value of the only row."""
         ((value,),) = self.run(sql)
         return value
+
+
+def alive(wire: Wire) -> bool:
+    """Whether a client can still work."""
+    try:
+        return wire.one("SELECT 1") == "1"
+    except (Closed, OSError, ServerError):
+        return False

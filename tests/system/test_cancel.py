@@ -14,7 +14,7 @@ from harness.crowd import Meanwhile
 from harness.pooler import Pooler
 from harness.tls import Certificates
 from harness.waiting import eventually
-from harness.wire import Wire, error_in, kinds
+from harness.wire import Wire, alive, error_in, kinds
 
 
 def cancel(pool: Pooler, pid: int, key: bytes) -> None:
@@ -230,3 +230,30 @@ def test_psql_cancel_request_with_trailing_garbage_is_harmless(pooler: MakePoole
         other.send(m.cancel_request(wire.pid, wire.key) + b"garbage after it")
         assert other.ends()
     assert wire.one("SELECT 1") == "1"
+
+
+@pytest.mark.parametrize("version", [m.PROTOCOL_3_0, m.PROTOCOL_3_2])
+def test_keys_of_a_worker_that_died_are_nobodys_and_those_of_others_go_on(
+    pooler: MakePooler, cluster: Cluster, version: int
+) -> None:
+    pool = pooler(workers=2, default_pool_size=50)
+    old = [pool.wire(version=version) for _ in range(30)]
+    victim = pool.workers()[0]
+    victim.kill()
+    eventually(lambda: len(pool.workers()) == 2 and victim.pid not in [worker.pid for worker in pool.workers()])
+    eventually(lambda: pool.log.count("is ready (process") == 3)
+    kept = [wire for wire in old if alive(wire)]
+    gone = [wire for wire in old if wire not in kept]
+    assert gone
+    new = [pool.wire(version=version) for _ in range(20)]
+    assert {wire.pid for wire in new}.isdisjoint(wire.pid for wire in old)
+    for wire in kept + new:
+        wire.send(m.query("SELECT pg_sleep(60)"))
+    running(cluster, len(kept + new))
+    for wire in gone:
+        for _ in range(4):
+            cancel(pool, wire.pid, wire.key)
+    running(cluster, len(kept + new))
+    for wire in kept + new:
+        cancel(pool, wire.pid, wire.key)
+        assert error_in(wire.until())["C"] == "57014"

@@ -19,7 +19,7 @@ from harness.cluster import Cluster
 from harness.crowd import Meanwhile
 from harness.pooler import Pooler, default_config, new_port
 from harness.waiting import eventually
-from harness.wire import Closed, ServerError, Wire, error_in, kinds
+from harness.wire import Closed, ServerError, Wire, alive, error_in, kinds
 
 PIDFD_GETFD = 438  # the system call's number, on every architecture
 
@@ -27,14 +27,6 @@ PIDFD_GETFD = 438  # the system call's number, on every architecture
 def spread(pool: Pooler, count: int = 40) -> list[Wire]:
     """Clients, so many that every worker has some."""
     return [pool.wire() for _ in range(count)]
-
-
-def alive(wire: Wire) -> bool:
-    """Whether a client can still work."""
-    try:
-        return wire.one("SELECT 1") == "1"
-    except (Closed, OSError, ServerError):
-        return False
 
 
 # --- the end ---

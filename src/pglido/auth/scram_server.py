@@ -86,9 +86,9 @@ def extends(data: bytes, start: int, stop: int, taken: int) -> bool:
 class ScramTerms:
     """What the exchanges of one configuration have in common.
 
-    `population` is `SecretPopulation.of` all secrets there are; it and `seed` (32 random bytes, the same in all workers)
-    decide what unknown users are asked. `iterations` are those of verifiers that are made on the fly, and `rng` is
-    where nonces come from.
+    `population` is `SecretPopulation.of` all secrets there are. Together with `seed` (32 random bytes, the same in all
+    workers) it decides what unknown users are asked. `iterations` are those of verifiers that are made on the fly, and
+    `rng` is where nonces come from.
     """
 
     __slots__ = ("iterations", "population", "rng", "seed")

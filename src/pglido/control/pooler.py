@@ -325,7 +325,7 @@ class Pooler:
         self._carry_out(plans)
 
     def _cancel(self, worker: int, message: CancelAt, fds: tuple[int, ...]) -> None:
-        self.supervisor.tell(message.worker, CancelHere(message.pid, message.key, worker, message.number))
+        self.supervisor.tell(message.worker, CancelHere(message.serial, message.key_size, worker, message.number))
 
     def _stand_in(self, worker: int, message: StandInAt, fds: tuple[int, ...]) -> None:
         here = StandInHere(message.pid, message.cancels, message.address, worker, message.number)

@@ -128,14 +128,14 @@ class Load(Message, frozen=True):
 
 
 class CancelAt(Message, frozen=True):
-    """A CancelRequest reached the wrong worker; `worker` is the index its pid names. Passed on as
-    `CancelHere`. The `number` is for the answer, `CancelOver`.
+    """A CancelRequest with a true key of a client of `worker`, by the client's serial and the size of the key, came
+    to another. Passed on as `CancelHere`. The `number` is for the answer, `CancelOver`.
     """
 
     worker: int
-    pid: int
-    key: bytes
-    number: int = 0
+    serial: int
+    key_size: int
+    number: int
 
 
 class CancelOver(Message, frozen=True):
@@ -315,14 +315,14 @@ class Measure(Message, frozen=True):
 
 
 class CancelHere(Message, frozen=True):
-    """A CancelRequest for one of your clients, from another worker (`sender`). Wrong keys are ignored, as
-    PostgreSQL does. To be answered with `CancelOver`.
+    """A `CancelAt` for one of your clients, which may be gone, from the worker `sender`. To be answered with
+    `CancelOver`.
     """
 
-    pid: int
-    key: bytes
-    sender: int = -1
-    number: int = 0
+    serial: int
+    key_size: int
+    sender: int
+    number: int
 
 
 class StandInHere(Message, frozen=True):

@@ -48,6 +48,7 @@ class SharedCounter(enum.IntEnum):
     EARS = 10
     # how often a worker learnt that the server's configuration was read anew (see `session.state.role_defaults_epoch`)
     RELOADS = 11
+    SERIALS = 12  # the number of the connection that this worker, or one before it, had last
 
 
 KEPT = (
@@ -57,6 +58,7 @@ KEPT = (
     SharedCounter.SECRETS,
     SharedCounter.EARS,
     SharedCounter.RELOADS,
+    SharedCounter.SERIALS,
 )
 
 

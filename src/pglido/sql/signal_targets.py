@@ -11,7 +11,7 @@ from typing import NamedTuple
 from .tokens import Token, name_of, tokenize
 
 # Of a process id there are 22 bits at most (PID_MAX_LIMIT in Linux), of a worker's number in one that pglido gives the
-# upper eight of 31 (`worker.connections.cancel_pid`).
+# upper eight of 31 (`worker.cancel_keys.pid_of`).
 LOWEST = 1 << 23
 HIGHEST = (1 << 31) - 1
 FUNCTIONS = frozenset({b"pg_cancel_backend", b"pg_terminate_backend"})

@@ -6,12 +6,6 @@ from pglido.pooling.queue cimport Ticket
 from pglido.pooling.pool cimport Pool, ServerSlot
 from pglido.pooling.stats cimport Stats
 
-cdef long long _block
-cdef int _size
-cdef bytes _keys
-cdef int KEYS
-
-cdef int _BITS, _MASK
 cdef bytes HEX
 cdef bytes _SAME
 cdef int UUID_SIZE
@@ -20,16 +14,6 @@ cdef int UUID_SIZE
 cdef void put_uuid(char* text, long long serial) noexcept
 
 cpdef str uuid_of(long long serial)
-
-@cython.locals(count=int, block="long long", key=bytes)
-cpdef bytes cancel_key(long long serial, int size)
-
-cpdef int key_size(int minor) except -1
-
-cpdef long long cancel_pid(int worker, long long serial) except -1
-
-cdef int SHORT_KEY, LONG_KEY, HEAD_SIZE, READY_SIZE
-cdef bytes SHORT_HEAD, LONG_HEAD, READY
 
 cdef class ClientConnection(ClientLink):
     cdef public long long serial
@@ -54,9 +38,6 @@ cdef class ClientConnection(ClientLink):
     cdef public long long generation
     cdef public object session_defaults
     cdef public object fitted
-
-    @cython.locals(size=int, head=bytes, key=bytes, made=bytes, end="char*")
-    cpdef bytes key_and_ready(self, int worker)
 
     cpdef bytes name_for_log(self)
 

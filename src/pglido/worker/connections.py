@@ -4,20 +4,16 @@ import os
 import socket
 import struct
 import time
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import cython
-from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.libc.string import memcpy
-from cython.cimports.pglido.protocol.octets import big_endian
-from cython.cimports.pglido.transport.text_writer import append
 
 from ..log import who
 from ..pooling.pool import Pool, ServerSlot
 from ..pooling.queue import Ticket
 from ..pooling.stats import Stats
-from ..protocol import messages
 from ..relay.links import ClientLink, ServerLink
 from ..transport.connect import Address
 from ..transport.connection import UNSET, Link
@@ -29,25 +25,11 @@ if TYPE_CHECKING:
     from .login.fast_path import ScramLogin
     from .pool_runtime import PoolRuntime, SessionDefaults
 
-# In BackendKeyData's process id, below the sign bit: the worker's index + 1, then the serial.
-SERIAL_BITS = 23
-SERIAL_MASK = (1 << SERIAL_BITS) - 1
-_BITS, _MASK = SERIAL_BITS, SERIAL_MASK
-# Sizes of the cancel key: protocol 3.0 has four bytes, 3.2 any; PostgreSQL 18 sends 32.
-SHORT_KEY, LONG_KEY = 4, 32
-# What comes in front of process id and key in a BackendKeyData, and its size.
-HEAD_SIZE = 5
-SHORT_HEAD, LONG_HEAD = (messages.backend_key_data(0, bytes(size))[:HEAD_SIZE] for size in (SHORT_KEY, LONG_KEY))
-READY, READY_SIZE = messages.READY_IDLE, len(messages.READY_IDLE)
-# Bytes of a digest, which is as many keys as have room in it.
-KEYS = 64
-
 _EPOCH = time.time() - time.monotonic()
 # Version 8 and variant 10 of RFC 9562: 60 random bits, and 62 for the serial, of which 48 are ever used.
 _SAME = "-".join([os.urandom(4).hex(), os.urandom(2).hex(), "8" + os.urandom(2).hex()[:3], "8000", "0" * 12]).encode()
 UUID_SIZE = 36
 HEX = b"0123456789abcdef"
-_SECRET = os.urandom(32)
 
 
 def epoch(monotonic: float) -> float:
@@ -74,38 +56,6 @@ def uuid_of(serial: int) -> str:
 
 
 PEER_CREDENTIALS = struct.Struct("iII")  # struct ucred: process, user, group
-
-# The keys that were made last: of which block, of what size.
-_block = -1
-_size = 0
-_keys = b""
-
-
-def cancel_key(serial: int, size: int) -> bytes:
-    """The secret in a client's BackendKeyData: made of a secret of this process, so that none is stored.
-
-    Keys are made by the block, as many as one digest has room for: made singly they were an eighth of a login.
-    """
-    global _block, _size, _keys
-    count = KEYS // size
-    block = serial // count
-    if block != _block or size != _size:
-        name = block.to_bytes(8, "big") + size.to_bytes(1, "big")
-        _keys = blake2b(name, key=_SECRET, digest_size=KEYS).digest()
-        _block, _size = block, size
-    key: bytes = PyBytes_FromStringAndSize(PyBytes_AS_STRING(_keys) + serial % count * size, size)
-    return key
-
-
-def key_size(minor: int) -> int:
-    """The bytes of the cancel key that a client of this minor version of the protocol gets."""
-    return LONG_KEY if minor >= 2 else SHORT_KEY
-
-
-def cancel_pid(worker: int, serial: int) -> int:
-    """The process id in a client's BackendKeyData."""
-    return ((worker + 1) << _BITS) | (serial & _MASK)
-
 
 class ConsoleLink(Link):
     """The near end of an admin client's relay to the control process; `database` is the admin database it named."""
@@ -179,18 +129,6 @@ class ClientConnection(ClientLink):
     def extra(self) -> dict[str, str]:
         """What log lines about this connection carry."""
         return {"uuid": self.uuid, "user": self.user, "database": self.database, "address": self.address}
-
-    def key_and_ready(self, worker: int) -> bytes:
-        """The end of a welcome: BackendKeyData, by which this client can have its queries cancelled, ReadyForQuery."""
-        size = key_size(self.minor)
-        head = LONG_HEAD if self.minor >= 2 else SHORT_HEAD
-        key = cancel_key(self.serial, size)
-        made: bytes = PyBytes_FromStringAndSize(cython.NULL, HEAD_SIZE + 4 + size + READY_SIZE)
-        end = append(PyBytes_AS_STRING(made), PyBytes_AS_STRING(head), HEAD_SIZE)
-        big_endian(end, cancel_pid(worker, self.serial))
-        end = append(end + 4, PyBytes_AS_STRING(key), size)
-        append(end, PyBytes_AS_STRING(READY), READY_SIZE)
-        return made
 
     def name_for_log(self) -> bytes:
         """User and database as log lines have them, by which the client goes from now on."""

@@ -10,13 +10,15 @@ from pglido.pooling.stats cimport Stats
 from pglido.session.state.budget cimport MemoryBudget
 from pglido.session.client.dispatch cimport Client
 from pglido.worker.login.access_log cimport AccessLog
+from pglido.worker.cancel_keys cimport CancelKeys
 from pglido.worker.connections cimport ServerConnection, ClientConnection
 
-cdef int CLIENTS, CLOSING, MASK
+cdef int CLIENTS, CLOSING, MASK, SERIALS
 
 cdef class Dispatch(HostInterface):
     cdef public int index
     cdef public long long serial
+    cdef public CancelKeys cancel_keys
     cdef public bint draining
     cdef public dict clients
     cdef public dict lingering
@@ -47,6 +49,7 @@ cdef class Dispatch(HostInterface):
     @cython.locals(server=ServerConnection)
     cpdef void released(self, ServerLink link) except *
 
+    @cython.locals(step=int)
     cpdef long long next_serial(self) except -1
 
     cpdef int give(self, ServerConnection server) except -1

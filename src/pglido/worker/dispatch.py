@@ -18,7 +18,8 @@ from ..relay.relay import Relay
 from ..session.state.budget import MemoryBudget
 from ..transport.backends import new_relay
 from ..transport.connection import UNSET
-from .connections import SERIAL_MASK, ClientConnection, ServerConnection
+from .cancel_keys import SERIAL_MASK, CancelKeys
+from .connections import ClientConnection, ServerConnection
 from .login.access_log import AccessLog
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 
 CLIENTS = int(SharedCounter.CLIENTS)
+SERIALS = int(SharedCounter.SERIALS)
 MASK = SERIAL_MASK
 
 # Seconds that a client which must go has for taking what is still to be sent to it.
@@ -52,6 +54,7 @@ class Dispatch(HostInterface):
     def __init__(self, index: int, event_backend: str) -> None:
         self.index = index
         self.serial = 0
+        self.cancel_keys: CancelKeys = UNSET
         self.draining = False
         self.clients: dict[int, ClientConnection] = {}
         self.lingering: dict[ClientConnection, float] = {}
@@ -80,10 +83,13 @@ class Dispatch(HostInterface):
         def serve_request(self, request: ServerRequest, server: ServerConnection) -> None: ...
 
     def next_serial(self) -> int:
-        """A number for a new connection; never one whose process id for cancels would be that of none."""
-        self.serial += 1
-        if self.serial & MASK == 0:
-            self.serial += 1
+        """A number for a new connection, which no other of this worker or one before it had.
+
+        Never one whose process id for cancels would be that of none.
+        """
+        step = 2 if self.serial & MASK == MASK else 1
+        self.serial += step
+        self.counters.add(SERIALS, step)
         return self.serial
 
     def over_limit(self, client: ClientConnection) -> bool:

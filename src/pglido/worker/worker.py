@@ -28,6 +28,7 @@ from ..transport.connection import Watched
 from ..transport.inline_task import InlineTask
 from ..transport.stream import Stream
 from . import report
+from .cancel_keys import CancelKeys
 from .configuration import Candidate, ServerContexts, candidate
 from .connections import ClientConnection, ConsoleLink, ServerConnection
 from .lifecycle import Lifecycle
@@ -85,6 +86,8 @@ class Worker:
         self.lifecycle = lifecycle
         lifecycle.outside = self
         lifecycle.counters = counters
+        lifecycle.serial = counters.get(SharedCounter.SERIALS, index)
+        lifecycle.cancel_keys = CancelKeys(counters.secret(), index)
         _statement_cache.share(SharedEpoch(counters, SharedCounter.DOUBTS))
         _role_defaults_epoch.share(
             SharedEpoch(counters, SharedCounter.DEFAULTS), SharedEpoch(counters, SharedCounter.RELOADS)

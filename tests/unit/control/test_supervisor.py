@@ -73,11 +73,11 @@ async def test_a_database_that_does_not_exist_gets_no_lease(it: Running):
     assert it.pooler.broker.held(("nowhere", "alice")) == 0
 
 
-async def test_a_cancel_reaches_the_worker_its_pid_names(it: Running):
+async def test_a_cancel_reaches_the_worker_that_has_the_client(it: Running):
     first, second = await it.line_to(0), await it.line_to(1)
-    await first.say("cancel 1 4711 c0ffee")
-    await second.until("told", lambda told: "CancelHere:4711:c0ffee" in told)
-    await first.say("cancel 77 4711 c0ffee")
+    await first.say("cancel 1 4711 32")
+    await second.until("told", lambda told: "CancelHere:4711:32" in told)
+    await first.say("cancel 77 4711 32")
     assert await first.say("index") == "0"
 
 

@@ -24,7 +24,8 @@ from ...session.client.dispatch import Client
 from ...transport.accept import accept
 from ...transport.connection import RELAY, UNSET, wake
 from ...transport.tls_record import TlsRecords
-from ..connections import ClientConnection, cancel_pid
+from ..cancel_keys import pid_of
+from ..connections import ClientConnection
 from ..dispatch import Dispatch
 from .reserved_connection import FULL
 
@@ -134,13 +135,14 @@ def greet(lifecycle: Dispatch, client: ClientConnection, template: LoginTemplate
     client.stats = template.stats
     client.session = Client(template.settings, template.rules, lifecycle.budget)
     client.session.defaults = template.defaults
-    client.session.process = cancel_pid(lifecycle.index, client.serial)
+    client.session.process = pid_of(lifecycle.index, client.serial)
     client.session.began = template.began
     client.session_defaults = client.fitted = template.session_defaults
     client.generation = template.generation
     client.mode = RELAY
     client.rested = lifecycle.relay.now
-    lifecycle.relay.send(client, b"".join((last, template.welcome, client.key_and_ready(lifecycle.index))))
+    end = lifecycle.cancel_keys.key_and_ready(client.serial, client.minor)
+    lifecycle.relay.send(client, b"".join((last, template.welcome, end)))
     lifecycle.access_log.came(client)
 
 

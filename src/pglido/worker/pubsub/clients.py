@@ -30,7 +30,7 @@ async def listen(
         last
         + messages.AUTHENTICATION_OK
         + b"".join([messages.parameter_status(name, value) for name, value in listen_only.parameters().items()])
-        + client.key_and_ready(lifecycle.index)
+        + lifecycle.cancel_keys.key_and_ready(client.serial, client.minor)
     )
     stream.settle()
     client.stats = runtime.stats

@@ -13,7 +13,9 @@ from itertools import count
 
 from ...ipc import messages as ipc
 from ...ipc.channel import Channel
-from ..connections import SERIAL_BITS, SERIAL_MASK, ClientConnection, ServerConnection, cancel_key, key_size
+from ...ipc.shared_counters import SharedCounter
+from ..cancel_keys import LONG_KEY, SHORT_KEY, serials_of, size_of_key, worker_of
+from ..connections import ClientConnection, ServerConnection
 from ..lifecycle import Lifecycle
 from .connect import send_cancel
 
@@ -62,37 +64,47 @@ class CancelRequests:
         self.held = HeldConnections()
 
     def request(self, pid: int, key: bytes, fd: int) -> None:
-        """A CancelRequest came in by the connection `fd`: for a client of this worker, or of another."""
+        """A CancelRequest came in by the connection `fd`: for a client of this worker, or of another.
+
+        A wrong key does nothing, as in PostgreSQL, and never leaves this worker.
+        """
+        worker = worker_of(pid)
+        serial = self._serial_of(worker, pid, key)
+        if serial is None:
+            return
         number = self.held.hold(fd)
-        worker = (pid >> SERIAL_BITS) - 1
-        if 0 <= worker < self.workers and worker != self.lifecycle.index:
-            self.channel.post(ipc.CancelAt(worker, pid, key, number))
+        if worker == self.lifecycle.index:
+            self._request_here(serial, len(key), partial(self.held.let_go, number))
         else:
-            self._request_here(pid, key, partial(self.held.let_go, number))
+            self.channel.post(ipc.CancelAt(worker, serial, len(key), number))
 
     def request_elsewhere(self, message: ipc.CancelHere) -> None:
         """One came in at another worker, which is told when it is over."""
         over = ipc.CancelOver(message.sender, message.number)
-        self._request_here(message.pid, message.key, partial(self.channel.post, over))
+        self._request_here(message.serial, message.key_size, partial(self.channel.post, over))
 
-    def _request_here(self, pid: int, key: bytes, over: Callable[[], None]) -> None:
-        """Cancel what the client with this key is doing; a wrong key does nothing, as in PostgreSQL.
+    def _serial_of(self, worker: int, pid: int, key: bytes) -> int | None:
+        """The serial of the client to whom this key was given, by whichever process this worker was then."""
+        if not 0 <= worker < self.workers or len(key) not in (SHORT_KEY, LONG_KEY):
+            return None
+        keys, latest = self.lifecycle.cancel_keys, self.lifecycle.counters.get(SharedCounter.SERIALS, worker)
+        for serial in serials_of(pid, latest):
+            if compare_digest(keys.of(worker, serial, len(key)), key):
+                return serial
+        return None
+
+    def _request_here(self, serial: int, key_size: int, over: Callable[[], None]) -> None:
+        """Cancel what this client is doing, if it is still there and was given a key of this size.
 
         `over` is called when the server has the request, or none is made.
         """
-        client = self._client_of(pid, key)
-        under_way = None if client is None else self.cancel_client(client)
+        client = self.lifecycle.clients.get(serial)
+        known = client is not None and key_size == size_of_key(client.minor)
+        under_way = self.cancel_client(client) if client is not None and known else None
         if under_way is None:
             over()
         else:
             under_way.add_done_callback(lambda _: over())
-
-    def _client_of(self, pid: int, key: bytes) -> ClientConnection | None:
-        for serial in range(pid & SERIAL_MASK, self.lifecycle.serial + 1, SERIAL_MASK + 1):
-            client = self.lifecycle.clients.get(serial)
-            if client is not None and compare_digest(cancel_key(serial, key_size(client.minor)), key):
-                return client
-        return None
 
     def cancel_client(self, client: ClientConnection) -> "asyncio.Task[None] | None":
         """Cancel what a client has asked for, also if that is still to begin; None where nothing is under way now."""

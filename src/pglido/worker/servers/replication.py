@@ -25,7 +25,7 @@ async def replicate(
         last
         + messages.AUTHENTICATION_OK
         + b"".join(messages.parameter_status(name, value) for name, value in server.reported.items())
-        + client.key_and_ready(lifecycle.index)
+        + lifecycle.cancel_keys.key_and_ready(client.serial, client.minor)
     )
     stream.settle()
     lifecycle.access_log.came(client)

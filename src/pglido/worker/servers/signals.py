@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from ...ipc import messages as ipc
 from ...ipc.channel import Channel
 from ...protocol import codes, messages
-from ..connections import SERIAL_BITS, SERIAL_MASK, ClientConnection
+from ..cancel_keys import serials_of, worker_of
+from ..connections import ClientConnection
 from .stand_in import CANCELLED, NAP, TERMINATED, StandIn
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class SignalRequests:
         if signal_target == client.session.process:
             own: int = server.pid
             return own
-        worker = (signal_target >> SERIAL_BITS) - 1
+        worker = worker_of(signal_target)
         if worker == self.lifecycle.index:
             stand_in = await self._stand_in(signal_target, client.session.cancels, server.address)
             if stand_in is None:
@@ -144,7 +145,7 @@ class SignalRequests:
 
     def _client(self, signal_target: int) -> ClientConnection | None:
         """The client of this worker that got this number at login."""
-        for serial in range(signal_target & SERIAL_MASK, self.lifecycle.serial + 1, SERIAL_MASK + 1):
+        for serial in serials_of(signal_target, self.lifecycle.serial):
             client = self.lifecycle.clients.get(serial)
             if client is not None and client.runtime is not None and client.login is None:
                 return client
