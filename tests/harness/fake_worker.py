@@ -23,13 +23,14 @@ from pglido.ipc.messages import (
     CANNOT_BOOT,
     TO_WORKER,
     Abort,
-    Answer,
     Ask,
     CancelAt,
     CancelHere,
+    Command,
     Commit,
     Configure,
     Console,
+    Done,
     Drain,
     Failed,
     Grant,
@@ -37,10 +38,10 @@ from pglido.ipc.messages import (
     Load,
     Measure,
     Prepare,
-    Prepared,
     Ready,
     Recall,
     Return,
+    Rows,
     Stop,
     ToWorker,
     Want,
@@ -81,7 +82,8 @@ class FakeWorker:
                 message, _ = await self.channel.receive()
             except ChannelClosed:
                 os._exit(0)
-            self.told.append(type(message).__name__)
+            what = message.action if isinstance(message, Command) else message
+            self.told.append(type(what).__name__)
             await self.obey(message)
 
     async def obey(self, message: ToWorker) -> None:
@@ -95,17 +97,18 @@ class FakeWorker:
                 self.channel.post(Ready(os.getpid()))
                 beating = asyncio.create_task(self.beat())
                 self.tasks.add(beating)
-            case Prepare(number, _):
+            case Command(number, Prepare()):
                 if MODE == "dies" or (MODE == "one dies" and self.index == 0):
                     os._exit(8)
                 if MODE == "frozen" and self.index == 0:
                     time.sleep(600)
                 refuses = MODE == "refuses" and self.index == 1
-                self.channel.post(Prepared(number, "the moon is in the wrong phase" if refuses else ""))
-            case Commit(number):
-                self.told[-1] = f"Commit:{number}"
-            case Abort(number):
-                self.told[-1] = f"Abort:{number}"
+                self.channel.post(Done(number, "the moon is in the wrong phase" if refuses else ""))
+            case Command(number, Commit(prepared)):
+                self.told[-1] = f"Commit:{prepared}"
+                self.channel.post(Done(number))
+            case Abort(prepared):
+                self.told[-1] = f"Abort:{prepared}"
             case Grant(pool):
                 self.held[pool] += 1
             case Recall(pool, idle):
@@ -118,9 +121,10 @@ class FakeWorker:
                 self.channel.post(Load(pool, 0.0, 0, 0.0, 0))
             case CancelHere(serial, size, _, _):
                 self.told[-1] = f"CancelHere:{serial}:{size}"
-            case Ask(ask_id, subject):
+            case Command(number, Ask(subject)):
                 if MODE != "mute":
-                    self.channel.post(Answer(ask_id, self.rows(subject)))
+                    self.channel.post(Rows(number, self.rows(subject)))
+                    self.channel.post(Done(number))
             case Drain() | Stop() if MODE != "deaf":
                 os._exit(0)
 
@@ -129,7 +133,7 @@ class FakeWorker:
             self.counters.add(SharedCounter.BEATS, 1)
             await asyncio.sleep(0.1)
 
-    def rows(self, subject: Subject | None) -> list[Snapshot]:
+    def rows(self, subject: Subject) -> list[Snapshot]:
         where = {"database": "app", "user": "alice"}
         connection = {**where, "state": "active", "addr": "127.0.0.1", "port": 5, "connect_time": 1.7e9, "id": 7}
         wait = 1_500_000 * (self.index + 1)
@@ -156,7 +160,7 @@ class FakeWorker:
             Subject.DATABASES: [DatabaseClients("app", 3), DatabaseClients("pglido", 1)],
             Subject.MEM: [MemoryUse("client", 2, 300)],
         }
-        return told.get(subject, []) if subject else []
+        return told.get(subject, [])
 
     async def client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.counters.add(SharedCounter.ACCEPTED, 1)

@@ -24,12 +24,12 @@ from ..config.errors import ConfigError
 from ..config.model import Config, PoolKey, Settings
 from ..ipc import process_memory
 from ..ipc.messages import (
-    Answer,
     Ask,
     CancelAt,
     CancelHere,
     CancelOver,
     Console,
+    Done,
     Grant,
     Kept,
     Load,
@@ -37,9 +37,9 @@ from ..ipc.messages import (
     Message,
     Met,
     NotCovered,
-    Prepared,
     Recall,
     Return,
+    Rows,
     SenderGone,
     StandInAt,
     StandInHere,
@@ -54,6 +54,7 @@ from ..ipc.snapshot import DatabaseCounters, Snapshot, Subject, of_kind
 from ..pooling.broker import Broker
 from ..pooling.leases import LeaseLimits, LeasePlan, LeaseVerb
 from . import daemon
+from .commands import Commands, Patience
 from .heartbeat import LOOK
 from .memory_limit import MemoryLimit
 from .reload import Loaded
@@ -63,8 +64,7 @@ from .supervisor import COMMAND, Greeting, Supervisor
 
 log = logging.getLogger("pglido.control")
 
-ANSWER_TIMEOUT = 5.0  # seconds that a worker may take to tell about itself, while it moves
-PATIENCE = 1.0  # seconds of silence after which its answer is not waited for
+TELLING = Patience(timeout=5.0, silence=1.0)  # about itself
 KEPT = 16  # descriptors that no console gets: workers are restarted, covered and given the log's with them
 KEPT_FOR_ADMINS = 8  # descriptors that consoles of stats_users don't get
 SHUTDOWN_MODES = ("now", "servers", "clients")
@@ -94,10 +94,10 @@ class Pooler:
         self.listeners = listeners
         self.started = time.time()
         self.broker = Broker(self._limits, self._pins)
-        self.rollout = Rollout(loaded, outputs, workers, self._changed, environ)
         backend = loaded.config.settings.event_backend
         self.supervisor = Supervisor(workers, counters, listeners.of, self, [*command, "--event-backend", backend])
-        self.rollout.supervisor = self.supervisor
+        self.commands = Commands(self.supervisor)
+        self.rollout = Rollout(loaded, outputs, self.supervisor, self.commands, self._changed, environ)
         self.averages = Averages(time.monotonic())
         self.memory = MemoryLimit()
         self.state = "starting"  # running, draining, stopping
@@ -105,13 +105,11 @@ class Pooler:
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._tick: asyncio.TimerHandle | None = None
         self._looked = time.monotonic()
-        self._asked: dict[tuple[int, int], asyncio.Future[list[Snapshot] | None]] = {}
-        self._told: dict[tuple[int, int], list[Snapshot]] = {}
-        self._ask_id = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._met: dict[bytes, tuple[int, int]] = {}
         self._actions: dict[type[ToControl], Callable[[int, Any, tuple[int, ...]], None]] = {
-            Prepared: lambda worker, message, fds: self.rollout.answered(worker, message),
+            Done: lambda worker, message, fds: self.commands.answers(worker, message),
+            Rows: lambda worker, message, fds: self.commands.tells(worker, message),
             Want: self._want,
             Return: self._return,
             Kept: self._kept,
@@ -126,7 +124,6 @@ class Pooler:
             Met: self._remember,
             NotCovered: lambda worker, message, fds: self.supervisor.not_covered(worker, message.worker),
             Console: self._console,
-            Answer: self._answer,
         }
 
     @property
@@ -203,35 +200,12 @@ class Pooler:
         """See ControlApi."""
         return self.supervisor.name(index)
 
-    async def ask(self, subject: Subject | None) -> dict[int, list[Snapshot]]:
+    async def ask(self, subject: Subject) -> dict[int, list[Snapshot]]:
         """See ControlApi."""
-        self._ask_id += 1
-        loop = asyncio.get_running_loop()
-        waiting: dict[int, asyncio.Future[list[Snapshot] | None]] = {}
-        ask_id = self._ask_id
-        for worker in self.supervisor.answering():
-            waiting[worker] = self._asked[worker, ask_id] = loop.create_future()
-            self.supervisor.tell(worker, Ask(ask_id, subject))
-        await self._patiently(waiting)
-        answers: dict[int, list[Snapshot]] = {}
-        for worker, future in waiting.items():
-            self._asked.pop((worker, ask_id), None)
-            self._told.pop((worker, ask_id), None)
-            if not future.done():
-                log.warning("worker %d does not answer", worker)
-            elif (rows := future.result()) is not None:
-                answers[worker] = rows
-        return answers
-
-    async def _patiently(self, waiting: Mapping[int, asyncio.Future[Any]]) -> None:
-        """Wait until all have answered, but no longer than `ANSWER_TIMEOUT`, and for no worker that has gone silent."""
-        end = time.monotonic() + ANSWER_TIMEOUT
-        while time.monotonic() < end:
-            silent = [worker.index for worker in self.supervisor.workers if worker.heartbeat.silent >= PATIENCE]
-            wanted = [future for worker, future in waiting.items() if worker not in silent and not future.done()]
-            if not wanted:
-                return
-            await asyncio.wait(wanted, timeout=min(LOOK, ANSWER_TIMEOUT))
+        verdicts = await self.commands.run(Ask(subject), self.supervisor.answering(), TELLING)
+        for worker in sorted(verdicts.hung):
+            log.warning("worker %d does not answer", worker)
+        return {worker: verdicts.rows.get(worker, []) for worker in sorted(verdicts.done)}
 
     async def refresh_stats(self) -> set[int]:
         """See ControlApi."""
@@ -246,8 +220,6 @@ class Pooler:
         Raises ConfigError; then all is as it was.
         """
         reloaded = await self.rollout.reload()
-        # A worker answers in turn: after it has taken what it was told before.
-        await self.ask(None)
         log.info("reload: done")
         return reloaded
 
@@ -288,13 +260,8 @@ class Pooler:
 
     def died(self, worker: int) -> None:
         """See Events."""
-        self.rollout.died(worker)
+        self.commands.died(worker)
         self.averages.retire(worker)
-        for (index, ask_id), future in list(self._asked.items()):
-            if index == worker:
-                del self._asked[index, ask_id]
-                self._told.pop((index, ask_id), None)
-                _resolve(future, None)
         self._carry_out(self.broker.died(worker, time.monotonic()))
 
     def became_ready(self) -> None:
@@ -345,14 +312,6 @@ class Pooler:
     def _remember(self, worker: int, message: Met, fds: tuple[int, ...]) -> None:
         message.learn(self._met)
         self._pass_on(worker, message, fds)
-
-    def _answer(self, worker: int, message: Answer, fds: tuple[int, ...]) -> None:
-        key = worker, message.ask_id
-        if key in self._asked:
-            told = self._told.setdefault(key, [])
-            told += message.rows
-            if not message.more:
-                _resolve(self._asked.pop(key), self._told.pop(key))
 
     def _console(self, worker: int, message: Console, fds: tuple[int, ...]) -> None:
         if not fds:

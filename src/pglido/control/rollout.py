@@ -13,34 +13,32 @@ import asyncio
 import hmac
 import logging
 import secrets
-import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import NamedTuple
 
 from .. import log as logs
 from ..admin.control_api import Reloaded
 from ..auth.secrets import raw
 from ..config.errors import ConfigError, Place, Problem
-from ..ipc.messages import Abort, Commit, Configure, Message, Prepare, Prepared
+from ..ipc.messages import Abort, Command, Commit, Configure, Message, Prepare
 from . import daemon
-from .heartbeat import LOOK
+from .commands import Commands, Patience, Verdicts
+from .heartbeat import HANGS_AFTER
 from .reload import Loaded, open_log, reread
 from .supervisor import Greeting, Supervisor
-from .two_phase import Outcome, Poll
+from .two_phase import Outcome, outcome_of
 
 log = logging.getLogger("pglido.control")
 
-PREPARE_TIMEOUT = 10.0  # seconds that a worker which moves may take to answer
+PREPARING = Patience(timeout=10.0, silence=HANGS_AFTER)
 
 
 class _Pending(NamedTuple):
-    """What is being prepared."""
+    """What is being prepared, by the command with this number."""
 
     number: int
     loaded: Loaded
     outputs: logs.Outputs
-    poll: Poll
 
 
 class Rollout:
@@ -50,20 +48,19 @@ class Rollout:
         self,
         loaded: Loaded,
         outputs: logs.Outputs,
-        workers: int,
+        supervisor: Supervisor,
+        commands: Commands,
         changed: Callable[[], None],
         environ: Mapping[str, str] | None,
     ) -> None:
         self.loaded = loaded
-        self.supervisor: Supervisor
         self._outputs = outputs
-        self._workers = workers
+        self._supervisor = supervisor
+        self._commands = commands
         self._changed = changed
         self._environ = environ
         self._drawn = secrets.token_bytes(32)
         self._lock = asyncio.Lock()
-        self._heard = asyncio.Event()
-        self._number = 0
         self._pending: _Pending | None = None
 
     def greeting(self) -> Greeting:
@@ -91,18 +88,6 @@ class Rollout:
             finally:
                 daemon.notify("READY=1")
 
-    def answered(self, worker: int, message: Prepared) -> None:
-        """A worker tells whether it is ready."""
-        if self._pending is not None and message.number == self._pending.number:
-            self._pending.poll.answered(worker, message.problem)
-            self._heard.set()
-
-    def died(self, worker: int) -> None:
-        """A worker has ended."""
-        if self._pending is not None:
-            self._pending.poll.ends(worker)
-            self._heard.set()
-
     def close(self) -> None:
         """Nobody will be greeted any more."""
         self._outputs.close()
@@ -112,67 +97,57 @@ class Rollout:
 
     async def _reload(self) -> Reloaded:
         fresh, changes = reread(self.loaded, self._environ)
-        self._number += 1
-        poll = Poll(frozenset(self.supervisor.alive()))
-        pending = self._pending = _Pending(self._number, fresh, open_log(fresh), poll)
-        try:
-            for worker in poll.asked:
-                self.supervisor.tell(worker, *self._prepare(pending))
-            outcome = await self._outcome(poll)
-            # What can't be had must be missed before the workers are told.
-            own = pending.outputs.again() if outcome is Outcome.COMMIT else logs.STDERR
-        except BaseException:
+        outputs = open_log(fresh)
+        with self._commands.under_way(self._supervisor.alive()) as verdicts:
+            pending = self._pending = _Pending(verdicts.number, fresh, outputs)
+            try:
+                for worker in verdicts.asked:
+                    self._supervisor.tell(worker, *self._prepare(pending))
+                await self._commands.heard(verdicts, PREPARING)
+                outcome = outcome_of(verdicts)
+                # What can't be had must be missed before the workers are told.
+                own = outputs.again() if outcome is Outcome.COMMIT else logs.STDERR
+            except BaseException:
+                self._drop(pending)
+                raise
+        if outcome is not Outcome.COMMIT:
             self._drop(pending)
-            raise
-        if outcome is Outcome.ABORT:
-            self._drop(pending)
-            raise ConfigError(self._problems(poll))
-        self._pending = None
-        self._commit(pending, own)
+            raise ConfigError(self._problems(verdicts))
+        self._put_in_force(pending, own)
+        commit = Commit(pending.number)
+        taken = await self._commands.run(commit, self._supervisor.alive(), PREPARING)
         for change in changes:
             log.log(change.level, "%s", change.text)
-        return Reloaded(poll.hung, [change.text for change in changes if change.waits])
+        return Reloaded(taken.hung, [change.text for change in changes if change.waits])
 
     def _drop(self, pending: _Pending) -> None:
         self._pending = None
-        self.supervisor.tell_all(Abort(pending.number))
+        self._supervisor.tell_all(Abort(pending.number))
         pending.outputs.close()
 
-    def _commit(self, pending: _Pending, own: logs.Outputs) -> None:
-        """Put it in force, which can't fail any more; this process logs to `own`."""
+    def _put_in_force(self, pending: _Pending, own: logs.Outputs) -> None:
+        """From now on a new worker gets this, which can't fail any more; this process logs to `own`."""
+        self._pending = None
         self.loaded = pending.loaded
         self._outputs.close()
         self._outputs = pending.outputs
-        self.supervisor.tell_all(Commit(pending.number))
         logs.follow("control", self.loaded.config.settings, own)
         self._changed()
 
-    async def _outcome(self, poll: Poll) -> Outcome:
-        """Wait for the workers, as far as they move."""
-        end = time.monotonic() + PREPARE_TIMEOUT
-        while (outcome := poll.outcome) is None:
-            self._heard.clear()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._heard.wait(), LOOK)
-            late = time.monotonic() > end
-            for worker in list(poll.waiting):
-                if late or self.supervisor.workers[worker].heartbeat.hangs:
-                    poll.hangs(worker)
-        return outcome
-
-    def _problems(self, poll: Poll) -> list[Problem]:
+    def _problems(self, verdicts: Verdicts) -> list[Problem]:
         place = Place(self.loaded.config.path)
-        said = poll.problems or dict.fromkeys(sorted(poll.ended), "ended while it prepared the new configuration")
-        return [Problem(place, "", f"{self.supervisor.name(worker)}: {text}") for worker, text in said.items()]
+        ended = dict.fromkeys(sorted(verdicts.ended), "ended while it prepared the new configuration")
+        said = verdicts.problems or ended
+        return [Problem(place, "", f"{self._supervisor.name(worker)}: {text}") for worker, text in said.items()]
 
     def _prepare(self, pending: _Pending) -> tuple[Message, list[int]]:
         message, fds = self._message(pending.loaded, pending.outputs)
-        return Prepare(pending.number, message), fds
+        return Command(pending.number, Prepare(message)), fds
 
     def _message(self, loaded: Loaded, outputs: logs.Outputs) -> tuple[Configure, list[int]]:
         users = {name: raw(secret) for name, secret in loaded.users.items()}
         seed = mock_seed(loaded, self._drawn)
-        return Configure(loaded.config, users, self._workers, seed, loaded.files), outputs.again().fds
+        return Configure(loaded.config, users, len(self._supervisor.workers), seed, loaded.files), outputs.again().fds
 
 
 def mock_seed(loaded: Loaded, drawn: bytes) -> bytes:

@@ -144,6 +144,10 @@ class Supervisor:
         """What the log and the console call a worker."""
         return f"worker {index} (process {self.workers[index].pid})"
 
+    def silent(self, index: int) -> float:
+        """Seconds for which a worker has not moved."""
+        return self.workers[index].heartbeat.silent
+
     def tell_all(self, message: Message) -> None:
         """Post a message to all workers."""
         for worker in self.workers:

@@ -1,6 +1,6 @@
-"""The first phase of a reload as data: which workers are ready for the new configuration, and what follows from it.
+"""What follows from the first phase of a reload (two-phase commit, with the control process as coordinator).
 
-Rules (two-phase commit, with the control process as coordinator):
+Rules:
 1. Every worker that runs is asked. Each says once that it is ready, or what is wrong.
 2. A worker that ends or hangs is not waited for. Its successor, or itself when it moves again, takes what was decided.
 3. What one worker says is wrong is enough: all drop the new configuration.
@@ -10,7 +10,8 @@ Rules (two-phase commit, with the control process as coordinator):
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+
+from .commands import Verdicts
 
 
 class Outcome(enum.Enum):
@@ -20,45 +21,10 @@ class Outcome(enum.Enum):
     ABORT = enum.auto()
 
 
-@dataclass
-class Poll:
-    """What was heard so far. `waiting` are those that have yet to answer; `hung` those that are not waited for."""
-
-    asked: frozenset[int]
-    waiting: set[int] = field(init=False)
-    problems: dict[int, str] = field(default_factory=dict)
-    hung: set[int] = field(default_factory=set)
-    ended: set[int] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.waiting = set(self.asked)
-
-    def answered(self, worker: int, problem: str) -> None:
-        """The worker is ready, or says what is wrong; also after it was given up, or its successor."""
-        self.waiting.discard(worker)
-        self.hung.discard(worker)
-        self.ended.discard(worker)
-        if problem:
-            self.problems[worker] = problem
-
-    def ends(self, worker: int) -> None:
-        """The process has ended."""
-        if worker in self.waiting or worker in self.hung:
-            self.waiting.discard(worker)
-            self.hung.discard(worker)
-            self.ended.add(worker)
-
-    def hangs(self, worker: int) -> None:
-        """The worker does not move, or does not answer in time."""
-        if worker in self.waiting:
-            self.waiting.discard(worker)
-            self.hung.add(worker)
-
-    @property
-    def outcome(self) -> Outcome | None:
-        """What follows; None as long as somebody is waited for."""
-        if self.waiting:
-            return None
-        if self.problems or (self.asked and self.ended == self.asked):
-            return Outcome.ABORT
-        return Outcome.COMMIT
+def outcome_of(verdicts: Verdicts) -> Outcome | None:
+    """What follows; None as long as somebody is waited for."""
+    if verdicts.waiting:
+        return None
+    if verdicts.problems or (verdicts.asked and verdicts.ended == verdicts.asked):
+        return Outcome.ABORT
+    return Outcome.COMMIT

@@ -27,13 +27,17 @@ exits with status `CANNOT_BOOT` if it can't ever run with this configuration: if
 the whole of pglido stops with that text. Any other exit before `Drain` or `Stop` counts as a crash and is
 answered by a restart. A worker reads no file: what it needs of them comes with `Configure`.
 
-A reload has two phases. Each worker gets `Prepare`, makes all that it needs of the new configuration without
-putting anything in force, and answers `Prepared`. Then all get `Commit`, which can't fail, or all get `Abort`.
-A worker that starts in between gets `Configure` with what is in force, and `Prepare` behind it.
+What an operator wants of all workers is a `Command`: each worker answers `Done`, or what is wrong.
 
-Leases ------ A worker owns a number of leases per pool, each the right to one server connection (idle, busy
-or being opened). It starts with none. It asks with `Want`, gets `Grant`, gives back with `Return`. The broker
-may ask for one back with `Recall`.
+A reload has two phases. Each worker is told to `Prepare`: it makes all that it needs of the new configuration, and puts
+nothing in force. Then all are told to `Commit`, which can't fail, or all get `Abort`. A worker that starts in between
+gets `Configure` with what is in force, and `Prepare` behind it.
+
+Leases
+------
+A worker owns a number of leases per pool, each the right to one server connection (idle, busy or being opened). It
+starts with none. It asks with `Want`, gets `Grant`, gives back with `Return`. The broker may ask for one back with
+`Recall`.
 """
 
 from __future__ import annotations
@@ -70,11 +74,20 @@ class Failed(Message, frozen=True):
     text: str
 
 
-class Prepared(Message, frozen=True):
-    """Answer to the `Prepare` with this number: ready for `Commit` (`problem` empty), or what is wrong."""
+class Done(Message, frozen=True):
+    """The `Command` with this number is done (`problem` empty), or can't be: what is wrong, for the operator."""
 
     number: int
     problem: str = ""
+
+
+class Rows(Message, frozen=True):
+    """Rows for the `Command` with this number; others may follow, for what is told in one round is bounded. `Done` ends
+    them.
+    """
+
+    number: int
+    rows: list[Snapshot]
 
 
 class Want(Message, frozen=True):
@@ -242,14 +255,6 @@ class Console(Message, frozen=True):
     protocol: int = 196608
 
 
-class Answer(Message, frozen=True):
-    """Rows for the `Ask` with the same id; with `more` others follow, for what is told in one round is bounded."""
-
-    ask_id: int
-    rows: list[Snapshot]
-    more: bool = False
-
-
 # ---- control -> worker
 
 
@@ -269,22 +274,39 @@ class Configure(Message, frozen=True):
 
 
 class Prepare(Message, frozen=True):
-    """Make all that `to` needs, descriptors as with `Configure`; to be answered with `Prepared`."""
+    """Make all that `to` needs, without putting it in force; descriptors as with `Configure`."""
 
-    number: int
     to: Configure
 
 
 class Commit(Message, frozen=True):
-    """Put in force what was prepared under this number. A worker that could not prepare it ends itself."""
+    """Put in force what was prepared by the command `prepared`. A worker that could not prepare it ends itself."""
+
+    prepared: int
+
+
+class Ask(Message, frozen=True):
+    """Tell `Rows` about `subject`."""
+
+    subject: Subject
+
+
+Action = Prepare | Commit | Ask
+
+
+class Command(Message, frozen=True):
+    """Do something, and answer with `Done` and this number when it is done. A successor may get it in its predecessor's
+    place.
+    """
 
     number: int
+    action: Action
 
 
 class Abort(Message, frozen=True):
-    """Drop what was prepared under this number."""
+    """Drop what was prepared by the command `prepared`."""
 
-    number: int
+    prepared: int
 
 
 class Grant(Message, frozen=True):
@@ -351,13 +373,6 @@ class Uncover(Message, frozen=True):
     worker: int
 
 
-class Ask(Message, frozen=True):
-    """Answer with rows about `subject`; None: with none, once all that was told before is done."""
-
-    ask_id: int
-    subject: Subject | None
-
-
 class Drain(Message, frozen=True):
     """Stop accepting and come to an end: exit 0 when nothing is left to do, or after `timeout` seconds (0: no
     limit).
@@ -377,7 +392,8 @@ class Stop(Message, frozen=True):
 ToControl = (
     Ready
     | Failed
-    | Prepared
+    | Done
+    | Rows
     | Want
     | Return
     | Kept
@@ -392,12 +408,10 @@ ToControl = (
     | Met
     | NotCovered
     | Console
-    | Answer
 )
 ToWorker = (
     Configure
-    | Prepare
-    | Commit
+    | Command
     | Abort
     | Grant
     | Recall
@@ -412,7 +426,6 @@ ToWorker = (
     | Met
     | Cover
     | Uncover
-    | Ask
     | Drain
     | Stop
 )

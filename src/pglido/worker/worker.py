@@ -18,6 +18,7 @@ from ..config.model import Host as Place
 from ..ipc import messages as ipc
 from ..ipc.channel import Channel, ChannelBroken, ChannelClosed, close_all
 from ..ipc.shared_counters import SharedCounter, SharedCounters
+from ..ipc.snapshot import Subject
 from ..pooling.pool import Plan, ServerSlot, Verb
 from ..protocol.startup import Startup
 from ..session.server.notification_signature import NotificationSigner
@@ -158,7 +159,6 @@ class Worker:
     async def listen_to_control(self) -> None:
         """Do what the control process says; without it, stop. Whatever ends this, ends the worker."""
         handlers: dict[type[Any], Any] = {
-            ipc.Commit: self.on_commit,
             ipc.Abort: lambda m: self.drop_candidate(),
             ipc.Grant: self.on_grant,
             ipc.Recall: self.on_recall,
@@ -172,7 +172,6 @@ class Worker:
             ipc.SenderGone: lambda m: self.forget_sender(m.hosts, m.process),
             ipc.Met: self.users.met,
             ipc.Uncover: lambda m: self.uncover(m.worker),
-            ipc.Ask: lambda m: self.lifecycle.spawn(self.tell(m)),
             ipc.Drain: self.on_drain,
             ipc.Stop: lambda m: self.ended.set(),
         }
@@ -180,11 +179,12 @@ class Worker:
             while True:
                 message, fds = await self.channel.receive()
                 try:
-                    with measured(self.lifecycle.relay, f"{type(message).__name__} of the control process"):
+                    what = message.action if isinstance(message, ipc.Command) else message
+                    with measured(self.lifecycle.relay, f"{type(what).__name__} of the control process"):
                         if isinstance(message, ipc.Cover):
                             self.cover(message.worker, fds)
-                        elif isinstance(message, ipc.Prepare):
-                            self.on_prepare(message, fds)
+                        elif isinstance(message, ipc.Command):
+                            self.on_command(message, fds)
                         else:
                             close_all(fds)
                             handlers[type(message)](message)
@@ -195,38 +195,50 @@ class Worker:
         finally:
             self.ended.set()
 
-    async def tell(self, asked: ipc.Ask) -> None:
+    # Commands.
+
+    def on_command(self, message: ipc.Command, fds: Sequence[int]) -> None:
+        """Do what an operator wants of all workers, and say when it is done."""
+        match message.action:
+            case ipc.Prepare(to):
+                self.channel.post(ipc.Done(message.number, self.prepare(message.number, to, fds)))
+            case ipc.Commit(prepared):
+                self.commit(prepared)
+                self.channel.post(ipc.Done(message.number))
+            case ipc.Ask(subject):
+                self.lifecycle.spawn(self.tell(message.number, subject))
+
+    async def tell(self, number: int, subject: Subject) -> None:
         """Answer what the control process asks, a portion in each round."""
-        for rows in report.answer(self.lifecycle, asked.subject) if asked.subject is not None else ():
-            self.channel.post(ipc.Answer(asked.ask_id, rows, more=True))
+        for rows in report.answer(self.lifecycle, subject):
+            self.channel.post(ipc.Rows(number, rows))
             await asyncio.sleep(0)
-        self.channel.post(ipc.Answer(asked.ask_id, []))
+        self.channel.post(ipc.Done(number))
 
     # Configuration.
 
-    def on_prepare(self, message: ipc.Prepare, fds: Sequence[int]) -> None:
-        """The first phase of a reload: make what is needed, change nothing."""
+    def prepare(self, number: int, to: ipc.Configure, fds: Sequence[int]) -> str:
+        """The first phase of a reload: make what is needed, change nothing; returns what is wrong."""
         self.drop_candidate()
-        problem = ""
         try:
-            self.candidate = message.number, candidate(message.to, fds)
+            self.candidate = number, candidate(to, fds)
         except ValueError as error:
-            problem = str(error)
+            return str(error)
         except Exception as error:
             log.exception("bug: a configuration was not prepared")
-            problem = f"bug: {error!r}"
-        self.channel.post(ipc.Prepared(message.number, problem))
+            return f"bug: {error!r}"
+        return ""
 
-    def on_commit(self, message: ipc.Commit) -> None:
+    def commit(self, prepared: int) -> None:
         """The second phase: what was prepared is in force. Without it this worker would be on its own: it ends."""
-        number, prepared = self.candidate or (0, None)
+        number, found = self.candidate or (0, None)
         self.candidate = None
-        if prepared is None or number != message.number:
+        if found is None or number != prepared:
             log.error("a new configuration is in force that could not be prepared here: this worker ends")
             self.fail()
             return
         try:
-            self.adopt(prepared)
+            self.adopt(found)
         except Exception:
             log.exception("bug: a configuration was put in force by halves: this worker ends")
             self.fail()

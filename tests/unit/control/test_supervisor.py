@@ -8,6 +8,7 @@ import signal
 
 from harness.control import Running, running
 from pglido.control import supervisor as supervisor_module
+from pglido.control.commands import Patience
 from pglido.ipc.shared_counters import SharedCounter
 from pglido.ipc.snapshot import Subject
 
@@ -127,7 +128,7 @@ async def test_a_worker_that_does_not_stop_is_killed(tmp_path, fake_mode, monkey
 
 
 async def test_a_worker_that_does_not_answer_is_left_out(tmp_path, fake_mode, monkeypatch):
-    monkeypatch.setattr("pglido.control.pooler.ANSWER_TIMEOUT", 0.1)
+    monkeypatch.setattr("pglido.control.pooler.TELLING", Patience(timeout=0.1, silence=1.0))
     fake_mode("mute")
     async with running(tmp_path, workers=1) as it:
         assert await it.pooler.ask(Subject.POOLS) == {}

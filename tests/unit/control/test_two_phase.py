@@ -8,21 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pglido.control.two_phase import Outcome, Poll
+from pglido.control.commands import Verdicts
+from pglido.control.two_phase import Outcome, outcome_of
 
 WORKERS = frozenset({0, 1, 2})
 
 
-def heard(poll: Poll, worker: int, what: str) -> None:
+def heard(verdicts: Verdicts, worker: int, what: str) -> None:
     match what:
         case "ready":
-            poll.answered(worker, "")
+            verdicts.answers(worker, "")
         case "ends":
-            poll.ends(worker)
+            verdicts.ends(worker)
         case "hangs":
-            poll.hangs(worker)
+            verdicts.hangs(worker)
         case problem:
-            poll.answered(worker, problem)
+            verdicts.answers(worker, problem)
 
 
 @pytest.mark.parametrize(
@@ -41,52 +42,52 @@ def heard(poll: Poll, worker: int, what: str) -> None:
 )
 def test_the_outcome_does_not_depend_on_who_is_heard_first(said: tuple[str, ...], outcome: Outcome) -> None:
     for order in permutations(range(3)):
-        poll = Poll(WORKERS)
+        verdicts = Verdicts(1, WORKERS)
         for worker in order:
-            assert poll.outcome is None
-            heard(poll, worker, said[worker])
-        assert poll.outcome is outcome
+            assert outcome_of(verdicts) is None
+            heard(verdicts, worker, said[worker])
+        assert outcome_of(verdicts) is outcome
 
 
 def test_without_workers_the_control_process_decides_alone() -> None:
-    assert Poll(frozenset()).outcome is Outcome.COMMIT
+    assert outcome_of(Verdicts(1, frozenset())) is Outcome.COMMIT
 
 
 def test_an_answer_that_comes_late_counts() -> None:
-    poll = Poll(WORKERS)
-    poll.hangs(0)
-    poll.answered(0, "no room")
-    poll.answered(1, "")
-    poll.answered(2, "")
-    assert poll.hung == set()
-    assert poll.outcome is Outcome.ABORT
+    verdicts = Verdicts(1, WORKERS)
+    verdicts.hangs(0)
+    verdicts.answers(0, "no room")
+    verdicts.answers(1, "")
+    verdicts.answers(2, "")
+    assert verdicts.hung == set()
+    assert outcome_of(verdicts) is Outcome.ABORT
 
 
 def test_a_successor_that_is_ready_stands_in_for_one_that_ended() -> None:
-    poll = Poll(frozenset({0, 1}))
-    poll.ends(0)
-    poll.answered(0, "")
-    poll.ends(1)
-    assert poll.outcome is Outcome.COMMIT
+    verdicts = Verdicts(1, frozenset({0, 1}))
+    verdicts.ends(0)
+    verdicts.answers(0, "")
+    verdicts.ends(1)
+    assert outcome_of(verdicts) is Outcome.COMMIT
 
 
 def test_one_that_ends_after_its_answer_was_ready() -> None:
-    poll = Poll(frozenset({0}))
-    poll.answered(0, "")
-    poll.ends(0)
-    assert poll.outcome is Outcome.COMMIT
+    verdicts = Verdicts(1, frozenset({0}))
+    verdicts.answers(0, "")
+    verdicts.ends(0)
+    assert outcome_of(verdicts) is Outcome.COMMIT
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["ready", "ends", "hangs", "no room"])), max_size=20))
 def test_in_any_sequence_each_is_in_one_place_and_a_problem_is_never_forgotten(said: list[tuple[int, str]]) -> None:
-    poll = Poll(WORKERS)
+    verdicts = Verdicts(1, WORKERS)
     refused = False
     for worker, what in said:
-        heard(poll, worker, what)
+        heard(verdicts, worker, what)
         refused = refused or what == "no room"
-        assert not poll.waiting & poll.hung
-        assert not poll.waiting & poll.ended
-        assert not poll.hung & poll.ended
-        assert (poll.outcome is None) == bool(poll.waiting)
+        assert not verdicts.waiting & verdicts.hung
+        assert not verdicts.waiting & verdicts.ended
+        assert not verdicts.hung & verdicts.ended
+        assert (outcome_of(verdicts) is None) == bool(verdicts.waiting)
         if refused:
-            assert poll.outcome is not Outcome.COMMIT
+            assert outcome_of(verdicts) is not Outcome.COMMIT

@@ -17,16 +17,17 @@ from pglido.ipc.channel import HEADER, Channel, ChannelBroken, ChannelClosed
 from pglido.ipc.messages import (
     TO_CONTROL,
     TO_WORKER,
-    Answer,
     Ask,
+    Command,
     Grant,
     Message,
     Ready,
     Return,
+    Rows,
     ToControl,
     share,
 )
-from pglido.ipc.snapshot import ListItem
+from pglido.ipc.snapshot import ListItem, Subject
 
 
 @pytest.fixture
@@ -61,10 +62,10 @@ async def test_both_directions_at_once(ends):
 async def test_a_message_larger_than_the_socket_buffer(ends):
     worker, control = ends
     rows = [ListItem("x" * 1000, number) for number in range(5000)]
-    sending = asyncio.create_task(worker.send(Answer(1, rows)))
+    sending = asyncio.create_task(worker.send(Rows(1, rows)))
     message, _ = await control.receive()
     await sending
-    assert message == Answer(1, rows)
+    assert message == Rows(1, rows)
 
 
 async def test_descriptors_arrive_with_their_message(ends):
@@ -125,12 +126,12 @@ async def test_what_the_peer_said_last_is_read_even_when_writing_to_it_fails(end
     worker, control = ends
     worker.post(Ready(1))
     worker.close()
-    control.post(Ask(1, "pools"))
+    control.post(Command(1, Ask(Subject.POOLS)))
     assert control.closed
     assert await control.receive() == (Ready(1), ())
     with pytest.raises(ChannelClosed):
         await control.receive()
-    control.post(Ask(2, "pools"))  # dropped, no error
+    control.post(Command(2, Ask(Subject.POOLS)))  # dropped, no error
 
 
 async def test_a_waiting_receiver_is_woken_by_close(ends):
@@ -157,7 +158,7 @@ async def test_a_peer_that_does_not_read_breaks_the_channel_instead_of_eating_me
     monkeypatch.setattr(channel_module, "MAX_QUEUED", 1 << 20)
     worker, _ = ends
     for number in range(100_000):
-        worker.post(Answer(number, [ListItem("x" * 1000, 1)]))
+        worker.post(Rows(number, [ListItem("x" * 1000, 1)]))
     assert worker.closed
     with pytest.raises(ChannelBroken):
         await worker.send(Ready(1))
@@ -168,7 +169,7 @@ async def test_unsent_descriptors_are_closed_with_the_channel():
     worker = Channel(left, TO_WORKER)
     before = open_fds()
     for number in range(200):
-        worker.post(Answer(number, [ListItem("x" * 10000, 1)]), [os.open("/dev/null", os.O_RDONLY)])
+        worker.post(Rows(number, [ListItem("x" * 10000, 1)]), [os.open("/dev/null", os.O_RDONLY)])
     worker.close()
     right.close()
     assert open_fds() == before - 2
@@ -198,7 +199,7 @@ async def test_nonsense_is_an_error(wire):
 MESSAGES = st.one_of(
     st.builds(Ready, st.integers(0, 2**31)),
     st.builds(Return, st.tuples(st.text(), st.text()), st.integers(0, 1000)),
-    st.builds(Answer, st.integers(0, 9), st.lists(st.builds(ListItem, st.text(), st.integers(0, 9)))),
+    st.builds(Rows, st.integers(0, 9), st.lists(st.builds(ListItem, st.text(), st.integers(0, 9)))),
 )
 
 

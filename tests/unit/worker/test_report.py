@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pglido.ipc.messages import Answer, Ask
+from pglido.ipc.messages import Done, Rows
 from pglido.ipc.snapshot import ListItem, Subject, of_kind
 from pglido.worker import report
 from pglido.worker.connections import ClientConnection
@@ -66,13 +66,13 @@ def test_there_is_an_answer_to_each_question() -> None:
 
 def test_others_have_their_turn_between_two_portions() -> None:
     """The relay's round is what the loop waits with: there is one for each portion, and the last is told to be it."""
-    posts: list[tuple[int, bool]] = []
+    posts: list[tuple[int, type]] = []
     rounds = 0
 
     async def run() -> None:
         nonlocal rounds
         worker = worker_with(MANY)
-        worker.channel = SimpleNamespace(post=lambda message: posts.append((rounds, message.more)))
+        worker.channel = SimpleNamespace(post=lambda message: posts.append((rounds, type(message))))
         loop = asyncio.get_running_loop()
 
         def turn() -> None:
@@ -81,14 +81,10 @@ def test_others_have_their_turn_between_two_portions() -> None:
             loop.call_soon(turn)
 
         loop.call_soon(turn)
-        await Worker.tell(worker, Ask(7, Subject.MEM))
+        await Worker.tell(worker, 7, Subject.MEM)
 
     asyncio.run(run())
     assert len(posts) > MANY // report.PORTION
     # The end follows what was told last at once, or a round later.
     assert len({at for at, _ in posts}) >= len(posts) - 1
-    assert [more for _, more in posts] == [True] * (len(posts) - 1) + [False]
-
-
-def test_an_answer_is_the_last_unless_it_says_so() -> None:
-    assert Answer(1, []).more is False
+    assert [kind for _, kind in posts] == [Rows] * (len(posts) - 1) + [Done]
