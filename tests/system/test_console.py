@@ -232,9 +232,8 @@ def test_the_console_keeps_so_much_and_no_more(shared_pooler: MakePooler, cluste
         (100, "prepared statements", lambda name: m.parse(name, "SHOW VERSION")),
         (10, "portals", lambda name: m.bind(name, "0")),
     ):
-        wire.send(*(one(str(number)) for number in range(most)), one("0") if what == "portals" else b"", m.FLUSH)
-        answers = [wire.message() for _ in range(most + (what == "portals"))]
-        assert "E" not in kinds(answers)
+        wire.send(*(one(str(number)) for number in range(most)), m.FLUSH)
+        assert "E" not in kinds([wire.message() for _ in range(most)])
         wire.send(one("another"), m.SYNC)
         error = error_in(wire.until())
         assert error is not None

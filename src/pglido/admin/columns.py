@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ..ipc.snapshot import Answers, Subject
+from ..protocol.rows import INT4, INT8, NUMERIC, TEXT, Column, Rows
 from .control_api import ControlApi
-from .rows import INT4, INT8, NUMERIC, TEXT, Column, Value
-
-Rows = Sequence[Sequence[Value]]
 
 
 class Show(NamedTuple):

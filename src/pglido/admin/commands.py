@@ -11,9 +11,9 @@ from typing import NamedTuple
 from ..config.errors import ConfigError
 from ..config.model import rows as settings_table
 from ..protocol.errors import PgError
-from .columns import Rows
+from ..protocol.responder import Prepare, Statement
+from ..protocol.rows import TEXT, Column, Rows, Value
 from .control_api import ControlApi
-from .rows import TEXT, Column, Value
 from .show import PGBOUNCER, SHOWS, VERSION, rows_of
 
 # What PgBouncer has for nearly everything.
@@ -30,8 +30,8 @@ class Notice(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What came of a command: rows where it has columns, its tag, and what happens to the transaction (T, I
-    or as it is).
+    """What came of a command: rows where it has columns, its tag (of a SELECT without the number of rows), and what
+    happens to the transaction (T, I or as it is).
     """
 
     tag: str
@@ -104,6 +104,8 @@ PHRASES: dict[str, tuple[str, str]] = {
 }
 # Characters of a statement whose parameters have been filled in.
 LONGEST = 1 << 16
+# Parameters of a statement.
+MOST_PARAMETERS = 100
 SHUTDOWNS = {"": "now", "WAIT_FOR_SERVERS": "servers", "WAIT_FOR_CLIENTS": "clients"}
 
 
@@ -129,6 +131,36 @@ def fill(sql: str, values: list[str | None]) -> str:
     if size > LONGEST:
         raise CommandError("54000", "the statement is too long with its parameters")
     return _PARAMETER.sub(lambda found: words[int(found[1]) - 1], sql)
+
+
+def prepare(asked: Prepare, admin: bool) -> Statement[Command | str]:
+    """A statement's command, or its text while its parameters are missing. Raises CommandError."""
+    if asked.types is None:
+        return _statement(understand(asked.sql, admin), ())
+    sql = plain(asked.sql)
+    if ";" in sql:
+        raise CommandError("42601", "cannot insert multiple commands into a prepared statement")
+    count = parameters(sql)
+    if count > MOST_PARAMETERS:
+        raise CommandError("42P02", f"there is no parameter ${count}")
+    types = (*asked.types, *(0,) * (count - len(asked.types)))
+    if count or not sql:
+        return Statement(sql or None, None, types)
+    return _statement(understand(sql, admin), types)
+
+
+def filled(
+    statement: Statement[Command | str], values: Sequence[bytes | None], admin: bool
+) -> Statement[Command | str]:
+    """The statement with these values for its parameters. Raises CommandError."""
+    if not isinstance(statement.meaning, str):
+        return statement
+    words = [None if value is None else value.decode(errors="replace") for value in values]
+    return _statement(understand(fill(statement.meaning, words), admin), statement.types)
+
+
+def _statement(command: Command, types: tuple[int, ...]) -> Statement[Command | str]:
+    return Statement(command, command.columns, types)
 
 
 def understand(sql: str, admin: bool) -> Command:
@@ -173,7 +205,7 @@ def _unknown(words: str) -> CommandError:
 
 def _constant(name: str, value: Value, tag: str) -> Command:
     async def run(control: ControlApi) -> Result:
-        return Result(tag if tag == "SHOW" else f"{tag} 1", [[value]])
+        return Result(tag, [[value]])
 
     return Command((Column(name, TEXT),), run)
 

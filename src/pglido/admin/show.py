@@ -32,9 +32,9 @@ from ..ipc.snapshot import (
     from_all,
     of_kind,
 )
-from .columns import Rows, Show, int4, int8, text
+from ..protocol.rows import TEXT, Column, Rows, Value
+from .columns import Show, int4, int8, text
 from .control_api import ControlApi
-from .rows import TEXT, Column, Value
 from .show_stats import STATISTICS
 
 # Monitoring picks the columns that it expects by the first version number it finds here.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from time import monotonic
 
 from ..ipc.snapshot import Answers, Subject
-from .columns import Rows, Show, numeric, text
+from ..protocol.rows import Rows, Value
+from .columns import Show, numeric, text
 from .control_api import ControlApi
-from .rows import Value
 from .stats import COUNTERS, Counts
 
 _IN_STATS = {"received": "recv"}  # the averages' own spelling

@@ -9,7 +9,11 @@ _HEADER = struct.Struct("!ci")
 _INT = struct.Struct("!i")
 
 PARSE_COMPLETE = b"1\0\0\0\4"
+BIND_COMPLETE = b"2\0\0\0\4"
 CLOSE_COMPLETE = b"3\0\0\0\4"
+NO_DATA = b"n\0\0\0\4"
+PORTAL_SUSPENDED = b"s\0\0\0\4"
+EMPTY_QUERY_RESPONSE = b"I\0\0\0\4"
 SYNC = b"S\0\0\0\4"
 FLUSH = b"H\0\0\0\4"
 TERMINATE = b"X\0\0\0\4"
@@ -77,6 +81,16 @@ def copy_fail(reason: str) -> bytes:
 def parameter_status(name: str, value: str) -> bytes:
     """A ParameterStatus; bytes that were no UTF-8 are what they were."""
     return message(codes.PARAMETER_STATUS, name.encode() + b"\0" + value.encode("utf-8", ESCAPE) + b"\0")
+
+
+def command_complete(tag: str) -> bytes:
+    """A CommandComplete."""
+    return message(codes.COMMAND_COMPLETE, tag.encode() + b"\0")
+
+
+def ready(status: str) -> bytes:
+    """A ReadyForQuery; `status` is I, T or E."""
+    return message(codes.READY_FOR_QUERY, status.encode())
 
 
 def backend_key_data(pid: int, key: bytes) -> bytes:

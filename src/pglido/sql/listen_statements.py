@@ -55,12 +55,7 @@ def not_served() -> ListenStatementError:
 
 
 def understand(sql: bytes) -> ListenStatement:
-    """The one statement in `sql`. Raises StatementError."""
-    try:
-        sql.decode()
-    except UnicodeDecodeError as error:
-        byte = " ".join(f"0x{one:02x}" for one in sql[error.start : max(error.end, error.start + 1)])
-        raise ListenStatementError("22021", f'invalid byte sequence for encoding "UTF8": {byte}') from None
+    """The one statement in `sql`, which is UTF-8. Raises ListenStatementError."""
     words = _tokens(sql)
     while words and words[-1].kind == ";":
         words.pop()

@@ -52,7 +52,7 @@ def client_size(client: ClientConnection) -> int:
     listen_only = client.listen_only
     if listen_only is not None:
         channels = listen_only.channels if len(listen_only.channels) > 1 else None
-        more = (listen_only, listen_only.own, channels)
+        more = (listen_only, listen_only.responder, listen_only.own, channels)
         return _sum(client, client.address, client.inbox, client.out, client.notes, *more)
     return _sum(client, client.address, client.inbox, client.out, client.notes) + (
         _sum(client.session, client.session.statements, client.session.unparsed) if client.session is not None else 0

@@ -35,7 +35,7 @@ class Client:
             said += session.taken()
             if session.wish is not None:
                 self.wishes.append(session.wish)
-                session.granted()
+                session.granted(self)
             elif session.over or session.idle():
                 return said + session.taken()
 
@@ -119,7 +119,7 @@ def test_a_listen_is_acknowledged_when_the_server_listens() -> None:
     assert client.session.wish == b"a"
     assert client.session.taken() == b""
     assert not client.session.channels
-    client.session.granted()
+    client.session.granted(client)
     assert client.session.taken() == LISTENED + READY
     assert client.session.channels == {b"a"}
     assert not client.session.idle()

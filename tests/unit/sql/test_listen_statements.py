@@ -74,17 +74,10 @@ def test_refused(sql: str, sqlstate: str) -> None:
     assert refused.value.sqlstate == sqlstate
 
 
-def test_bytes_that_are_no_text() -> None:
-    with pytest.raises(ListenStatementError) as refused:
-        understand(b"LISTEN \xff")
-    assert refused.value.sqlstate == "22021"
-    assert str(refused.value).startswith('invalid byte sequence for encoding "UTF8": 0xff')
-
-
-@given(st.binary(max_size=200) | st.text(alphabet="listen unSET1;*\"'/-=,$aä\n", max_size=60).map(str.encode))
-def test_whatever_comes_is_understood_or_refused(sql: bytes) -> None:
+@given(st.text(max_size=200) | st.text(alphabet="listen unSET1;*\"'/-=,$aä\n", max_size=60))
+def test_whatever_comes_is_understood_or_refused(sql: str) -> None:
     try:
-        understand(sql)
+        understand(sql.encode())
     except ListenStatementError:
         pass
 

@@ -7,7 +7,7 @@ from ..state.parameters import REPORTED
 
 
 def spelled(name: str, value: str, known: dict[str, str]) -> str:
-    """A setting's value as the server would report it. Raises StatementError where it can't be had."""
+    """A setting's value as the server would report it. Raises ListenStatementError where it can't be had."""
     if name == "application_name":
         clean = "".join(char if " " <= char <= "~" else "?" for char in value)
         return clean[:63]

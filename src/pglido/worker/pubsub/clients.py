@@ -93,7 +93,7 @@ def serve(lifecycle: Lifecycle, client: ClientConnection) -> None:
         if listen_only.wish is not None:
             if not hub.prepare(client, (listen_only.wish,), partial(granted, lifecycle, client)):
                 return
-            listen_only.granted()
+            listen_only.granted(client)
             continue
         if client.out is not None:
             return  # drained, the relay says so
@@ -113,7 +113,7 @@ def granted(lifecycle: Lifecycle, client: ClientConnection) -> None:
     """The server listens to what the client wished for."""
     listen_only = client.listen_only
     if listen_only is not None and not client.closed and client.serial in lifecycle.clients:
-        listen_only.granted()
+        listen_only.granted(client)
         serve(lifecycle, client)
 
 
