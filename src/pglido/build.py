@@ -60,6 +60,7 @@ COMPILED = (
     "worker.login.access_log",
     "worker.cancel_keys",
     "worker.connections",
+    "worker.login.scram_login",
     "worker.login.fast_path",
 )
 # Compiled where setup.py finds what it needs: liburing.

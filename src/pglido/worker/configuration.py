@@ -18,7 +18,7 @@ from ..transport.tls_context import (
     server_side,
     server_sides,
 )
-from .login.login import ListenerSecurity
+from .listener_security import ListenerSecurity
 
 
 class ServerContexts:

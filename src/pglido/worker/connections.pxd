@@ -5,6 +5,7 @@ from pglido.transport.tls_record cimport TlsRecords
 from pglido.pooling.queue cimport Ticket
 from pglido.pooling.pool cimport Pool, ServerSlot
 from pglido.pooling.stats cimport Stats
+from pglido.worker.login.scram_login cimport ScramLogin
 
 cdef bytes HEX
 cdef bytes _SAME
@@ -25,7 +26,7 @@ cdef class ClientConnection(ClientLink):
     cdef public Pool pool
     cdef public Ticket ticket
     cdef public object login
-    cdef public object proving
+    cdef public ScramLogin proving
     cdef public TlsRecords handshake
     cdef public tuple claims
     cdef public bint cancel_wanted

@@ -22,8 +22,10 @@ from ..transport.inline_task import InlineTask
 if TYPE_CHECKING:
     from ..session.client.listen_only import ListenOnlySession
     from ..transport.tls_record import TlsRecords
-    from .login.fast_path import ScramLogin
-    from .pool_runtime import PoolRuntime, SessionDefaults
+    from .defaults import SessionDefaults
+    from .listener_security import ListenerSecurity
+    from .login.scram_login import ScramLogin
+    from .pool_runtime import PoolRuntime
 
 _EPOCH = time.time() - time.monotonic()
 # Version 8 and variant 10 of RFC 9562: 60 random bits, and 62 for the serial, of which 48 are ever used.
@@ -77,7 +79,7 @@ class ClientConnection(ClientLink):
 
     if TYPE_CHECKING:
         server: "ServerConnection | None"
-        listener: Any
+        listener: ListenerSecurity
         minor: int
         runtime: PoolRuntime | None
         pool: Pool

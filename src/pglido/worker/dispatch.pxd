@@ -24,7 +24,7 @@ cdef class Dispatch(HostInterface):
     cdef public dict lingering
     cdef public Relay relay
     cdef public str no_ring
-    cdef public object outside
+    cdef public object cancels
     cdef public object freed
     cdef bint giving
     cdef public AccessLog access_log

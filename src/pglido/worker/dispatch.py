@@ -5,10 +5,9 @@ The relay calls `attach` and `released`; what is rare is left to the `Lifecycle`
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
-from ..ipc.shared_cells import SharedCells
-from ..ipc.shared_counters import SharedCounter
+from ..ipc.shared_counters import SharedCounter, SharedCounters
 from ..pooling.queue import Ticket
 from ..pooling.states import CLOSING
 from ..protocol.messages import READY_IDLE
@@ -44,8 +43,21 @@ class ServerRequest:
         self.server: asyncio.Future[ServerConnection] = asyncio.get_running_loop().create_future()
 
 
+class CancelService(Protocol):
+    """Cancels that this worker has reasons for itself."""
+
+    def cancel_client(self, client: ClientConnection) -> "asyncio.Task[None] | None":
+        """Cancel what a client has asked for, also if that is still to begin; None where nothing is under way now."""
+
+    def cancel_soon(self, client: ClientConnection) -> "asyncio.Task[None]":
+        """Cancel what a client has asked for once the server has surely read it."""
+
+    def cancel_at_server(self, server: ServerConnection) -> "asyncio.Task[None] | None":
+        """Cancel what a server is doing, if it still does it when it can be told."""
+
+
 class Dispatch(HostInterface):
-    """The part of the `Lifecycle` that every transaction passes through; `outside` is the Worker.
+    """The part of the `Lifecycle` that every transaction passes through.
 
     `no_ring` says why io_uring is not used, empty when it is or is not wanted; `counters` counts the clients of all
     workers, of which there may be `most` (0: any number).
@@ -61,9 +73,9 @@ class Dispatch(HostInterface):
         made = new_relay(self, event_backend)
         self.relay: Relay = made[0]
         self.no_ring: str = made[1]
-        self.outside: Any = None
+        self.cancels: CancelService = UNSET
         self.access_log = AccessLog()
-        self.counters: SharedCells = UNSET
+        self.counters: SharedCounters = UNSET
         self.most = 0
         self.freed: deque[ServerConnection] = deque()
         self.giving = False
@@ -79,6 +91,7 @@ class Dispatch(HostInterface):
         def rested(self, server: ServerConnection) -> None: ...
         def keep_defaults(self, client: ClientConnection, server: ServerConnection) -> None: ...
         def unpinned(self, server: ServerConnection) -> None: ...
+        def leave_hub(self, client: ClientConnection) -> None: ...
         def worn_out(self, server: ServerConnection) -> None: ...
         def serve_request(self, request: ServerRequest, server: ServerConnection) -> None: ...
 
@@ -95,7 +108,7 @@ class Dispatch(HostInterface):
     def over_limit(self, client: ClientConnection) -> bool:
         """Is this client one too many? It is not counted any more then, so that none goes for one who goes already."""
         over = 0 < self.most < self.counters.total(CLIENTS) and client.claims
-        if over and self.outside.counters.concede(CLIENTS, self.most):
+        if over and self.counters.concede(SharedCounter.CLIENTS, self.most):
             client.claims = ()
         return not client.claims
 
@@ -185,7 +198,7 @@ class Dispatch(HostInterface):
         self.relay.resume(client)
         if client.cancel_wanted:
             client.cancel_wanted = False
-            self.outside.cancels.cancel_soon(client)
+            self.cancels.cancel_soon(client)
 
     def client_gone(self, link: ClientLink, why: str) -> None:
         """A client left (`why` empty: with Terminate), or must go: the session's fault is told to it."""
@@ -208,8 +221,8 @@ class Dispatch(HostInterface):
         if ticket is not None:
             client.pool.leave(ticket)
             client.ticket = None
-        if client.listens and client.runtime is not None and client.runtime.hub is not None:
-            client.runtime.hub.leave(client)
+        if client.listens:
+            self.leave_hub(client)
         if client.server is not None:
             self.abandon(client, client.server)
         if client.session is not None:

@@ -7,9 +7,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 from ..config.enums import SessionStateMode
+from ..config.model import Host as Place
 from ..ipc.shared_counters import LimitReached, pins_of
 from ..pooling.pool import Plan, ServerSlot, Verb
 from ..pooling.queue import Ticket
@@ -20,12 +21,13 @@ from ..protocol.codes import IDLE as STATUS_IDLE
 from ..session.state import parameters as _parameters
 from ..session.state.state_query import UNDYING
 from ..sql.scanner import DEFINES
-from ..transport.connection import RELAY, Link
+from ..transport.connection import RELAY, UNSET, Link
 from . import slow_rounds
 from .connections import ClientConnection, ServerConnection
 from .dispatch import Dispatch, ServerRequest
 from .errors import PoolRefused
-from .pool_runtime import PoolRuntime, keep_defaults, startup_params_of
+from .pool_runtime import PoolRuntime, startup_params_of
+from .pubsub.hub import Hub
 
 log = logging.getLogger("pglido.worker")
 
@@ -37,13 +39,55 @@ DISCARD = "DISCARD ALL"
 # What a client is told after query_wait_notify, as by PgBouncer.
 QUEUED = "No server connection available in postgres backend, client being queued"
 
+
+class ServerOpener(Protocol):
+    """Opens servers."""
+
+    async def open_server(self, runtime: PoolRuntime, slot: ServerSlot) -> None:
+        """Open the server of `slot`, and report how it went to the pool."""
+
+    async def log_in(self, runtime: PoolRuntime, slot: ServerSlot) -> ServerConnection:
+        """A server that has logged in. Raises LoginRefused, CannotOpen."""
+
+
+class BrokerClient(Protocol):
+    """The worker's end of the broker of leases, which is in the control process."""
+
+    def tell(self, runtime: PoolRuntime, plan: Plan) -> None:
+        """What a pool has to say about leases: WANT, RETURN, KEPT."""
+
+
+class WishService(Protocol):
+    """What the statements of clients do beyond their own session, in this worker and the others."""
+
+    def wished(self, client: ClientConnection) -> bool:
+        """See that a client of a pool with servers may go on; returns whether it may at once."""
+
+    def done(self, client: ClientConnection) -> None:
+        """What the client has asked for is done."""
+
+    def heard(self, client: ClientConnection) -> None:
+        """What the client listens to is another now."""
+
+    def sender_gone(self, server: ServerConnection) -> None:
+        """A server is gone that notifications are known by."""
+
+
 class Lifecycle(Dispatch):
-    """All connections of one worker."""
+    """All connections of one worker, its pools, and their hubs.
+
+    `tells_slow_rounds`: not while the worker starts.
+    """
 
     def __init__(self, index: int, event_backend: str = "auto") -> None:
         super().__init__(index, event_backend)
         self.servers: dict[ServerConnection, None] = {}
         self.pools: dict[tuple[str, str], PoolRuntime] = {}
+        self.hubs: dict[PoolRuntime, Hub] = {}
+        self.opener: ServerOpener = UNSET
+        self.broker: BrokerClient = UNSET
+        self.wishes: WishService = UNSET
+        self.tells_slow_rounds = False
         self.tasks: set[asyncio.Task[Any]] = set()
 
     def spawn(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -66,6 +110,37 @@ class Lifecycle(Dispatch):
     def keep_defaults(self, client: ClientConnection, server: ServerConnection) -> None:
         """A client gets a server that began with something else than its last one: see that it keeps its own."""
         keep_defaults(client, server)
+
+    def hub_of(self, runtime: PoolRuntime) -> Hub:
+        """The hub of a pool, made when the first client asks for it."""
+        hub = self.hubs.get(runtime)
+        if hub is None:
+            hub = self.hubs[runtime] = Hub(self, runtime)
+        return hub
+
+    def leave_hub(self, client: ClientConnection) -> None:
+        """A client is gone that listens."""
+        hub = self._hub_of(client)
+        if hub is not None:
+            hub.leave(client)
+
+    def _hub_of(self, client: ClientConnection) -> Hub | None:
+        return self.hubs.get(client.runtime) if client.runtime is not None else None
+
+    def forget_sender(self, hosts: tuple[Place, ...], process: int) -> None:
+        """Notifications of this server process, if there are any, are nobody's."""
+        for runtime, hub in self.hubs.items():
+            if runtime.settings.hosts == hosts:
+                hub.senders.forget(process)
+
+    def forget_pool(self, runtime: PoolRuntime) -> None:
+        """Nobody uses this pool any more."""
+        del self.pools[runtime.key]
+        self.hubs.pop(runtime, None)
+
+    async def log_in(self, runtime: PoolRuntime, slot: ServerSlot) -> ServerConnection:
+        """A server that belongs to no pool. Raises LoginRefused, CannotOpen."""
+        return await self.opener.log_in(runtime, slot)
 
     def serve_request(self, request: ServerRequest, server: ServerConnection) -> None:
         """The turn of a coroutine has come."""
@@ -135,7 +210,7 @@ class Lifecycle(Dispatch):
         busy = bool(server.session.replies.head) and not server.session.state.deciding
         self.relay.send(server, server.session.abandon())
         if busy and not client.leaving:
-            self.outside.cancels.cancel_at_server(server)
+            self.cancels.cancel_at_server(server)
         self.rested(server)
 
     def pinned(self, client: ClientConnection) -> None:
@@ -151,7 +226,7 @@ class Lifecycle(Dispatch):
             return
         limit = max(1, int(settings.pool_size * settings.max_pinned_share))
         try:
-            server.claims = self.outside.counters.claim([(pins_of(server.runtime.key), limit)])
+            server.claims = self.counters.claim([(pins_of(server.runtime.key), limit)])
         except LimitReached:
             text = f"too many clients of this pool keep their servers (max_pinned_share), this one for: {why}"
             self.kill(client, "53300", text)
@@ -161,26 +236,25 @@ class Lifecycle(Dispatch):
 
     def wished(self, client: ClientConnection) -> bool:
         """A client wants something before it goes on; returns whether it may at once."""
-        may: bool = self.outside.wished(client)
-        return may
+        return self.wishes.wished(client)
 
     def untied(self, client: ClientConnection) -> None:
         """What a client has asked for is done, and its server free."""
-        self.outside.signals.done(client)
+        self.wishes.done(client)
 
     def heard(self, client: ClientConnection) -> None:
         """What a client listens to is another now."""
-        self.outside.heard(client)
+        self.wishes.heard(client)
 
     def catch_up(self, client: ClientConnection) -> bool:
         """See that a listening client gets all that was sent before now, then its ReadyForQuery (else: False)."""
-        hub = client.runtime.hub if client.runtime is not None else None
+        hub = self._hub_of(client)
         return hub is not None and hub.catch_up(client, self.relay.ready)
 
     def unpinned(self, server: ServerConnection) -> None:
         """What a client kept its server for is gone, or the client is."""
         server.pinned = 0.0
-        self.outside.counters.release(server.claims)
+        self.counters.release(server.claims)
         server.claims = ()
 
     def refuse_block(self, client: ClientConnection) -> None:
@@ -189,7 +263,7 @@ class Lifecycle(Dispatch):
 
     def overlong(self, seconds: float, link: Link | None, worst: float, kind: int) -> None:
         """A round took so long that clients notice, or what came after it (`link` is None)."""
-        if self.outside.listening:  # not while the worker starts
+        if self.tells_slow_rounds:
             slow_rounds.tell(seconds, link, worst, kind)
 
     def failed(self, link: Link) -> None:
@@ -209,15 +283,16 @@ class Lifecycle(Dispatch):
 
     # Ends.
 
-    def kill(
-        self, client: ClientConnection, sqlstate: str, text: str, severity: str = "FATAL", detail: str = ""
-    ) -> None:
-        """Tell a client why, and close it. In the middle of a reply nothing can be told."""
+    def kill(self, client: ClientConnection, sqlstate: str, text: str, detail: str = "", why: str = "") -> None:
+        """Tell a client why (FATAL), and close it. In the middle of a reply nothing can be told.
+
+        `why` is what the log says, where that is more.
+        """
         server = client.server
         whole = server is None or server.session.between_messages()
         more = f"{detail}; client {client.uuid}" if detail else f"client {client.uuid}"
-        data = messages.error(severity, sqlstate, text, more) if whole else b""
-        self.end(client, f"{text}, {detail}" if detail else text, data)
+        data = messages.error("FATAL", sqlstate, text, more) if whole else b""
+        self.end(client, why or (f"{text}, {detail}" if detail else text), data)
 
     def server_gone(self, server: ServerConnection, why: str) -> None:
         """A server closed its connection, died, or can't be trusted any more."""
@@ -262,7 +337,7 @@ class Lifecycle(Dispatch):
         self.relay.close(server)
         if server.session.notification_sender.named:
             # Somebody else's server may get its process id.
-            self.outside.sender_gone(server)
+            self.wishes.sender_gone(server)
         server.session.drop()
         server.slot.pool.closed_slot(server.slot)
         self.plan_soon(server.runtime)
@@ -306,7 +381,7 @@ class Lifecycle(Dispatch):
         match plan.verb:
             case Verb.CONNECT:
                 assert plan.slot is not None
-                self.spawn(self.outside.open_server(runtime, plan.slot))
+                self.spawn(self.opener.open_server(runtime, plan.slot))
             case Verb.CHECK:
                 assert plan.slot is not None
                 self._check(plan.slot)
@@ -322,7 +397,7 @@ class Lifecycle(Dispatch):
                 if isinstance(plan.ticket.client, ClientConnection):
                     self.relay.send(plan.ticket.client, messages.notice(QUEUED, plan.detail))
             case _:
-                self.outside.tell_broker(runtime, plan)
+                self.broker.tell(runtime, plan)
 
     def _check(self, slot: ServerSlot) -> None:
         server: ServerConnection = slot.server
@@ -394,3 +469,17 @@ class Lifecycle(Dispatch):
             self.relay.send(server, server.session.ask(query))
         else:
             self.rested(server)
+
+
+def keep_defaults(client: ClientConnection, server: ServerConnection) -> None:
+    """A client gets a server that began with something else than its last one: see that it keeps its own."""
+    own, here, session = client.session_defaults, server.session_defaults, client.session
+    client.fitted = here
+    if own is None or here is None:
+        return
+    missing = own.missing_in(here)
+    if missing:
+        session.settings = _parameters.intern({**missing, **session.settings.values}, session.settings.prepared)
+        if not session.rules.keep:
+            # There RESET leads to what the server was opened with.
+            session.home = _parameters.intern({**missing, **session.home.values})

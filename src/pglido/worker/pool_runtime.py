@@ -3,7 +3,6 @@
 import asyncio
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from ..auth.secrets import Credentials
 from ..cache import Cache
@@ -19,79 +18,16 @@ from ..session.state import statement_cache as _statement_cache
 from ..session.state.parameters import SessionParameters
 from ..session.state.shared import FunctionCatalog, PoolRules, StatementCounts
 from ..session.state.state_query import INSPECTED, PINNING
-from ..session.state.statement_cache import AcceptedStatements, Dialect
+from ..session.state.statement_cache import AcceptedStatements
 from ..sql.lexer import cut
 from ..transport.connect import AddressCache
 from ..transport.tls_context import ServerTls, server_side
-from .connections import ClientConnection, ServerConnection
-
-if TYPE_CHECKING:
-    from .errors import PoolRefused
-    from .pubsub.hub import Hub
+from .defaults import SessionDefaults, Welcome
+from .errors import PoolRefused
 
 # Different sets of startup parameters remembered per pool, and their bytes; an application has a handful.
 PROFILES = 2048
 PROFILES_BYTES = 4 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Welcome:
-    """What a set of startup parameters comes to: the settings as the server spells them, and the welcome.
-
-    `defaults` is what the welcome says of all others. `session_defaults` is what the session of that server began with,
-    `generation` that of the pool at the time.
-    """
-
-    settings: SessionParameters
-    defaults: SessionParameters
-    welcome: bytes
-    session_defaults: "SessionDefaults | None"
-    generation: int
-
-    def began(self) -> Dialect:
-        """What keeps statements apart from those of clients with other session defaults; nothing before a change."""
-        if self.session_defaults is None or not self.generation:
-            return ()
-        return (("session defaults", self.session_defaults.digest),)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SessionDefaults:
-    """What the sessions of a pool's user begin with in its database.
-
-    `digest` is another whenever ALTER ROLE ... SET or ALTER DATABASE ... SET has changed it. `names` are the settings
-    that these have set, `values` those of all settings that the user may set.
-    """
-
-    digest: str
-    names: frozenset[str]
-    values: dict[str, str]
-
-    def missing_in(self, other: "SessionDefaults") -> dict[str, str]:
-        """The settings, with their values here, that a session which began with `other` has not got."""
-        if self.digest == other.digest or not self.values or not other.values:
-            return {}
-        found = {}
-        for name in self.names | other.names:
-            # A custom setting that nobody has set is empty once somebody has.
-            value = self.values.get(name, "" if "." in name and name not in self.names else None)
-            if value is not None and value != other.values.get(name):
-                found[name] = value
-        return found
-
-
-def keep_defaults(client: ClientConnection, server: ServerConnection) -> None:
-    """A client gets a server that began with something else than its last one: see that it keeps its own."""
-    own, here, session = client.session_defaults, server.session_defaults, client.session
-    client.fitted = here
-    if own is None or here is None:
-        return
-    missing = own.missing_in(here)
-    if missing:
-        session.settings = _parameters.intern({**missing, **session.settings.values}, session.settings.prepared)
-        if not session.rules.keep:
-            # There RESET leads to what the server was opened with.
-            session.home = _parameters.intern({**missing, **session.home.values})
 
 
 def rules_of(
@@ -179,7 +115,6 @@ class PoolRuntime:
     tls: ServerTls | None = None
     secrets: dict[str, str] = field(default_factory=dict)
     by_user: dict[str, PoolSettings] = field(default_factory=dict)
-    hub: "Hub | None" = None
     findings: int = 0
     signer: NotificationSigner | None = None
     unused_since: float = 0.0

@@ -50,6 +50,10 @@ def _pools(lifecycle: Lifecycle) -> Iterable[PoolRuntime]:
     return lifecycle.pools.values()
 
 
+def _hubs(lifecycle: Lifecycle) -> Iterable[Hub]:
+    return [lifecycle.hubs[runtime] for runtime in lifecycle.pools.values() if runtime in lifecycle.hubs]
+
+
 def _once(lifecycle: Lifecycle) -> Iterable[Lifecycle]:
     return (lifecycle,)
 
@@ -134,16 +138,16 @@ def _application(client: ClientConnection) -> str:
 
 def servers(lifecycle: Lifecycle, found: Sequence[ServerConnection]) -> list[Snapshot]:
     """One row per server connection."""
-    return [_server(server) for server in found if not server.closed]
+    return [_server(lifecycle, server) for server in found if not server.closed]
 
 
-def _server(server: ServerConnection) -> ServerSnapshot:
+def _server(lifecycle: Lifecycle, server: ServerConnection) -> ServerSnapshot:
     session, client = server.session, server.client
-    lifecycle, port = socket_name(server.fd)
+    address, port = socket_name(server.fd)
     local, local_port = socket_name(server.fd, local=True)
     linked = client if isinstance(client, ClientConnection) else server.peer
     state = "being_canceled" if server.cancels else STATES[server.slot.state]
-    hub = server.runtime.hub
+    hub = lifecycle.hubs.get(server.runtime)
     if hub is not None and hub.listen_connection.server is server:
         state = "listen"
     return ServerSnapshot(
@@ -151,8 +155,8 @@ def _server(server: ServerConnection) -> ServerSnapshot:
         database=server.runtime.key[0],
         replication="logical" if isinstance(server.peer, ClientConnection) else "none",
         state=state,
-        addr=server.address.rpartition(":")[0] if lifecycle == "unix" else lifecycle,
-        port=int(server.address.rpartition(":")[2] or 0) if lifecycle == "unix" else port,
+        addr=server.address.rpartition(":")[0] if address == "unix" else address,
+        port=int(server.address.rpartition(":")[2] or 0) if address == "unix" else port,
         local_addr=local,
         local_port=local_port,
         connect_time=epoch(server.born),
@@ -243,9 +247,9 @@ def databases(lifecycle: Lifecycle, found: Sequence[PoolRuntime]) -> list[Snapsh
     return [DatabaseClients(runtime.key[0], runtime.pool.clients) for runtime in found]
 
 
-def listen(lifecycle: Lifecycle, found: Sequence[PoolRuntime]) -> list[Snapshot]:
+def listen(lifecycle: Lifecycle, found: Sequence[Hub]) -> list[Snapshot]:
     """One row per pool in which clients of this worker have listened."""
-    return [_hub(runtime.hub) for runtime in found if runtime.hub is not None]
+    return [_hub(hub) for hub in found]
 
 
 def _hub(hub: Hub) -> ListenSnapshot:
@@ -266,11 +270,6 @@ def _hub(hub: Hub) -> ListenSnapshot:
     )
 
 
-def tls_of(client: ClientConnection) -> str:
-    """What SHOW CLIENTS says of a client's TLS."""
-    return describe(client.tls)
-
-
 # By what is asked: the things that are told about, and the rows of a portion of them. Counts of one name are added up.
 Part = tuple[Callable[[Lifecycle], Iterable[Any]], Callable[[Lifecycle, Any], list[Snapshot]]]
 PARTS: dict[Subject, tuple[Part, ...]] = {
@@ -287,5 +286,5 @@ PARTS: dict[Subject, tuple[Part, ...]] = {
         (_once, memory.process),
     ),
     Subject.PINS: ((_clients, pins),),
-    Subject.LISTEN: ((_pools, listen),),
+    Subject.LISTEN: ((_hubs, listen),),
 }

@@ -49,12 +49,15 @@ class Timed(Protocol):
     parent: int
     counters: SharedCounters
     lifecycle: Lifecycle
-    config: Config
     database_releases: DatabaseRelease
     fast_login: FastLogin
     leaving: float | None
     wait_for_clients: bool
     ended: asyncio.Event
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
 
     def goodbye(self, client: ClientConnection) -> None:
         """Close a client because the pooler stops."""
@@ -106,8 +109,9 @@ class Timers:
         for runtime in list(lifecycle.pools.values()):
             pressed = pressed or runtime.pool.line.size > runtime.pool.opening
             lifecycle.carry_out(runtime)
-            if runtime.hub is not None:
-                runtime.hub.tick(now)
+            hub = lifecycle.hubs.get(runtime)
+            if hub is not None:
+                hub.tick(now)
             self._forget_unused(runtime, now)
         self._studies.look(now)
         self.worker.database_releases.look(now)
@@ -132,7 +136,7 @@ class Timers:
         One that could not be opened, such as that of a name made up, has nothing to be remembered.
         """
         worker, pool = self.worker, runtime.pool
-        hub = runtime.hub
+        hub = worker.lifecycle.hubs.get(runtime)
         if pool.clients or not pool.unused() or (hub is not None and hub.listen_connection.server is not None):
             runtime.unused_since = 0.0
             return
@@ -143,7 +147,7 @@ class Timers:
             vain = pool.outage.problem is not None and now > pool.outage.retry_at
             if runtime.key[0] in worker.config.databases or not (idle or vain):
                 return
-        del worker.lifecycle.pools[runtime.key]
+        worker.lifecycle.forget_pool(runtime)
         worker.fast_login.forget()
 
     def _look_at_memory(self, now: float) -> None:
@@ -168,7 +172,7 @@ class Timers:
         for client in served + self._next_clients():
             problem = over_time(client, now, login_timeout)
             if problem is not None:
-                lifecycle.kill(client, "08P01", problem, detail=last_error(down(client)))
+                lifecycle.kill(client, "08P01", problem, last_error(down(client)))
 
     def _next_clients(self) -> list[ClientConnection]:
         """The next part of all clients."""

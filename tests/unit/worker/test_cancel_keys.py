@@ -72,7 +72,8 @@ class Requests(CancelRequests):
         clients = {7: SimpleNamespace(minor=0), 8: SimpleNamespace(minor=2)}
         lifecycle: Any = SimpleNamespace(index=0, cancel_keys=keys, counters=counters, clients=clients)
         channel: Any = SimpleNamespace(post=self.done.append)
-        super().__init__(lifecycle, channel)
+        sender: Any = None  # nothing goes to a server here
+        super().__init__(lifecycle, channel, sender)
         self.workers = 2
         self.held = SimpleNamespace(hold=lambda fd: 31, let_go=lambda number: self.done.append("let go"))  # type: ignore[assignment]
 

@@ -11,7 +11,7 @@ from pglido.auth.decoys import MD5_FACE, PLAIN_SHAPE, ChallengeShape, SecretPopu
 from pglido.config.load import parse
 from pglido.config.model import PoolSettings
 from pglido.ipc import messages
-from pglido.worker.lifecycle import PoolRefused
+from pglido.worker.errors import PoolRefused
 from pglido.worker.login import networks
 from pglido.worker.login.credentials import KnownUser, UserDirectory, UserLookup
 from pglido.worker.login.networks import network_of
@@ -34,7 +34,8 @@ class Asking(UserDirectory):
     """`answer` is what comes of all questions; `asked` are those that went out, `dropped` those that did not last."""
 
     def __init__(self, sent: bool) -> None:
-        super().__init__(SimpleNamespace(counters=SimpleNamespace(total=lambda column: 0)))  # type: ignore[arg-type]
+        lifecycle: Any = SimpleNamespace(counters=SimpleNamespace(total=lambda column: 0))
+        super().__init__(lifecycle, SimpleNamespace(), lambda message: None)  # type: ignore[arg-type]
         self.sent = sent
         self.asked: list[str] = []
         self.dropped: list[str] = []

@@ -42,7 +42,7 @@ class World:
         self.server = Backend()
         runtime: Any = type("Live", (), {"key": ("d", "u")})()
         runtime.settings = Config(databases={"d": Database(server_connect_timeout=5.0)}).pool("d", "u")
-        self.relay = self.outside = self
+        self.relay = self
         self.senders = Senders(None)
         self.listen_connection = ListenConnection(self, runtime, self)  # type: ignore[arg-type]
         self.listen_connection._begin(self.server)  # type: ignore[arg-type]

@@ -22,6 +22,7 @@ def worker_with(clients: int) -> Any:
         clients={number: ClientConnection(-1, number, "unix", 0.0) for number in range(1, clients + 1)},
         servers={},
         pools={},
+        hubs={},
         draining=False,
         budget=SimpleNamespace(total=lambda: 0),
         relay=SimpleNamespace(buffers=list),

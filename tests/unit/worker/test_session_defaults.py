@@ -9,8 +9,8 @@ import pytest
 from pglido.session.state import defaults_query
 from pglido.session.state.parameters import intern
 from pglido.session.state.shared import FunctionCatalog
-from pglido.worker import pool_runtime as _pool_runtime
-from pglido.worker.pool_runtime import SessionDefaults
+from pglido.worker import lifecycle as _lifecycle
+from pglido.worker.defaults import SessionDefaults
 from pglido.worker.servers import session_defaults
 
 
@@ -54,7 +54,7 @@ def test_it_is_set_there_unless_the_client_has_set_it_itself(keep: bool) -> None
     there = defaults("2", "work_mem TimeZone", work_mem="8", TimeZone="Asia/Tokyo")
     client = new_client(keep, work_mem="9")
     server: Any = SimpleNamespace(session_defaults=there)
-    _pool_runtime.keep_defaults(client, server)
+    _lifecycle.keep_defaults(client, server)
     assert client.fitted is there
     assert client.session.settings is intern({"application_name": "x", "work_mem": "9", "TimeZone": "UTC"})
     home = {"application_name": "x"} if keep else {"application_name": "x", "work_mem": "7", "TimeZone": "UTC"}

@@ -17,10 +17,11 @@ import math
 import os
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 from ...auth.auth_query import NEVER, AuthQueryAnswer, AuthQueryCache, Key, QueryError, read_answer
 from ...auth.decoys import ChallengeShape, SecretPopulation, shape_of
@@ -36,6 +37,7 @@ from ...transport.timerfd import Timerfd
 from ..connections import ServerConnection
 from ..errors import PoolRefused
 from ..lifecycle import Lifecycle
+from ..pool_runtime import PoolRuntime, startup_params_of
 from ..servers.queries import Rows, ask, on_server
 from .networks import MOST, WaitingByNetwork
 
@@ -67,14 +69,27 @@ class UserLookup:
         self.task: asyncio.Task[AuthQueryAnswer]
 
 
+class PoolLookup(Protocol):
+    """What the configuration in force says of pools, and those that run."""
+
+    def pool_of(self, database: str, user: str) -> PoolSettings | None:
+        """What the configuration says of this pair."""
+
+    def runtime(self, settings: PoolSettings) -> PoolRuntime:
+        """The running pool of these settings, made now if need be."""
+
+
 class UserDirectory:
     """Secrets by user name, and the `terms` on which they are asked for where no server is asked.
 
-    `asks`: may there be users that only a server knows?
+    `pools` are those whose servers are asked; `post` tells the other workers. `asks`: may there be users that only a
+    server knows?
     """
 
-    def __init__(self, lifecycle: Lifecycle) -> None:
+    def __init__(self, lifecycle: Lifecycle, pools: PoolLookup, post: Callable[[ipc.Met], None]) -> None:
         self.lifecycle = lifecycle
+        self.pools = pools
+        self.post = post
         self.texts: dict[str, str] = {}
         self.terms = self._terms_of_all = ScramTerms(SecretPopulation(), 0, os.urandom, b"")
         self._met: dict[bytes, tuple[int, int]] = {}
@@ -134,7 +149,7 @@ class UserDirectory:
         user = blake2b(repr(key).encode("utf-8", "surrogateescape"), digest_size=8).digest()
         message = ipc.Met({user: shape})
         if self.met(message):
-            self.lifecycle.outside.channel.post(message)
+            self.post(message)
 
     def asks_for(self, pool: PoolSettings | None) -> bool:
         """Is auth_query asked for clients of this pool?"""
@@ -270,8 +285,7 @@ class UserDirectory:
     async def _ask(self, key: Key, pool: PoolSettings, question: UserLookup) -> AuthQueryAnswer:
         """Run auth_query as auth_user, and remember the answer for its time."""
         (database, role, query), user = key
-        lifecycle: Any = self.lifecycle
-        found = lifecycle.outside.pool_of(database, role)
+        found = self.pools.pool_of(database, role)
         if found is None:
             raise PoolRefused("08P01", f'auth_dbname "{database}" is not configured')
         answers, ttl, changes = self._answers, self._ttl, self._changes
@@ -303,8 +317,7 @@ class UserDirectory:
         self, settings: PoolSettings, query: str, user: str, question: UserLookup
     ) -> tuple[float, Rows | PoolRefused]:
         """Ask on a connection that no client's settings have touched; when that was, and what came of it."""
-        lifecycle: Any = self.lifecycle
-        runtime = lifecycle.outside.runtime(settings)
+        runtime = self.pools.runtime(settings)
 
         async def asked(server: ServerConnection) -> tuple[float, Rows | PoolRefused]:
             question.asked = True
@@ -322,7 +335,8 @@ class UserDirectory:
             now = time.monotonic()
             return now, await ask(stream, _query(query, user), {})
 
-        return await on_server(self.lifecycle, runtime, runtime.pool.limits.startup_params, _parameters.EMPTY, asked)
+        startup_params = startup_params_of(runtime.settings, _parameters.EMPTY)
+        return await on_server(self.lifecycle, runtime, startup_params, _parameters.EMPTY, asked)
 
 
 def _key(user: str, pool: PoolSettings) -> Key:

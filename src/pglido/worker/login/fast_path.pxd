@@ -11,6 +11,7 @@ from pglido.session.state.shared cimport PoolRules
 from pglido.protocol cimport octets
 from pglido.worker.dispatch cimport Dispatch
 from pglido.worker.connections cimport ClientConnection
+from pglido.worker.login.scram_login cimport ScramLogin
 
 cdef int CLIENTS, ACCEPTED, DEFAULTS, LONGEST, LONGEST_PROOF, LONGEST_MESSAGE, PACKETS, ACCEPT_BATCH
 cdef int RELAY, PASSWORD, SSL_REQUEST
@@ -33,20 +34,13 @@ cdef class LoginTemplate:
     cdef public bytes known_as
     cdef public bint lends
 
-cdef class ScramLogin:
-    cdef public bytes packet
-    cdef public object start
-    cdef public ScramServer challenge
-    cdef public int era
-    cdef public bytes head
-    cdef public long long missing
-
 cpdef bint is_strange(object start) except -1
 
 cpdef void greet(Dispatch lifecycle, ClientConnection client, LoginTemplate template, bytes last) except *
 
 cdef class FastLogin:
     cdef public Dispatch lifecycle
+    cdef public object logins
     cdef public dict packets
     cdef public dict templates
     cdef bint encrypted
@@ -57,15 +51,16 @@ cdef class FastLogin:
     cdef public long long spare
     cdef public dict listeners
     cdef dict secrets
+    cdef object ignored
     cdef bint asks_elsewhere
     cdef ScramTerms terms
     cdef object on_startup
     cdef object on_proof
     cdef object on_tls
 
-    cpdef void adopt(self, object auth_type, object sslmode, dict listeners, object users) except *
+    cpdef void adopt(self, object settings, dict listeners, object users) except *
 
-    cpdef void open(self, object sock, int fd, bint unix) except *
+    cpdef void open(self, int fd, bint unix, object rest) except *
 
     @cython.locals(count=int, taken=tuple)
     cpdef void take(self, int fd, object listener) except *
@@ -112,7 +107,7 @@ cdef class FastLogin:
 
     cdef int _greet(self, ClientConnection client, LoginTemplate template, bytes last) except -1
 
-    cpdef object read(self, bytes packet, object code, object ignored)
+    cpdef object read(self, bytes packet, object code)
     cpdef void remember(self, bytes packet, LoginTemplate template) except *
 
 cdef void keep(object table, bytes packet, object what) except *

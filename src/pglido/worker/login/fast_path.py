@@ -8,14 +8,15 @@ else.
 """
 
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 from ...auth.errors import AuthError, MustDerive, refused, violation
 from ...auth.scram_server import ScramServer, ScramTerms
 from ...auth.secrets import Proof, Secret
 from ...auth.verify_client import MAX_PASSWORD
 from ...config.enums import AuthType, SslMode
-from ...config.model import ADMIN_DATABASES
+from ...config.model import ADMIN_DATABASES, Settings
 from ...ipc.shared_counters import SharedCounter
 from ...protocol import messages, octets
 from ...protocol.codes import PASSWORD, SSL_REQUEST
@@ -26,15 +27,16 @@ from ...transport.connection import RELAY, UNSET, wake
 from ...transport.tls_record import TlsRecords
 from ..cancel_keys import pid_of
 from ..connections import ClientConnection
+from ..defaults import Welcome
 from ..dispatch import Dispatch
-from .reserved_connection import FULL
-
-if TYPE_CHECKING:
-    from ..pool_runtime import PoolRuntime, Welcome
-    from .credentials import UserDirectory
-    from .login import ListenerSecurity
+from ..listener_security import ListenerSecurity
+from ..pool_runtime import PoolRuntime
+from .refusals import FULL, NOT_ENCRYPTED, SHORT_OF_MEMORY, SHUTTING_DOWN, TOO_MANY
+from .scram_login import ScramLogin
 
 log = logging.getLogger("pglido.worker")
+
+T = TypeVar("T")
 
 # Shared counters, as plain numbers.
 CLIENTS = int(SharedCounter.CLIENTS)
@@ -45,13 +47,6 @@ COUNTED = (CLIENTS,)
 
 # The newest minor version of the protocol that is served.
 MINOR = 2
-
-# What newcomers are told where there are as many clients as may be.
-TOO_MANY = ("08P01", "no more connections allowed (max_client_conn)")
-# What newcomers are told while memory is short.
-SHORT_OF_MEMORY = ("53200", "out of memory: the pooler uses more memory than max_memory, try again later")
-# What newcomers are told while the worker drains.
-SHUTTING_DOWN = ("57P03", "the database system is shutting down")
 
 ENCRYPTED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 
@@ -95,7 +90,7 @@ class LoginTemplate:
         "welcome",
     )
 
-    def __init__(self, client: ClientConnection, runtime: "PoolRuntime", welcome: "Welcome") -> None:
+    def __init__(self, client: ClientConnection, runtime: PoolRuntime, welcome: Welcome) -> None:
         self.runtime = runtime
         self.pool = runtime.pool
         self.stats = runtime.stats
@@ -111,23 +106,6 @@ class LoginTemplate:
         self.minor = client.minor
         self.known_as = client.name_for_log()
         self.lends = False
-
-
-class ScramLogin:
-    """A client that is asked for a proof: what it said first, what that means, and what it was asked.
-
-    `era` is that of `FastLogin` at the time; `missing` bytes of a message are still to come, of which `head` is kept.
-    """
-
-    __slots__ = ("challenge", "era", "head", "missing", "packet", "start")
-
-    def __init__(self, packet: bytes, start: Startup, challenge: ScramServer, era: int) -> None:
-        self.packet = packet
-        self.start = start
-        self.challenge = challenge
-        self.era = era
-        self.head = b""
-        self.missing = 0
 
 
 def greet(lifecycle: Dispatch, client: ClientConnection, template: LoginTemplate, last: bytes) -> None:
@@ -146,17 +124,50 @@ def greet(lifecycle: Dispatch, client: ClientConnection, template: LoginTemplate
     lifecycle.access_log.came(client)
 
 
+class LoginService(Protocol):
+    """The long way in, for what is not decided here."""
+
+    def enter(self, client: ClientConnection) -> None:
+        """A connection comes in the long way from its first packet on."""
+
+    def go_on(self, client: ClientConnection, packet: bytes, start: Startup, proof: Proof) -> None:
+        """A connection that has proved who it is comes in the long way."""
+
+    def weigh(self, client: ClientConnection, proving: ScramLogin) -> None:
+        """What a connection has proved takes long to judge."""
+
+    def turn_away(self, client: ClientConnection, error: Exception) -> None:
+        """Tell a client why it can't come in."""
+
+    def is_asked_for(self, start: Startup) -> bool:
+        """Is auth_query to be asked who this client is?"""
+
+
+class KnownUsers(Protocol):
+    """The secrets by user name that are known without a question, and the terms on which they are asked for.
+
+    `asks`: may there be users that only a server knows?
+    """
+
+    secrets: dict[str, Secret]
+    terms: ScramTerms
+    asks: bool
+
+
 class FastLogin:
-    """The way in of one worker; `host` has the connections. `batch` is how many are taken at once.
+    """The way in of one worker; `lifecycle` has the connections, `logins` lets in who is not let in here. `batch` is
+    how many are taken at once.
 
     `encrypted`: nobody may come by TCP without TLS; `trusting`: nobody must prove anything; `asking`: everybody must,
     by SCRAM, on `terms`; `secrets` are those of users by name, and `asks_elsewhere`: a server may know more. `packets`
-    is what first packets say, `regulars` what those came to that somebody was let in on. With each configuration
-    another `era` begins. `spare` is the client that has the place which is kept for an admin (`reserved_connection`).
+    is what first packets say, `ignored` startup parameters left out; `templates` is what those came to that somebody
+    was let in on. With each configuration another `era` begins. `spare` is the client that has the place which is kept
+    for an admin (`reserved_connection`).
     """
 
     def __init__(self, lifecycle: Dispatch) -> None:
         self.lifecycle = lifecycle
+        self.logins: LoginService = UNSET
         self.packets: dict[bytes, Startup] = {}
         self.templates: dict[bytes, LoginTemplate] = {}
         self.encrypted = False
@@ -167,24 +178,24 @@ class FastLogin:
         self.spare = 0
         self.listeners: dict[bool, ListenerSecurity] = {}
         self.secrets: dict[str, Secret] = {}
+        self.ignored: frozenset[str] = frozenset()
         self.asks_elsewhere = False
         self.terms: ScramTerms = UNSET
         self.on_startup = self.first_packet
         self.on_proof = self.prove
         self.on_tls = self.handshake
 
-    def adopt(
-        self, auth_type: AuthType, sslmode: SslMode, listeners: "dict[bool, ListenerSecurity]", users: "UserDirectory"
-    ) -> None:
+    def adopt(self, settings: Settings, listeners: dict[bool, ListenerSecurity], users: KnownUsers) -> None:
         """The configuration is another: no template is valid any more. `listeners`: by whether the listener is a Unix
         socket.
         """
         self.packets.clear()
         self.templates.clear()
         self.era += 1
-        self.encrypted = sslmode in ENCRYPTED
-        self.trusting = auth_type == AuthType.TRUST
-        self.asking = auth_type == AuthType.SCRAM_SHA_256
+        self.encrypted = settings.client_tls_sslmode in ENCRYPTED
+        self.trusting = settings.auth_type == AuthType.TRUST
+        self.asking = settings.auth_type == AuthType.SCRAM_SHA_256
+        self.ignored = frozenset([name.lower() for name in settings.ignore_startup_parameters])
         self.listeners = listeners
         self.secrets = users.secrets
         self.asks_elsewhere = users.asks
@@ -195,16 +206,18 @@ class FastLogin:
         self.packets.clear()
         self.templates.clear()
 
-    def open(self, sock: Any, fd: int, unix: bool) -> None:
-        """Somebody stands at a listening socket. TCP options are those of the socket."""
+    def open(self, fd: int, unix: bool, rest: Callable[[OSError], None]) -> None:
+        """Somebody stands at a listening socket; `rest` is called where none can be taken. TCP options are those of
+        the socket.
+        """
         try:
             self.take(fd, self.listeners[unix])
         except OSError as error:
-            self.lifecycle.outside.rest_listener(sock, error)
+            rest(error)
         except Exception:
             log.exception("bug: a connection was not taken")
 
-    def take(self, fd: int, listener: "ListenerSecurity") -> None:
+    def take(self, fd: int, listener: ListenerSecurity) -> None:
         """Take who stands at a listening socket, up to a batch. Raises OSError as accept(2) says."""
         for count in range(self.batch):
             taken = accept(fd)
@@ -222,7 +235,7 @@ class FastLogin:
             self.spare = self.lifecycle.serial + 1
             self.arrive(taken[0], taken[1], self.listeners[unix])
 
-    def arrive(self, fd: int, address: str, listener: "ListenerSecurity") -> None:
+    def arrive(self, fd: int, address: str, listener: ListenerSecurity) -> None:
         """A new connection: count it, and wait for what it says."""
         lifecycle = self.lifecycle
         serial = lifecycle.next_serial()
@@ -248,7 +261,7 @@ class FastLogin:
             if said == SSL_PACKET:
                 self._begin_tls(client)
             else:
-                self.lifecycle.outside.visit(client)
+                self.logins.enter(client)
             return
         start = None if said is None else self.packets.get(said)
         if start is None and said is not None and client.tls is None and said[:8] == SSL_PACKET and not client.declined:
@@ -260,12 +273,12 @@ class FastLogin:
             self._silent(client, self.on_startup)
             return
         if start is None or self.refusal_reason(client, start) is not None or not self._admit(client, said, start):
-            self.lifecycle.outside.visit(client)
+            self.logins.enter(client)
 
     def refusal_reason(self, client: ClientConnection, start: Startup) -> tuple[str, str] | None:
         """Why this client can't come in, whoever it is: SQLSTATE and text; None if it may prove itself."""
         if self.encrypted and client.tls is None and not client.listener.unix:
-            return "28000", "SSL required"
+            return NOT_ENCRYPTED
         if self.lifecycle.draining:
             return SHUTTING_DOWN
         if start.database in ADMIN_DATABASES:
@@ -278,9 +291,11 @@ class FastLogin:
 
     def _begin_tls(self, client: ClientConnection) -> None:
         """A client asked for TLS, and says no more before it has it."""
+        context = client.listener.context
+        assert context is not None
         client.inbox = None
         self.lifecycle.relay.send(client, YES)
-        client.handshake = TlsRecords(client.listener.context, True, None)
+        client.handshake = TlsRecords(context, True, None)
         client.waiter = self.on_tls
 
     def handshake(self, client: ClientConnection) -> None:
@@ -300,7 +315,7 @@ class FastLogin:
         except Exception as error:
             client.handshake = None
             relay.send(client, tls.going.read())
-            self.lifecycle.outside.turn_away(client, error)
+            self.logins.turn_away(client, error)
             return
         relay.send(client, tls.going.read())
         if done:
@@ -310,7 +325,7 @@ class FastLogin:
         else:
             self._silent(client, self.on_tls)
 
-    def _silent(self, client: ClientConnection, waiter: Any) -> None:
+    def _silent(self, client: ClientConnection, waiter: Callable[[ClientConnection], None]) -> None:
         """Nothing to go by is there yet: `waiter` is for when there is."""
         if client.eof:
             self.lifecycle.end(client, "client unexpected eof")
@@ -328,7 +343,7 @@ class FastLogin:
             return True
         if not self.asking or is_strange(start):
             return False
-        if start.database in ADMIN_DATABASES or (self.asks_elsewhere and self.lifecycle.outside.is_asked_for(start)):
+        if start.database in ADMIN_DATABASES or (self.asks_elsewhere and self.logins.is_asked_for(start)):
             return False
         secret = self.secrets.get(start.user)
         binding = client.listener.binding if client.tls is not None else None
@@ -356,10 +371,10 @@ class FastLogin:
         try:
             answer = self._weigh(proving)
         except MustDerive:
-            self.lifecycle.outside.weigh(client, proving)
+            self.logins.weigh(client, proving)
             return
         except Exception as error:
-            self.lifecycle.outside.turn_away(client, error)
+            self.logins.turn_away(client, error)
             return
         self.weighed(client, proving, answer)
 
@@ -418,7 +433,7 @@ class FastLogin:
             self._proved_before(client, proving)
         elif template is None or lifecycle.draining or not self._fits(template):
             proof = Proof(challenge.credentials, challenge.last)
-            lifecycle.outside.go_on(client, proving.packet, proving.start, proof)
+            self.logins.go_on(client, proving.packet, proving.start, proof)
         else:
             if template.lends:
                 template.runtime.credentials = challenge.credentials
@@ -426,12 +441,11 @@ class FastLogin:
 
     def _proved_before(self, client: ClientConnection, proving: ScramLogin) -> None:
         """A client is who it says, but it was asked under another configuration: what holds now?"""
-        outside = self.lifecycle.outside
         challenge = proving.challenge
         assert challenge.credentials is not None
         packet = proving.packet
         try:
-            start = self.read(packet, int.from_bytes(packet[4:8], "big"), outside.ignored)
+            start = self.read(packet, int.from_bytes(packet[4:8], "big"))
             if self.secrets.get(start.user) != challenge.secret:
                 raise refused(start.user, "its secret was changed meanwhile")
             if not self.asking and not self.trusting:
@@ -440,9 +454,9 @@ class FastLogin:
             if refusal is not None:
                 raise AuthError(refusal[0], refusal[1], refusal[1])
         except Exception as error:
-            outside.turn_away(client, error)
+            self.logins.turn_away(client, error)
         else:
-            outside.go_on(client, packet, start, Proof(challenge.credentials, challenge.last))
+            self.logins.go_on(client, packet, start, Proof(challenge.credentials, challenge.last))
 
     def _fits(self, template: LoginTemplate) -> bool:
         """Is all as it was when a client was let in on this packet?"""
@@ -467,11 +481,11 @@ class FastLogin:
             # It did not wait for its welcome.
             self.lifecycle.relay.resume(client)
 
-    def read(self, packet: bytes, code: int, ignored: frozenset[str]) -> Startup:
+    def read(self, packet: bytes, code: int) -> Startup:
         """What a StartupMessage says, remembered for the next one that is the same. Raises StartupError."""
         start = self.packets.get(packet)
         if start is None:
-            start = parse_startup(code, packet[8:], ignored)
+            start = parse_startup(code, packet[8:], self.ignored)
             keep(self.packets, packet, start)
         return start
 
@@ -485,7 +499,7 @@ def is_strange(start: Startup) -> bool:
     return start.minor > MINOR or len(start.extensions) > 0
 
 
-def keep(table: dict[bytes, Any], packet: bytes, what: object) -> None:
+def keep(table: dict[bytes, T], packet: bytes, what: T) -> None:
     """Put something into a table of first packets, which doesn't grow for ever."""
     if len(packet) <= LONGEST:
         table[packet] = what

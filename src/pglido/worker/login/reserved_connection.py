@@ -10,12 +10,10 @@ import errno
 import os
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from ..lifecycle import Lifecycle
-
-if TYPE_CHECKING:
-    from .fast_path import FastLogin
+from .fast_path import FastLogin
+from .refusals import FULL
 
 # The client's own, and a socket pair.
 KEPT = 3
@@ -23,13 +21,11 @@ KEPT = 3
 PAUSE = 0.05
 PATIENCE = 5.0
 
-FULL = ("53300", "no more connections allowed (out of file descriptors), except by an admin to the console")
-
 
 class ReservedConnection:
     """The place of one worker; `listen` has a listening socket's clients be taken again."""
 
-    def __init__(self, lifecycle: Lifecycle, fast_login: "FastLogin", listen: Callable[[socket.socket], None]) -> None:
+    def __init__(self, lifecycle: Lifecycle, fast_login: FastLogin, listen: Callable[[socket.socket], None]) -> None:
         self.lifecycle = lifecycle
         self.fast_login = fast_login
         self.listen = listen

@@ -7,9 +7,10 @@ from ...session.state import parameters as _parameters
 from ...session.state.parameters import SessionParameters
 from ...transport.stream import Stream
 from ..connections import ServerConnection
+from ..defaults import Welcome
 from ..errors import PoolRefused
 from ..lifecycle import Lifecycle
-from ..pool_runtime import PoolRuntime, Welcome, startup_params_of
+from ..pool_runtime import PoolRuntime, startup_params_of
 from ..servers import session_defaults as _session_defaults
 from ..servers.queries import ask, on_server, reported_by
 

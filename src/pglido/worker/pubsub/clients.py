@@ -1,7 +1,6 @@
 """Clients of databases that are for LISTEN only: they never get a server, and cost no coroutine while silent."""
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 from ...protocol import messages
 from ...protocol.startup import Startup
@@ -11,20 +10,19 @@ from ...transport.connection import Link
 from ...transport.stream import Stream
 from ..connections import ClientConnection
 from ..lifecycle import Lifecycle
-from .hub import hub_of
-
-if TYPE_CHECKING:
-    from ..pool_runtime import PoolRuntime
+from ..pool_runtime import PoolRuntime
+from .hub import Hub
 
 
 async def listen(
-    lifecycle: Lifecycle, client: ClientConnection, stream: Stream, runtime: "PoolRuntime", start: Startup, last: bytes
+    lifecycle: Lifecycle, client: ClientConnection, stream: Stream, runtime: PoolRuntime, start: Startup, last: bytes
 ) -> None:
     """The end of a login, and from then on what the client says is answered here. Raises PoolRefused."""
-    reported = await hub_of(lifecycle, runtime).reported()
+    hub = lifecycle.hub_of(runtime)
+    reported = await hub.reported()
     if client.closed or client.serial not in lifecycle.clients:
         return
-    told = known_to_all(runtime, reported)
+    told = known_to_all(hub, reported)
     listen_only = ListenOnlySession(told, announced(start.settings, told))
     stream.send(
         last
@@ -42,14 +40,12 @@ async def listen(
     said(lifecycle, client)
 
 
-def known_to_all(runtime: "PoolRuntime", reported: dict[str, str]) -> dict[str, str]:
+def known_to_all(hub: Hub, reported: dict[str, str]) -> dict[str, str]:
     """What clients are told of parameters: as the server reports them, and as the operator wants them told.
 
     One object for all clients, for as long as neither changes.
     """
-    hub = runtime.hub
-    assert hub is not None
-    told = {**reported, "application_name": "", **runtime.settings.announced}
+    told = {**reported, "application_name": "", **hub.runtime.settings.announced}
     if hub.told != told:
         hub.told = told
     return hub.told
@@ -74,7 +70,7 @@ def serve(lifecycle: Lifecycle, client: ClientConnection) -> None:
     listen_only, runtime = client.listen_only, client.runtime
     assert listen_only is not None
     assert runtime is not None
-    hub = hub_of(lifecycle, runtime)
+    hub = lifecycle.hub_of(runtime)
     while True:
         reply = listen_only.taken()
         if reply:
@@ -131,7 +127,7 @@ def hear(lifecycle: Lifecycle, client: ClientConnection) -> bool:
     if client.hears:
         return False
     between = client.listens and not client.holds and server.session.free()
-    if between and hub_of(lifecycle, runtime).catch_up(client, partial(_caught_up, lifecycle)):
+    if between and lifecycle.hub_of(runtime).catch_up(client, partial(_caught_up, lifecycle)):
         client.hears = True
         return False
     return _prepare(lifecycle, client)
@@ -147,7 +143,7 @@ def _caught_up(lifecycle: Lifecycle, client: ClientConnection) -> None:
 def _prepare(lifecycle: Lifecycle, client: ClientConnection) -> bool:
     session, runtime = client.session, client.runtime
     assert runtime is not None
-    if not hub_of(lifecycle, runtime).prepare(client, session.wish, partial(_go_on, lifecycle, client)):
+    if not lifecycle.hub_of(runtime).prepare(client, session.wish, partial(_go_on, lifecycle, client)):
         client.hears = True
         return False
     session.grant()
@@ -174,7 +170,7 @@ def heard(lifecycle: Lifecycle, client: ClientConnection) -> None:
     session, runtime = client.session, client.runtime
     assert runtime is not None
     session.granted = None
-    if runtime.hub is not None or session.channels:
-        hub = hub_of(lifecycle, runtime)
+    if runtime in lifecycle.hubs or session.channels:
+        hub = lifecycle.hub_of(runtime)
         hub.settle(client, session.channels)
         session.channels = hub.channels_of(client)

@@ -17,21 +17,19 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from itertools import chain, islice
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ...config.model import OnLoss, PoolMode
 from ...protocol import codes, messages
 from ...session.server.notification_signature import CHANNEL as SIGNATURES
+from ...transport.connection import Link
 from ..connections import ClientConnection
 from ..errors import PoolRefused
+from ..pool_runtime import PoolRuntime
 from .catch_up import PATIENCE, CatchUp, Ready
 from .channel import FALLING, OFF, ON, RENEWING, RISING, ChannelCounts, ListenChannel, Waiter
-from .listen_connection import ListenConnection
+from .listen_connection import ListenConnection, ServerHost
 from .senders import Senders
-
-if TYPE_CHECKING:
-    from ..lifecycle import Lifecycle
-    from ..pool_runtime import PoolRuntime
 
 log = logging.getLogger("pglido.worker")
 
@@ -47,13 +45,25 @@ REFUSED = "57P03"
 LOST = "the connection that notifications come by was lost: some may be missing"
 
 
+class ClientHost(ServerHost, Protocol):
+    """Who has the clients, by number, and their servers."""
+
+    clients: dict[int, ClientConnection]
+
+    def kill(self, client: ClientConnection, sqlstate: str, text: str, detail: str = "") -> None:
+        """Tell a client why (FATAL), and close it."""
+
+    def failed(self, link: Link) -> None:
+        """A bug, met while dealing with this link."""
+
+
 class Hub:
     """The listening clients of `runtime` in this worker.
 
     `told` is what those of a listen-only database know of parameters.
     """
 
-    def __init__(self, lifecycle: "Lifecycle", runtime: "PoolRuntime") -> None:
+    def __init__(self, lifecycle: ClientHost, runtime: PoolRuntime) -> None:
         self.lifecycle = lifecycle
         self.runtime = runtime
         self.listen_connection = ListenConnection(lifecycle, runtime, self)
@@ -372,7 +382,7 @@ class Hub:
             for waiter in [waiter for waiter in self.waiting if now - waiter.since > limit]:
                 if waiter.client is not None:
                     self.lifecycle.kill(
-                        waiter.client, "08P01", "query_wait_timeout", detail=self.listen_connection.last_error()
+                        waiter.client, "08P01", "query_wait_timeout", self.listen_connection.last_error()
                     )
         self._go_on(self.catching_up.overdue(now))
         self.listen_connection.tick(now)
@@ -425,13 +435,6 @@ class Hub:
     def _notify(self, client: ClientConnection, data: bytes, slow: list[ClientConnection]) -> None:
         if self.lifecycle.relay.notify(client, data) > self.runtime.settings.listen_buffer_size:
             slow.append(client)
-
-
-def hub_of(lifecycle: "Lifecycle", runtime: "PoolRuntime") -> Hub:
-    """The hub of a pool, made when the first asks for it."""
-    if runtime.hub is None:
-        runtime.hub = Hub(lifecycle, runtime)
-    return runtime.hub
 
 
 def refusal(problem: str) -> PoolRefused:

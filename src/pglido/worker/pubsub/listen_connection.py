@@ -10,23 +10,21 @@ Rules:
 import asyncio
 import logging
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from ...pooling.outage import Outage, last_error
 from ...pooling.pool import ServerSlot
 from ...pooling.states import BUSY
 from ...protocol import codes, messages
+from ...relay.relay import Relay
 from ...session.server.notification_signature import CHANNEL as SIGNATURES
 from ...session.state import parameters as _parameters
 from ...transport.connection import Link
 from ..connections import ServerConnection
 from ..errors import CannotOpen, LoginRefused
 from ..pool_runtime import PoolRuntime, startup_params_of
-from ..servers.connect import log_in
-
-if TYPE_CHECKING:
-    from ..lifecycle import Lifecycle
-    from .hub import Hub
+from .senders import Senders
 
 log = logging.getLogger("pglido.worker")
 
@@ -40,10 +38,49 @@ ENCODING = "UTF8"
 NAME = "pglido listen"
 
 
+class ServerHost(Protocol):
+    """Who opens and closes servers."""
+
+    relay: Relay
+
+    def spawn(self, job: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Run a coroutine that reports its own errors."""
+
+    async def log_in(self, runtime: PoolRuntime, slot: ServerSlot) -> ServerConnection:
+        """A server that belongs to no pool. Raises LoginRefused, CannotOpen."""
+
+    def close_server(self, server: ServerConnection, why: str) -> None:
+        """Close a server connection."""
+
+
+class Listener(Protocol):
+    """Who hears what comes by the connection: the hub. `senders` says who sent it."""
+
+    senders: Senders
+
+    def wanted(self) -> bool:
+        """Is a connection needed?"""
+
+    def opened(self) -> None:
+        """There is a connection; it listens to nothing yet."""
+
+    def failed(self, problem: str) -> None:
+        """It could not be opened, and is tried again."""
+
+    def heard(self, notifications: list[bytes]) -> None:
+        """Whole NotificationResponses, that came together."""
+
+    def answered(self, error: str) -> None:
+        """The server has done what it was asked for, or refused all of it (`error` not empty)."""
+
+    def lost(self) -> None:
+        """The connection is gone."""
+
+
 class ListenConnection:
     """The connection of `hub`; `outage` tells of attempts to connect that failed."""
 
-    def __init__(self, lifecycle: "Lifecycle", runtime: PoolRuntime, hub: "Hub") -> None:
+    def __init__(self, lifecycle: ServerHost, runtime: PoolRuntime, hub: Listener) -> None:
         self.lifecycle = lifecycle
         self.runtime = runtime
         self.hub = hub
@@ -80,7 +117,7 @@ class ListenConnection:
             while self.hub.wanted():
                 slot = self._slot()
                 try:
-                    self._begin(await log_in(self.lifecycle, self.runtime, slot))
+                    self._begin(await self.lifecycle.log_in(self.runtime, slot))
                     return
                 except (LoginRefused, CannotOpen) as error:
                     problem = error.sqlstate, str(error)

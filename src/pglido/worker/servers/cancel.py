@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from hmac import compare_digest
 from itertools import count
+from typing import Protocol
 
 from ...ipc import messages as ipc
 from ...ipc.channel import Channel
@@ -17,7 +18,6 @@ from ...ipc.shared_counters import SharedCounter
 from ..cancel_keys import LONG_KEY, SHORT_KEY, serials_of, size_of_key, worker_of
 from ..connections import ClientConnection, ServerConnection
 from ..lifecycle import Lifecycle
-from .connect import send_cancel
 
 # Seconds that a server has for reading a query, before what cancels it is sent; so many times longer before it is sent
 # again, as the query may not have been read by then.
@@ -54,11 +54,19 @@ class HeldConnections:
             os.close(fd)
 
 
-class CancelRequests:
-    """Those of one worker; `workers` is how many there are, `channel` leads to them."""
+class CancelSender(Protocol):
+    """Opens connections for CancelRequests."""
 
-    def __init__(self, lifecycle: Lifecycle, channel: Channel[ipc.ToWorker]) -> None:
+    async def send_cancel(self, server: ServerConnection) -> None:
+        """Ask a server to cancel what it does; ends when the server has taken the request in."""
+
+
+class CancelRequests:
+    """Those of one worker; `workers` is how many there are, `channel` leads to them, `sender` to servers."""
+
+    def __init__(self, lifecycle: Lifecycle, channel: Channel[ipc.ToWorker], sender: CancelSender) -> None:
         self.lifecycle = lifecycle
+        self.sender = sender
         self.channel = channel
         self.workers = 1
         self.held = HeldConnections()
@@ -160,4 +168,4 @@ class CancelRequests:
             return None
         # From now on, not from when the task starts, nobody else gets this server.
         server.cancels += 1
-        return self.lifecycle.spawn(send_cancel(self.lifecycle, server))
+        return self.lifecycle.spawn(self.sender.send_cancel(server))

@@ -7,13 +7,15 @@ import math
 import os
 import re
 import ssl
+from collections.abc import Callable
 from functools import partial
+from typing import Protocol, TypeVar
 
 from ...auth import log_in_to_server as auth
 from ...auth.channel_binding import end_point
 from ...auth.errors import AuthError, OtherVerifier
 from ...auth.secrets import Credentials, parse
-from ...config.model import LoadBalance, SslMode
+from ...config.model import Config, LoadBalance, PoolSettings, Settings, SslMode
 from ...pooling.outage import lasts
 from ...pooling.pool import ServerSlot
 from ...protocol import codes, messages
@@ -30,6 +32,8 @@ from .session_defaults import at_login, opened
 
 log = logging.getLogger("pglido.worker")
 
+T = TypeVar("T")
+
 # A login's messages are small; what is larger is no PostgreSQL.
 LOGIN_LIMIT = 1 << 20
 
@@ -45,9 +49,8 @@ FAILED = "server login failed: "
 REQUIRED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 
 
-def keepalive_of(lifecycle: Lifecycle) -> Keepalive:
+def keepalive_of(settings: Settings) -> Keepalive:
     """The TCP options that all connections get."""
-    settings = lifecycle.outside.config.settings
     return Keepalive(
         on=settings.tcp_keepalive,
         idle=math.ceil(settings.tcp_keepidle),
@@ -58,73 +61,195 @@ def keepalive_of(lifecycle: Lifecycle) -> Keepalive:
     )
 
 
-async def open_server(lifecycle: Lifecycle, runtime: PoolRuntime, slot: ServerSlot) -> None:
-    """Open the server of `slot`, and report how it went to the pool."""
-    try:
-        server = await log_in(lifecycle, runtime, slot)
-    except LoginRefused as error:
-        for plan in slot.pool.refused(slot, error.sqlstate, str(error)):
-            lifecycle.do(runtime, plan)
-        lifecycle.plan_soon(runtime)
-    except CannotOpen as error:
-        problem = error.sqlstate, str(error)
-        # Said once; that nothing has changed is for those who look closer.
-        level = logging.DEBUG if problem == slot.pool.outage.problem else logging.WARNING
-        log.log(level, "can't connect to the server of %s: %s", "/".join(runtime.key), error)
-        slot.pool.failed(slot, *problem, lifecycle.relay.now)
-        lifecycle.plan_soon(runtime)
-    else:
-        lifecycle.welcome(server)
+class ConfigView(Protocol):
+    """The configuration in force."""
+
+    @property
+    def config(self) -> Config:
+        """Another object after each reload."""
 
 
-async def log_in(lifecycle: Lifecycle, runtime: PoolRuntime, slot: ServerSlot) -> ServerConnection:
-    """A server for `slot`, from the first host that has one for us.
+class SecretDoubts(Protocol):
+    """Who knows the secrets of users."""
 
-    Raises LoginRefused where the slot's own startup parameters are at fault, else CannotOpen.
-    """
-    settings = runtime.settings
-    problem = CannotOpen("08006", "no host is configured")
-    first = runtime.turn
-    if settings.load_balance_hosts == LoadBalance.ROUND_ROBIN:
-        runtime.turn += 1
-    for step in range(len(settings.hosts)):
-        place = settings.hosts[(first + step) % len(settings.hosts)]
+    def doubt(self, pool: PoolSettings) -> None:
+        """A server has another verifier than the one that a client of this pool proved itself by."""
+
+
+class HashingService(Protocol):
+    """Key derivations, beside the loop."""
+
+    async def run_own(self, work: Callable[[], T]) -> T:
+        """What `work` returns or raises, for a login to a server."""
+
+
+class ServerConnector:
+    """Opens the servers of one worker, and the connections by which their queries are cancelled."""
+
+    def __init__(self, lifecycle: Lifecycle, view: ConfigView, users: SecretDoubts, hashing: HashingService) -> None:
+        self.lifecycle = lifecycle
+        self.view = view
+        self.users = users
+        self.hashing = hashing
+
+    async def open_server(self, runtime: PoolRuntime, slot: ServerSlot) -> None:
+        """Open the server of `slot`, and report how it went to the pool."""
         try:
-            async with asyncio.timeout(settings.server_connect_timeout or None):
-                for address in await runtime.names.find(place.host, place.port):
-                    try:
-                        server = await _reach(lifecycle, runtime, slot, address)
-                        break
-                    except DialError as error:
-                        problem = CannotOpen(error.sqlstate, str(error))
-                else:
-                    continue
-        except TimeoutError:
-            problem = CannotOpen("08001", f"could not connect to server {place.host}:{place.port}: timeout expired")
-        except DialError as error:
-            problem = CannotOpen(error.sqlstate, str(error))
-        except OSError as error:
-            problem = CannotOpen("08001", f"could not connect to server {place.host}:{place.port}: {error}")
-        except OtherVerifier as error:
-            lifecycle.outside.users.doubt(settings)
-            problem = CannotOpen(error.sqlstate, FAILED + str(error).removeprefix(FAILED))
-        except AuthError as error:
-            problem = CannotOpen(error.sqlstate, FAILED + str(error).removeprefix(FAILED))
+            server = await self.log_in(runtime, slot)
         except LoginRefused as error:
-            if concerns_client(runtime, slot, error.sqlstate):
-                raise
-            text = FAILED + str(error) if error.sqlstate.startswith("28") else str(error)
-            problem = CannotOpen(error.sqlstate, text)
-            if lasts(error.sqlstate):
-                break
-        except Exception:
-            log.exception("bug: opening a server failed")
-            problem = CannotOpen("XX000", "internal error of the pooler")
+            for plan in slot.pool.refused(slot, error.sqlstate, str(error)):
+                self.lifecycle.do(runtime, plan)
+            self.lifecycle.plan_soon(runtime)
+        except CannotOpen as error:
+            problem = error.sqlstate, str(error)
+            # Said once; that nothing has changed is for those who look closer.
+            level = logging.DEBUG if problem == slot.pool.outage.problem else logging.WARNING
+            log.log(level, "can't connect to the server of %s: %s", "/".join(runtime.key), error)
+            slot.pool.failed(slot, *problem, self.lifecycle.relay.now)
+            self.lifecycle.plan_soon(runtime)
         else:
-            if settings.load_balance_hosts == LoadBalance.DISABLE:
-                runtime.turn = first + step
+            self.lifecycle.welcome(server)
+
+    async def log_in(self, runtime: PoolRuntime, slot: ServerSlot) -> ServerConnection:
+        """A server for `slot`, from the first host that has one for us.
+
+        Raises LoginRefused where the slot's own startup parameters are at fault, else CannotOpen.
+        """
+        settings = runtime.settings
+        problem = CannotOpen("08006", "no host is configured")
+        first = runtime.turn
+        if settings.load_balance_hosts == LoadBalance.ROUND_ROBIN:
+            runtime.turn += 1
+        for step in range(len(settings.hosts)):
+            place = settings.hosts[(first + step) % len(settings.hosts)]
+            try:
+                async with asyncio.timeout(settings.server_connect_timeout or None):
+                    for address in await runtime.names.find(place.host, place.port):
+                        try:
+                            server = await self._reach(runtime, slot, address)
+                            break
+                        except DialError as error:
+                            problem = CannotOpen(error.sqlstate, str(error))
+                    else:
+                        continue
+            except TimeoutError:
+                problem = CannotOpen("08001", f"could not connect to server {place.host}:{place.port}: timeout expired")
+            except DialError as error:
+                problem = CannotOpen(error.sqlstate, str(error))
+            except OSError as error:
+                problem = CannotOpen("08001", f"could not connect to server {place.host}:{place.port}: {error}")
+            except OtherVerifier as error:
+                self.users.doubt(settings)
+                problem = CannotOpen(error.sqlstate, FAILED + str(error).removeprefix(FAILED))
+            except AuthError as error:
+                problem = CannotOpen(error.sqlstate, FAILED + str(error).removeprefix(FAILED))
+            except LoginRefused as error:
+                if concerns_client(runtime, slot, error.sqlstate):
+                    raise
+                text = FAILED + str(error) if error.sqlstate.startswith("28") else str(error)
+                problem = CannotOpen(error.sqlstate, text)
+                if lasts(error.sqlstate):
+                    break
+            except Exception:
+                log.exception("bug: opening a server failed")
+                problem = CannotOpen("XX000", "internal error of the pooler")
+            else:
+                if settings.load_balance_hosts == LoadBalance.DISABLE:
+                    runtime.turn = first + step
+                return server
+        raise problem
+
+    async def _reach(self, runtime: PoolRuntime, slot: ServerSlot, address: Address) -> ServerConnection:
+        """Connect and log in; TLS as the mode says: `allow` tries without first, `prefer` with."""
+        mode = runtime.settings.server_tls_sslmode
+        if mode == SslMode.ALLOW:
+            try:
+                return await self._try_tls(runtime, slot, address, None)
+            except LoginRefused:
+                return await self._try_tls(runtime, slot, address, runtime.tls)
+        if mode == SslMode.PREFER:
+            try:
+                return await self._try_tls(runtime, slot, address, runtime.tls)
+            except DialError as error:
+                if not isinstance(error.__cause__, ssl.SSLError):
+                    raise
+            return await self._try_tls(runtime, slot, address, None)
+        return await self._try_tls(runtime, slot, address, runtime.tls)
+
+    async def _try_tls(
+        self, runtime: PoolRuntime, slot: ServerSlot, address: Address, tls: ServerTls | None
+    ) -> ServerConnection:
+        stream, server = await self.reach(runtime, slot, address, tls)
+        try:
+            self.lifecycle.servers[server] = None
+            await _start(self.hashing, stream, server, runtime, slot)
+            slot.server = server
+            stream.settle()
+            log.info("server connection opened: pid %s", server.pid, extra=server.extra())
             return server
-    raise problem
+        except BaseException as error:
+            self.lifecycle.servers.pop(server, None)
+            self.lifecycle.relay.close(server)
+            match error:
+                case Gone():
+                    raise DialError("08006", f"server {address} closed the connection during login") from error
+                case Unsafe() | ValueError():
+                    text = f"server {address} sent a malformed message during login: {error}"
+                    raise DialError("08P01", text) from error
+            raise
+
+    async def reach(
+        self, runtime: PoolRuntime, slot: ServerSlot, address: Address, tls: ServerTls | None
+    ) -> tuple[Stream, ServerConnection]:
+        """A connected stream, on TLS where the settings and the server allow. Raises DialError."""
+        made: list[ServerConnection] = []
+
+        def make(fd: int) -> ServerConnection:
+            made.append(ServerConnection(fd, self.lifecycle.next_serial(), runtime, slot, self.lifecycle.relay.now))
+            return made[0]
+
+        stream = await connect(self.lifecycle.relay, address, keepalive_of(self.view.config.settings), make)
+        server = made[0]
+        server.address = str(address)
+        server.place = address
+        try:
+            if tls is not None and address.family != 1:  # TLS does nothing for a Unix socket (libpq)
+                required = runtime.settings.server_tls_sslmode in REQUIRED
+                await secure(stream, address, tls, required)
+        except BaseException:
+            self.lifecycle.relay.close(server)
+            raise
+        return stream, server
+
+    async def send_cancel(self, server: ServerConnection) -> None:
+        """Ask a server to cancel what it does; ends when the server has taken the request in.
+
+        The caller has counted it in `server.cancels`. Until it ends the server goes to no other client, so that a late
+        cancel can't hit another's query: PostgreSQL closes the connection after it has sent the signal.
+        """
+        runtime = server.runtime
+        client = server.client
+        asked = client.asked if client is not None else 0.0
+        try:
+            async with asyncio.timeout(runtime.settings.cancel_wait_timeout or 10.0):
+                tls = runtime.tls if server.tls is not None else None
+                stream, link = await self.reach(runtime, server.slot, server.place, tls)
+                try:
+                    if server.client is not client or (client is not None and client.asked != asked):
+                        return  # over meanwhile: a cancel would meet what was asked next
+                    stream.send(messages.cancel_request(server.pid, server.key))
+                    with contextlib.suppress(Gone):
+                        await stream.exactly(1)
+                finally:
+                    self.lifecycle.relay.close(link)
+        except (TimeoutError, OSError, DialError, Unsafe) as error:
+            # It may still arrive: whoever has the server now is the last to have it.
+            server.slot.doomed = True
+            log.warning("can't cancel: %s", str(error) or "cancel_wait_timeout", extra=server.extra())
+        finally:
+            server.cancels -= 1
+            if server.client is None and server in self.lifecycle.servers:
+                self.lifecycle.rested(server)
 
 
 def concerns_client(runtime: PoolRuntime, slot: ServerSlot, sqlstate: str) -> bool:
@@ -134,70 +259,6 @@ def concerns_client(runtime: PoolRuntime, slot: ServerSlot, sqlstate: str) -> bo
         return False
     replicates = isinstance(startup_params, SessionParameters) and "replication" in startup_params.values
     return replicates or sqlstate[:2] in OWN_FAULTS
-
-
-async def _reach(lifecycle: Lifecycle, runtime: PoolRuntime, slot: ServerSlot, address: Address) -> ServerConnection:
-    """Connect and log in; TLS as the mode says: `allow` tries without first, `prefer` with."""
-    mode = runtime.settings.server_tls_sslmode
-    if mode == SslMode.ALLOW:
-        try:
-            return await _try_tls(lifecycle, runtime, slot, address, None)
-        except LoginRefused:
-            return await _try_tls(lifecycle, runtime, slot, address, runtime.tls)
-    if mode == SslMode.PREFER:
-        try:
-            return await _try_tls(lifecycle, runtime, slot, address, runtime.tls)
-        except DialError as error:
-            if not isinstance(error.__cause__, ssl.SSLError):
-                raise
-        return await _try_tls(lifecycle, runtime, slot, address, None)
-    return await _try_tls(lifecycle, runtime, slot, address, runtime.tls)
-
-
-async def _try_tls(
-    lifecycle: Lifecycle, runtime: PoolRuntime, slot: ServerSlot, address: Address, tls: ServerTls | None
-) -> ServerConnection:
-    stream, server = await reach(lifecycle, runtime, slot, address, tls)
-    try:
-        lifecycle.servers[server] = None
-        await _start(lifecycle, stream, server, runtime, slot)
-        slot.server = server
-        stream.settle()
-        log.info("server connection opened: pid %s", server.pid, extra=server.extra())
-        return server
-    except BaseException as error:
-        lifecycle.servers.pop(server, None)
-        lifecycle.relay.close(server)
-        match error:
-            case Gone():
-                raise DialError("08006", f"server {address} closed the connection during login") from error
-            case Unsafe() | ValueError():
-                raise DialError("08P01", f"server {address} sent a malformed message during login: {error}") from error
-        raise
-
-
-async def reach(
-    lifecycle: Lifecycle, runtime: PoolRuntime, slot: ServerSlot, address: Address, tls: ServerTls | None
-) -> tuple[Stream, ServerConnection]:
-    """A connected stream, on TLS where the settings and the server allow. Raises DialError."""
-    made: list[ServerConnection] = []
-
-    def make(fd: int) -> ServerConnection:
-        made.append(ServerConnection(fd, lifecycle.next_serial(), runtime, slot, lifecycle.relay.now))
-        return made[0]
-
-    stream = await connect(lifecycle.relay, address, keepalive_of(lifecycle), make)
-    server = made[0]
-    server.address = str(address)
-    server.place = address
-    try:
-        if tls is not None and address.family != 1:  # TLS does nothing for a Unix socket (libpq)
-            required = runtime.settings.server_tls_sslmode in REQUIRED
-            await secure(stream, address, tls, required)
-    except BaseException:
-        lifecycle.relay.close(server)
-        raise
-    return stream, server
 
 
 def credentials_of(runtime: PoolRuntime) -> Credentials:
@@ -211,7 +272,7 @@ def credentials_of(runtime: PoolRuntime) -> Credentials:
 
 
 async def _start(
-    lifecycle: Lifecycle, stream: Stream, server: ServerConnection, runtime: PoolRuntime, slot: ServerSlot
+    hashing: HashingService, stream: Stream, server: ServerConnection, runtime: PoolRuntime, slot: ServerSlot
 ) -> None:
     """Startup packet, authentication, and what follows up to ReadyForQuery."""
     settings = runtime.settings
@@ -231,7 +292,7 @@ async def _start(
         if kind == codes.AUTHENTICATION and not authenticated:
             if len(body) < 4:
                 raise ValueError("authentication request")
-            reply = await _answered(lifecycle, dialogue, credentials, int.from_bytes(body[:4], "big"), body[4:])
+            reply = await _answered(hashing, dialogue, credentials, int.from_bytes(body[:4], "big"), body[4:])
             authenticated = body == b"\0\0\0\0"
             if reply:
                 stream.send(reply)
@@ -311,44 +372,13 @@ def _major(reported: dict[str, str]) -> int:
     return int(number[0]) if number else 0
 
 
-async def send_cancel(lifecycle: Lifecycle, server: ServerConnection) -> None:
-    """Ask a server to cancel what it does; ends when the server has taken the request in.
-
-    The caller has counted it in `server.cancels`. Until it ends the server goes to no other client, so that a late
-    cancel can't hit another's query: PostgreSQL closes the connection after it has sent the signal.
-    """
-    runtime = server.runtime
-    client = server.client
-    asked = client.asked if client is not None else 0.0
-    try:
-        async with asyncio.timeout(runtime.settings.cancel_wait_timeout or 10.0):
-            tls = runtime.tls if server.tls is not None else None
-            stream, link = await reach(lifecycle, runtime, server.slot, server.place, tls)
-            try:
-                if server.client is not client or (client is not None and client.asked != asked):
-                    return  # over meanwhile: a cancel would meet what was asked next
-                stream.send(messages.cancel_request(server.pid, server.key))
-                with contextlib.suppress(Gone):
-                    await stream.exactly(1)
-            finally:
-                lifecycle.relay.close(link)
-    except (TimeoutError, OSError, DialError, Unsafe) as error:
-        # It may still arrive: whoever has the server now is the last to have it.
-        server.slot.doomed = True
-        log.warning("can't cancel: %s", str(error) or "cancel_wait_timeout", extra=server.extra())
-    finally:
-        server.cancels -= 1
-        if server.client is None and server in lifecycle.servers:
-            lifecycle.rested(server)
-
-
 async def _answered(
-    lifecycle: Lifecycle, dialogue: auth.Dialogue, credentials: Credentials, code: int, body: bytes
+    hashing: HashingService, dialogue: auth.Dialogue, credentials: Credentials, code: int, body: bytes
 ) -> bytes | None:
     """What is said to an authentication request; keys are derived from a password beside the loop. Raises AuthError."""
     if not auth.derives(credentials, code, body):
         return _said(dialogue, code, body)
-    said: bytes | None = await lifecycle.outside.hashing.run_own(partial(_said, dialogue, code, body))
+    said: bytes | None = await hashing.run_own(partial(_said, dialogue, code, body))
     return said
 
 

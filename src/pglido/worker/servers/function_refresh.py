@@ -4,15 +4,12 @@ Who makes one through a pool is noticed at once, but by that pool alone. What it
 other workers, which are told by a counter that all share; what is made past pglido is looked for now and then.
 """
 
-from typing import TYPE_CHECKING
 
 from ...ipc.shared_counters import SharedCounter
 from ...pooling.states import BUSY
 from ...sql.scanner import DEFINES
+from ..lifecycle import Lifecycle
 from ..pool_runtime import PoolRuntime
-
-if TYPE_CHECKING:
-    from ..lifecycle import Lifecycle
 
 # Seconds between two questions for what is new, a millisecond each, and between two that read all there is.
 NEWS = 10.0
@@ -24,7 +21,7 @@ FINDINGS = int(SharedCounter.FINDINGS)
 class FunctionRefresh:
     """The pools of one worker; `look` from time to time."""
 
-    def __init__(self, lifecycle: "Lifecycle", now: float) -> None:
+    def __init__(self, lifecycle: Lifecycle, now: float) -> None:
         self.lifecycle = lifecycle
         self._news_at = now + NEWS
         self._all_at = now + ALL

@@ -5,13 +5,10 @@ left may still be at it.
 """
 
 import time
-from typing import TYPE_CHECKING
 
 from ...config.model import Host as Place
-
-if TYPE_CHECKING:
-    from ..lifecycle import Lifecycle
-    from ..pool_runtime import PoolRuntime
+from ..lifecycle import Lifecycle
+from ..pool_runtime import PoolRuntime
 
 PATIENCE = 5.0
 
@@ -19,11 +16,11 @@ PATIENCE = 5.0
 class DatabaseRelease:
     """The databases of servers that are to be left now, until when, and the pool of the client who wants it."""
 
-    def __init__(self, lifecycle: "Lifecycle") -> None:
+    def __init__(self, lifecycle: Lifecycle) -> None:
         self.lifecycle = lifecycle
         self._until: dict[tuple[tuple[Place, ...], str], tuple[float, PoolRuntime | None]] = {}
 
-    def begin(self, hosts: tuple[Place, ...], databases: tuple[str, ...], own: "PoolRuntime | None" = None) -> None:
+    def begin(self, hosts: tuple[Place, ...], databases: tuple[str, ...], own: PoolRuntime | None = None) -> None:
         """These are to be left from now on; `own` is the pool of who wants it, where that is in this worker."""
         until = time.monotonic() + PATIENCE
         for database in databases:
@@ -43,8 +40,9 @@ class DatabaseRelease:
             if wanted is not None and runtime.pool.clients == (wanted[1] is runtime):
                 self._close(runtime)
 
-    def _close(self, runtime: "PoolRuntime") -> None:
+    def _close(self, runtime: PoolRuntime) -> None:
         for plan in runtime.pool.retire():
             self.lifecycle.do(runtime, plan)
-        if runtime.hub is not None:
-            runtime.hub.vacate()
+        hub = self.lifecycle.hubs.get(runtime)
+        if hub is not None:
+            hub.vacate()

@@ -7,7 +7,7 @@ Rules:
 2. Where it is another the pool begins its next generation: who logs in from then on gets servers that were opened
    since, or began with the same. So a login costs one new server at most, however often there are changes.
 3. Servers of before serve those who were there before, until they rest for too long or their place is needed. On other
-   servers these clients keep what their sessions began with (`worker.pool_runtime.keep_defaults`).
+   servers these clients keep what their sessions began with (`worker.lifecycle.keep_defaults`).
 """
 
 import asyncio
@@ -18,9 +18,10 @@ from ...session.state import role_defaults_epoch as _role_defaults_epoch
 from ...session.state.parameters import EMPTY, SessionParameters
 from ...transport.stream import Stream
 from ..connections import ServerConnection
+from ..defaults import SessionDefaults
 from ..errors import PoolRefused
 from ..lifecycle import Lifecycle
-from ..pool_runtime import PoolRuntime, SessionDefaults, startup_params_of
+from ..pool_runtime import PoolRuntime, startup_params_of
 from .queries import ask, on_server, reported_by
 
 # What servers began with is remembered for so many changes of it, per pool.

@@ -8,17 +8,14 @@ one's of another PostgreSQL, stays what it is, and PostgreSQL warns that there i
 import asyncio
 from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING
 
 from ...ipc import messages as ipc
 from ...ipc.channel import Channel
 from ...protocol import codes, messages
 from ..cancel_keys import serials_of, worker_of
 from ..connections import ClientConnection
+from ..lifecycle import Lifecycle
 from .stand_in import CANCELLED, NAP, TERMINATED, StandIn
-
-if TYPE_CHECKING:
-    from ..lifecycle import Lifecycle
 
 # Process ids that one statement gets at most; and those who stand in at a time in one worker.
 MOST_TARGETS = 8
@@ -32,7 +29,7 @@ Over = Callable[[], None]
 class SignalRequests:
     """Those of one worker; `workers` is how many there are, `channel` leads to them."""
 
-    def __init__(self, lifecycle: "Lifecycle", channel: Channel[ipc.ToWorker]) -> None:
+    def __init__(self, lifecycle: Lifecycle, channel: Channel[ipc.ToWorker]) -> None:
         self.lifecycle = lifecycle
         self.channel = channel
         self.workers = 1
@@ -156,7 +153,7 @@ class SignalRequests:
         if target.closed or target.serial not in self.lifecycle.clients:
             return
         if sqlstate == CANCELLED:
-            self.lifecycle.outside.cancels.cancel_client(target)
+            self.lifecycle.cancels.cancel_client(target)
         elif sqlstate == TERMINATED:
             server = target.server
             whole = target.peer is None and (server is None or server.session.between_messages())

@@ -13,7 +13,6 @@ Rules:
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from ...pooling.pool import ServerSlot
 from ...pooling.states import BUSY
@@ -22,11 +21,8 @@ from ...session.state import parameters as _parameters
 from ...transport.stream import Gone, Stream, Unsafe
 from ..connections import ClientConnection, ServerConnection
 from ..errors import CannotOpen, LoginRefused
+from ..lifecycle import Lifecycle
 from ..pool_runtime import startup_params_of
-from .connect import log_in
-
-if TYPE_CHECKING:
-    from ..lifecycle import Lifecycle
 
 # Seconds for which it stands in at most.
 NAP = 10
@@ -44,7 +40,7 @@ class StandIn:
     """Stands in for `target`; `struck` is called with the SQLSTATE and the body of the error that it was hit by."""
 
     def __init__(
-        self, lifecycle: "Lifecycle", target: ClientConnection, struck: Callable[[ClientConnection, str, bytes], None]
+        self, lifecycle: Lifecycle, target: ClientConnection, struck: Callable[[ClientConnection, str, bytes], None]
     ) -> None:
         self.lifecycle = lifecycle
         self.target = target
@@ -65,7 +61,7 @@ class StandIn:
         slot = ServerSlot(runtime.pool, _parameters.intern(values), self.lifecycle.relay.now)
         slot.state = BUSY
         try:
-            server = self._server = await log_in(self.lifecycle, runtime, slot)
+            server = self._server = await self.lifecycle.log_in(runtime, slot)
             if server.address != address:
                 self.close()
                 return 0
