@@ -1,4 +1,4 @@
-"""A pump with socket pairs on it, and a host that does the least there is to do: first come, first served."""
+"""A relay with socket pairs on it, and a dispatcher that does the least there is to do: first come, first served."""
 
 import asyncio
 import socket
@@ -11,7 +11,7 @@ import pytest
 
 from pglido.pooling.stats import Stats
 from pglido.protocol import messages
-from pglido.relay.host_interface import HostInterface
+from pglido.relay.dispatcher import Dispatcher
 from pglido.relay.links import ClientLink, ServerLink
 from pglido.relay.relay import Relay
 from pglido.session.client.dispatch import Client
@@ -19,21 +19,23 @@ from pglido.session.state import parameters as _parameters
 from pglido.session.state.budget import MemoryBudget
 from pglido.session.state.shared import PoolRules, StatementCounts
 from pglido.session.state.statement_cache import AcceptedStatements
-from pglido.transport.backends import Unavailable, uring_relay
-from pglido.transport.connection import RELAY, Link
+from pglido.transport.backends import Unavailable, uring_transport
+from pglido.transport.connection import HANDLED, Link
 from pglido.transport.epoll import EpollBackend
 from pglido.transport.event_loop import new_loop
+from pglido.transport.transport import Transport
 
 ROUNDS = 12
 # No test needs as many: one that waits for what never comes fails instead of hanging.
 MOST_TURNS = 20_000
 
 
-class Host(HostInterface):
-    """What the pump asks of its host; `log` has what happened."""
+class FirstCome(Dispatcher):
+    """Serves clients in the order in which they ask; `log` has what happened."""
 
-    def __init__(self, pump: Callable[[Any], Relay]) -> None:
-        self.pump = pump(self)
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+        self.relay = Relay(transport, self)
         self.idle: deque[ServerLink] = deque()
         self.line: deque[ClientLink] = deque()
         self.log: list[tuple[Any, ...]] = []
@@ -49,14 +51,14 @@ class Host(HostInterface):
         if not self.idle:
             self.line.append(client)
             return False
-        self.pump.pair(client, self.idle.popleft())
+        self.relay.pair(client, self.idle.popleft())
         return True
 
     def released(self, server: ServerLink) -> None:
         if self.line:
             client = self.line.popleft()
-            self.pump.pair(client, server)
-            self.pump.resume(client)
+            self.relay.pair(client, server)
+            self.relay.resume(client)
         else:
             self.idle.append(server)
 
@@ -69,23 +71,23 @@ class Host(HostInterface):
         self.log.append(("client gone", why, client.session.fault))
         server = client.server
         if server is not None:
-            self.pump.part(client, server)
-            self.pump.send(server, server.session.abandon())
+            self.relay.part(client, server)
+            self.transport.send(server, server.session.abandon())
             if server.session.free():
                 self.released(server)
         if client in self.line:
             self.line.remove(client)
-        self.pump.close(client)
+        self.transport.close(client)
 
     def server_gone(self, server: ServerLink, why: str) -> None:
         self.log.append(("server gone", why))
         client = server.client
         if client is not None:
-            self.pump.part(client, server)
-            self.pump.send_and_close(client, messages.error("FATAL", "08P01", "server conn crashed?"))
+            self.relay.part(client, server)
+            self.transport.send_and_close(client, messages.error("FATAL", "08P01", "server conn crashed?"))
         if server in self.idle:
             self.idle.remove(server)
-        self.pump.close(server)
+        self.transport.close(server)
 
     def raw_gone(self, link: Link) -> None:
         self.log.append(("raw gone",))
@@ -93,8 +95,8 @@ class Host(HostInterface):
         link.peer = None
         if other is not None:
             other.peer = None
-            self.pump.send_and_close(other, b"")
-        self.pump.close(link)
+            self.transport.send_and_close(other, b"")
+        self.transport.close(link)
 
     def refuse_block(self, client: ClientLink) -> None:
         self.log.append(("block refused",))
@@ -108,7 +110,7 @@ class Host(HostInterface):
 
     def failed(self, link: Link) -> None:
         self.log.append(("failed",))
-        self.pump.close(link)
+        self.transport.close(link)
 
 
 class Far:
@@ -120,7 +122,7 @@ class Far:
         self.link = link
 
     def say(self, data: bytes) -> None:
-        """Send all of it, the pump turning meanwhile."""
+        """Send all of it, the transport turning meanwhile."""
         while data:
             try:
                 data = data[self.sock.send(data) :]
@@ -129,7 +131,7 @@ class Far:
         self.board.turn()
 
     def push(self, data: bytes) -> int:
-        """Send as much as is taken, the pump turning meanwhile; returns how much that was."""
+        """Send as much as is taken, the transport turning meanwhile; returns how much that was."""
         sent = 0
         while sent < len(data):
             try:
@@ -168,7 +170,7 @@ class Far:
             self.board.turn()
 
     def ended(self) -> bool:
-        """Has the pump closed the link, and nothing is left to read?"""
+        """Is the link closed, and nothing is left to read?"""
         self.board.turn()
         try:
             return self.sock.recv(1, socket.MSG_PEEK) == b""
@@ -178,7 +180,7 @@ class Far:
             return True
 
     def link_socket(self) -> socket.socket:
-        """The near end, once the pump has let it go."""
+        """The near end, once the transport has let it go."""
         return socket.socket(fileno=self.link.fd)
 
     def close(self) -> None:
@@ -188,11 +190,12 @@ class Far:
 
 
 class Switchboard:
-    """The pump, its host, and the far ends of all links."""
+    """A transport, a relay, a dispatcher, and the far ends of all links."""
 
-    def __init__(self, pump: Callable[[Any], Relay], servers: int = 1, block: bool = True, keep: bool = False) -> None:
-        self.host = Host(pump)
-        self.pump = self.host.pump
+    def __init__(self, transport: Transport, servers: int = 1, block: bool = True, keep: bool = False) -> None:
+        self.transport = transport
+        self.dispatcher = FirstCome(transport)
+        self.relay = self.dispatcher.relay
         self.rules = PoolRules(True, 100, 1 << 30, block, keep, AcceptedStatements(), StatementCounts())
         self.budget = MemoryBudget(1 << 24)
         self.stats = Stats()
@@ -205,15 +208,15 @@ class Switchboard:
         self.turns += 1
         assert self.turns < MOST_TURNS, "nothing moves any more"
         for _ in range(ROUNDS):
-            assert not self.pump.turn(0)
+            assert not self.transport.turn(0)
 
     def rounds(self, seconds: float = 0.1) -> int:
-        """How many rounds the pump makes in this time, when all is served that there was to serve."""
+        """How many rounds are made in this time, when all is served that there was to serve."""
         self.turn()
         count = 0
         until = monotonic() + seconds
         while (left := until - monotonic()) > 0:
-            assert not self.pump.turn(int(left * 1000) + 1)
+            assert not self.transport.turn(int(left * 1000) + 1)
             count += 1
         return count
 
@@ -222,7 +225,7 @@ class Switchboard:
         near.setblocking(False)
         far.setblocking(False)
         link = make(near.detach())
-        self.pump.add(link)
+        self.transport.add(link)
         self.far.append(Far(self, far, link))
         return self.far[-1]
 
@@ -235,22 +238,22 @@ class Switchboard:
         far = self._far(ClientLink)
         far.link.session = Client(_parameters.EMPTY, self.rules, self.budget)
         far.link.stats = self.stats
-        self.pump.relay(far.link)
-        assert far.link.mode == RELAY
+        self.relay.relay(far.link)
+        assert far.link.mode == HANDLED
         return far
 
     def server(self) -> Far:
         """One more server, past its login."""
         far = self._far(ServerLink)
-        self.pump.relay(far.link)
-        self.host.idle.append(far.link)
+        self.relay.relay(far.link)
+        self.dispatcher.idle.append(far.link)
         return far
 
     def close(self) -> None:
         """Close everything."""
         for far in self.far:
             far.sock.close()
-            self.pump.close(far.link)
+            self.transport.close(far.link)
 
 
 async def within(job: Coroutine[Any, Any, Any]) -> Any:
@@ -260,24 +263,24 @@ async def within(job: Coroutine[Any, Any, Any]) -> Any:
 
 
 @pytest.fixture(params=["epoll", "io_uring"])
-def pump(request: pytest.FixtureRequest) -> Callable[[Any], Relay]:
-    """Makes the pump of a host."""
+def new_transport(request: pytest.FixtureRequest) -> Callable[[], Transport]:
+    """Makes a transport, on either backend."""
     if request.param == "epoll":
         return EpollBackend
     try:
-        uring_relay(HostInterface())
+        uring_transport()
     except Unavailable as why:
         pytest.skip(f"no io_uring: {why}")
-    return uring_relay
+    return uring_transport
 
 
 @pytest.fixture
-def make(pump: Callable[[Any], Relay]) -> Iterator[Callable[..., Switchboard]]:
+def make(new_transport: Callable[[], Transport]) -> Iterator[Callable[..., Switchboard]]:
     """Make switchboards, that are closed with the test."""
     made: list[Switchboard] = []
 
     def one(**options: Any) -> Switchboard:
-        made.append(Switchboard(pump, **options))
+        made.append(Switchboard(new_transport(), **options))
         return made[-1]
 
     yield one
@@ -293,6 +296,6 @@ def board(make: Callable[..., Switchboard]) -> Switchboard:
 
 @pytest.fixture
 def runner(board: Switchboard) -> Iterator[asyncio.Runner]:
-    """Runs coroutines on the board's pump."""
-    with asyncio.Runner(loop_factory=lambda: new_loop(board.pump)) as made:
+    """Runs coroutines on the board's transport."""
+    with asyncio.Runner(loop_factory=lambda: new_loop(board.transport)) as made:
         yield made

@@ -3,6 +3,8 @@ from pglido.pooling.stats cimport Stats
 from pglido.session.client.dispatch cimport Client
 from pglido.session.server.reader cimport Server
 
+cdef int CLIENT_BULK, FLOW, HANDLED, KEEP, STOP
+
 cdef class ServerLink(Link):
     cdef public Server session
     cdef public ClientLink client

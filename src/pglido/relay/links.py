@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 from ..pooling.stats import Stats
 from ..session.client.dispatch import Client
 from ..session.server.reader import Server
-from ..transport.connection import Link
+from ..transport.connection import FLOW, HANDLED, KEEP, STOP, Link
+
+# What a client sends with so much at once is COPY: piece by piece as it comes, that took twice as long.
+CLIENT_BULK = 4096
 
 
 class ClientLink(Link):
@@ -39,9 +42,25 @@ class ClientLink(Link):
         asked: float
         rested: float
 
+    def __cinit__(self) -> None:
+        self.bulk = CLIENT_BULK
+
+    def reading(self) -> int:
+        if self.said_all or self.leaving:
+            return STOP
+        if self.waiting or self.late:
+            return KEEP
+        return FLOW if self.out is None else STOP
+
+    def doing(self) -> int:
+        return self.session.latest if self.mode == HANDLED else 0
+
 
 class ServerLink(Link):
     """A server; `client` is whom it serves now."""
+
+    def __cinit__(self) -> None:
+        self.read_to_end = True
 
     def __init__(self, fd: int) -> None:
         super().__init__(fd)

@@ -1,7 +1,10 @@
-from pglido.transport.buffering cimport Buffering
-from pglido.relay.host_interface cimport HostInterface
+cimport cython
+
+from pglido.relay.dispatcher cimport Dispatcher
 from pglido.relay.links cimport ClientLink, ServerLink
 from pglido.transport.connection cimport Link
+from pglido.transport.handler cimport Handler
+from pglido.transport.transport cimport Transport
 from pglido.session.client.dispatch cimport Client
 from pglido.session.outbox cimport Outbox
 from pglido.session.server.reader cimport Server
@@ -9,23 +12,21 @@ from pglido.session.state.session_state cimport SessionState
 from pglido.session.state.shared cimport PoolRules
 
 cdef int ATTACH, GO_ON, GOODBYE, IDLE, PAUSE, WAIT, WISH
-cdef int COLLECT, CONNECTING, RAW, RELAY
+cdef int HANDLED, RAW
 cdef bytes READY_IDLE
 
-cdef class Relay(Buffering):
-    cdef public object host
-    cdef HostInterface keeper
+@cython.final
+cdef class Relay(Handler):
+    cdef readonly Transport transport
+    cdef readonly Dispatcher dispatcher
     cdef Outbox to_client
     cdef Outbox to_server
-    cdef list paused
 
     cdef int take_inbox(self, ServerLink server) except -1
-    cpdef int meet(self, Link link) except -1
     cpdef int relay(self, Link link) except -1
     cpdef int pair(self, ClientLink client, ServerLink server) except -1
     cpdef int part(self, ClientLink client, ServerLink server) except -1
     cpdef int resume(self, ClientLink client) except -1
-    cdef int resume_paused(self, list paused) except -1
     cdef int deliver(self, Link link, Outbox outbox, char* buf) except -1
     cdef int push(self, ClientLink client, char* buf, Py_ssize_t pos, Py_ssize_t end) except -1
     cdef int goodbye(self, ClientLink client) except -1
@@ -41,8 +42,3 @@ cdef class Relay(Buffering):
     cdef bint open_to_notes(self, ClientLink client) except -1
     cpdef Py_ssize_t notify(self, ClientLink client, bytes data) except -1
     cpdef int flush_notes(self, ClientLink client) except -1
-    cdef object on_event(self, Link link, unsigned int events)
-    cdef object lost(self, Link link)
-    cdef int guard(self, Link link, unsigned int events) except -1
-    cdef int spent(self, Link link, double now) except -1
-    cdef object overlong(self, double seconds)

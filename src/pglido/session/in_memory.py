@@ -1,6 +1,6 @@
 """The relay without its sockets: bytes in, bytes out, for tests, measurements and whoever replays a dialogue.
 
-The pump does the same with one receive buffer for all; here each call brings its own.
+The relay does the same with one receive buffer for all; here each call brings its own.
 """
 
 from .client.dispatch import Client

@@ -1,1 +1,1 @@
-"""The only sockets: reactor, pump, TLS, dialling, listening."""
+"""The only sockets: rounds, backends, TLS, connecting, accepting."""

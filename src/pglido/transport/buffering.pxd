@@ -1,9 +1,8 @@
-from pglido.relay.links cimport ClientLink, ServerLink
 from pglido.transport.connection cimport Link
 from pglido.transport.poller cimport Poller
 from pglido.transport.tls_record cimport TlsRecords
 
-cdef int COLLECT, CONNECTING, RAW
+cdef int COLLECT, CONNECTING, FLOW, KEEP, RAW
 cdef Py_ssize_t BUFFER, PIECE
 
 cdef class Buffering(Poller):

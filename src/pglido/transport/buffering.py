@@ -4,7 +4,7 @@
 Rules:
 1. What the backend does not take is copied to the link it is for (`out`); the link that it came from isn't read until
    that is gone. So a connection at rest owns no buffer, and one at work holds at most about one buffer's worth.
-2. A link is relayed (clients and servers), raw (bytes go to `peer` unseen), or it collects what comes in `inbox`
+2. A link is handled (bytes go to the handler), raw (bytes go to `peer` unseen), or it collects what comes in `inbox`
    for a coroutine that reads it (`Stream`).
 3. A link's TLS seals what is sent at once, and opens what came at once: `out` is sealed, nothing waits in between.
 
@@ -16,8 +16,7 @@ from cython.cimports.cpython.bytearray import PyByteArray_AS_STRING
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.pglido.transport.kernel import EPOLLIN, EPOLLOUT, EPOLLRDHUP
 
-from ..relay.links import ClientLink, ServerLink
-from .connection import COLLECT, CONNECTING, RAW, Link, wake
+from .connection import COLLECT, CONNECTING, FLOW, KEEP, RAW, Link, wake
 from .poller import BUFFER, Poller
 from .tls_record import PIECE, TlsRecords
 
@@ -42,8 +41,7 @@ class Buffering(Poller):
     def watch(self, link: Link) -> None:
         """Ask the kernel for just the events that this link can deal with now."""
         mask: cython.uint = 0
-        client: ClientLink
-        server: ServerLink
+        reading: cython.int
         if not link.watched and not link.parked:
             return
         if link.out is not None or link.after_close:
@@ -58,22 +56,17 @@ class Buffering(Poller):
         elif link.mode == RAW:
             if link.peer is not None and link.peer.out is None:
                 mask |= EPOLLIN
-        elif isinstance(link, ClientLink):
-            client = cython.cast(ClientLink, link)
-            if client.said_all or client.leaving:
-                pass
-            elif client.waiting or client.late:
+        else:
+            reading = link.reading()
+            if reading == FLOW:
+                if link.peer is None or link.peer.out is None:
+                    mask |= EPOLLIN
+            elif reading == KEEP:
                 # Rarely does more come; only then is the kernel asked not to tell.
-                if client.inbox is None or len(client.inbox) < INBOX_LIMIT:
+                if link.inbox is None or len(link.inbox) < INBOX_LIMIT:
                     mask |= EPOLLIN
                 else:
                     mask |= EPOLLRDHUP
-            elif client.out is None and (client.server is None or client.server.out is None):
-                mask |= EPOLLIN
-        else:
-            server = cython.cast(ServerLink, link)
-            if server.client is None or server.client.out is None:
-                mask |= EPOLLIN
         if link.parked:
             if mask & EPOLLIN and not link.closed:
                 link.parked = False
@@ -194,19 +187,8 @@ class Buffering(Poller):
     def out_changed(self, link: Link) -> None:
         """`out` came or went: whoever fills it may be read, or not."""
         self.watch(link)
-        client: ClientLink
-        server: ServerLink
-        if link.mode == RAW:
-            if link.peer is not None:
-                self.watch(link.peer)
-        elif isinstance(link, ClientLink):
-            client = cython.cast(ClientLink, link)
-            if client.server is not None:
-                self.watch(client.server)
-        elif isinstance(link, ServerLink):
-            server = cython.cast(ServerLink, link)
-            if server.client is not None:
-                self.watch(server.client)
+        if link.peer is not None:
+            self.watch(link.peer)
 
     # Receiving.
 

@@ -17,10 +17,10 @@ from typing import Any
 
 from ..protocol import codes
 from ..protocol.errors import PgError
-from ..relay.relay import Relay
 from .connection import Link
 from .stream import Stream, Unsafe
 from .tls_context import ServerTls
+from .transport import Transport
 
 # What getaddrinfo says when name servers know that there is no such host; all else may be different at once.
 NO_SUCH_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)
@@ -128,7 +128,7 @@ async def _look_up(host: str, port: int) -> list[Any]:
         executor.shutdown(wait=False)
 
 
-async def connect(pump: Relay, address: Address, keepalive: Keepalive, make: Callable[[int], Link]) -> Stream:
+async def connect(transport: Transport, address: Address, keepalive: Keepalive, make: Callable[[int], Link]) -> Stream:
     """A connected stream; `make` makes the link of a descriptor. Raises DialError."""
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     link: Link | None = None
@@ -142,21 +142,21 @@ async def connect(pump: Relay, address: Address, keepalive: Keepalive, make: Cal
         if problem == 11:
             raise DialError("08001", f"could not connect to server {address}: its queue of connections is full")
         link = make(sock.fileno())
-        pump.add(link)
-        stream = Stream(pump, link)
+        transport.add(link)
+        stream = Stream(transport, link)
         if problem:
             await stream.wait_writable()
             problem = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if problem:
                 raise DialError("08001", f"could not connect to server {address}: {os.strerror(problem)}")
         sock.detach()
-        pump.collect(link)
+        transport.collect(link)
         return stream
     except BaseException:
         if link is not None:
             with contextlib.suppress(OSError):
                 sock.detach()
-            pump.close(link)
+            transport.close(link)
         else:
             sock.close()
         raise

@@ -3,6 +3,8 @@ from pglido.transport.tls_record cimport TlsRecords
 cdef class Link:
     cdef public int fd
     cdef public int mode
+    cdef public int bulk
+    cdef public bint read_to_end
     cdef unsigned int mask
     cdef public bint eof
     cdef public bint closed
@@ -33,6 +35,9 @@ cdef class Link:
     cdef bint ended
     cdef bint half
     cdef public Link peer
+
+    cdef int reading(self) except -1
+    cdef int doing(self) except -1
 
 cdef class Watched:
     cdef public object key

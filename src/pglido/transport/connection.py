@@ -11,19 +11,32 @@ UNSET: Any = None
 
 # How a link is used.
 COLLECT = 0  # bytes wait in `inbox` for a coroutine
-RELAY = 1  # the session says what happens to each message
+HANDLED = 1  # bytes go to the handler as they come
 RAW = 2  # bytes go to `peer` unseen
 CONNECTING = 3  # the waiter is told when it can be written, or has failed
+
+# What is to be read from a HANDLED link now.
+FLOW = 0  # all that comes, while its peer has no `out`
+KEEP = 1  # what has room in `inbox`, where the handler keeps it; after that it is told if the peer hangs up
+STOP = 2  # nothing
+
+# Two of the pieces that PostgreSQL sends. (With 4 KiB each piece was much, and results cost more on the ring.)
+BULK = 16384
 
 
 class Link:
     """One connected socket; owns its descriptor. With `tls`, `out` is sealed already, and `inbox` opened.
+
+    `peer` is the link that its bytes are for: while that has an `out`, this one is not read. `bulk` says from how many
+    bytes at once it carries much (`rounds`); one that is `read_to_end` is not lost before what it has sent was read.
 
     What isn't set here, or by a class below, begins as 0, False or None.
     """
 
     if TYPE_CHECKING:
         mode: int
+        bulk: int
+        read_to_end: bool
         mask: int
         tls: TlsRecords | None
         out: bytearray | None
@@ -55,8 +68,19 @@ class Link:
         ended: bool
         half: bool  # a poll has told that the peer ended its side
 
+    def __cinit__(self) -> None:
+        self.bulk = BULK
+
     def __init__(self, fd: int) -> None:
         self.fd = fd
+
+    def reading(self) -> int:
+        """What is to be read from it now, if it is HANDLED: FLOW, KEEP or STOP."""
+        return FLOW
+
+    def doing(self) -> int:
+        """What it was dealt with for last: a number that the handler gave it, 0 for none."""
+        return 0
 
 
 class Watched:

@@ -1,9 +1,12 @@
+cimport cython
+
 from pglido.transport.kernel cimport epoll_event
 from pglido.transport.connection cimport Link, Watched
 from pglido.transport.rounds cimport Rounds
 
 cdef Py_ssize_t ARRIVALS, BUFFER
 
+@cython.final
 cdef class EpollBackend(Rounds):
     cdef int epoll
     cdef bytearray arrivals

@@ -1,5 +1,5 @@
 # cython: annotation_typing=True
-"""The pump on epoll: one wait for all sockets, a call for each receive and send. Compiled only (Cython).
+"""The transport on epoll: one wait for all sockets, a call for each receive and send. Compiled only (Cython).
 
 In a round all that came is received first, and what is to be sent is sent last (see `rounds`).
 
@@ -38,10 +38,10 @@ ARRIVALS = 8 * BUFFER
 
 
 class EpollBackend(Rounds):
-    """The pump on an epoll instance of its own."""
+    """The transport on an epoll instance of its own."""
 
-    def __init__(self, host: Any) -> None:
-        super().__init__(host)
+    def __init__(self) -> None:
+        super().__init__()
         self.epoll = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll < 0:
             raise OSError(errno, "epoll_create1")
@@ -154,7 +154,7 @@ class EpollBackend(Rounds):
                 if got > 0:
                     link.fresh = place
                     link.fresh_size = got
-                    if got >= self.bulk(link):
+                    if got >= link.bulk:
                         link.much = CALM
                     place += got
                     room -= got

@@ -1,4 +1,4 @@
-"""The pump as asyncio's selector: one wait in the kernel serves clients, servers and every coroutine."""
+"""The transport as asyncio's selector: one wait in the kernel serves clients, servers and every coroutine."""
 
 import asyncio
 import selectors
@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..relay.relay import Relay
 from . import compat
 from .connection import Watched
+from .transport import Transport
 
 
 class KeyMap(Mapping[Any, selectors.SelectorKey]):
@@ -28,10 +28,10 @@ class KeyMap(Mapping[Any, selectors.SelectorKey]):
 
 
 class Reactor(selectors.BaseSelector):
-    """A selector whose `select` serves the pump's links, and returns for asyncio's sake only."""
+    """A selector whose `select` serves the transport's links, and returns for asyncio's sake only."""
 
-    def __init__(self, pump: Relay) -> None:
-        self.pump = pump
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
         self.ready: deque[Any] = deque()
         self.keys: dict[int, selectors.SelectorKey] = {}  # by descriptor
         self._watched: dict[int, Watched] = {}
@@ -52,7 +52,7 @@ class Reactor(selectors.BaseSelector):
         key = selectors.SelectorKey(fileobj, fd, events, data)
         watched = self._watched.get(fd) or Watched(key)
         watched.key = key
-        self.pump.watch_descriptor(watched, fd, events, known)
+        self.transport.watch_descriptor(watched, fd, events, known)
         self._watched[fd] = watched
         self.keys[fd] = key
         return key
@@ -61,7 +61,7 @@ class Reactor(selectors.BaseSelector):
         """As in `selectors`."""
         key = self.get_key(fileobj)
         del self.keys[key.fd]
-        self.pump.unwatch_descriptor(self._watched.pop(key.fd), key.fd)
+        self.transport.unwatch_descriptor(self._watched.pop(key.fd), key.fd)
         return key
 
     def get_key(self, fileobj: Any) -> selectors.SelectorKey:
@@ -80,7 +80,7 @@ class Reactor(selectors.BaseSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Serve links until asyncio has something to do: an event, a callback, or `timeout` seconds gone by."""
-        events: list[tuple[selectors.SelectorKey, int]] = self.pump.serve(
+        events: list[tuple[selectors.SelectorKey, int]] = self.transport.serve(
             -1.0 if timeout is None else max(0.0, timeout), self.ready
         )
         return events
@@ -91,10 +91,10 @@ class Reactor(selectors.BaseSelector):
         self._watched.clear()
 
 
-def new_loop(pump: Relay) -> asyncio.AbstractEventLoop:
-    """An asyncio event loop that runs on the pump."""
-    reactor = Reactor(pump)
+def new_loop(transport: Transport) -> asyncio.AbstractEventLoop:
+    """An asyncio event loop that runs on the transport."""
+    reactor = Reactor(transport)
     loop = asyncio.SelectorEventLoop(reactor)
-    # The pump returns to asyncio as soon as a link's event has scheduled a callback: the queue says whether one has.
+    # The transport returns to asyncio as soon as a link's event has scheduled a callback: the queue says whether so.
     reactor.ready = compat.ready_queue(loop)
     return loop

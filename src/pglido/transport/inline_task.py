@@ -1,4 +1,4 @@
-"""A coroutine that the pump steps itself: it goes on in the very round in which its link has something for it.
+"""A coroutine that goes on in the very round in which its link has something for it.
 
 A task of asyncio's would be woken by way of a future, the loop's queue and a handle, each time. A login waits two or
 three times, and a storm of logins is what a pooler is there for.

@@ -1,4 +1,4 @@
-# The system calls of the pump, as Linux declares them.
+# The system calls of the transport, as Linux declares them.
 
 from libc.stdint cimport uint32_t
 

@@ -6,18 +6,9 @@ cdef double monotonic() noexcept
 cdef double coarse() noexcept
 
 cdef class Poller:
-    cdef public double now
-    cdef public double mark
-    cdef double worst
-    cdef double limit
-    cdef object slowest
-    cdef int slow_kind
     cdef bytearray buffer
     cdef char* data
     cdef list gone
-
-    cdef int guard(self, Link link, unsigned int events) except -1
-    cdef object overlong(self, double seconds)
 
     cpdef int add(self, Link link) except -1
     cpdef int forget(self, Link link) except -1
@@ -27,7 +18,6 @@ cdef class Poller:
     cdef Py_ssize_t receive(self, Link link) except -2
     cpdef int watch_descriptor(self, Watched watched, int fd, int events, bint known) except -1
     cpdef int unwatch_descriptor(self, Watched watched, int fd) except -1
-    cpdef list turn(self, int timeout)
 
     cpdef object close(self, Link link)
     cpdef int release(self, Link link) except -1
@@ -36,7 +26,6 @@ cdef class Poller:
     cdef Py_ssize_t send_now(self, Link link, char* data, Py_ssize_t size) except -2
     cdef Py_ssize_t receive_now(self, Link link) except -2
     cpdef list buffers(self)
-    cpdef list serve(self, double timeout, object ready)
 
 cdef unsigned int wanted(int events) noexcept
 cdef object tell(Watched watched, unsigned int bits, list out)

@@ -1,11 +1,10 @@
 # cython: annotation_typing=True
-"""What the pump asks of the kernel, without saying how: `EpollBackend` and `UringBackend` do. Compiled only (Cython).
+"""What is asked of the kernel, without saying how: `EpollBackend` and `UringBackend` do. Compiled only (Cython).
 
 Rules:
 1. A link is closed by `close` only, and kept alive for as long as the kernel may name it.
-2. A backend tells of an event by `guard`, with the bits of epoll, again and again while it lasts. What an event means
-   is the pump's business.
-3. Bytes are taken by `receive` while the pump deals with EPOLLIN, and are at `data` until it is done.
+2. A backend tells of an event by `Transport.guard`, with the bits of epoll, again and again while it lasts.
+3. Bytes are taken by `receive` while EPOLLIN is dealt with, and are at `data` until that is done.
 4. Bytes taken by `send_some` will be sent, in order, unless the connection breaks; `settled` tells when they are.
 """
 
@@ -34,8 +33,6 @@ from .connection import CONNECTING, Link, Watched, wake
 
 # One receive takes at most this much: more than a page of rows.
 BUFFER = 65536
-# A round should be over before clients notice it, in seconds; of one that takes longer the log tells.
-OVERLONG = 0.1
 
 
 def monotonic() -> float:
@@ -55,33 +52,13 @@ def coarse() -> float:
 
 
 class Poller:
-    """The sockets of a worker, asyncio's own included, and the buffer that is received into.
-
-    A round begins at `now`. Until `mark` it is known what its time went to; of single events `slowest` took longest,
-    `worst` seconds. Between two rounds `mark` is the end of the last.
-    """
+    """The sockets of a worker, asyncio's own included, and the buffer that is received into."""
 
     def __init__(self) -> None:
         self.buffer = bytearray(BUFFER)
-        self.limit = OVERLONG
-        self.mark = 0.0
-        self.worst = 0.0
-        self.slowest: Any = None
-        self.slow_kind = 0
         self.data = cython.NULL
         # Links that broke while something was sent; told of before the round is over.
         self.gone: list[Any] = []
-        self.now = monotonic()
-
-    # The pump's part.
-
-    def guard(self, link: Link, events: cython.uint) -> None:
-        """Deal with an event of a link (none: the connection broke)."""
-        raise NotImplementedError
-
-    def overlong(self, seconds: cython.double) -> None:
-        """The round took this long, or what asyncio did after it (then `slowest` is None)."""
-        raise NotImplementedError
 
     # The backend's part.
 
@@ -115,10 +92,6 @@ class Poller:
 
     def unwatch_descriptor(self, watched: Watched, fd: cython.int) -> None:
         """Watch it no more. It may be closed already."""
-        raise NotImplementedError
-
-    def turn(self, timeout: cython.int) -> list[Any]:
-        """One round: wait up to `timeout` ms (-1: for ever), serve the links, return asyncio's events."""
         raise NotImplementedError
 
     # What both share.
@@ -176,28 +149,6 @@ class Poller:
     def buffers(self) -> list[int]:
         """Bytes of each buffer that all links share; of some only what was used is in memory."""
         return [len(self.buffer)]
-
-    def serve(self, timeout: cython.double, ready: Any) -> list[Any]:
-        """Serve the links for up to `timeout` seconds (below 0: for ever), until asyncio has something to do.
-
-        That is: events of its own descriptors, which are returned, or callbacks in `ready`, its own queue.
-        """
-        began: cython.double = monotonic()
-        end: cython.double = began + timeout
-        wait: cython.double = timeout
-        if self.mark and began - self.mark > self.limit:
-            self.overlong(began - self.mark)
-        while True:
-            out = self.turn(-1 if timeout < 0 else int(wait * 1000 + 0.999))
-            self.mark = coarse()
-            if self.mark - self.now > self.limit:
-                self.overlong(self.mark - self.now)
-            if self.slowest is not None:
-                self.slowest = None
-                self.worst = 0
-            if out or ready or (timeout >= 0 and self.now >= end):
-                return out
-            wait = end - self.now
 
 
 def wanted(events: cython.int) -> cython.uint:

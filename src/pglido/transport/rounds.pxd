@@ -1,10 +1,9 @@
-from pglido.relay.links cimport ClientLink
 from pglido.transport.connection cimport Link
-from pglido.relay.relay cimport Relay
+from pglido.transport.transport cimport Transport
 
-cdef int CALM, CLIENT_BULK, MUCH, OUTGOING, RAW, RELAY, SERVER_BULK, SLICE
+cdef int CALM, HANDLED, MUCH, OUTGOING, RAW, SLICE
 
-cdef class Rounds(Relay):
+cdef class Rounds(Transport):
     cdef bytearray outgoing
     cdef Py_ssize_t filled
     cdef Link front
@@ -13,7 +12,6 @@ cdef class Rounds(Relay):
     cdef bytes told
 
     cdef bint ours(self, Link link) noexcept
-    cdef int bulk(self, Link link) noexcept
     cdef int landed(self) except -1
     cdef bint went(self, Link link, char* data, Py_ssize_t size, Py_ssize_t sent) except -1
     cdef int bring(self, Link link, unsigned int events) except -1

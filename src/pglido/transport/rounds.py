@@ -4,7 +4,7 @@
 So one kind of work follows on itself, and finds its code in the processor's caches: on epoll this saved a fifteenth.
 
 Rules:
-1. What is to be sent to relayed and raw links is copied to `outgoing`, and goes when all has been dealt with. What the
+1. What is to be sent to handled and raw links is copied to `outgoing`, and goes when all has been dealt with. What the
    kernel does not take then becomes the link's `out`; while there is one, nothing is queued.
 2. What was received before its link's turn is `fresh`, and dealt with in this round. If it is not wanted then, it is
    kept in `early`, and told of before anything else when it is. That is bounded by what one round can bring.
@@ -20,34 +20,28 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING
 from cython.cimports.libc.string import memcpy
 from cython.cimports.pglido.transport.kernel import EPOLLIN
 
-from ..relay.host_interface import HostInterface
-from ..relay.links import ClientLink
-from ..relay.relay import Relay
-from .connection import RAW, RELAY, Link
+from .connection import HANDLED, RAW, Link
+from .transport import Transport
 
-# What a client sends with so much at once is COPY: piece by piece as it comes, that took twice as long.
-CLIENT_BULK = 4096
-# Two of the pieces that PostgreSQL sends. (With 4 KiB each piece was much, and results cost more on the ring.)
-SERVER_BULK = 16384
 # Receives in a row that would have been little, after which a link that carried much no longer counts as such.
 CALM = 8
 # From here on bytes are sent by a call.
 MUCH = 32768
 # Bytes that can be queued in one round, of all links; only what is used of it is in memory.
 OUTGOING = 1 << 20
-# Of `early`, at most this much at once goes to the pump.
+# Of `early`, at most this much at once is dealt with.
 SLICE = 65536
 
 
-class Rounds(Relay):
-    """The pump, without the calls to the kernel.
+class Rounds(Transport):
+    """The transport, without the calls to the kernel.
 
     From `front` to `back` goes the chain of links with something in `outgoing`, of which `filled` bytes are in use.
     `ripe` are those of which something is to be told without the kernel.
     """
 
-    def __init__(self, host: HostInterface) -> None:
-        super().__init__(host)
+    def __init__(self) -> None:
+        super().__init__()
         # Not zeroed, and so not in memory yet.
         self.outgoing = PyByteArray_FromStringAndSize(cython.NULL, OUTGOING)
         self.filled = 0
@@ -57,15 +51,11 @@ class Rounds(Relay):
         self.told = b""
 
     def buffers(self) -> list[int]:
-        return [*Relay.buffers(self), len(self.outgoing)]
+        return [*Transport.buffers(self), len(self.outgoing)]
 
     def ours(self, link: Link) -> bool:
         """Does this link do as its round does? All others are read and written by calls, when it is their turn."""
-        return link.mode == RELAY or link.mode == RAW
-
-    def bulk(self, link: Link) -> cython.int:
-        """From how many bytes at once does a link carry much?"""
-        return CLIENT_BULK if isinstance(link, ClientLink) else SERVER_BULK
+        return link.mode == HANDLED or link.mode == RAW
 
     # Sending.
 
@@ -151,7 +141,7 @@ class Rounds(Relay):
             return got
         got = self.receive_now(link)
         if link.much:
-            link.much = link.much - 1 if got < self.bulk(link) else CALM
+            link.much = link.much - 1 if got < link.bulk else CALM
         return got
 
     def bring(self, link: Link, events: cython.uint) -> None:
@@ -175,7 +165,7 @@ class Rounds(Relay):
 
     def close(self, link: Link) -> None:
         if not link.closed:
-            Relay.close(self, link)
+            Transport.close(self, link)
             link.early = None
 
     def release(self, link: Link) -> int:
@@ -185,4 +175,4 @@ class Rounds(Relay):
             link.fresh_size = 0
             link.early = None
             link.inbox = data if link.inbox is None else link.inbox + data
-        return Relay.release(self, link)
+        return Transport.release(self, link)

@@ -5,10 +5,10 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 from ..protocol import codes
-from ..relay.relay import Relay
 from .connection import Link
 from .inline_task import news
 from .tls_record import TlsRecords
+from .transport import Transport
 
 
 class Gone(ConnectionError):
@@ -35,12 +35,12 @@ async def _news_for_task(link: Link) -> None:
 
 
 class Stream:
-    """A link in collecting mode, read by one coroutine: a task's, or (`inline_task`) one stepped by the pump."""
+    """A link in collecting mode, read by one coroutine: a task's, or (`inline_task`) one stepped by the transport."""
 
-    __slots__ = ("_had", "_news", "link", "pump")
+    __slots__ = ("_had", "_news", "link", "transport")
 
-    def __init__(self, pump: Relay, link: Link, visit: bool = False) -> None:
-        self.pump = pump
+    def __init__(self, transport: Transport, link: Link, visit: bool = False) -> None:
+        self.transport = transport
         self.link = link
         self._had = b""
         self._news: Callable[[Link], Awaitable[None]] = news if visit else _news_for_task
@@ -54,7 +54,7 @@ class Stream:
         if link.inbox is not None:
             self._had += link.inbox
             link.inbox = None
-            self.pump.watch(link)
+            self.transport.watch(link)
 
     async def exactly(self, count: int) -> bytes:
         """The next `count` bytes; raises Gone."""
@@ -79,7 +79,7 @@ class Stream:
 
     def send(self, data: bytes) -> None:
         """Send, now or when the peer takes it."""
-        self.pump.send(self.link, data)
+        self.transport.send(self.link, data)
 
     def settle(self) -> None:
         """Give unread bytes back to the link, whose mode is about to change."""
@@ -96,7 +96,7 @@ class Stream:
         link = self.link
         if link.eof:
             raise Gone("the connection was closed")
-        self.pump.connecting(link)
+        self.transport.connecting(link)
         await self._news(link)
         if link.closed:
             raise Gone("the connection was closed")
@@ -124,4 +124,4 @@ class Stream:
             # The end of it, or an alert that tells what is wrong.
             self._had = b""
             self.send(tls.going.read())
-        self.pump.secured(self.link, tls)
+        self.transport.secured(self.link, tls)

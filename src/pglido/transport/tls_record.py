@@ -1,7 +1,7 @@
 # cython: annotation_typing=True
 """TLS of one connection without its socket (RFC 8446): what came is opened, what goes is sealed.
 
-So the pump receives and sends encrypted bytes as it does all others, with one call for what has come together.
+So encrypted bytes are received and sent as all others, with one call for what has come together.
 """
 
 import ssl

@@ -1,9 +1,11 @@
+cimport cython
 from libc.stdint cimport uint64_t
 
 from pglido.transport.uring_requests cimport UringRequests
 from pglido.transport.connection cimport Link, Watched
 from pglido.transport.rounds cimport Rounds
 
+@cython.final
 cdef class UringBackend(UringRequests):
     cdef object aside
 

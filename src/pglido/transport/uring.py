@@ -1,5 +1,5 @@
 # cython: annotation_typing=True
-"""The pump on io_uring: one call to the kernel per round says all that is new and takes all that happened.
+"""The transport on io_uring: one call to the kernel per round says all that is new and takes all that happened.
 
 Compiled only (Cython), and only where liburing is.
 
@@ -8,11 +8,11 @@ Rules:
    `going` (a poll). What is wanted of a link is changed at any time, and told to the kernel before the next wait
    (`say`): a request that no longer fits is cancelled, and a new one is made when its end has been heard.
 2. A request that waits holds a reference to its link, until its end.
-3. Relayed and raw links are received by the ring. All others are polled, as are those that carry much.
+3. Handled and raw links are received by the ring. All others are polled, as are those that carry much.
 4. What is queued goes with the next wait. A send never waits with the kernel: it is over when that call returns, and
    has a result only if not all was taken. (Sends that wait are heard of in a second call per round: a 1,000-row result
    cost a quarter more.)
-5. What comes after the pump wanted no more is bounded by what one round can bring, for then the receive is cancelled.
+5. What comes after no more was wanted is bounded by what one round can bring, for then the receive is cancelled.
 """
 
 from collections import deque
@@ -35,17 +35,16 @@ from cython.cimports.pglido.transport.uring_library import (
 )
 from cython.cimports.pglido.transport.uring_requests import COMING, GOING, NOTHING, POLL, SENT, named, which, whose
 
-from ..relay.host_interface import HostInterface
 from .connection import Link, Watched
 from .rounds import Rounds
 from .uring_requests import UringRequests
 
 
 class UringBackend(UringRequests):
-    """The pump on an io_uring of its own. Raises OSError where the kernel does not allow it, or is too old."""
+    """The transport on an io_uring of its own. Raises OSError where the kernel does not allow it, or is too old."""
 
-    def __init__(self, host: HostInterface) -> None:
-        super().__init__(host)
+    def __init__(self) -> None:
+        super().__init__()
         # Results that wait for the next round.
         self.aside: deque[Any] = deque()
 
@@ -165,7 +164,7 @@ class UringBackend(UringRequests):
 
     def received(self, link: Link, data: cython.p_char, size: cython.Py_ssize_t) -> None:
         """Bytes of a link are in a buffer, that goes back to the kernel afterwards."""
-        if size >= self.bulk(link):
+        if size >= link.bulk:
             if not link.much:
                 self.change(link)
             link.much = CALM

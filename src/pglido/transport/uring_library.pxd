@@ -1,4 +1,4 @@
-# liburing, as far as the pump needs it.
+# liburing, as far as the transport needs it.
 
 from libc.stdint cimport uint32_t, uint64_t
 

@@ -22,20 +22,19 @@ from cython.cimports.pglido.transport.uring_library import (
 )
 from cython.cimports.pglido.transport.uring_requests import COMING, GOING, NOTHING, OTHER, POLL, RECEIVE, SENT, named
 
-from ..relay.host_interface import HostInterface
 from .connection import Link, Watched
 from .rounds import Rounds
 from .uring_kernel import UringKernel
 
 
 class UringRequests(Rounds):
-    """The pump on an io_uring, as far as it speaks; `UringBackend` listens.
+    """The transport on an io_uring, as far as it speaks; `UringBackend` listens.
 
     `changed` are links about which something is to be said.
     """
 
-    def __init__(self, host: HostInterface) -> None:
-        super().__init__(host)
+    def __init__(self) -> None:
+        super().__init__()
         self.changed: list[Any] = []
         self.ring = UringKernel()
 

@@ -47,7 +47,7 @@ def main() -> int:
     process_memory.give_back_large()
     threads.prepare()
     lifecycle = Lifecycle(args.index, args.event_backend)
-    loop = new_loop(lifecycle.relay)
+    loop = new_loop(lifecycle.transport)
     asyncio.set_event_loop(loop)
     # What lives this long is no garbage: the collector needn't look at it again.
     gc.freeze()

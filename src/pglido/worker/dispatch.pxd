@@ -1,6 +1,6 @@
 cimport cython
 
-from pglido.relay.host_interface cimport HostInterface
+from pglido.relay.dispatcher cimport Dispatcher
 from pglido.relay.links cimport ClientLink, ServerLink
 from pglido.relay.relay cimport Relay
 from pglido.ipc.shared_cells cimport SharedCells
@@ -9,19 +9,21 @@ from pglido.pooling.pool cimport Pool, ServerSlot
 from pglido.pooling.stats cimport Stats
 from pglido.session.state.budget cimport MemoryBudget
 from pglido.session.client.dispatch cimport Client
+from pglido.transport.transport cimport Transport
 from pglido.worker.login.access_log cimport AccessLog
 from pglido.worker.cancel_keys cimport CancelKeys
 from pglido.worker.connections cimport ServerConnection, ClientConnection
 
 cdef int CLIENTS, CLOSING, MASK, SERIALS
 
-cdef class Dispatch(HostInterface):
+cdef class Dispatch(Dispatcher):
     cdef public int index
     cdef public long long serial
     cdef public CancelKeys cancel_keys
     cdef public bint draining
     cdef public dict clients
     cdef public dict lingering
+    cdef public Transport transport
     cdef public Relay relay
     cdef public str no_ring
     cdef public object cancels

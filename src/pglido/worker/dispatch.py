@@ -11,12 +11,13 @@ from ..ipc.shared_counters import SharedCounter, SharedCounters
 from ..pooling.queue import Ticket
 from ..pooling.states import CLOSING
 from ..protocol.messages import READY_IDLE
-from ..relay.host_interface import HostInterface
+from ..relay.dispatcher import Dispatcher
 from ..relay.links import ClientLink, ServerLink
 from ..relay.relay import Relay
 from ..session.state.budget import MemoryBudget
-from ..transport.backends import new_relay
+from ..transport.backends import new_transport
 from ..transport.connection import UNSET
+from ..transport.transport import Transport
 from .cancel_keys import SERIAL_MASK, CancelKeys
 from .connections import ClientConnection, ServerConnection
 from .login.access_log import AccessLog
@@ -56,7 +57,7 @@ class CancelService(Protocol):
         """Cancel what a server is doing, if it still does it when it can be told."""
 
 
-class Dispatch(HostInterface):
+class Dispatch(Dispatcher):
     """The part of the `Lifecycle` that every transaction passes through.
 
     `no_ring` says why io_uring is not used, empty when it is or is not wanted; `counters` counts the clients of all
@@ -70,9 +71,10 @@ class Dispatch(HostInterface):
         self.draining = False
         self.clients: dict[int, ClientConnection] = {}
         self.lingering: dict[ClientConnection, float] = {}
-        made = new_relay(self, event_backend)
-        self.relay: Relay = made[0]
+        made = new_transport(event_backend)
+        self.transport: Transport = made[0]
         self.no_ring: str = made[1]
+        self.relay = Relay(self.transport, self)
         self.cancels: CancelService = UNSET
         self.access_log = AccessLog()
         self.counters: SharedCounters = UNSET
@@ -118,7 +120,7 @@ class Dispatch(HostInterface):
         pool = client.pool
         session = client.session
         startup_params = self.startup_params_for(client) if session.rules.keep else pool.startup_params
-        now = self.relay.now
+        now = self.transport.now
         if client.period != pool.period:
             client.period = pool.period
             pool.comers += 1
@@ -176,7 +178,7 @@ class Dispatch(HostInterface):
             server.runtime.forget_profiles()
         if server.session.worn:
             slot.doomed = True
-        ticket = pool.freed(slot, server.session.state.settings, self.relay.now)
+        ticket = pool.freed(slot, server.session.state.settings, self.transport.now)
         if ticket is not None:
             self.serve(ticket, server)
         elif slot.state == CLOSING:
@@ -187,7 +189,7 @@ class Dispatch(HostInterface):
     def serve(self, ticket: Ticket, server: ServerConnection) -> None:
         """The turn of a ticket has come."""
         stats = server.stats
-        stats.wait_time += self.relay.now - ticket.since
+        stats.wait_time += self.transport.now - ticket.since
         if isinstance(ticket.client, ServerRequest):
             self.serve_request(ticket.client, server)
             return
@@ -213,7 +215,7 @@ class Dispatch(HostInterface):
         """Close a client's connection after sending `last`."""
         if self.clients.pop(client.serial, None) is None:
             return
-        self.access_log.left(client, why, int(self.relay.now - client.born))
+        self.access_log.left(client, why, int(self.transport.now - client.born))
         if client.late:
             # What it asked for is done, and answered but for this.
             last = READY_IDLE + last
@@ -239,8 +241,8 @@ class Dispatch(HostInterface):
             client.login = None
             login.cancel()
         if client.eof or client.broken:
-            self.relay.close(client)
+            self.transport.close(client)
         else:
-            self.relay.send_and_close(client, last)
+            self.transport.send_and_close(client, last)
             if not client.closed:
-                self.lingering[client] = self.relay.now + LINGER
+                self.lingering[client] = self.transport.now + LINGER

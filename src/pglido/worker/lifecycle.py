@@ -21,7 +21,7 @@ from ..protocol.codes import IDLE as STATUS_IDLE
 from ..session.state import parameters as _parameters
 from ..session.state.state_query import UNDYING
 from ..sql.scanner import DEFINES
-from ..transport.connection import RELAY, UNSET, Link
+from ..transport.connection import HANDLED, UNSET, Link
 from . import slow_rounds
 from .connections import ClientConnection, ServerConnection
 from .dispatch import Dispatch, ServerRequest
@@ -147,7 +147,7 @@ class Lifecycle(Dispatch):
         if request.server.cancelled():
             self.give(server)
         else:
-            self.relay.collect(server)
+            self.transport.collect(server)
             request.server.set_result(server)
 
     def worn_out(self, server: ServerConnection) -> None:
@@ -165,10 +165,10 @@ class Lifecycle(Dispatch):
             return
         if session.copying or session.skipping or session.open:
             # What it has answered since has made it wait for more.
-            self.relay.send(server, session.abandon())
+            self.transport.send(server, session.abandon())
         if not session.free():
             if session.status != STATUS_IDLE and not session.replies.head:
-                self.relay.send(server, session.ask("ROLLBACK"))
+                self.transport.send(server, session.ask("ROLLBACK"))
         elif server.cancels:
             return
         elif server.reset_due or state.dirty():
@@ -176,21 +176,21 @@ class Lifecycle(Dispatch):
             query = DISCARD if state.dirty() else server.runtime.settings.server_reset_query
             state.cleaned()
             if query:
-                self.relay.send(server, session.ask(query))
+                self.transport.send(server, session.ask(query))
             else:
                 self.rested(server)
         elif state.unverified:
             # What there is of functions is for all to know, also when the client has left meanwhile.
-            server.deadline = self.relay.now + server.runtime.settings.server_connect_timeout
-            self.relay.send(server, session.own(state.question()))
+            server.deadline = self.transport.now + server.runtime.settings.server_connect_timeout
+            self.transport.send(server, session.own(state.question()))
         elif state.settings.hasty and state.settings is not state.home:
             # It would end while it rests, or just when the next client gets it.
-            server.deadline = self.relay.now + (server.runtime.settings.cancel_wait_timeout or 10.0)
-            self.relay.send(server, session.own(state.adopt(state.home)))
+            server.deadline = self.transport.now + (server.runtime.settings.cancel_wait_timeout or 10.0)
+            self.transport.send(server, session.own(state.adopt(state.home)))
         else:
             server.deadline = 0.0
             if slot.state == OPENING:
-                slot.pool.opened(slot, self.relay.now)
+                slot.pool.opened(slot, self.transport.now)
             self.give(server)
 
     def abandon(self, client: ClientConnection, server: ServerConnection) -> None:
@@ -205,10 +205,10 @@ class Lifecycle(Dispatch):
             self.unpinned(server)
         server.reset_due = keep or server.runtime.settings.server_reset_query_always
         server.session.worn = server.session.worn or server.session.state.pins & UNDYING != 0
-        server.deadline = self.relay.now + (server.runtime.settings.cancel_wait_timeout or 10.0)
+        server.deadline = self.transport.now + (server.runtime.settings.cancel_wait_timeout or 10.0)
         # A question is short, and what it learns of functions is for all.
         busy = bool(server.session.replies.head) and not server.session.state.deciding
-        self.relay.send(server, server.session.abandon())
+        self.transport.send(server, server.session.abandon())
         if busy and not client.leaving:
             self.cancels.cancel_at_server(server)
         self.rested(server)
@@ -220,7 +220,7 @@ class Lifecycle(Dispatch):
         if server.pinned:
             return
         settings, why = server.runtime.settings, server.session.state.why()
-        server.pinned = self.relay.now
+        server.pinned = self.transport.now
         if settings.on_session_state == SessionStateMode.REJECT:
             self.kill(client, "0A000", f"session state is not allowed here (on_session_state): {why}")
             return
@@ -274,7 +274,7 @@ class Lifecycle(Dispatch):
         elif isinstance(link, ServerConnection):
             self.server_gone(link, "internal error of the pooler")
         else:
-            self.relay.close(link)
+            self.transport.close(link)
 
     def stream_lost(self, link: Link) -> None:
         """A client hung up while its login waits for something else."""
@@ -310,7 +310,7 @@ class Lifecycle(Dispatch):
         whole = session.between_messages()
         if server.slot.state == OPENING:
             text = f"connect_query failed: {session.fault or why}"
-            server.slot.pool.failed(server.slot, sqlstate, text, self.relay.now)
+            server.slot.pool.failed(server.slot, sqlstate, text, self.transport.now)
         self.close_server(server, why, logging.WARNING)
         if client is None:
             return
@@ -332,9 +332,9 @@ class Lifecycle(Dispatch):
         if client is not None:
             self.relay.part(client, server)
         log.log(level, "server connection closed: %s", why, extra=server.extra())
-        if not server.eof and server.mode == RELAY:
-            self.relay.send(server, server.session.farewell())
-        self.relay.close(server)
+        if not server.eof and server.mode == HANDLED:
+            self.transport.send(server, server.session.farewell())
+        self.transport.close(server)
         if server.session.notification_sender.named:
             # Somebody else's server may get its process id.
             self.wishes.sender_gone(server)
@@ -348,7 +348,7 @@ class Lifecycle(Dispatch):
         if isinstance(client, ClientConnection):
             self.end(client, "client close request" if link is client else "the other end of its relay closed")
         else:
-            self.relay.close(link)
+            self.transport.close(link)
 
     def part_raw(self, client: ClientConnection) -> None:
         """Close the other end of a client's raw relay."""
@@ -358,7 +358,7 @@ class Lifecycle(Dispatch):
             if isinstance(other, ServerConnection):
                 self.close_server(other, "replication connection ended")
             else:
-                self.relay.close(other)
+                self.transport.close(other)
 
     # Plans.
 
@@ -371,9 +371,9 @@ class Lifecycle(Dispatch):
     def carry_out(self, runtime: PoolRuntime) -> None:
         """Do what the pool's pool says is to be done now."""
         runtime.planned = False
-        self.relay.now = time.monotonic()
+        self.transport.now = time.monotonic()
         runtime.pool.minimum = runtime.warm()
-        for plan in runtime.pool.plan(self.relay.now):
+        for plan in runtime.pool.plan(self.transport.now):
             self.do(runtime, plan)
 
     def do(self, runtime: PoolRuntime, plan: Plan) -> None:
@@ -395,15 +395,15 @@ class Lifecycle(Dispatch):
             case Verb.NOTIFY:
                 assert plan.ticket is not None
                 if isinstance(plan.ticket.client, ClientConnection):
-                    self.relay.send(plan.ticket.client, messages.notice(QUEUED, plan.detail))
+                    self.transport.send(plan.ticket.client, messages.notice(QUEUED, plan.detail))
             case _:
                 self.broker.tell(runtime, plan)
 
     def _check(self, slot: ServerSlot) -> None:
         server: ServerConnection = slot.server
         query = server.runtime.settings.server_check_query
-        server.deadline = self.relay.now + server.runtime.settings.server_connect_timeout
-        self.relay.send(server, server.session.ask("" if query == EMPTY_CHECK else query))
+        server.deadline = self.transport.now + server.runtime.settings.server_connect_timeout
+        self.transport.send(server, server.session.ask("" if query == EMPTY_CHECK else query))
 
     def _reject(self, ticket: Ticket, sqlstate: str, text: str, detail: str) -> None:
         client = ticket.client
@@ -424,16 +424,16 @@ class Lifecycle(Dispatch):
         generation: int = 0,
     ) -> ServerConnection:
         """A server for the login of a client, got by standing in line. Raises PoolRefused."""
-        slot = runtime.pool.take(startup_params, wanted, self.relay.now, generation)
+        slot = runtime.pool.take(startup_params, wanted, self.transport.now, generation)
         if slot is not None:
-            self.relay.collect(slot.server)
+            self.transport.collect(slot.server)
             return slot.server  # type: ignore[no-any-return]
-        refusal = runtime.pool.refusal(self.relay.now)
+        refusal = runtime.pool.refusal(self.transport.now)
         if refusal is not None:
             raise PoolRefused(*refusal)
         request = ServerRequest()
-        ticket = runtime.pool.wait_for_login(request, startup_params, wanted, self.relay.now, generation)
-        if runtime.pool.needs_plan(self.relay.now):
+        ticket = runtime.pool.wait_for_login(request, startup_params, wanted, self.transport.now, generation)
+        if runtime.pool.needs_plan(self.transport.now):
             self.plan_soon(runtime)
         try:
             return await request.server
@@ -465,8 +465,8 @@ class Lifecycle(Dispatch):
         if server.runtime.rules.inspected and unknown and not replicates:
             server.session.state.unverified |= DEFINES
         if query:
-            server.deadline = self.relay.now + server.runtime.settings.server_connect_timeout
-            self.relay.send(server, server.session.ask(query))
+            server.deadline = self.transport.now + server.runtime.settings.server_connect_timeout
+            self.transport.send(server, server.session.ask(query))
         else:
             self.rested(server)
 

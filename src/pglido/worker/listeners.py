@@ -41,18 +41,18 @@ class Listeners:
             self.listen(sock)
 
     def listen(self, sock: socket.socket) -> None:
-        """Begin to take connections from a listening socket, past asyncio: in the relay's own round."""
+        """Begin to take connections from a listening socket, past asyncio: in the transport's own round."""
         if not self.lifecycle.draining and sock.fileno() >= 0 and sock not in self._listening:
             watched = self._listening[sock] = Watched(None)
             unix = sock.family == socket.AF_UNIX
             watched.call = partial(self.fast_login.open, sock.fileno(), unix, partial(self._rest, sock))
-            self.lifecycle.relay.watch_descriptor(watched, sock.fileno(), selectors.EVENT_READ, False)
+            self.lifecycle.transport.watch_descriptor(watched, sock.fileno(), selectors.EVENT_READ, False)
 
     def _stop(self, sock: socket.socket) -> None:
         """Take no more connections from it for now."""
         watched = self._listening.pop(sock, None)
         if watched is not None:
-            self.lifecycle.relay.unwatch_descriptor(watched, sock.fileno())
+            self.lifecycle.transport.unwatch_descriptor(watched, sock.fileno())
             # An event that is on its way must not reach a socket that is closed by then.
             watched.call = _nothing
 

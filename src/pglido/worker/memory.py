@@ -37,7 +37,7 @@ def process(lifecycle: Lifecycle, found: object) -> list[Snapshot]:
     return [
         MemoryUse("held_in_all", 1, lifecycle.budget.total()),
         MemoryUse("cache", sum(map(len, caches())), sum(one.size() for one in caches())),
-        _row("buffer", lifecycle.relay.buffers()),
+        _row("buffer", lifecycle.transport.buffers()),
         MemoryUse("process", 1, resident()),
     ]
 

@@ -19,6 +19,7 @@ from ..ipc.snapshot import (
 )
 from ..pooling.states import BUSY, CHECKING, OPENING, STATES
 from ..session.state import statement_cache
+from ..transport.connection import RAW
 from ..transport.tls_context import describe
 from . import memory
 from .connections import ClientConnection, ServerConnection, epoch, process_at, socket_name
@@ -102,9 +103,9 @@ def _client(lifecycle: Lifecycle, client: ClientConnection) -> ClientSnapshot:
     waited = now - ticket.since if ticket is not None else 0.0
     address, port = socket_name(client.fd)
     local, local_port = socket_name(client.fd, local=True)
-    link = client.server if client.server is not None else client.peer
+    link = client.peer
     state = "waiting" if ticket is not None else "active" if link is not None else "idle"
-    raw = isinstance(client.peer, ServerConnection)
+    raw = client.mode == RAW and isinstance(link, ServerConnection)
     return ClientSnapshot(
         user=client.user,
         database=client.database,
@@ -142,10 +143,10 @@ def servers(lifecycle: Lifecycle, found: Sequence[ServerConnection]) -> list[Sna
 
 
 def _server(lifecycle: Lifecycle, server: ServerConnection) -> ServerSnapshot:
-    session, client = server.session, server.client
+    session = server.session
     address, port = socket_name(server.fd)
     local, local_port = socket_name(server.fd, local=True)
-    linked = client if isinstance(client, ClientConnection) else server.peer
+    linked = server.peer
     state = "being_canceled" if server.cancels else STATES[server.slot.state]
     hub = lifecycle.hubs.get(server.runtime)
     if hub is not None and hub.listen_connection.server is server:
@@ -153,7 +154,7 @@ def _server(lifecycle: Lifecycle, server: ServerConnection) -> ServerSnapshot:
     return ServerSnapshot(
         user=server.runtime.key[1],
         database=server.runtime.key[0],
-        replication="logical" if isinstance(server.peer, ClientConnection) else "none",
+        replication="logical" if server.mode == RAW else "none",
         state=state,
         addr=server.address.rpartition(":")[0] if address == "unix" else address,
         port=int(server.address.rpartition(":")[2] or 0) if address == "unix" else port,

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..protocol import codes
-from ..relay.relay import Relay
-from ..transport.connection import RAW, RELAY, Link
-from ..transport.poller import OVERLONG
+from ..transport.connection import HANDLED, RAW, Link
+from ..transport.transport import OVERLONG, Transport
 from .connections import ClientConnection, ServerConnection
 
 log = logging.getLogger("pglido.worker")
@@ -47,7 +46,7 @@ def tell(seconds: float, link: Link | None, worst: float, kind: int) -> None:
 
 def what_of(link: Link, kind: int) -> str:
     """What was done for a link."""
-    if link.mode == RELAY:
+    if link.mode == HANDLED:
         return NAMES.get(kind, "a message") if isinstance(link, ClientConnection) else "answers of a server"
     if link.mode == RAW:
         return "bytes that are passed on unseen"
@@ -55,7 +54,7 @@ def what_of(link: Link, kind: int) -> str:
 
 
 @contextmanager
-def measured(relay: Relay, what: str) -> Iterator[None]:
+def measured(transport: Transport, what: str) -> Iterator[None]:
     """For what is done outside of rounds and has a name: if it takes long, the log tells."""
     began = time.monotonic()
     try:
@@ -64,4 +63,4 @@ def measured(relay: Relay, what: str) -> Iterator[None]:
         now = time.monotonic()
         if now - began > OVERLONG:
             log.warning("busy for %.0f ms with %s", (now - began) * 1e3, what)
-            relay.mark = now
+            transport.mark = now

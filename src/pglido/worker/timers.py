@@ -90,7 +90,7 @@ class Timers:
         pressed = self.worker.lifecycle.draining
         self.worker.counters.add(BEATS, 1)
         try:
-            with measured(self.worker.lifecycle.relay, "a look at the clock"):
+            with measured(self.worker.lifecycle.transport, "a look at the clock"):
                 pressed = self._look() or pressed
         except Exception:
             log.exception("bug: a look at the clock failed")
@@ -100,7 +100,7 @@ class Timers:
     def _look(self) -> bool:
         """Look at everything; returns whether something is pressing."""
         lifecycle = self.worker.lifecycle
-        now = lifecycle.relay.now = time.monotonic()
+        now = lifecycle.transport.now = time.monotonic()
         if orphaned(self.worker.parent):
             log.error("the control process (process %d) is gone", self.worker.parent)
             self.worker.ended.set()
@@ -121,7 +121,7 @@ class Timers:
         for client, until in list(lifecycle.lingering.items()):
             if client.closed or now > until:
                 del lifecycle.lingering[client]
-                lifecycle.relay.close(client)
+                lifecycle.transport.close(client)
         self._look_at_memory(now)
         if now >= self._clients_at:
             self._clients_at = now + TICK

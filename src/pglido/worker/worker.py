@@ -168,7 +168,7 @@ class Worker:
                 message, fds = await self.channel.receive()
                 try:
                     what = message.action if isinstance(message, ipc.Command) else message
-                    with measured(self.lifecycle.relay, f"{type(what).__name__} of the control process"):
+                    with measured(self.lifecycle.transport, f"{type(what).__name__} of the control process"):
                         if isinstance(message, ipc.Cover):
                             self.listeners.cover(message.worker, fds)
                         elif isinstance(message, ipc.Command):

@@ -10,7 +10,7 @@ from parity.frontend import TERMINATE, copy_data, message, query
 
 READY = message("Z", b"I")
 MEGABYTE = 1 << 20
-# Rounds of a pump that has nothing to do: one, and some for what comes late. One that spins makes thousands.
+# Rounds of a transport that has nothing to do: one, and some for what comes late. One that spins makes thousands.
 FEW = 10
 
 Hold = Callable[[Switchboard], Far]
@@ -76,7 +76,7 @@ def not_reading_server(board: Switchboard) -> Far:
 def raw(board: Switchboard) -> Far:
     """One of two raw links, the other of which takes no more."""
     one, two = board.link(), board.link()
-    board.pump.join_raw(one.link, two.link)
+    board.transport.join_raw(one.link, two.link)
     one.push(bytes(8 * MEGABYTE))
     assert two.link.out
     return one
@@ -85,7 +85,7 @@ def raw(board: Switchboard) -> Far:
 def raw_not_reading(board: Switchboard) -> Far:
     """One of two raw links, that takes no more."""
     one, two = board.link(), board.link()
-    board.pump.join_raw(one.link, two.link)
+    board.transport.join_raw(one.link, two.link)
     two.push(bytes(8 * MEGABYTE))
     assert one.link.out
     return one
@@ -102,7 +102,7 @@ def flooding(board: Switchboard) -> Far:
 def told_to_go(board: Switchboard) -> Far:
     """A link that is closed once all is sent."""
     far = board.link()
-    board.pump.send_and_close(far.link, bytes(8 * MEGABYTE))
+    board.transport.send_and_close(far.link, bytes(8 * MEGABYTE))
     assert far.link.after_close
     return far
 
@@ -170,7 +170,7 @@ def test_who_must_go_and_ended_its_side_hears_all(board: Switchboard) -> None:
 
 def test_what_was_said_before_the_end_arrives_at_the_others_pace(board: Switchboard) -> None:
     one, two = board.link(), board.link()
-    board.pump.join_raw(one.link, two.link)
+    board.transport.join_raw(one.link, two.link)
     data = bytes(range(256)) * 32768
     sent = one.push(data)
     half(one)

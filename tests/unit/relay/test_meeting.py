@@ -25,7 +25,7 @@ def met(board: Switchboard, said: bytes, waiter: Callable[[Any], None] | None, *
     link = Link(near.detach())
     link.waiter = waiter
     board.far.append(Far(board, far, link))
-    board.pump.meet(link)
+    board.transport.meet(link)
     return board.far[-1]
 
 
@@ -68,5 +68,5 @@ def test_a_bug_while_it_is_met_ends_this_one_alone(board: Switchboard) -> None:
 
     other = met(board, b"", None)
     assert met(board, b"hello", waiter).ended()
-    assert board.host.log == [("failed",)]
+    assert board.dispatcher.log == [("failed",)]
     assert not other.ended()

@@ -22,7 +22,7 @@ def note(text: bytes) -> bytes:
 
 def test_a_client_without_a_server_gets_it_at_once(board: Switchboard) -> None:
     client = board.client()
-    assert board.pump.notify(client.link, note(b"1")) == 0
+    assert board.relay.notify(client.link, note(b"1")) == 0
     assert client.hear() == note(b"1")
     assert client.link.notes is None
 
@@ -32,9 +32,9 @@ def test_it_waits_for_the_end_of_the_transaction(board: Switchboard) -> None:
     client.say(query("begin"))
     server.say(IN_BLOCK)
     assert client.hear() == IN_BLOCK
-    assert board.pump.notify(client.link, note(b"1")) == len(note(b"1"))
+    assert board.relay.notify(client.link, note(b"1")) == len(note(b"1"))
     client.say(query("commit"))
-    assert board.pump.notify(client.link, note(b"2")) == len(note(b"12")) * 2 - 2
+    assert board.relay.notify(client.link, note(b"2")) == len(note(b"12")) * 2 - 2
     assert client.hear() == b""
     server.say(DONE + READY)
     assert client.hear() == DONE + note(b"1") + note(b"2") + READY
@@ -45,7 +45,7 @@ def test_no_message_is_broken_in_two(board: Switchboard) -> None:
     client, (server,) = board.client(), board.servers
     client.say(query("select"))
     server.say(ROW[:7])
-    board.pump.notify(client.link, note(b"1"))
+    board.relay.notify(client.link, note(b"1"))
     server.say(ROW[7:] + DONE + READY[:3])
     server.say(READY[3:])
     assert client.hear() == ROW + DONE + note(b"1") + READY
@@ -54,7 +54,7 @@ def test_no_message_is_broken_in_two(board: Switchboard) -> None:
 def test_in_a_pipeline_it_comes_where_the_first_transaction_ends(board: Switchboard) -> None:
     client, (server,) = board.client(), board.servers
     client.say(query("one") + query("two"))
-    board.pump.notify(client.link, note(b"1"))
+    board.relay.notify(client.link, note(b"1"))
     server.say(DONE + READY)
     assert client.hear() == DONE + note(b"1") + READY
     server.say(DONE + READY)
@@ -65,7 +65,7 @@ def test_it_waits_for_sync(board: Switchboard) -> None:
     client, (server,) = board.client(), board.servers
     client.say(parse("", "select 1"))
     client.say(execute())
-    board.pump.notify(client.link, note(b"1"))
+    board.relay.notify(client.link, note(b"1"))
     assert client.hear() == b""
     client.say(SYNC)
     server.say(message("1") + DONE + READY)
@@ -76,10 +76,10 @@ def test_a_client_that_keeps_its_server_gets_it_when_that_is_idle(make: Make) ->
     board = make(keep=True)
     client, (server,) = board.client(), board.servers
     client.say(query("one"))
-    board.pump.notify(client.link, note(b"1"))
+    board.relay.notify(client.link, note(b"1"))
     server.say(DONE + READY)
     assert client.hear() == DONE + note(b"1") + READY
-    board.pump.notify(client.link, note(b"2"))
+    board.relay.notify(client.link, note(b"2"))
     assert client.hear() == note(b"2")
     assert client.link.server is server.link
 
@@ -88,16 +88,16 @@ def test_a_client_that_keeps_its_server_gets_it_when_that_is_idle(make: Make) ->
 def test_it_waits_while_it_is_not_known_what_the_client_listens_to(listens: bool, board: Switchboard) -> None:
     client, (server,) = board.client(), board.servers
     client.link.holds, client.link.listens = True, listens
-    board.pump.notify(client.link, note(b"1"))
+    board.relay.notify(client.link, note(b"1"))
     client.say(query("listen"))
     server.say(DONE + READY)
-    board.pump.notify(client.link, note(b"2"))
+    board.relay.notify(client.link, note(b"2"))
     if listens:
         # The end is not kept back for it.
-        board.pump.ready(client.link)
+        board.relay.ready(client.link)
     assert client.hear() == DONE + READY
     client.link.holds = False
-    board.pump.flush_notes(client.link)
+    board.relay.flush_notes(client.link)
     assert client.hear() == note(b"1") + note(b"2")
 
 
@@ -109,12 +109,12 @@ def test_the_end_of_a_listening_clients_transaction_is_kept_back(board: Switchbo
     assert server.hear() == query("one")
     assert client.hear() == DONE
     assert client.link.server is None
-    board.pump.notify(client.link, note(b"1"))
+    board.relay.notify(client.link, note(b"1"))
     client.say(query("two"))
     assert (client.hear(), server.hear()) == (b"", b"")
-    board.pump.ready(client.link)
+    board.relay.ready(client.link)
     assert (client.hear(), server.hear()) == (note(b"1") + READY, query("two"))
-    board.host.catches_up = False
+    board.dispatcher.catches_up = False
     server.say(DONE + READY)
     assert client.hear() == DONE + READY
 
@@ -140,9 +140,9 @@ def test_each_transaction_of_a_listening_client_ends_before_the_next_begins(boar
         assert server.hear() == said
         server.say(DONE + READY)
         assert client.hear() == DONE
-        board.pump.notify(client.link, note(said))
+        board.relay.notify(client.link, note(said))
         assert server.hear() == b""
-        board.pump.ready(client.link)
+        board.relay.ready(client.link)
         assert client.hear() == note(said) + READY
     assert client.ended()
 
@@ -162,7 +162,7 @@ def test_who_held_in_vain_is_settled_when_its_transaction_is_over(board: Switchb
     client.say(query("parsed, not run"))
     client.link.holds = True
     server.say(DONE + READY)
-    assert board.host.log == [("heard",)]
+    assert board.dispatcher.log == [("heard",)]
     assert client.link.server is None
 
 
@@ -181,7 +181,7 @@ def test_the_next_transaction_of_another_is_none_of_its_business(board: Switchbo
     one, two, (server,) = board.client(), board.client(), board.servers
     one.say(query("one"))
     two.say(query("two"))
-    board.pump.notify(one.link, note(b"1"))
+    board.relay.notify(one.link, note(b"1"))
     server.say(READY)
     assert one.hear() == note(b"1") + READY
     server.say(READY)
@@ -192,7 +192,7 @@ def test_nothing_is_said_in_the_middle_of_a_reply_to_one_whose_server_dies(board
     client, (server,) = board.client(), board.servers
     client.say(query("select"))
     server.say(ROW[:7])
-    board.pump.notify(client.link, note(b"1"))
+    board.relay.notify(client.link, note(b"1"))
     server.close()
     assert note(b"1") not in client.hear()
 
@@ -200,7 +200,7 @@ def test_nothing_is_said_in_the_middle_of_a_reply_to_one_whose_server_dies(board
 def test_a_client_that_is_gone_is_told_nothing(board: Switchboard) -> None:
     client = board.client()
     client.say(TERMINATE)
-    assert board.pump.notify(client.link, note(b"1")) == 0
+    assert board.relay.notify(client.link, note(b"1")) == 0
     assert client.hear() == b""
 
 
@@ -208,9 +208,9 @@ def test_what_is_not_taken_is_counted(board: Switchboard) -> None:
     client = board.client()
     waits = 0
     for _ in range(10_000):
-        waits = board.pump.notify(client.link, note(bytes(7000)))
+        waits = board.relay.notify(client.link, note(bytes(7000)))
         if waits > 100_000:
             break
     assert waits > 100_000
     assert client.hear().startswith(note(bytes(7000)))
-    assert board.pump.notify(client.link, note(b"1")) == 0
+    assert board.relay.notify(client.link, note(b"1")) == 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.switchboard import Host, Switchboard
+from harness.switchboard import FirstCome, Switchboard
 from parity.frontend import SYNC, query
 
 # The kernel's tick, by which events are measured, may be this old.
@@ -17,9 +17,9 @@ SLOW = 0.5
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What hosts are told of rounds."""
+    """What dispatchers are told of rounds."""
     found: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(Host, "overlong", lambda self, *what: found.append(what), raising=False)
+    monkeypatch.setattr(FirstCome, "overlong", lambda self, *what: found.append(what), raising=False)
     return found
 
 
@@ -30,13 +30,13 @@ def longest(told: list[tuple[Any, ...]]) -> tuple[Any, ...]:
 
 def slow(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Every client that needs a server keeps the worker busy for so long."""
-    attach = Host.attach
+    attach = FirstCome.attach
 
-    def slowly(self: Host, client: Any) -> bool:
+    def slowly(self: FirstCome, client: Any) -> bool:
         time.sleep(seconds)
         return attach(self, client)
 
-    monkeypatch.setattr(Host, "attach", slowly)
+    monkeypatch.setattr(FirstCome, "attach", slowly)
 
 
 def test_the_client_and_its_message_are_named(
@@ -44,12 +44,12 @@ def test_the_client_and_its_message_are_named(
 ) -> None:
     board = make(servers=3)
     other, client = board.client(), board.client()
-    board.pump.serve(0, [])
+    board.transport.serve(0, [])
     slow(monkeypatch, SLOW)
     other.sock.send(SYNC)
     client.sock.send(query("select 1"))
     for _ in range(10):
-        board.pump.serve(0, [])
+        board.transport.serve(0, [])
     seconds, link, worst, kind = longest(told)
     assert link is client.link
     assert kind == ord("Q")
@@ -61,12 +61,12 @@ def test_many_events_that_take_long_together_are_told_of_once(
 ) -> None:
     board = make(servers=10)
     clients = [board.client() for _ in range(8)]
-    board.pump.serve(0, [])
+    board.transport.serve(0, [])
     slow(monkeypatch, 0.04)
     for client in clients:
         client.sock.send(query("select 1"))
     for _ in range(10):
-        board.pump.serve(0, [])
+        board.transport.serve(0, [])
     assert told
     for seconds, link, worst, kind in told:
         assert link in [client.link for client in clients]
@@ -76,9 +76,9 @@ def test_many_events_that_take_long_together_are_told_of_once(
 
 def test_a_wait_is_not_taken_for_work(board: Switchboard, told: list[tuple[Any, ...]]) -> None:
     client = board.client()
-    board.pump.serve(SLOW, [])
+    board.transport.serve(SLOW, [])
     client.say(query("select 1"))
-    board.pump.serve(SLOW, [])
+    board.transport.serve(SLOW, [])
     assert all(seconds < SLOW - TICK for seconds, *_ in told)  # a busy machine may stop us for less
 
 

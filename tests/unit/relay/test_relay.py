@@ -1,4 +1,4 @@
-"""The pump carries bytes, holds few of them back, and outlives whatever its connections do."""
+"""The relay carries bytes, holds few of them back, and outlives whatever its connections do."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ def test_bytes_go_both_ways(board: Switchboard) -> None:
     assert server.hear() == query("select 1")
     server.say(DONE + READY)
     assert client.hear() == DONE + READY
-    assert list(board.host.idle) == [server.link]
+    assert list(board.dispatcher.idle) == [server.link]
     assert (board.stats.queries, board.stats.transactions) == (1, 1)
     assert board.stats.received == len(query("select 1"))
 
@@ -106,7 +106,7 @@ def test_a_block_in_statement_mode_is_refused(make: Make) -> None:
     client, (server,) = board.client(), board.servers
     client.say(query("begin"))
     server.say(IN_BLOCK)
-    assert ("block refused",) in board.host.log
+    assert ("block refused",) in board.dispatcher.log
 
 
 def test_a_name_that_depends_on_an_answer_waits_for_it(board: Switchboard) -> None:
@@ -160,7 +160,7 @@ def test_a_client_that_does_not_read_stops_its_server(board: Switchboard) -> Non
         assert client.link.out is None or len(client.link.out) <= BUFFER
     assert heard == answer
     assert client.link.out is None
-    assert list(board.host.idle) == [server.link]
+    assert list(board.dispatcher.idle) == [server.link]
 
 
 def test_a_server_that_does_not_read_stops_its_client(board: Switchboard) -> None:
@@ -203,8 +203,8 @@ def test_a_link_that_nobody_reads_from_is_not_read_for_ever(board: Switchboard) 
 
 def test_a_slow_client_hears_all_before_it_is_closed(board: Switchboard) -> None:
     far = board.link()
-    board.pump.send(far.link, bytes(MEGABYTE))
-    board.pump.send_and_close(far.link, b"the end")
+    board.transport.send(far.link, bytes(MEGABYTE))
+    board.transport.send_and_close(far.link, b"the end")
     assert not far.link.closed
     heard = b""
     while not far.ended():
@@ -232,10 +232,10 @@ def test_a_client_that_leaves_frees_its_server(board: Switchboard) -> None:
     client, (server,) = board.client(), board.servers
     client.say(query("select"))
     client.close()
-    assert ("client gone", "client unexpected eof", None) in board.host.log
-    assert not board.host.idle
+    assert ("client gone", "client unexpected eof", None) in board.dispatcher.log
+    assert not board.dispatcher.idle
     server.say(READY)
-    assert list(board.host.idle) == [server.link]
+    assert list(board.dispatcher.idle) == [server.link]
 
 
 def test_a_client_that_leaves_in_the_middle_of_a_pipeline(board: Switchboard) -> None:
@@ -244,7 +244,7 @@ def test_a_client_that_leaves_in_the_middle_of_a_pipeline(board: Switchboard) ->
     client.close()
     assert server.hear().endswith(SYNC)
     server.say(message("1") + message("2") + DONE + message("1") + message("2") + DONE + READY)
-    assert list(board.host.idle) == [server.link]
+    assert list(board.dispatcher.idle) == [server.link]
 
 
 def test_a_client_that_leaves_the_line(board: Switchboard) -> None:
@@ -264,7 +264,7 @@ def test_terminate_comes_after_the_answer(board: Switchboard) -> None:
     server.say(DONE + READY)
     assert client.hear() == DONE + READY
     assert client.ended()
-    assert list(board.host.idle) == [server.link]
+    assert list(board.dispatcher.idle) == [server.link]
 
 
 def test_a_server_that_dies_while_it_answers(board: Switchboard) -> None:
@@ -273,13 +273,13 @@ def test_a_server_that_dies_while_it_answers(board: Switchboard) -> None:
     server.close()
     assert b"server conn crashed?" in client.hear()
     assert client.ended()
-    assert ("server gone", "server conn crashed?") in board.host.log
+    assert ("server gone", "server conn crashed?") in board.dispatcher.log
 
 
 def test_a_server_that_dies_idle(board: Switchboard) -> None:
     (server,) = board.servers
     server.close()
-    assert not board.host.idle
+    assert not board.dispatcher.idle
     assert server.link.closed
 
 
@@ -289,14 +289,15 @@ def test_a_server_that_talks_garbage(board: Switchboard) -> None:
     server.say(b"HTTP/1.1 400 Bad Request\r\n")
     assert client.ended() or client.hear()
     assert server.link.closed
-    assert any(what[0] == "server gone" and "garbage" in what[1] for what in board.host.log)
+    assert any(what[0] == "server gone" and "garbage" in what[1] for what in board.dispatcher.log)
 
 
 def test_a_client_that_talks_garbage(board: Switchboard) -> None:
     client, (server,) = board.client(), board.servers
     client.say(b"GET / HTTP/1.1\r\n")
     assert client.link.closed
-    assert board.host.log == [("client gone", "protocol violation", ("08P01", "invalid frontend message type 71"))]
+    fault = ("08P01", "invalid frontend message type 71")
+    assert board.dispatcher.log == [("client gone", "protocol violation", fault)]
     assert server.hear() == b""
 
 
@@ -321,44 +322,44 @@ def test_a_client_that_leaves_with_much_to_read(board: Switchboard) -> None:
 
 def test_closing_twice_is_harmless(board: Switchboard) -> None:
     far = board.link()
-    board.pump.close(far.link)
-    board.pump.close(far.link)
-    board.pump.send(far.link, b"x")
-    board.pump.send_and_close(far.link, b"x")
+    board.transport.close(far.link)
+    board.transport.close(far.link)
+    board.transport.send(far.link, b"x")
+    board.transport.send_and_close(far.link, b"x")
     assert far.ended()
 
 
 def test_a_link_that_is_let_go_keeps_its_descriptor(board: Switchboard) -> None:
     far = board.link()
-    with socket.socket(fileno=board.pump.release(far.link)) as sock:
+    with socket.socket(fileno=board.transport.release(far.link)) as sock:
         far.say(b"hello")
         assert sock.recv(10) == b"hello"
     assert far.link.inbox is None
 
 
-def test_a_bug_in_the_host_ends_one_connection(board: Switchboard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_the_dispatcher_ends_one_connection(board: Switchboard, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two, (server,) = board.client(), board.client(), board.servers
-    attach = board.host.attach
-    monkeypatch.setattr(board.host, "attach", lambda client: 1 // 0)
+    attach = board.dispatcher.attach
+    monkeypatch.setattr(board.dispatcher, "attach", lambda client: 1 // 0)
     one.say(query("one"))
-    assert ("failed",) in board.host.log
-    monkeypatch.setattr(board.host, "attach", attach)
+    assert ("failed",) in board.dispatcher.log
+    monkeypatch.setattr(board.dispatcher, "attach", attach)
     two.say(query("two"))
     assert server.hear() == query("two")
     server.say(READY)
     assert two.hear() == READY
 
 
-def test_a_client_closed_by_the_host_in_the_same_round(make: Make) -> None:
+def test_a_client_closed_by_the_dispatcher_in_the_same_round(make: Make) -> None:
     board = make(servers=0)
     one, two = board.client(), board.client()
-    attach = board.host.attach
+    attach = board.dispatcher.attach
 
     def close_the_other(client: object) -> bool:
-        board.pump.close(two.link)
+        board.transport.close(two.link)
         return attach(client)
 
-    board.host.attach = close_the_other  # type: ignore[method-assign]
+    board.dispatcher.attach = close_the_other  # type: ignore[method-assign]
     one.sock.send(query("one"))
     two.sock.send(query("two"))
     board.turn()
@@ -383,7 +384,7 @@ def test_no_descriptor_is_left(make: Make) -> None:
 def test_raw_links_pass_everything(board: Switchboard) -> None:
     one, two = board.link(), board.link()
     one.say(b"early")
-    board.pump.join_raw(one.link, two.link)
+    board.transport.join_raw(one.link, two.link)
     one.say(b"\0\xff garbage")
     two.say(b"back")
     assert two.hear() == b"early\0\xff garbage"
@@ -392,7 +393,7 @@ def test_raw_links_pass_everything(board: Switchboard) -> None:
 
 def test_raw_links_hold_each_other_back(board: Switchboard) -> None:
     one, two = board.link(), board.link()
-    board.pump.join_raw(one.link, two.link)
+    board.transport.join_raw(one.link, two.link)
     flood = bytes(range(256)) * 32768
     sent = one.push(flood)
     assert sent < len(flood)
@@ -406,7 +407,7 @@ def test_raw_links_hold_each_other_back(board: Switchboard) -> None:
 
 def test_a_raw_link_that_ends_ends_the_other(board: Switchboard) -> None:
     one, two = board.link(), board.link()
-    board.pump.join_raw(one.link, two.link)
+    board.transport.join_raw(one.link, two.link)
     one.say(b"bye")
     one.close()
     assert two.hear() == b"bye"

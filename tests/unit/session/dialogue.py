@@ -5,7 +5,7 @@
     talk.server >> DONE + ready()        the server answers
     talk.client << DONE + ready()        the client sees exactly this
 
-A client that needs a server gets `talk.next`, or the first free one; a server is free again when the pump would
+A client that needs a server gets `talk.next`, or the first free one; a server is free again when the relay would
 let it go. `talk.full = True` has clients wait until `talk.serve(client)`.
 """
 

@@ -14,12 +14,12 @@ from pglido.transport.connection import Link
 
 async def hello(board: Switchboard, listener: socket.socket, address: Address) -> bytes:
     """What comes through a connection to the listener."""
-    stream = await connect(board.pump, address, Keepalive(idle=10, interval=5, count=3, user_timeout=1000), Link)
+    stream = await connect(board.transport, address, Keepalive(idle=10, interval=5, count=3, user_timeout=1000), Link)
     near, _ = listener.accept()
     with near:
         near.send(b"hello")
         said: bytes = await stream.exactly(5)
-    board.pump.close(stream.link)
+    board.transport.close(stream.link)
     return said
 
 
@@ -47,10 +47,10 @@ def test_nobody_listens(board: Switchboard, runner: asyncio.Runner, tmp_path: Pa
         port = listener.getsockname()[1]
     address = Address(socket.AF_INET, ("127.0.0.1", port), "localhost", port)
     with pytest.raises(DialError, match=f"localhost:{port}: Connection refused"):
-        runner.run(within(connect(board.pump, address, Keepalive(), Link)))
+        runner.run(within(connect(board.transport, address, Keepalive(), Link)))
     nowhere = Address(socket.AF_UNIX, str(tmp_path / "none"), str(tmp_path), 5432)
     with pytest.raises(DialError, match="No such file"):
-        runner.run(within(connect(board.pump, nowhere, Keepalive(), Link)))
+        runner.run(within(connect(board.transport, nowhere, Keepalive(), Link)))
 
 
 def test_a_unix_socket_whose_queue_is_full(board: Switchboard, runner: asyncio.Runner, tmp_path: Path) -> None:
@@ -61,11 +61,11 @@ def test_a_unix_socket_whose_queue_is_full(board: Switchboard, runner: asyncio.R
         address = Address(socket.AF_UNIX, path, path, 5432)
 
         async def job() -> None:
-            opened = [await connect(board.pump, address, Keepalive(), Link)]
+            opened = [await connect(board.transport, address, Keepalive(), Link)]
             with pytest.raises(DialError, match="queue of connections is full"):
-                await connect(board.pump, address, Keepalive(), Link)
+                await connect(board.transport, address, Keepalive(), Link)
             for stream in opened:
-                board.pump.close(stream.link)
+                board.transport.close(stream.link)
 
         runner.run(within(job()))
 

@@ -1,4 +1,4 @@
-"""asyncio runs on the pump as it does on any selector."""
+"""asyncio runs on the transport as it does on any selector."""
 
 import asyncio
 import os
@@ -117,7 +117,7 @@ def test_what_a_link_schedules_does_not_wait_for_the_next_event(board: Switchboa
     async def job() -> str:
         loop = asyncio.get_running_loop()
         said: asyncio.Future[str] = loop.create_future()
-        board.host.client_gone = lambda link, why: loop.call_soon(said.set_result, why)  # type: ignore[method-assign]
+        board.dispatcher.client_gone = lambda link, why: loop.call_soon(said.set_result, why)  # type: ignore[method-assign]
         client.sock.send(b"X\0\0\0\4")
         return await said
 
@@ -125,7 +125,7 @@ def test_what_a_link_schedules_does_not_wait_for_the_next_event(board: Switchboa
 
 
 def test_a_selector_as_the_library_has_it(board: Switchboard) -> None:
-    reactor = Reactor(board.pump)
+    reactor = Reactor(board.transport)
     one, two = socket.socketpair()
     key = reactor.register(one, 1, "data")
     assert reactor.get_key(one) == key == reactor.get_map()[one.fileno()] == reactor.get_map().get(one)
@@ -148,7 +148,7 @@ def test_a_selector_as_the_library_has_it(board: Switchboard) -> None:
 
 
 def test_a_timeout_is_kept(board: Switchboard) -> None:
-    reactor = Reactor(board.pump)
-    before = board.pump.now
+    reactor = Reactor(board.transport)
+    before = board.transport.now
     assert reactor.select(0.01) == []
-    assert board.pump.now - before >= 0.01
+    assert board.transport.now - before >= 0.01

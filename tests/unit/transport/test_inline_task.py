@@ -1,4 +1,4 @@
-"""A coroutine that the pump steps is cancelled where it waits, wherever that is, and only there."""
+"""A coroutine that is stepped in its link's round is cancelled where it waits, wherever that is, and only there."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

@@ -20,7 +20,7 @@ Make = Callable[..., Switchboard]
 
 
 class Bell:
-    """A descriptor of which the pump is told; when it is rung, `call` is done in the round that hears it."""
+    """A descriptor of which the transport is told; when it is rung, `call` is done in the round that hears it."""
 
     def __init__(self, board: Switchboard) -> None:
         self.board = board
@@ -28,7 +28,7 @@ class Bell:
         self.watched = Watched(None)
         self.watched.call = self.heard
         self.call: Callable[[], object] = list
-        board.pump.watch_descriptor(self.watched, self.near, 1, False)
+        board.transport.watch_descriptor(self.watched, self.near, 1, False)
         board.turn()
 
     def ring(self, call: Callable[[], object]) -> None:
@@ -41,7 +41,7 @@ class Bell:
         self.call()
 
     def close(self) -> None:
-        self.board.pump.unwatch_descriptor(self.watched, self.near)
+        self.board.transport.unwatch_descriptor(self.watched, self.near)
         os.close(self.near)
         os.close(self.far)
 
@@ -60,7 +60,7 @@ def test_links_that_are_told_something_by_turns(make: Make) -> None:
     for at in range(60):
         for number, ear in enumerate(ears):
             word = bytes([at, number]) * (1 + at * number)
-            board.pump.send(ear.link, word)
+            board.transport.send(ear.link, word)
             said[number] += word
     assert [ear.hear() for ear in ears] == said
 
@@ -71,8 +71,8 @@ def test_much_and_little_in_one_round_stay_in_order(board: Switchboard, size: in
     said = b""
     for at in range(12):
         word = bytes([at]) * (size if at % 3 == 2 else 10)
-        board.pump.send(one.link, word)
-        board.pump.send(two.link, b"x")
+        board.transport.send(one.link, word)
+        board.transport.send(two.link, b"x")
         said += word
     assert one.hear() == said
     assert two.hear() == b"x" * 12
@@ -83,7 +83,7 @@ def test_more_than_all_links_may_queue(make: Make) -> None:
     ears = [board.client() for _ in range(60)]
     for word in (b"a" * 15_000, b"b" * 15_000, b"c" * 15_000):
         for ear in ears:
-            board.pump.send(ear.link, word)
+            board.transport.send(ear.link, word)
     for ear in ears:
         assert ear.hear() == b"a" * 15_000 + b"b" * 15_000 + b"c" * 15_000
 
@@ -118,19 +118,19 @@ def test_a_client_gone_while_an_answer_is_queued(board: Switchboard) -> None:
 def test_what_is_not_wanted_any_more_when_its_turn_comes(board: Switchboard, bell: Bell) -> None:
     client, (server,) = board.client(), board.servers
     client.say(query("select everything"))
-    bell.ring(lambda: board.pump.send(client.link, bytes(4 * MEGABYTE)))
+    bell.ring(lambda: board.transport.send(client.link, bytes(4 * MEGABYTE)))
     server.sock.send(ROW + ROW)
-    board.pump.turn(0)
+    board.transport.turn(0)
     assert client.link.out is not None
     server.sock.send(ROW + READY)
     heard = client.hear()
     assert heard == bytes(4 * MEGABYTE) + ROW * 3 + READY
-    assert list(board.host.idle) == [server.link]
+    assert list(board.dispatcher.idle) == [server.link]
 
 
 def test_a_link_closed_before_its_turn(board: Switchboard, bell: Bell) -> None:
     client, (server,) = board.client(), board.servers
-    bell.ring(lambda: board.host.client_gone(client.link, "test"))
+    bell.ring(lambda: board.dispatcher.client_gone(client.link, "test"))
     client.sock.send(query("select 1"))
     board.turn()
     assert client.ended()
@@ -139,14 +139,14 @@ def test_a_link_closed_before_its_turn(board: Switchboard, bell: Bell) -> None:
     assert heard in (b"", query("select 1"))
     if heard:
         server.say(READY)
-    assert list(board.host.idle) == [server.link]
+    assert list(board.dispatcher.idle) == [server.link]
 
 
 def test_a_link_let_go_before_its_turn(board: Switchboard, bell: Bell) -> None:
     one, two = board.link(), board.link()
-    board.pump.join_raw(one.link, two.link)
+    board.transport.join_raw(one.link, two.link)
     board.turn()
-    bell.ring(lambda: board.pump.release(one.link))
+    bell.ring(lambda: board.transport.release(one.link))
     one.sock.send(b"hello")
     board.turn()
     with one.link_socket() as sock:
@@ -156,7 +156,7 @@ def test_a_link_let_go_before_its_turn(board: Switchboard, bell: Bell) -> None:
 
 def test_the_end_comes_behind_the_last_words(board: Switchboard) -> None:
     one, two = board.link(), board.link()
-    board.pump.join_raw(one.link, two.link)
+    board.transport.join_raw(one.link, two.link)
     for _ in range(3):
         one.sock.send(b"goodbye")
     one.sock.close()
@@ -182,7 +182,7 @@ def test_rounds_are_fair_to_links_that_carry_much(make: Make) -> None:
             left[at] = left[at] or chunk
             with suppress(BlockingIOError):
                 left[at] = left[at][far.sock.send(left[at]) :]
-        board.pump.turn(0)
+        board.transport.turn(0)
         got = []
         for ear in ears:
             portion = 0

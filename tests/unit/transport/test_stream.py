@@ -36,8 +36,8 @@ def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, 
 def stream(board: Switchboard, far: Far | None = None) -> tuple[Stream, Far]:
     """A stream, and its far end."""
     far = far or board.link()
-    board.pump.collect(far.link)
-    return Stream(board.pump, far.link), far
+    board.transport.collect(far.link)
+    return Stream(board.transport, far.link), far
 
 
 def test_exactly_what_is_asked_for(board: Switchboard, runner: asyncio.Runner) -> None:
@@ -93,7 +93,7 @@ def test_closed_while_somebody_reads(board: Switchboard, runner: asyncio.Runner)
     async def job() -> None:
         reading = asyncio.ensure_future(it.exactly(1))
         await asyncio.sleep(0)
-        board.pump.close(it.link)
+        board.transport.close(it.link)
         with pytest.raises(Gone):
             await reading
 
@@ -125,8 +125,8 @@ def test_what_was_read_too_much_is_for_the_relay(board: Switchboard, runner: asy
         it.settle()
 
     runner.run(job())
-    board.pump.relay(client.link)
-    board.pump.resume(client.link)
+    board.relay.relay(client.link)
+    board.relay.resume(client.link)
     assert server.hear() == query("select")
 
 
@@ -147,14 +147,14 @@ async def secured(
 
 
 def tls_pair(board: Switchboard, near: Far) -> tuple[Stream, Stream]:
-    """The near link and its far end, both as streams of the pump."""
+    """The near link and its far end, both as streams of the transport."""
     far = board.link()
     # The far socket of `near` becomes a link, too.
-    board.pump.close(far.link)
+    board.transport.close(far.link)
     link = type(far.link)(near.sock.detach())
-    board.pump.add(link)
+    board.transport.add(link)
     far.link = link
-    return stream(board, near)[0], Stream(board.pump, link)
+    return stream(board, near)[0], Stream(board.transport, link)
 
 
 def test_both_ends_speak_tls(
@@ -184,7 +184,7 @@ def test_a_relay_over_tls_with_back_pressure(
     async def job() -> bytes:
         loop = asyncio.get_running_loop()
         assert await secured(one, two, contexts) == [None, None]
-        board.pump.relay(client.link)
+        board.relay.relay(client.link)
         two.send(query("select"))
         assert await loop.sock_recv(server.sock, 100) == query("select")
         sending = asyncio.ensure_future(loop.sock_sendall(server.sock, answer))
@@ -196,7 +196,7 @@ def test_a_relay_over_tls_with_back_pressure(
         return heard
 
     assert runner.run(job()) == answer
-    assert list(board.host.idle) == [server.link]
+    assert list(board.dispatcher.idle) == [server.link]
 
 
 def test_a_large_message_of_a_tls_client(
@@ -209,7 +209,7 @@ def test_a_large_message_of_a_tls_client(
     async def job() -> bytes:
         loop = asyncio.get_running_loop()
         assert await secured(one, two, contexts) == [None, None]
-        board.pump.relay(client.link)
+        board.relay.relay(client.link)
         two.send(said)
         heard = b""
         while len(heard) < len(said):
@@ -239,7 +239,7 @@ def test_a_wrong_name_is_refused_on_both_sides(
         await asyncio.sleep(0)
         with pytest.raises(ssl.SSLCertVerificationError):
             await two.start_tls(asking, serving=False, name="elsewhere")
-        board.pump.close(two.link)
+        board.transport.close(two.link)
         with pytest.raises((ssl.SSLError, OSError)):
             await accepted
 

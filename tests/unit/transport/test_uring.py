@@ -1,4 +1,4 @@
-"""What only a pump on io_uring has to get right: requests of the past, more of them than fit, buffers that are lent."""
+"""What only io_uring has to get right: requests of the past, more of them than fit, buffers that are lent."""
 
 import subprocess
 import sys
@@ -10,21 +10,20 @@ import pytest
 from harness import sandbox
 from harness.switchboard import Switchboard
 from parity.frontend import message, query
-from pglido.relay.host_interface import HostInterface
 from pglido.transport import backends
-from pglido.transport.backends import Unavailable, new_relay, uring_relay
+from pglido.transport.backends import Unavailable, uring_transport
 
 READY = message("Z", b"I")
 IN_BLOCK = message("Z", b"T")
 
 
 @pytest.fixture
-def pump() -> Callable[..., object]:
+def new_transport() -> Callable[..., object]:
     try:
-        uring_relay(HostInterface())
+        uring_transport()
     except Unavailable as why:
         pytest.skip(f"no io_uring: {why}")
-    return uring_relay
+    return uring_transport
 
 
 def test_more_requests_than_the_ring_takes_at_once(make: Callable[..., Switchboard]) -> None:
@@ -41,11 +40,11 @@ def test_more_requests_than_the_ring_takes_at_once(make: Callable[..., Switchboa
 
 def test_what_came_before_a_link_was_let_go_is_not_lost(board: Switchboard) -> None:
     one, two = board.link(), board.link()
-    board.pump.join_raw(one.link, two.link)
+    board.transport.join_raw(one.link, two.link)
     one.say(b"x")
     assert two.hear() == b"x"
     one.sock.send(b"hello")
-    board.pump.release(one.link)
+    board.transport.release(one.link)
     assert (one.link.inbox or b"") in (b"", b"hello")
     with one.link_socket() as sock:
         left = b"" if one.link.inbox else sock.recv(10)
@@ -54,24 +53,24 @@ def test_what_came_before_a_link_was_let_go_is_not_lost(board: Switchboard) -> N
 
 def test_what_could_not_be_sent_before_a_link_was_let_go_is_not_lost(board: Switchboard) -> None:
     one, two = board.link(), board.link()
-    board.pump.join_raw(one.link, two.link)
+    board.transport.join_raw(one.link, two.link)
     data = bytes(range(256)) * 4096
     for at in range(0, len(data), 10_000):
-        board.pump.send(two.link, data[at : at + 10_000])
+        board.transport.send(two.link, data[at : at + 10_000])
         board.turn()
-    board.pump.release(two.link)
+    board.transport.release(two.link)
     assert two.hear() + two.link.out == data
     two.link_socket().close()
 
 
 def test_a_send_that_falls_short_while_others_are_heard(board: Switchboard) -> None:
     busy, one, two = board.link(), board.link(), board.link()
-    board.pump.join_raw(one.link, two.link)
+    board.transport.join_raw(one.link, two.link)
     data = bytes(range(256)) * 8192
     for at in range(0, len(data), 10_000):
         busy.sock.send(b"x")
-        board.pump.send(two.link, data[at : at + 10_000])
-        board.pump.turn(0)
+        board.transport.send(two.link, data[at : at + 10_000])
+        board.transport.turn(0)
     heard = two.hear()
     while len(heard) < len(data):
         heard += two.hear()
@@ -107,17 +106,16 @@ def test_a_client_that_hangs_up_with_a_request_under_way(board: Switchboard) -> 
 
 
 def test_why_there_is_no_ring(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert new_relay(HostInterface(), "epoll")[1] == ""
+    assert backends.new_transport("epoll")[1] == ""
     monkeypatch.setattr(backends, "is_extension", lambda name: False)
     for wanted in ("auto", "io_uring"):
-        made, why = new_relay(HostInterface(), wanted)
+        made, why = backends.new_transport(wanted)
         assert type(made).__name__ == "EpollBackend"
         assert why == "pglido was built without liburing"
 
 
-def test_a_sandbox_that_forbids_it(pump: object) -> None:
-    imports = "from pglido.transport.backends import new_relay; from pglido.relay.host_interface import HostInterface"
-    script = f"{imports}; print(new_relay(HostInterface(), 'auto')[1])"
+def test_a_sandbox_that_forbids_it(new_transport: object) -> None:
+    script = "from pglido.transport.backends import new_transport; print(new_transport('auto')[1])"
     command = [sys.executable, str(Path(sandbox.__file__)), sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == "the kernel does not allow it: Operation not permitted\n"

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pglido.transport.connection import HANDLED
 from pglido.worker.servers.cancel import CancelRequests
 
 
@@ -12,7 +13,7 @@ class Asked(CancelRequests):
     """Says what would be cancelled."""
 
     def __init__(self) -> None:
-        self.lifecycle: Any = SimpleNamespace(relay=SimpleNamespace(now=100.0), spawn=lambda job: job)
+        self.lifecycle: Any = SimpleNamespace(transport=SimpleNamespace(now=100.0), spawn=lambda job: job)
 
     def cancel_soon(self, client: Any) -> Any:
         """Not now."""
@@ -37,7 +38,8 @@ def client(
         state=SimpleNamespace(coming="settings" if coming else None),
     )
     server = SimpleNamespace(session=session)
-    return SimpleNamespace(ticket=None, peer=None, waiting=waiting, server=server, started=started, asked=started)
+    since = {"started": started, "asked": started}
+    return SimpleNamespace(ticket=None, mode=HANDLED, peer=server, waiting=waiting, server=server, **since)
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ def note(channel: bytes, payload: bytes = b"") -> bytes:
     return message("A", b"\0\0\0\1" + channel + b"\0" + payload + b"\0")
 
 
-class Pump:
-    """What a hub asks of the relay, for clients that have no server."""
+class Relay:
+    """What a hub asks of the relay and of the transport, for clients that have no server."""
 
     now = 0.0
 
@@ -109,14 +109,15 @@ class World:
 
     def __init__(self, **database: Any) -> None:
         self.loop = asyncio.new_event_loop()
-        self.relay = Pump()
+        self.transport = self.relay = Relay()
         self.killed: list[tuple[ClientConnection, str]] = []
         config = Config(settings=Settings(), databases={"d": Database(**database)})
         pool = type("Policy", (), {"clients": 0})()
         pool = {"settings": config.pool("d", "u"), "key": ("d", "u"), "pool": pool, "signer": None}
         runtime = type("Live", (), pool)()
         self.clients: dict[int, ClientConnection] = {}
-        lifecycle: Any = type("Host", (), {"relay": self.relay, "kill": self.kill, "clients": self.clients})()
+        parts = {"relay": self.relay, "transport": self.relay, "kill": self.kill, "clients": self.clients}
+        lifecycle: Any = type("Lifecycle", (), parts)()
         self.hub = Hub(lifecycle, runtime)  # type: ignore[arg-type]
         self.listen_connection = Ear(self.hub)
         self.hub.listen_connection = self.listen_connection  # type: ignore[assignment]
@@ -486,8 +487,8 @@ class Crowd(RuleBasedStateMachine):
 
     @rule()
     def waits(self) -> None:
-        self.world.relay.now += 0.4
-        self.world.inside(self.world.hub.tick, self.world.relay.now)
+        self.world.transport.now += 0.4
+        self.world.inside(self.world.hub.tick, self.world.transport.now)
 
     @rule(name=NAMES)
     def notifies(self, name: bytes) -> None:

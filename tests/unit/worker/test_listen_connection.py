@@ -42,7 +42,7 @@ class World:
         self.server = Backend()
         runtime: Any = type("Live", (), {"key": ("d", "u")})()
         runtime.settings = Config(databases={"d": Database(server_connect_timeout=5.0)}).pool("d", "u")
-        self.relay = self
+        self.transport = self
         self.senders = Senders(None)
         self.listen_connection = ListenConnection(self, runtime, self)  # type: ignore[arg-type]
         self.listen_connection._begin(self.server)  # type: ignore[arg-type]
@@ -51,7 +51,7 @@ class World:
         assert self.told == [("answered", "")]
         self.sent, self.told = [], []
 
-    # As the host and its relay.
+    # As the lifecycle and its transport.
 
     def send(self, link: Any, data: bytes) -> None:
         self.sent.append(data)

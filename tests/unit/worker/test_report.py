@@ -25,7 +25,7 @@ def worker_with(clients: int) -> Any:
         hubs={},
         draining=False,
         budget=SimpleNamespace(total=lambda: 0),
-        relay=SimpleNamespace(buffers=list),
+        transport=SimpleNamespace(buffers=list),
     )
     return SimpleNamespace(lifecycle=lifecycle)
 
@@ -66,7 +66,7 @@ def test_there_is_an_answer_to_each_question() -> None:
 
 
 def test_others_have_their_turn_between_two_portions() -> None:
-    """The relay's round is what the loop waits with: there is one for each portion, and the last is told to be it."""
+    """The loop waits with the transport's round: there is one for each portion, and the last is told to be it."""
     posts: list[tuple[int, type]] = []
     rounds = 0
 

@@ -6,13 +6,13 @@ import logging
 
 import pytest
 
-from pglido.transport.connection import COLLECT, RAW, RELAY, Link
+from pglido.transport.connection import COLLECT, HANDLED, RAW, Link
 from pglido.worker import slow_rounds
 from pglido.worker.connections import ClientConnection
 
 
 class Clock:
-    """As much of a relay as is measured by."""
+    """As much of a transport as is measured by."""
 
     mark = 0.0
 
@@ -26,8 +26,8 @@ def new_client(mode: int) -> ClientConnection:
 @pytest.mark.parametrize(
     ("mode", "kind", "what"),
     [
-        (RELAY, ord("Q"), "Query"),
-        (RELAY, ord("P"), "Parse"),
+        (HANDLED, ord("Q"), "Query"),
+        (HANDLED, ord("P"), "Parse"),
         (COLLECT, 0, "a login"),
         (RAW, 0, "bytes that are passed on unseen"),
     ],
@@ -57,13 +57,13 @@ def test_what_comes_between_rounds_is_told_of(caplog: pytest.LogCaptureFixture) 
 def test_what_has_a_name_is_told_of_if_it_takes_long(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    relay = Clock()
+    transport = Clock()
     times = iter([10.0, 10.05, 20.0, 20.25])
     monkeypatch.setattr(slow_rounds.time, "monotonic", lambda: next(times))
-    with slow_rounds.measured(relay, "Ask of the control process"):
+    with slow_rounds.measured(transport, "Ask of the control process"):
         pass
     assert not caplog.records
-    with slow_rounds.measured(relay, "Ask of the control process"):
+    with slow_rounds.measured(transport, "Ask of the control process"):
         pass
     assert caplog.records[0].getMessage() == "busy for 250 ms with Ask of the control process"
-    assert relay.mark == 20.25
+    assert transport.mark == 20.25

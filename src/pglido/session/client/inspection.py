@@ -77,7 +77,7 @@ class Inspection(StatementContext):
     has asked for the values of sequences once, which is why it keeps the server where it advanced them last, `counted`.
     `classified` are the bytes of all texts in `marks`. `studied` is the version of what is known of functions with
     which statements were classified, `fresh` are those of which that is true (None: all). `spent` is what was done
-    since the pump asked last, in steps (see `SHARE`). With verdict WAIT `until` says for how many replies of the server
+    since last asked, in steps (see `SHARE`). With verdict WAIT `until` says for how many replies of the server
     in all: before these nothing is new (see `may_go_on`). `notifies`: it has sent notifications. `signal_targets` are
     the numbers of clients that it is about to terminate, or to cancel (`cancels`), `processes` the process ids to be
     said instead (0: there is none; None: nothing was asked for). `wish` are the channels that it is about to listen to,

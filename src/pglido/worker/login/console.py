@@ -34,7 +34,7 @@ class ConsoleRelays:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         end = ConsoleLink(ours.detach(), start.database)
-        self.lifecycle.relay.add(end)
+        self.lifecycle.transport.add(end)
         message = ipc.Console(
             user=start.user,
             database=start.database,
@@ -46,4 +46,4 @@ class ConsoleRelays:
             protocol=196608 + client.minor,
         )
         self.channel.post(message, [theirs.detach()])
-        self.lifecycle.relay.join_raw(client, end)
+        self.lifecycle.transport.join_raw(client, end)

@@ -322,7 +322,7 @@ class UserDirectory:
         async def asked(server: ServerConnection) -> tuple[float, Rows | PoolRefused]:
             question.asked = True
             session = server.session
-            stream = Stream(self.lifecycle.relay, server)
+            stream = Stream(self.lifecycle.transport, server)
             if session.state.settings is not session.state.home:
                 path, turns, tries = _parameters.path(session.state.settings, session.state.home)
                 reported: dict[str, str] = {}

@@ -2,8 +2,8 @@ cimport cython
 
 from pglido.auth.scram_server cimport ScramServer, ScramTerms
 from pglido.transport.accept cimport accept
-from pglido.relay.relay cimport Relay
 from pglido.transport.tls_record cimport TlsRecords
+from pglido.transport.transport cimport Transport
 from pglido.pooling.pool cimport Pool
 from pglido.pooling.stats cimport Stats
 from pglido.session.state.parameters cimport SessionParameters
@@ -14,7 +14,7 @@ from pglido.worker.connections cimport ClientConnection
 from pglido.worker.login.scram_login cimport ScramLogin
 
 cdef int CLIENTS, ACCEPTED, DEFAULTS, LONGEST, LONGEST_PROOF, LONGEST_MESSAGE, PACKETS, ACCEPT_BATCH
-cdef int RELAY, PASSWORD, SSL_REQUEST
+cdef int HANDLED, PASSWORD, SSL_REQUEST
 cdef bytes YES, NO, SSL_PACKET
 
 cdef class LoginTemplate:
@@ -79,7 +79,7 @@ cdef class FastLogin:
 
     cdef void _begin_tls(self, ClientConnection client) except *
 
-    @cython.locals(relay=Relay, said=bytes, tls=TlsRecords, done=bint)
+    @cython.locals(transport=Transport, said=bytes, tls=TlsRecords, done=bint)
     cpdef void handshake(self, ClientConnection client) except *
 
     cdef int _silent(self, ClientConnection client, object waiter) except -1

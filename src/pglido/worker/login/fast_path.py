@@ -23,7 +23,7 @@ from ...protocol.codes import PASSWORD, SSL_REQUEST
 from ...protocol.startup import Startup, parse_startup
 from ...session.client.dispatch import Client
 from ...transport.accept import accept
-from ...transport.connection import RELAY, UNSET, wake
+from ...transport.connection import HANDLED, UNSET, wake
 from ...transport.tls_record import TlsRecords
 from ..cancel_keys import pid_of
 from ..connections import ClientConnection
@@ -117,10 +117,10 @@ def greet(lifecycle: Dispatch, client: ClientConnection, template: LoginTemplate
     client.session.began = template.began
     client.session_defaults = client.fitted = template.session_defaults
     client.generation = template.generation
-    client.mode = RELAY
-    client.rested = lifecycle.relay.now
+    client.mode = HANDLED
+    client.rested = lifecycle.transport.now
     end = lifecycle.cancel_keys.key_and_ready(client.serial, client.minor)
-    lifecycle.relay.send(client, b"".join((last, template.welcome, end)))
+    lifecycle.transport.send(client, b"".join((last, template.welcome, end)))
     lifecycle.access_log.came(client)
 
 
@@ -241,12 +241,12 @@ class FastLogin:
         serial = lifecycle.next_serial()
         lifecycle.counters.add(CLIENTS, 1)
         lifecycle.counters.add(ACCEPTED, 1)
-        client = ClientConnection(fd, serial, address, lifecycle.relay.now)
+        client = ClientConnection(fd, serial, address, lifecycle.transport.now)
         client.claims = COUNTED
         client.listener = listener
         lifecycle.clients[serial] = client
         client.waiter = self.on_startup
-        lifecycle.relay.meet(client)
+        lifecycle.transport.meet(client)
 
     def wait(self, client: ClientConnection) -> None:
         """A client is yet to say who it is, by TLS now; maybe it has said so already."""
@@ -266,7 +266,7 @@ class FastLogin:
         start = None if said is None else self.packets.get(said)
         if start is None and said is not None and client.tls is None and said[:8] == SSL_PACKET and not client.declined:
             client.declined = SSL_REQUEST
-            self.lifecycle.relay.send(client, NO)
+            self.lifecycle.transport.send(client, NO)
             said = client.inbox = said[8:] or None
             start = None if said is None else self.packets.get(said)
         if said is None:
@@ -294,13 +294,13 @@ class FastLogin:
         context = client.listener.context
         assert context is not None
         client.inbox = None
-        self.lifecycle.relay.send(client, YES)
+        self.lifecycle.transport.send(client, YES)
         client.handshake = TlsRecords(context, True, None)
         client.waiter = self.on_tls
 
     def handshake(self, client: ClientConnection) -> None:
         """A client in a TLS handshake has said something, or is gone."""
-        relay = self.lifecycle.relay
+        transport = self.lifecycle.transport
         said = client.inbox
         tls = client.handshake
         assert tls is not None
@@ -309,18 +309,18 @@ class FastLogin:
             self._silent(client, self.on_tls)
             return
         client.inbox = None
-        relay.watch(client)
+        transport.watch(client)
         try:
             done = tls.handshake(said)
         except Exception as error:
             client.handshake = None
-            relay.send(client, tls.going.read())
+            transport.send(client, tls.going.read())
             self.logins.turn_away(client, error)
             return
-        relay.send(client, tls.going.read())
+        transport.send(client, tls.going.read())
         if done:
             client.handshake = None
-            relay.secured(client, tls)
+            transport.secured(client, tls)
             self.wait(client)
         else:
             self._silent(client, self.on_tls)
@@ -352,7 +352,7 @@ class FastLogin:
         client.inbox = None
         client.user = start.user
         client.minor = start.minor
-        self.lifecycle.relay.send(client, challenge.offer())
+        self.lifecycle.transport.send(client, challenge.offer())
         client.proving = ScramLogin(packet, start, challenge, self.era)
         client.waiter = self.on_proof
         return True
@@ -389,7 +389,7 @@ class FastLogin:
             client.proving = None
             self._proved(client, proving)
             return
-        self.lifecycle.relay.send(client, answer)
+        self.lifecycle.transport.send(client, answer)
         client.waiter = self.on_proof
         if client.inbox is not None:
             # It had no reason to go on, but it did.
@@ -410,7 +410,7 @@ class FastLogin:
             proving.head = octets.cut(said, 0, min(size, LONGEST_PROOF))
         client.inbox = octets.cut(said, size, len(said)) if len(said) > size else None
         proving.missing = max(0, size - len(said))
-        self.lifecycle.relay.watch(client)
+        self.lifecycle.transport.watch(client)
         return proving.missing == 0
 
     def _weigh(self, proving: ScramLogin) -> bytes:

@@ -79,7 +79,7 @@ class ConsoleOpener(Protocol):
 
 
 class Login:
-    """The long way in: one coroutine for each connection, that the pump itself steps."""
+    """The long way in: one coroutine for each connection, stepped in the round in which it has news."""
 
     def __init__(
         self,
@@ -103,11 +103,11 @@ class Login:
 
     def enter(self, client: ClientConnection) -> None:
         """Serve a new connection until it is relayed, handed over, or closed."""
-        self._begin(client, self._enter(client, Stream(self.lifecycle.relay, client, visit=True)))
+        self._begin(client, self._enter(client, Stream(self.lifecycle.transport, client, visit=True)))
 
     def go_on(self, client: ClientConnection, packet: bytes, start: Startup, proof: Proof) -> None:
         """The same for one that has proved who it is on the fast path."""
-        stream = Stream(self.lifecycle.relay, client, visit=True)
+        stream = Stream(self.lifecycle.transport, client, visit=True)
         self._begin(client, self._proved(client, stream, packet, start, proof))
 
     def weigh(self, client: ClientConnection, proving: ScramLogin) -> None:
@@ -349,7 +349,7 @@ class Login:
         client.login = None
         if client.inbox is not None:
             self.lifecycle.relay.resume(client)
-        self.lifecycle.relay.watch(client)
+        self.lifecycle.transport.watch(client)
         if client.eof and client.serial in self.lifecycle.clients:
             self.lifecycle.client_gone(client, "client unexpected eof")
         return template if runtime.welcomes.get(home) is welcome else None

@@ -69,7 +69,7 @@ class ReservedConnection:
         """Free the place if its client has left."""
         client = self.lifecycle.clients.get(self.fast_login.spare)
         if client is not None:
-            if client.peer is None and self.lifecycle.relay.now - client.born > PATIENCE:
+            if client.peer is None and self.lifecycle.transport.now - client.born > PATIENCE:
                 self.lifecycle.kill(client, *FULL)
             elif self._failed_listeners and self.fill():
                 # Others have left, or the limit is a higher one.
@@ -79,7 +79,7 @@ class ReservedConnection:
         for left in [one for one in self.lifecycle.lingering if one.serial == self.fast_login.spare]:
             # It has been told, and needs no descriptor to hear it.
             del self.lifecycle.lingering[left]
-            self.lifecycle.relay.close(left)
+            self.lifecycle.transport.close(left)
         if not self.fill():
             # Others have taken what it left.
             self._look_soon()

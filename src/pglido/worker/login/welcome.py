@@ -26,7 +26,7 @@ async def welcome_of(lifecycle: Lifecycle, runtime: PoolRuntime, home: SessionPa
 def _known(lifecycle: Lifecycle, runtime: PoolRuntime, home: SessionParameters) -> Welcome | None:
     """The welcome that is remembered; without a server, and hope of one, nobody is let in on it."""
     known: Welcome | None = runtime.welcomes.get(home)
-    return None if runtime.pool.fails(lifecycle.relay.now) else known
+    return None if runtime.pool.fails(lifecycle.transport.now) else known
 
 
 async def _learn(lifecycle: Lifecycle, runtime: PoolRuntime, home: SessionParameters) -> Welcome:
@@ -59,7 +59,7 @@ async def _try(
     session = server.session
     session.prepared.unnamed = 0
     reported = reported_by(server)
-    stream = Stream(lifecycle.relay, server)
+    stream = Stream(lifecycle.transport, server)
     # PostgreSQL looks whether the session may begin as somebody else, but it does not.
     kept = _parameters.intern({name: value for name, value in home.values.items() if name != "session_authorization"})
     for wanted in (session.state.home, home, kept):

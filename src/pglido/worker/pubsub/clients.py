@@ -34,9 +34,9 @@ async def listen(
     client.stats = runtime.stats
     client.listen_only = listen_only
     client.login = None
-    client.rested = lifecycle.relay.now
+    client.rested = lifecycle.transport.now
     lifecycle.access_log.came(client)
-    lifecycle.relay.watch(client)
+    lifecycle.transport.watch(client)
     said(lifecycle, client)
 
 
@@ -52,7 +52,7 @@ def known_to_all(hub: Hub, reported: dict[str, str]) -> dict[str, str]:
 
 
 def said(lifecycle: Lifecycle, client: ClientConnection, link: Link | None = None) -> None:
-    """The relay's: something came from the client, or it took what was to be sent, or it is gone."""
+    """The transport's: something came from the client, or it took what was to be sent, or it is gone."""
     if client.closed or client.serial not in lifecycle.clients:
         return
     if client.eof:
@@ -75,7 +75,7 @@ def serve(lifecycle: Lifecycle, client: ClientConnection) -> None:
         reply = listen_only.taken()
         if reply:
             runtime.stats.sent += len(reply)
-            lifecycle.relay.send(client, reply)
+            lifecycle.transport.send(client, reply)
         if listen_only.changed:
             listen_only.changed = False
             hub.settle(client, listen_only.channels)
@@ -92,15 +92,15 @@ def serve(lifecycle: Lifecycle, client: ClientConnection) -> None:
             listen_only.granted(client)
             continue
         if client.out is not None:
-            return  # drained, the relay says so
+            return  # once that is taken, the transport says so
         if listen_only.idle():
             data = client.inbox
             if data is None:
                 return
             client.inbox = None
-            lifecycle.relay.watch(client)
+            lifecycle.transport.watch(client)
             runtime.stats.received += len(data)
-            client.rested = lifecycle.relay.now
+            client.rested = lifecycle.transport.now
             listen_only.feed(data)
         listen_only.run(client)
 

@@ -21,6 +21,7 @@ from typing import Protocol
 
 from ...config.model import OnLoss, PoolMode
 from ...protocol import codes, messages
+from ...relay.relay import Relay
 from ...session.server.notification_signature import CHANNEL as SIGNATURES
 from ...transport.connection import Link
 from ..connections import ClientConnection
@@ -48,6 +49,7 @@ LOST = "the connection that notifications come by was lost: some may be missing"
 class ClientHost(ServerHost, Protocol):
     """Who has the clients, by number, and their servers."""
 
+    relay: Relay
     clients: dict[int, ClientConnection]
 
     def kill(self, client: ClientConnection, sqlstate: str, text: str, detail: str = "") -> None:
@@ -96,7 +98,7 @@ class Hub:
         """
         held = self.held.setdefault(client, {})
         client.listens = client.holds = True
-        waiter = Waiter(client, ready, 0, self.lifecycle.relay.now)
+        waiter = Waiter(client, ready, 0, self.lifecycle.transport.now)
         for name in channels:
             channel = self._channel(name)
             channel.hold(client)
@@ -153,7 +155,7 @@ class Hub:
         """See that `ready` is called once `client` got what was sent before now; False where nobody could tell."""
         if not self.listen_connection.answers(PATIENCE):
             return False
-        self.catching_up.join(client, ready, self.lifecycle.relay.now)
+        self.catching_up.join(client, ready, self.lifecycle.transport.now)
         self._turn_soon()
         return True
 
@@ -185,7 +187,7 @@ class Hub:
         if self.listen_connection.server is not None:
             return self.listen_connection.server.reported
         outage = self.listen_connection.outage
-        if outage.problem is not None and outage.known(self.lifecycle.relay.now):
+        if outage.problem is not None and outage.known(self.lifecycle.transport.now):
             raise refusal(outage.problem[1])
         future: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
         self._logins.append(future)
@@ -310,7 +312,7 @@ class Hub:
 
     def failed(self, problem: str) -> None:
         """It could not be opened, and is tried again; who waits for that must not keep a server from others."""
-        if self.listen_connection.outage.known(self.lifecycle.relay.now):
+        if self.listen_connection.outage.known(self.lifecycle.transport.now):
             for login in self._logins:
                 if not login.done():
                     login.set_exception(refusal(problem))

@@ -17,10 +17,10 @@ from ...pooling.outage import Outage, last_error
 from ...pooling.pool import ServerSlot
 from ...pooling.states import BUSY
 from ...protocol import codes, messages
-from ...relay.relay import Relay
 from ...session.server.notification_signature import CHANNEL as SIGNATURES
 from ...session.state import parameters as _parameters
 from ...transport.connection import Link
+from ...transport.transport import Transport
 from ..connections import ServerConnection
 from ..errors import CannotOpen, LoginRefused
 from ..pool_runtime import PoolRuntime, startup_params_of
@@ -41,7 +41,7 @@ NAME = "pglido listen"
 class ServerHost(Protocol):
     """Who opens and closes servers."""
 
-    relay: Relay
+    transport: Transport
 
     def spawn(self, job: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run a coroutine that reports its own errors."""
@@ -100,7 +100,7 @@ class ListenConnection:
 
     def answers(self, patience: float) -> bool:
         """Is it there, and has it not been silent for so many seconds since it was asked?"""
-        silent = self.lifecycle.relay.now - max(self._asked, self._heard) if self._asked else 0.0
+        silent = self.lifecycle.transport.now - max(self._asked, self._heard) if self._asked else 0.0
         return self.server is not None and silent < patience
 
     def last_error(self) -> str:
@@ -121,7 +121,7 @@ class ListenConnection:
                     return
                 except (LoginRefused, CannotOpen) as error:
                     problem = error.sqlstate, str(error)
-                now = self.lifecycle.relay.now
+                now = self.lifecycle.transport.now
                 self.outage.failed(slot.born, now, problem, self.runtime.settings.server_login_retry, random.random())
                 log.warning("can't listen to the server of %s: %s", "/".join(self.runtime.key), problem[1])
                 self.hub.failed(problem[1])
@@ -134,19 +134,19 @@ class ListenConnection:
     def _slot(self) -> ServerSlot:
         values = {"client_encoding": ENCODING, "application_name": NAME}
         startup_params = _parameters.intern(values | startup_params_of(self.runtime.settings, _parameters.EMPTY).values)
-        slot = ServerSlot(self.runtime.pool, startup_params, self.lifecycle.relay.now)
+        slot = ServerSlot(self.runtime.pool, startup_params, self.lifecycle.transport.now)
         slot.state = BUSY
         return slot
 
     def _begin(self, server: ServerConnection) -> None:
-        """Logged in: from now on the relay wakes us."""
+        """Logged in: from now on the transport wakes us."""
         self.server = server
         self.outage.over()
         self._opening = None
         self._rest = b""
         self._asked = 0.0
-        self._heard = self.lifecycle.relay.now
-        self.lifecycle.relay.collect(server)
+        self._heard = self.lifecycle.transport.now
+        self.lifecycle.transport.collect(server)
         self.hub.opened()
         self._greets = True
         self.ask(b"LISTEN " + SIGNATURES)
@@ -162,15 +162,15 @@ class ListenConnection:
         if server is not None:
             server.waiter = None
             if not server.eof:
-                self.lifecycle.relay.send(server, messages.TERMINATE)
+                self.lifecycle.transport.send(server, messages.TERMINATE)
             self.lifecycle.close_server(server, why)
 
     def ask(self, sql: bytes) -> None:
         """Have the server run `sql`; only while `ready`."""
         assert self.server is not None
         self._error = ""
-        self._asked = self.lifecycle.relay.now
-        self.lifecycle.relay.send(self.server, messages.message(codes.QUERY, sql + b"\0"))
+        self._asked = self.lifecycle.transport.now
+        self.lifecycle.transport.send(self.server, messages.message(codes.QUERY, sql + b"\0"))
 
     def tick(self, now: float) -> None:
         """Time has passed: is the server still there?"""
@@ -185,14 +185,14 @@ class ListenConnection:
     # What comes.
 
     def _news(self, link: Link | None = None) -> None:
-        """The relay's: something came, or the connection is gone."""
+        """The transport's: something came, or the connection is gone."""
         server = self.server
         if server is None:
             return
         data, server.inbox = server.inbox, None
         try:
             if data is not None:
-                self._heard = self.lifecycle.relay.now
+                self._heard = self.lifecycle.transport.now
                 self._take(self._rest + data)
         except ValueError as error:
             self._lost(f"it is no PostgreSQL: {error}")
@@ -206,7 +206,7 @@ class ListenConnection:
             self._lost(self._error or "server conn crashed?")
         else:
             server.waiter = self._news
-            self.lifecycle.relay.watch(server)
+            self.lifecycle.transport.watch(server)
 
     def _take(self, data: bytes) -> None:
         """Whole messages go to the hub, the notifications together."""

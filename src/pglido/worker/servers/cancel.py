@@ -15,6 +15,7 @@ from typing import Protocol
 from ...ipc import messages as ipc
 from ...ipc.channel import Channel
 from ...ipc.shared_counters import SharedCounter
+from ...transport.connection import RAW
 from ..cancel_keys import LONG_KEY, SHORT_KEY, serials_of, size_of_key, worker_of
 from ..connections import ClientConnection, ServerConnection
 from ..lifecycle import Lifecycle
@@ -119,7 +120,7 @@ class CancelRequests:
         server = client.server
         if client.ticket is not None:
             client.cancel_wanted = True
-        elif isinstance(client.peer, ServerConnection):
+        elif client.mode == RAW and isinstance(client.peer, ServerConnection):
             return self.cancel_at_server(client.peer)
         elif server is not None and server.session.adopting():
             # Not the settings in front of the client's query, nor the question behind the one before. Where the client
@@ -129,7 +130,7 @@ class CancelRequests:
             return self.cancel_soon(client) if asks else None
         elif server is not None and server.session.replies.head:
             under_way = self.cancel_at_server(server)
-            if under_way is not None and self.lifecycle.relay.now - client.started < FRESH:
+            if under_way is not None and self.lifecycle.transport.now - client.started < FRESH:
                 return self.lifecycle.spawn(self._repeat(client, client.asked, under_way))
             return under_way
         return None

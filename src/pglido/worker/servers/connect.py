@@ -105,7 +105,7 @@ class ServerConnector:
             # Said once; that nothing has changed is for those who look closer.
             level = logging.DEBUG if problem == slot.pool.outage.problem else logging.WARNING
             log.log(level, "can't connect to the server of %s: %s", "/".join(runtime.key), error)
-            slot.pool.failed(slot, *problem, self.lifecycle.relay.now)
+            slot.pool.failed(slot, *problem, self.lifecycle.transport.now)
             self.lifecycle.plan_soon(runtime)
         else:
             self.lifecycle.welcome(server)
@@ -189,7 +189,7 @@ class ServerConnector:
             return server
         except BaseException as error:
             self.lifecycle.servers.pop(server, None)
-            self.lifecycle.relay.close(server)
+            self.lifecycle.transport.close(server)
             match error:
                 case Gone():
                     raise DialError("08006", f"server {address} closed the connection during login") from error
@@ -205,10 +205,10 @@ class ServerConnector:
         made: list[ServerConnection] = []
 
         def make(fd: int) -> ServerConnection:
-            made.append(ServerConnection(fd, self.lifecycle.next_serial(), runtime, slot, self.lifecycle.relay.now))
+            made.append(ServerConnection(fd, self.lifecycle.next_serial(), runtime, slot, self.lifecycle.transport.now))
             return made[0]
 
-        stream = await connect(self.lifecycle.relay, address, keepalive_of(self.view.config.settings), make)
+        stream = await connect(self.lifecycle.transport, address, keepalive_of(self.view.config.settings), make)
         server = made[0]
         server.address = str(address)
         server.place = address
@@ -217,7 +217,7 @@ class ServerConnector:
                 required = runtime.settings.server_tls_sslmode in REQUIRED
                 await secure(stream, address, tls, required)
         except BaseException:
-            self.lifecycle.relay.close(server)
+            self.lifecycle.transport.close(server)
             raise
         return stream, server
 
@@ -241,7 +241,7 @@ class ServerConnector:
                     with contextlib.suppress(Gone):
                         await stream.exactly(1)
                 finally:
-                    self.lifecycle.relay.close(link)
+                    self.lifecycle.transport.close(link)
         except (TimeoutError, OSError, DialError, Unsafe) as error:
             # It may still arrive: whoever has the server now is the last to have it.
             server.slot.doomed = True

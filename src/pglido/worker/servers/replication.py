@@ -29,4 +29,4 @@ async def replicate(
     )
     stream.settle()
     lifecycle.access_log.came(client)
-    lifecycle.relay.join_raw(client, server)
+    lifecycle.transport.join_raw(client, server)

@@ -92,7 +92,7 @@ async def _digest(lifecycle: Lifecycle, runtime: PoolRuntime, server: ServerConn
     """What sessions begin with now, as this server says; empty where it does not."""
     reported = reported_by(server)
     query = _defaults_query.digest(runtime.settings.pool_user, server.session.state.version)
-    rows = await ask(Stream(lifecycle.relay, server), query, reported)
+    rows = await ask(Stream(lifecycle.transport, server), query, reported)
     server.session.prepared.unnamed = 0
     server.session.state.keep_reported(reported)
     server.session.state.renew()

@@ -12,6 +12,7 @@ from itertools import count
 from ...ipc import messages as ipc
 from ...ipc.channel import Channel
 from ...protocol import codes, messages
+from ...transport.connection import RAW
 from ..cancel_keys import serials_of, worker_of
 from ..connections import ClientConnection
 from ..lifecycle import Lifecycle
@@ -156,7 +157,7 @@ class SignalRequests:
             self.lifecycle.cancels.cancel_client(target)
         elif sqlstate == TERMINATED:
             server = target.server
-            whole = target.peer is None and (server is None or server.session.between_messages())
+            whole = target.mode != RAW and (server is None or server.session.between_messages())
             why = messages.report_fields(body).get("M", "")
             self.lifecycle.end(target, why, messages.message(codes.ERROR_RESPONSE, body) if whole else b"")
 

@@ -58,15 +58,15 @@ class StandIn:
         if runtime is None:
             return 0
         values = startup_params_of(runtime.settings, _parameters.EMPTY).values | {"application_name": NAME}
-        slot = ServerSlot(runtime.pool, _parameters.intern(values), self.lifecycle.relay.now)
+        slot = ServerSlot(runtime.pool, _parameters.intern(values), self.lifecycle.transport.now)
         slot.state = BUSY
         try:
             server = self._server = await self.lifecycle.log_in(runtime, slot)
             if server.address != address:
                 self.close()
                 return 0
-            self.lifecycle.relay.collect(server)
-            self._stream = Stream(self.lifecycle.relay, server)
+            self.lifecycle.transport.collect(server)
+            self._stream = Stream(self.lifecycle.transport, server)
             if sleeps:
                 self._stream.send(SLEEP)
             while sleeps and (await self._stream.message(LIMIT))[0] != codes.NOTICE_RESPONSE:
@@ -123,5 +123,5 @@ class StandIn:
         if server is not None:
             server.waiter = None
             if not server.eof:
-                self.lifecycle.relay.send(server, messages.TERMINATE)
+                self.lifecycle.transport.send(server, messages.TERMINATE)
             self.lifecycle.close_server(server, "it stood in for a client")
