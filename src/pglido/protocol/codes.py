@@ -54,9 +54,6 @@ CANCEL_REQUEST = 80877102
 SSL_REQUEST = 80877103
 GSSENC_REQUEST = 80877104
 
-# A TLS ClientHello starts with this record type (RFC 8446, 5.1): direct TLS, without an SSLRequest before it.
-TLS_HANDSHAKE = 0x16
-
 # PostgreSQL's MAX_STARTUP_PACKET_LENGTH.
 MAX_STARTUP_PACKET = 10000
 

@@ -1,4 +1,4 @@
-"""Open a connection to a server: names to addresses, TCP or Unix socket, TLS as asked for."""
+"""Open a connection to a server: names to addresses, TCP or Unix socket."""
 
 import asyncio
 import contextlib
@@ -6,8 +6,6 @@ import ipaddress
 import os
 import random
 import socket
-import ssl
-import struct
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,24 +13,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ..protocol import codes
-from ..protocol.errors import PgError
 from .connection import Link
-from .stream import Stream, Unsafe
-from .tls_context import ServerTls
+from .stream import Stream
 from .transport import Transport
 
 # What getaddrinfo says when name servers know that there is no such host; all else may be different at once.
 NO_SUCH_NAME = (socket.EAI_NONAME, socket.EAI_NODATA)
 
-_SSL_REQUEST = struct.pack("!ii", 8, codes.SSL_REQUEST)
 
-
-class DialError(PgError):
-    """The server can't be reached; the text says where and why.
-
-    SQLSTATE 08001: the way to it failed; 28000: it is not, or offers not, what TLS was required for.
-    """
+class CannotConnect(ConnectionError):
+    """The server can't be reached; the text says where and why."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +75,7 @@ class AddressCache:
         self._known: dict[tuple[str, int], tuple[float, list[Address], str]] = {}
 
     async def find(self, host: str, port: int) -> list[Address]:
-        """All addresses of a host, in random order; raises DialError."""
+        """All addresses of a host, in random order; raises CannotConnect."""
         if host.startswith(("/", "@")):
             path = f"{host.rstrip('/')}/.s.PGSQL.{port}" if host[0] == "/" else f"\0{host[1:]}/.s.PGSQL.{port}"
             return [Address(socket.AF_UNIX, path, host, port)]
@@ -107,7 +97,7 @@ class AddressCache:
                     # No name server answers: where the host was is better than nothing.
                     problem = ""
         if problem:
-            raise DialError("08001", problem)
+            raise CannotConnect(problem)
         return random.sample(addresses, len(addresses))
 
     def forget(self) -> None:
@@ -129,7 +119,7 @@ async def _look_up(host: str, port: int) -> list[Any]:
 
 
 async def connect(transport: Transport, address: Address, keepalive: Keepalive, make: Callable[[int], Link]) -> Stream:
-    """A connected stream; `make` makes the link of a descriptor. Raises DialError."""
+    """A connected stream; `make` makes the link of a descriptor. Raises CannotConnect."""
     sock = socket.socket(address.family, socket.SOCK_STREAM)
     link: Link | None = None
     try:
@@ -138,9 +128,9 @@ async def connect(transport: Transport, address: Address, keepalive: Keepalive, 
             keepalive.apply(sock)
         problem = sock.connect_ex(address.sockaddr)
         if problem not in (0, 115, 11):  # EINPROGRESS; EAGAIN: the Unix socket's queue is full
-            raise DialError("08001", f"could not connect to server {address}: {os.strerror(problem)}")
+            raise CannotConnect(f"could not connect to server {address}: {os.strerror(problem)}")
         if problem == 11:
-            raise DialError("08001", f"could not connect to server {address}: its queue of connections is full")
+            raise CannotConnect(f"could not connect to server {address}: its queue of connections is full")
         link = make(sock.fileno())
         transport.add(link)
         stream = Stream(transport, link)
@@ -148,7 +138,7 @@ async def connect(transport: Transport, address: Address, keepalive: Keepalive, 
             await stream.wait_writable()
             problem = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if problem:
-                raise DialError("08001", f"could not connect to server {address}: {os.strerror(problem)}")
+                raise CannotConnect(f"could not connect to server {address}: {os.strerror(problem)}")
         sock.detach()
         transport.collect(link)
         return stream
@@ -160,26 +150,3 @@ async def connect(transport: Transport, address: Address, keepalive: Keepalive, 
         else:
             sock.close()
         raise
-
-
-async def secure(stream: Stream, address: Address, tls: ServerTls, required: bool) -> bool:
-    """Ask the server for TLS; returns whether it is on. Raises DialError where it must be and can't."""
-    stream.send(_SSL_REQUEST)
-    answer = await stream.exactly(1)
-    if answer == b"N":
-        if required:
-            raise DialError("28000", f"server {address} does not support SSL, but SSL was required")
-        return False
-    if answer != b"S":
-        raise DialError("08001", f"server {address} answered garbage to the SSL request")
-    try:
-        await stream.start_tls(tls.context(address.name), serving=False, name=address.name)
-        assert stream.link.tls is not None
-        tls.check(stream.link.tls.session, address.name)
-    except Unsafe as error:
-        raise DialError("08001", f"server {address}: {error}") from error
-    except ssl.CertificateError as error:
-        raise DialError("28000", f"TLS with server {address} failed: {error}") from error
-    except OSError as error:
-        raise DialError("08001", f"TLS with server {address} failed: {error}") from error
-    return True

@@ -1,13 +1,12 @@
-"""Rare paths on a link, as coroutines: read exactly, read a message, start TLS."""
+"""Rare paths on a link, as coroutines: read exactly, start TLS."""
 
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 
-from ..protocol import codes
 from .connection import Link
 from .inline_task import news
-from .tls_record import TlsRecords
+from .tls_record import HANDSHAKE, TlsRecords
 from .transport import Transport
 
 
@@ -69,14 +68,6 @@ class Stream:
         self._had = data + self._had
         return data
 
-    async def message(self, limit: int) -> tuple[int, bytes]:
-        """The next message: its type and body; raises Unsafe beyond `limit` bytes."""
-        head = await self.exactly(5)
-        size = int.from_bytes(head[1:], "big")
-        if not 4 <= size <= limit:
-            raise Unsafe(f"invalid message length {size}")
-        return head[0], await self.exactly(size - 4)
-
     def send(self, data: bytes) -> None:
         """Send, now or when the peer takes it."""
         self.transport.send(self.link, data)
@@ -103,7 +94,7 @@ class Stream:
 
     async def begins_with_tls(self) -> bool:
         """Is the first byte that of a TLS handshake?"""
-        return (await self.look(1))[0] == codes.TLS_HANDSHAKE
+        return (await self.look(1))[0] == HANDSHAKE
 
     async def start_tls(
         self, context: ssl.SSLContext, *, serving: bool, name: str | None = None, begun: bool = False

@@ -9,6 +9,8 @@ from typing import Any
 
 import cython
 
+# The type of the record that a ClientHello begins with (RFC 8446, section 5.1).
+HANDSHAKE = 0x16
 # No record holds more (RFC 8446, section 5.1). What passes at once is cut into such pieces, for OpenSSL keeps as much
 # memory as it ever had to hold.
 PIECE = 16384

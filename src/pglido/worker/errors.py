@@ -11,6 +11,14 @@ class PoolRefused(PgError):
     """The pool can't give a server."""
 
 
+class DialError(PgError):
+    """The server can't be reached; the text says where and why.
+
+    SQLSTATE 08001: the way to it failed; 28000: it is not, or offers not, what TLS was required for; 08006, 08P01: it
+    closed the connection, or spoke no PostgreSQL, before it had let us in.
+    """
+
+
 class LoginRefused(PgError):
     """The server refused a login; SQLSTATE and message are its own."""
 

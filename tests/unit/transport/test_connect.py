@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.switchboard import Switchboard, within
-from pglido.transport.connect import Address, AddressCache, DialError, Keepalive, connect
+from pglido.transport.connect import Address, AddressCache, CannotConnect, Keepalive, connect
 from pglido.transport.connection import Link
 
 
@@ -46,10 +46,10 @@ def test_nobody_listens(board: Switchboard, runner: asyncio.Runner, tmp_path: Pa
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     address = Address(socket.AF_INET, ("127.0.0.1", port), "localhost", port)
-    with pytest.raises(DialError, match=f"localhost:{port}: Connection refused"):
+    with pytest.raises(CannotConnect, match=f"localhost:{port}: Connection refused"):
         runner.run(within(connect(board.transport, address, Keepalive(), Link)))
     nowhere = Address(socket.AF_UNIX, str(tmp_path / "none"), str(tmp_path), 5432)
-    with pytest.raises(DialError, match="No such file"):
+    with pytest.raises(CannotConnect, match="No such file"):
         runner.run(within(connect(board.transport, nowhere, Keepalive(), Link)))
 
 
@@ -62,7 +62,7 @@ def test_a_unix_socket_whose_queue_is_full(board: Switchboard, runner: asyncio.R
 
         async def job() -> None:
             opened = [await connect(board.transport, address, Keepalive(), Link)]
-            with pytest.raises(DialError, match="queue of connections is full"):
+            with pytest.raises(CannotConnect, match="queue of connections is full"):
                 await connect(board.transport, address, Keepalive(), Link)
             for stream in opened:
                 board.transport.close(stream.link)
@@ -82,7 +82,7 @@ def test_a_name_that_is_none(runner: asyncio.Runner, monkeypatch: pytest.MonkeyP
 
     async def job() -> None:
         for _ in range(2):
-            with pytest.raises(DialError, match='could not translate host name "nowhere"'):
+            with pytest.raises(CannotConnect, match='could not translate host name "nowhere"'):
                 await names.find("nowhere", 5432)
 
     runner.run(within(job()))
@@ -139,13 +139,13 @@ def test_a_name_server_that_does_not_answer_is_asked_again_and_known_addresses_a
     async def find() -> list[Address]:
         return await names.find("db.example", 5432)
 
-    with pytest.raises(DialError, match="Temporary failure"):
+    with pytest.raises(CannotConnect, match="Temporary failure"):
         runner.run(within(find()))
     known = runner.run(within(find()))
     assert [address.sockaddr for address in known] == [("192.0.2.1", 5432)]
     assert runner.run(within(find())) == known
     # That there is no such host is remembered for its time.
     for _ in range(2):
-        with pytest.raises(DialError, match="not known"):
+        with pytest.raises(CannotConnect, match="not known"):
             runner.run(within(find()))
     assert answers == []

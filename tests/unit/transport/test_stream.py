@@ -54,24 +54,6 @@ def test_exactly_what_is_asked_for(board: Switchboard, runner: asyncio.Runner) -
     assert it.clean()
 
 
-def test_a_message(board: Switchboard, runner: asyncio.Runner) -> None:
-    it, far = stream(board)
-    far.sock.send(message("R", b"\0\0\0\0") + message("Z", b"I"))
-
-    async def job() -> list[tuple[int, bytes]]:
-        return [await it.message(100), await it.message(100)]
-
-    assert runner.run(job()) == [(ord("R"), b"\0\0\0\0"), (ord("Z"), b"I")]
-
-
-@pytest.mark.parametrize("head", [b"R\0\0\0\0", b"R\0\0\0\3", b"R\0\0\1\0", b"R\x80\0\0\0", b"R\xff\xff\xff\xff"])
-def test_an_impossible_length(board: Switchboard, runner: asyncio.Runner, head: bytes) -> None:
-    it, far = stream(board)
-    far.sock.send(head)
-    with pytest.raises(Unsafe):
-        runner.run(it.message(100))
-
-
 def test_the_end_of_the_connection(board: Switchboard, runner: asyncio.Runner) -> None:
     it, far = stream(board)
     far.sock.send(b"ab")

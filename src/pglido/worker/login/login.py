@@ -27,6 +27,7 @@ from ..lifecycle import Lifecycle
 from ..listener_security import ListenerSecurity
 from ..pool_runtime import PoolRuntime
 from ..pubsub.clients import listen
+from ..read_message import read_message
 from ..servers.replication import replicate
 from .credentials import KnownUser, PoolLookup, UserDirectory
 from .fast_path import COUNTED, MINOR, FastLogin, LoginTemplate, greet, is_strange
@@ -289,7 +290,7 @@ class Login:
         reply = exchange.begin()
         while exchange.proof is None:
             stream.send(reply)
-            kind, body = await stream.message(PASSWORD_LIMIT)
+            kind, body = await read_message(stream, PASSWORD_LIMIT)
             if kind != codes.PASSWORD:
                 raise ClientRefused("08P01", f"expected password response, got message type {kind}")
             if exchange.may_derive:

@@ -21,14 +21,16 @@ from ...pooling.pool import ServerSlot
 from ...protocol import codes, messages
 from ...session.state import parameters as _parameters
 from ...session.state.parameters import SessionParameters
-from ...transport.connect import Address, DialError, Keepalive, connect, secure
+from ...transport.connect import Address, CannotConnect, Keepalive, connect
 from ...transport.stream import Gone, Stream, Unsafe
 from ...transport.tls_context import ServerTls
 from ..connections import ServerConnection
-from ..errors import CannotOpen, LoginRefused
+from ..errors import CannotOpen, DialError, LoginRefused
 from ..lifecycle import Lifecycle
 from ..pool_runtime import PoolRuntime
+from ..read_message import read_message
 from .session_defaults import at_login, opened
+from .tls_request import secure
 
 log = logging.getLogger("pglido.worker")
 
@@ -134,8 +136,8 @@ class ServerConnector:
                         continue
             except TimeoutError:
                 problem = CannotOpen("08001", f"could not connect to server {place.host}:{place.port}: timeout expired")
-            except DialError as error:
-                problem = CannotOpen(error.sqlstate, str(error))
+            except CannotConnect as error:
+                problem = CannotOpen("08001", str(error))
             except OSError as error:
                 problem = CannotOpen("08001", f"could not connect to server {place.host}:{place.port}: {error}")
             except OtherVerifier as error:
@@ -208,7 +210,10 @@ class ServerConnector:
             made.append(ServerConnection(fd, self.lifecycle.next_serial(), runtime, slot, self.lifecycle.transport.now))
             return made[0]
 
-        stream = await connect(self.lifecycle.transport, address, keepalive_of(self.view.config.settings), make)
+        try:
+            stream = await connect(self.lifecycle.transport, address, keepalive_of(self.view.config.settings), make)
+        except CannotConnect as error:
+            raise DialError("08001", str(error)) from error
         server = made[0]
         server.address = str(address)
         server.place = address
@@ -328,7 +333,7 @@ async def _message(stream: Stream) -> tuple[int, bytes]:
     """The next message; a postmaster that can't fork sends its error as protocol 2.0 has it (libpq takes it, too)."""
     head = await stream.look(5)
     if head[0] != codes.ERROR_RESPONSE or int.from_bytes(head[1:], "big") <= LOGIN_LIMIT:
-        return await stream.message(LOGIN_LIMIT)
+        return await read_message(stream, LOGIN_LIMIT)
     await stream.exactly(1)
     text = b""
     with contextlib.suppress(Gone):

@@ -12,6 +12,7 @@ from ..connections import ServerConnection
 from ..errors import PoolRefused
 from ..lifecycle import Lifecycle
 from ..pool_runtime import PoolRuntime
+from ..read_message import read_message
 
 # Answers to our own queries are short; more is no PostgreSQL.
 ANSWER_LIMIT = 1 << 24
@@ -79,7 +80,7 @@ async def ask(stream: Stream, query: bytes, reported: dict[str, str], turns: int
     stream.send(query)
     refusal: PoolRefused | None = None
     while True:
-        kind, body = await stream.message(ANSWER_LIMIT)
+        kind, body = await read_message(stream, ANSWER_LIMIT)
         if kind == codes.DATA_ROW:
             rows.append(messages.data_row(body))
         elif kind == codes.ROW_DESCRIPTION:

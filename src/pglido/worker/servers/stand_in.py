@@ -23,6 +23,7 @@ from ..connections import ClientConnection, ServerConnection
 from ..errors import CannotOpen, LoginRefused
 from ..lifecycle import Lifecycle
 from ..pool_runtime import startup_params_of
+from ..read_message import read_message
 
 # Seconds for which it stands in at most.
 NAP = 10
@@ -69,7 +70,7 @@ class StandIn:
             self._stream = Stream(self.lifecycle.transport, server)
             if sleeps:
                 self._stream.send(SLEEP)
-            while sleeps and (await self._stream.message(LIMIT))[0] != codes.NOTICE_RESPONSE:
+            while sleeps and (await read_message(self._stream, LIMIT))[0] != codes.NOTICE_RESPONSE:
                 pass
         except (LoginRefused, CannotOpen, Gone, Unsafe):
             self.close()
@@ -87,7 +88,7 @@ class StandIn:
         assert self._stream is not None
         try:
             while True:
-                kind, body = await self._stream.message(LIMIT)
+                kind, body = await read_message(self._stream, LIMIT)
                 if kind == codes.ERROR_RESPONSE:
                     sqlstate = messages.report_fields(body).get("C", "")
                     self._sleeps = self._sleeps and sqlstate != CANCELLED
