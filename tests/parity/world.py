@@ -245,11 +245,11 @@ class World:
         session = seat.session
         if seat in self.idle or seat.client is not None:
             return
-        if session.copying:
+        if session.awaits_more():
             seat.inward += session.abandon()
         if session.free():
             self._give(seat)
-        elif session.status != ord("I") and not session.replies.head and not session.skipping:
+        elif session.status != ord("I") and not session.replies.head:
             seat.inward += session.ask("ROLLBACK")
 
     # Judging.

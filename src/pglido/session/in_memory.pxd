@@ -9,3 +9,4 @@ cpdef tuple from_client(Client client, bytes data)
 
 @cython.locals(to_client=Outbox, result=int)
 cpdef tuple from_server(Server server, bytes data)
+cpdef int batch_event(Server server, int event) except -1

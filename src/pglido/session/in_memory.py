@@ -24,3 +24,8 @@ def from_server(server: Server, data: bytes) -> tuple[int, bytes]:
     to_client = Outbox()
     result = server.take(data, len(data), to_client)
     return result, to_client.collected(data)
+
+
+def batch_event(server: Server, event: int) -> None:
+    """Have this happen to the batch on a server (see `session.server.batch`)."""
+    server.on_batch(event)

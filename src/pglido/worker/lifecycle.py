@@ -163,7 +163,7 @@ class Lifecycle(Dispatch):
         slot = server.slot
         if slot.state == IDLE or slot.state == CLOSING or server.closed:
             return
-        if session.copying or session.skipping or session.open:
+        if session.awaits_more():
             # What it has answered since has made it wait for more.
             self.transport.send(server, session.abandon())
         if not session.free():

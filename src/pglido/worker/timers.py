@@ -227,7 +227,7 @@ def over_time(client: ClientConnection, now: float, login_timeout: float) -> str
     settings = runtime.settings_for(client.user)
     session = client.server.session if client.server is not None else None
     working = session is not None and session.replies.head
-    if session is None or (session.status == IDLE and not session.open and not working):
+    if session is None or (session.status == IDLE and not session.awaits_more() and not working):
         if settings.client_idle_timeout and now - client.rested > settings.client_idle_timeout:
             return "client_idle_timeout"
         pinned = session is not None and session.state.pins

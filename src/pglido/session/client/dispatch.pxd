@@ -8,12 +8,14 @@ from pglido.session.state.session_state cimport SessionState
 from pglido.protocol cimport octets
 
 cdef int BIND, CLOSE, COPY_DATA, COPY_DONE, COPY_FAIL, DESCRIBE, EXECUTE, FAILED_TRANSACTION, FLUSH, FUNCTION_CALL, IDLE, IN_TRANSACTION, PARSE, QUERY, SYNC, TERMINATE
+cdef int COPYING, OPEN, SKIPPING
 cdef int MAX_OWED, CALLING, COPY_END, EXECUTING, QUERYING, SYNCING
 cdef int ATTACH, GO_ON, GOODBYE, PAUSE
 cdef Py_ssize_t SHARE
 cdef int LISTENS, PREPARES, SIGNALS, TOO_LARGE
 cdef Py_ssize_t CALLED_FIRST, LONGEST_HELD, LONGEST_NAME, SHORT_LIMIT, SMALL
 cdef bytes SIZES
+cdef const unsigned char* _sizes
 
 cdef class Client(ExtendedQuery):
     cdef public bytes begun
@@ -25,14 +27,11 @@ cdef class Client(ExtendedQuery):
     cpdef int link(self, Server server) except -1
     cpdef int unlink(self) except -1
 
-    @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, server=Server)
+    @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, server=Server, breaks=bint)
     cdef Py_ssize_t _message(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox to_server, Outbox to_client, const unsigned char* buf) except -1
 
     @cython.locals(prepared=ServerStatements, end=Py_ssize_t)
     cdef int _execute(self, Server server, const unsigned char* src, Py_ssize_t first, Py_ssize_t stop) except -1
-
-    @cython.locals(used=Py_ssize_t)
-    cdef Py_ssize_t _breaks_copy(self, Server server, int kind, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Py_ssize_t total, Outbox out, const unsigned char* buf) except -1
 
     cdef bint _comes_early(self, Server server, int kind, Outbox out, const unsigned char* buf) except -1
     @cython.locals(text=bytes, flags=int, lack=tuple)

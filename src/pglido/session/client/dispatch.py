@@ -31,6 +31,7 @@ from ...sql import signal_targets as _signal_targets
 from ...sql.charclass import LONGEST_NAME
 from ...sql.scanner import LISTENS, PREPARES, SIGNALS
 from ..outbox import Outbox
+from ..server.batch import COPYING, OPEN, SKIPPING
 from ..server.reader import Server
 from ..server.reply_kinds import CALLING, COPY_END, EXECUTING, MAX_OWED, QUERYING, SYNCING
 from ..state.budget import MemoryBudget
@@ -55,6 +56,8 @@ for _kind in "QPBFdf":
 for _kind in "SHXcDCE":
     _SIZES[ord(_kind)] = 2
 SIZES = bytes(_SIZES)
+# The same, a C array where it is compiled.
+_sizes = SIZES
 
 
 class Client(ExtendedQuery):
@@ -132,9 +135,9 @@ class Client(ExtendedQuery):
         kind = self.latest = src[at]
         size = octets.length(src, at + 1)
         self.spent += 1
-        if SIZES[kind] == 0:
+        if _sizes[kind] == 0:
             return self.refuse("08P01", f"invalid frontend message type {kind}")
-        if size < 4 or size > self.rules.max_packet or (SIZES[kind] == 2 and size > SHORT_LIMIT):
+        if size < 4 or size > self.rules.max_packet or (_sizes[kind] == 2 and size > SHORT_LIMIT):
             return self.refuse("08P01", "invalid message length")
         total = size + 1
         if have > total:
@@ -147,12 +150,12 @@ class Client(ExtendedQuery):
         if self._comes_early(server, kind, to_server, buf):
             return 0
         if kind == TERMINATE:
-            if server.open and server.replies.head and not server.copying:
+            if server.batch & OPEN and server.replies.head and not server.batch & COPYING:
                 # It may have asked for these answers by a Flush.
                 to_server.put(buf, messages.FLUSH)
             self.verdict = GOODBYE
             return have
-        if server.skipping and kind != SYNC:
+        if server.batch == SKIPPING and kind != SYNC:
             # The server discards everything up to the next Sync, so that it needn't be sent.
             return self.pass_on(src, at, have, total, None, buf)
         if kind in (CLOSE, DESCRIBE) and self.owes_much() and self.await_answers(server, to_server, buf):
@@ -160,10 +163,6 @@ class Client(ExtendedQuery):
             return 0
         if server.retry.step:
             server.retry.goes_on(kind, src, at, total if have == total else 0)
-        if server.copying and kind not in (COPY_DATA, COPY_DONE, COPY_FAIL, SYNC, FLUSH, QUERY):
-            if kind in (PARSE, BIND, DESCRIBE, CLOSE):
-                return self._breaks_copy(server, kind, src, at, have, total, to_server, buf)
-            server.copying = False
         if kind == QUERY:
             return self._query(server, src, at, have, total, to_server, buf)
         if kind == EXECUTE:
@@ -174,8 +173,7 @@ class Client(ExtendedQuery):
             server.prepared.bound = None
             if server.decides():
                 server.decisive = True
-            server.skipping = False
-            if not server.copying:
+            if not server.batch & COPYING:
                 server.expect(SYNCING)
         elif kind == FUNCTION_CALL:
             if have < total and have < CALLED_FIRST:
@@ -184,11 +182,14 @@ class Client(ExtendedQuery):
             self.inspect_call(src[at + 5 : at + have])
             server.expect(CALLING)
         elif kind in (COPY_DONE, COPY_FAIL):
-            if not server.copying and server.replies.count:
+            if server.batch & COPYING:
+                server.on_batch(COPY_END)
+            elif server.replies.count:
                 server.expect(COPY_END)
-            server.copying = False
         elif kind in (PARSE, BIND, DESCRIBE, CLOSE):
-            if not self.rules.rewrite and not self.rules.inspected:
+            # PostgreSQL ends a COPY with an error for these. Of a Close too that must come from there.
+            breaks = kind == CLOSE and server.batch & COPYING != 0
+            if breaks or not (self.rules.rewrite or self.rules.inspected):
                 return self.plain(kind, src, at, have, total, to_server, buf)
             return self.rewrite(kind, src, at, have, total, to_server, buf)
         return self.pass_on(src, at, have, total, to_server, buf)
@@ -207,20 +208,6 @@ class Client(ExtendedQuery):
             server.decisive = True
         server.expect(EXECUTING)
 
-    def _breaks_copy(
-        self, server: Server, kind: int, src: bytes, at: int, have: int, total: int, out: Outbox, buf: bytes
-    ) -> int:
-        """Out of place: PostgreSQL ends the COPY with an error; so it must be sent, even what is else answered here.
-
-        Nor must it wait for the end of the COPY.
-        """
-        if kind == CLOSE or not (self.rules.rewrite or self.rules.inspected):
-            server.copying = False
-            return self.plain(kind, src, at, have, total, out, buf)
-        used = self.rewrite(kind, src, at, have, total, out, buf)
-        server.copying = server.copying and not used
-        return used
-
     def _comes_early(self, server: Server, kind: int, out: Outbox, buf: bytes) -> bool:
         """Must an answer come before this message is sent (WAIT)? If not, the server has what it needs before it."""
         if (
@@ -231,16 +218,16 @@ class Client(ExtendedQuery):
         ):
             # The client hears what was sent to it where each transaction ends.
             return self.wait(server.replies.last_own + 1)
-        if not server.replies.count and not server.skipping:
+        if not server.replies.count and server.batch != SKIPPING:
             self._first(server, out, buf)
         # A DEALLOCATE or DISCARD is under way, or a first temporary table: what names, settings and plans mean is known
         # when it is answered. What is to be said again comes first, too. But a COPY waits for the client: it is not
         # over before it has its data, and another Sync.
-        if server.copying:
+        if server.batch & COPYING:
             return False
         if server.state.deciding or server.retry.due:
             return self.wait(server.replies.last_turn + 1)
-        if not server.decisive or kind == FLUSH or (kind == SYNC and server.open):
+        if not server.decisive or kind == FLUSH or (kind == SYNC and server.batch & OPEN):
             return False
         return self.await_answers(server, out, buf)
 
@@ -248,13 +235,11 @@ class Client(ExtendedQuery):
         """A Query, or its beginning."""
         if have < total and self._must_be_whole(src, at, have, total):
             return self.await_whole(total)
-        if server.open and not server.copying and self.await_answers(server, out, buf):
-            # In the middle of a batch, where it may be skipped, and whatever it needs with it.
-            return 0
-        if server.copying:
-            # Out of place, as above.
-            server.copying = False
-        else:
+        # Out of place it ends a COPY, and nothing else comes of it.
+        if not server.batch & COPYING:
+            if server.batch & OPEN and self.await_answers(server, out, buf):
+                # In the middle of a batch, where it may be skipped, and whatever it needs with it.
+                return 0
             flags = self._flags(src, at + 5, at + have) if self.rules.inspected and have == total else 0
             lack = self.lack_for(src[at + 5 : at + have], flags) if flags & (PREPARES | LISTENS) else None
             if lack is not None:
@@ -301,7 +286,7 @@ class Client(ExtendedQuery):
         server.decisive = server.flushed = False
         if server.prepared.dropping is not None:
             server.prepared.not_dropped(self)
-        if not server.open and server.status == IDLE:
+        if not server.batch & OPEN and server.status == IDLE:
             server.prepared.block_is_over()
             if server.prepared.shadowed:
                 out.put(buf, server.prepared.give_back(self))
@@ -311,7 +296,7 @@ class Client(ExtendedQuery):
             server.notification_sender.named
             and server.notification_sender.named != self.process
             and server.status == IDLE
-            and not server.open
+            and not server.batch & OPEN
         ):
             # What others have done here does not make this client's notifications theirs.
             out.put(buf, server.notification_sender.alone(self.process if self.notifies else 0))
@@ -319,10 +304,10 @@ class Client(ExtendedQuery):
             out.put(buf, self.first_temp(server))
         if state.pins:
             state.reconsider()
-        if state.stale_plans and server.status != FAILED_TRANSACTION and not server.open:
+        if state.stale_plans and server.status != FAILED_TRANSACTION and not server.batch & OPEN:
             out.put(buf, server.own(state.forget_plans()))
             server.prepared.plans_are_stale()
-        if state.needs_mark and server.status == IN_TRANSACTION and not server.open:
+        if state.needs_mark and server.status == IN_TRANSACTION and not server.batch & OPEN:
             out.put(buf, server.own(state.mark_again()))
         if self.begun:
             out.put(buf, server.begin(self.begun))

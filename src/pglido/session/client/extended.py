@@ -12,6 +12,7 @@ from ...sql import signal_targets as _signal_targets
 from ...sql.charclass import LONGEST_NAME
 from ...sql.scanner import LISTENS, PREPARES
 from ..outbox import Outbox
+from ..server.batch import EXECUTED, OPEN
 from ..server.reader import Server
 from ..server.replay import LONGEST
 from ..server.reply_kinds import BINDING, CLOSING, DESCRIBING, INTERNAL, PARSING, STATEMENT, SYNCING
@@ -92,20 +93,21 @@ class ExtendedQuery(PartialMessages):
         assert server is not None
         if kind == PARSE and have < total <= SMALL and self.rules.keep:
             return self.await_whole(total)
-        server.open = True
         if kind == PARSE:
             if self.rules.keep:
                 self._heed_kept(src, at + 5, at + have)
+            server.on_batch(PARSING)
             server.prepared.expect(PARSING, None, None)
         elif kind == CLOSE:
             server.prepared.bound = None
+            server.on_batch(CLOSING)
             server.prepared.expect(CLOSING, None, None)
         elif kind == BIND:
-            server.replies.push(BINDING)
+            server.expect(BINDING)
         else:
             if server.prepared.bound is not None and have == total > NO_NAME and src[at + 5] == PORTAL_KIND:
                 out.put(buf, server.prepared.describe_portal(src[at + 6 : at + total - 1]))
-            server.replies.push(DESCRIBING)
+            server.expect(DESCRIBING)
         return self.pass_on(src, at, have, total, out, buf)
 
     def _heed_kept(self, src: bytes, first: int, stop: int) -> None:
@@ -176,11 +178,11 @@ class ExtendedQuery(PartialMessages):
             if self.inspect_parsed(flags, rest, out, buf):
                 return 0
             if not name:
-                server.open = True
+                server.on_batch(PARSING)
                 server.prepared.name_unnamed(self, rest, flags)
                 return self.pass_on(src, at, have, total, out, buf)
         elif not name and kind == CLOSE:
-            server.open = True
+            server.on_batch(CLOSING)
             server.prepared.name_unnamed(self, None, 0)
             return self.pass_on(src, at, have, total, out, buf)
         elif not name:
@@ -210,7 +212,7 @@ class ExtendedQuery(PartialMessages):
             if self.inspect_parsed(flags, text, out, buf):
                 return 0
         self.rules.counts.client_parses += 1
-        server.open = True
+        server.on_batch(PARSING)
         if statement is None:
             prepared.name_unnamed(self, rest, flags)
             return self.pass_on(src, at, have, have, out, buf)
@@ -305,7 +307,7 @@ class ExtendedQuery(PartialMessages):
         if name and server.prepared.undecided(name, None):
             self.wait(server.prepared.known_at(name, None))
             return 0
-        server.open = True
+        server.on_batch(CLOSING)
         out.put(buf, server.prepared.evict(name))
         if name and self.statements is not None and name in self.statements:
             # It goes by this name only where SQL was to find it; PostgreSQL answers in its turn, and minds no other.
@@ -371,7 +373,7 @@ class ExtendedQuery(PartialMessages):
         again = kind == BIND and have == total <= LONGEST and first == at + 6 and server.status == IDLE
         if prepared.mismatch is statement:
             prepared.mismatch = None
-            if again and not server.executed:
+            if again and server.batch & EXECUTED != EXECUTED:
                 server.retry.begin(prepared.bind_head(statement, size), src[end : at + have], statement)
             return self._send_as(MISMATCH, kind, DESCRIBING, src, at, first, end, have, total, out, buf)
         if kind == DESCRIBE and self.inspect_described(name, rest, out, buf):
@@ -386,7 +388,7 @@ class ExtendedQuery(PartialMessages):
             self._foresee(prepared, rest)
             if statement.described is None:
                 prepared.bound_to(src[at + 5 : first - 1], statement)
-        if again and not server.open:
+        if again and not server.batch & OPEN:
             head = prepared.bind_head(statement, size)
             tail = src[end : at + have]
             server.retry.begin(head, tail, statement)
@@ -449,7 +451,7 @@ class ExtendedQuery(PartialMessages):
                 self.parsed(name)
             elif statement.described is not None:
                 prepared.awaited = statement
-                server.open = True
+                server.on_batch(DESCRIBING)
                 out.put(buf, messages.FLUSH)
 
     def _send_as(

@@ -17,6 +17,7 @@ from ...sql.analysis import ALTERED, Analysis
 from ...sql.charclass import LONGEST_NAME
 from ...sql.keywords import CALLED as _CALLED
 from ..outbox import Outbox
+from ..server.batch import COPYING, GOES_ON, OPEN
 from ..server.reader import Server
 from ..server.statements import ServerStatements
 from ..state.parameters import ALWAYS_REPORTED
@@ -137,7 +138,7 @@ class Inspection(StatementContext):
         if not flags & ~NOTIFIES or self._only_writes(flags & ~NOTIFIES):
             return False
         assert self.server is not None
-        in_batch = self.server.executed or self.server.piped
+        in_batch = self.server.batch & GOES_ON != 0
         return self._before_execute(flags, src[first:stop], NO_NAMES, in_batch, None, out, buf)
 
     def flags_of(self, text: bytes) -> int:
@@ -315,7 +316,7 @@ class Inspection(StatementContext):
         if server is None:
             return True
         replies = server.replies
-        return replies.taken >= self.until or server.copying or not replies.count
+        return replies.taken >= self.until or server.batch & COPYING != 0 or not replies.count
 
     def listens(self) -> bool:
         """Does this client listen, or is it about to?"""
@@ -329,7 +330,7 @@ class Inspection(StatementContext):
         """Must what the client says next wait, for the server owes answers? It is asked to send what it has."""
         if not server.replies.count:
             return False
-        if server.open and not server.flushed:
+        if server.batch & OPEN and not server.flushed:
             server.flushed = True
             out.put(buf, messages.FLUSH)
         return self.wait(server.replies.next())
@@ -359,7 +360,7 @@ class Inspection(StatementContext):
     def _at_rest(self) -> bool:
         """Is no transaction of the client's open on its server, nor under way?"""
         server = self.server
-        return server is not None and server.status == IDLE and not server.open and not server.replies.own
+        return server is not None and server.status == IDLE and not server.batch & OPEN and not server.replies.own
 
     def _sign(self, out: Outbox, buf: bytes) -> None:
         """Notifications are about to be sent: whose they are is said in front of them."""
@@ -370,7 +371,7 @@ class Inspection(StatementContext):
         if notification_sender.due(self.process) and server.status != FAILED:
             if self._at_rest():
                 out.put(buf, notification_sender.alone(self.process))
-            elif server.open:
+            elif server.batch & OPEN:
                 out.put(buf, notification_sender.in_batch(self.process))
             else:
                 out.put(buf, notification_sender.within(self.process))
@@ -493,7 +494,7 @@ class Inspection(StatementContext):
             asks = flags & SEQUENCES != 0 and _effects.counts(text, self.rules.functions.counting)
         if asks:
             self.counts = True
-            if not self._counts_here() and not server.open:
+            if not self._counts_here() and not server.batch & OPEN:
                 # Never the values of another, nor those of before it was elsewhere.
                 out.put(buf, server.own(server.state.forget_sequences()))
         if listens:
@@ -652,7 +653,7 @@ class Inspection(StatementContext):
 
     def _bring_channels(self, server: Server, flags: int, text: bytes, said: Analysis, out: Outbox, buf: bytes) -> None:
         """Before a text that may UNLISTEN: bring the server to what is listened to, as far as that may end."""
-        if self.channels and not server.open:
+        if self.channels and not server.batch & OPEN:
             in_block = server.status != IDLE
             called = CALLED & self.rules.inspected
             # Code may end anything. What ends the block in the same text, takes what was brought in it away.

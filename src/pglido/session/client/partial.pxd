@@ -6,7 +6,7 @@ from pglido.session.outbox cimport Outbox
 from pglido.session.server.reader cimport Server
 from pglido.protocol cimport octets
 
-cdef int CLOSE_IT
+cdef int CLOSE_IT, COPYING
 cdef Py_ssize_t LITTLE, LONGEST_READ, SPARE
 
 

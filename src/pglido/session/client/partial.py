@@ -6,6 +6,7 @@ A small message is held without being counted; the bytes of larger ones count wi
 from ...protocol import messages, octets
 from ...sql.effects import LONGEST_READ
 from ..outbox import Outbox
+from ..server.batch import COPYING
 from ..state.shared import NO_CHANNELS
 from ..state.statement_cache import OF_ALL, OF_ITS_OWN, OF_MEMORY, Lack
 from ..verdicts import CLOSE_IT
@@ -109,7 +110,7 @@ class PartialMessages(Inspection):
     def owes_much(self) -> bool:
         """Is so much kept for what the server owes that nothing more may be said till it has answered?"""
         server = self.server
-        if server is None or server.copying or server.prepared.undo_log.size <= LITTLE:
+        if server is None or server.batch & COPYING or server.prepared.undo_log.size <= LITTLE:
             return False
         return self.lack(0, 0) is not None
 

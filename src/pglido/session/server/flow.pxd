@@ -1,3 +1,5 @@
+cimport cython
+
 from pglido.session.server.statements cimport ServerStatements
 from pglido.session.server.reply_queue cimport ReplyQueue
 from pglido.session.server.replay cimport Replay
@@ -7,18 +9,17 @@ from pglido.session.state.shared cimport ClientState
 
 cdef long long NOBODYS
 cdef int IDLE, IN_TRANSACTION
-cdef int ASKING, BINDING, CALLING, COPY_END, EXECUTING, PARSING, QUERYING, INTERNAL, SYNCING
+cdef int ASKING, BINDING, COPY_END, EXECUTING, KIND, PARSING, QUERYING, INTERNAL, SYNCING
+cdef int COPYING, ILLEGAL, OPEN, PIPED, SHIFT, SKIPPING, UNSYNCED
+cdef bytes BATCHES
+cdef const unsigned char* _next
 
 cdef class ServerFlow:
     cdef public ClientState client
     cdef public ReplyQueue replies
     cdef public ServerStatements prepared
     cdef public int status
-    cdef public bint skipping
-    cdef public bint copying
-    cdef public bint open
-    cdef public bint executed
-    cdef public bint piped
+    cdef readonly int batch
     cdef public bint worn
     cdef public int turns
     cdef public object good
@@ -53,8 +54,12 @@ cdef class ServerFlow:
     cdef bint ending(self) except -1
     cdef bint decides(self) except -1
     cdef bint unsynced(self) noexcept
+    cpdef bint awaits_more(self)
     cpdef bint between_messages(self) except -1
     cdef int expect(self, int kind) except -1
+    @cython.locals(after=int)
+    cdef int on_batch(self, int event) except -1
+    cdef int _no_such_event(self, int event) except -1
     cpdef bytes ask(self, str sql)
     cpdef bytes begin(self, bytes query)
     cpdef bytes own(self, bytes sent)

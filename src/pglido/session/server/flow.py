@@ -1,8 +1,8 @@
 """What one server connection owes, and what it may be sent and asked for now: the part that reading answers rests on.
 
 Every message that makes PostgreSQL answer has an entry in `replies`. The server is free for another client only when it
-owes nothing, says status I, has no batch `open` (messages of the extended protocol since the last Sync: an implicit
-transaction), and no client message is half sent (`free`).
+owes nothing, says status I, has no `batch` under way (an implicit transaction), and no client message is half sent
+(`free`).
 """
 
 from ...protocol import messages
@@ -12,11 +12,17 @@ from ..state import role_defaults_epoch as _role_defaults_epoch
 from ..state.session_state import SessionState
 from ..state.shared import ClientState
 from ..state.statement_cache import AcceptedStatements
+from ..transitions import ILLEGAL, SHIFT
+from .batch import BATCH, COPYING, OPEN, PIPED, SKIPPING, UNSYNCED
 from .notification_sender import NotificationSender
 from .replay import Replay
-from .reply_kinds import ASKING, BINDING, CALLING, COPY_END, EXECUTING, INTERNAL, PARSING, QUERYING, SYNCING
+from .reply_kinds import ASKING, BINDING, COPY_END, EXECUTING, INTERNAL, KIND, PARSING, QUERYING, SYNCING
 from .reply_queue import ReplyQueue
 from .statements import NOBODYS, ServerStatements
+
+BATCHES = BATCH.array
+# The same, a C array where it is compiled.
+_next = BATCHES
 
 
 class ServerFlow:
@@ -28,8 +34,7 @@ class ServerFlow:
     client is to have ahead of the ReadyForQuery that ends a transaction, as from PostgreSQL: libraries look for them
     there, and may not look for what came right behind before more does. `lent_error` is why SQL won't find a statement
     that was to be there for it.
-    `executed`: the batch has an Execute; `piped`: it has one in front of a Query, behind which the implicit transaction
-    goes on (since PostgreSQL 18), so that a Sync of pglido's own would commit it.
+    `batch` is a state of `server.batch`.
     `decisive`: what was sent must be answered before what follows it is sent; `flushed`: the server was asked to.
     `_paused`: the server has said that it is in a transaction, and nothing that
     it was sent since has begun a command.
@@ -43,11 +48,10 @@ class ServerFlow:
         "_paused",
         "_types",
         "_wanted",
+        "batch",
         "changing",
         "client",
-        "copying",
         "decisive",
-        "executed",
         "fault",
         "flushed",
         "good",
@@ -56,14 +60,11 @@ class ServerFlow:
         "lent_error",
         "notes",
         "notification_sender",
-        "open",
-        "piped",
         "prepared",
         "ready_kept",
         "redefining",
         "replies",
         "retry",
-        "skipping",
         "state",
         "status",
         "told",
@@ -84,11 +85,7 @@ class ServerFlow:
         self.keeps_ready = False
         self.ready_kept = False
         self.status = IDLE
-        self.skipping = False
-        self.copying = False
-        self.open = False
-        self.executed = False
-        self.piped = False
+        self.batch = 0
         self.worn = False
         self.turns = 0
         self.good: AcceptedStatements | None = None
@@ -110,7 +107,7 @@ class ServerFlow:
 
     def _at_rest(self) -> bool:
         """Has the server answered all, outside of a transaction? What it says now is for no client in particular."""
-        if self.status != IDLE or self.open or self.skipping or self.replies.head:
+        if self.status != IDLE or self.batch & ~PIPED or self.replies.head:
             return False
         return self.client is None or self.client.passing == 0
 
@@ -124,11 +121,11 @@ class ServerFlow:
 
     def answering(self) -> bool:
         """Will the server answer what it was sent, without being sent more?"""
-        return not self.copying and bool(self.replies.head)
+        return not self.batch & COPYING and bool(self.replies.head)
 
     def ending(self) -> bool:
         """Is a turn that the client asked for to end yet, of which the server waits for nothing more?"""
-        return not self.copying and self.replies.awaited()
+        return not self.batch & COPYING and self.replies.awaited()
 
     def decides(self) -> bool:
         """Will the answer to what was sent tell what names and plans mean to what follows?"""
@@ -136,7 +133,11 @@ class ServerFlow:
 
     def unsynced(self) -> bool:
         """Is the client's next Sync the end of what it began: would one of pglido's own be too early?"""
-        return self.open or self.piped
+        return self.batch & UNSYNCED != 0
+
+    def awaits_more(self) -> bool:
+        """Does the server wait for more of a batch, for the Sync up to which it skips, or for COPY data?"""
+        return self.batch & ~PIPED != 0
 
     def between_messages(self) -> bool:
         """Can something else be said to the client now, without breaking a message in two?"""
@@ -145,13 +146,18 @@ class ServerFlow:
     def expect(self, kind: int) -> None:
         """A message of the client was sent: the server owes an answer of `kind`."""
         self.replies.push(kind)
-        if kind in (SYNCING, QUERYING, CALLING):
-            self.piped = kind != SYNCING and (self.piped or self.executed)
-            self.open = self.executed = False
-        elif kind != COPY_END:
-            self.open = True
-            if kind == EXECUTING:
-                self.executed = True
+        self.on_batch(kind & KIND)
+
+    def on_batch(self, event: int) -> None:
+        """Bring `batch` to its next state: a message was sent (by the kind of its reply), or the server said this."""
+        after = _next[self.batch << SHIFT | event]
+        if after == ILLEGAL:
+            self._no_such_event(event)
+        else:
+            self.batch = after
+
+    def _no_such_event(self, event: int) -> None:
+        raise BATCH.illegal(self.batch, event)
 
     def ask(self, sql: str) -> bytes:
         """A query of pglido's own, whose answers end here; returns the message to send."""
@@ -195,12 +201,12 @@ class ServerFlow:
         self.prepared.awaited = self.prepared.mismatch = self.prepared.dropping = None
         self.lent_error = b""
         sent = b""
-        if self.copying:
+        if self.batch & COPYING:
             sent = messages.copy_fail("client disconnected")
-            self.copying = False
-        if self.open or self.skipping:
+            self.on_batch(COPY_END)
+        if self.batch & (OPEN | SKIPPING):
             # A Sync alone would commit what was done since the last one.
-            if not self.skipping:
+            if self.batch & OPEN:
                 # Not what any client has made it: 0 would say that there is none.
                 self.prepared.unnamed = NOBODYS
                 self.prepared.expect(PARSING, None, None)
@@ -208,6 +214,5 @@ class ServerFlow:
                 self.replies.push(EXECUTING)
                 sent += messages.ROLL_BACK
             self.expect(SYNCING)
-            self.skipping = False
             sent += messages.SYNC
         return sent

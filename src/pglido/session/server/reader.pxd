@@ -7,6 +7,8 @@ from pglido.protocol cimport octets
 
 cdef int COMMAND_COMPLETE, COPY_DATA, COPY_IN_RESPONSE, DATA_ROW, ERROR_RESPONSE, IDLE, IN_TRANSACTION, NO_DATA, NOTIFICATION_RESPONSE, PARAMETER_DESCRIPTION, PARAMETER_STATUS, READY_FOR_QUERY, ROW_DESCRIPTION
 cdef int ASKING, BINDING, CLOSING, DESCRIBING, EXECUTING, KIND, PARSING, QUERYING, STATEMENT, INTERNAL, SYNCING, TRYING
+cdef int COPY_BEGINS, COPY_OVER, RESTED, SKIPS, SYNC_IGNORED, UNASKED
+cdef const unsigned char* _answers
 cdef bytes ANSWERS, CHANGED, LONG_KINDS, MISMATCH
 cdef Py_ssize_t SHORT
 cdef int A, C, D, L, R, S, U
@@ -35,6 +37,9 @@ cdef class Server(ServerFlow):
 
     cdef bint _tag_matters(self, int size, int first, int second) except -1
 
+    @cython.locals(ended=bint)
+    cdef int _copies(self, int head) except -1
+
     @cython.locals(answers=int, head=int)
     cdef int _passed(self) except -1
 
@@ -58,6 +63,9 @@ cdef class Server(ServerFlow):
     cdef bytes _own_names(self, bytes body)
 
     @cython.locals(kind=int)
-    cdef object _failed(self, int head)
+    cdef int _failed(self, int head) except -1
+
+    @cython.locals(skips=bint)
+    cdef bint _skips(self) except -1
 
     cdef object _command_done(self, bytes tag, bint drop)

@@ -30,6 +30,7 @@ from ..outbox import Outbox
 from ..state import parameters as _parameters
 from ..state import statement_cache as _statement_cache
 from ..state.statement_cache import MISMATCH, NO_ROOM, SHARED
+from .batch import COPY_BEGINS, COPY_OVER, RESTED, SKIPS, SYNC_IGNORED, UNASKED
 from .flow import ServerFlow
 from .reply_kinds import (
     ASKING,
@@ -56,6 +57,8 @@ _ANSWERS[ord("3")] = CLOSING
 _ANSWERS[ord("T")] = _ANSWERS[ord("n")] = DESCRIBING
 _ANSWERS[ord("C")] = _ANSWERS[ord("I")] = _ANSWERS[ord("s")] = EXECUTING
 ANSWERS = bytes(_ANSWERS)
+# The same, a C array where it is compiled.
+_answers = ANSWERS
 
 # Tags of commands that take back what was set or prepared, and the sizes of their CommandComplete.
 RESET = b"RESET\0"
@@ -176,7 +179,7 @@ class Server(ServerFlow):
             return True
         if not head & INTERNAL:
             return False
-        return head & KIND >= SYNCING or head & KIND == ANSWERS[kind] or kind == PARAMETER_DESCRIPTION
+        return head & KIND >= SYNCING or head & KIND == _answers[kind] or kind == PARAMETER_DESCRIPTION
 
     def _message(self, src: bytes, at: int, have: int, out: Outbox, buf: bytes) -> int:
         """One message that starts at `src[at]`, of which `have` bytes or more are there.
@@ -189,7 +192,7 @@ class Server(ServerFlow):
         if size > SHORT and kind not in LONG_KINDS:
             self.fault = f"server sent garbage: message type {kind:#04x}, length {size}"
             return have
-        if size < 4 or size > MAX_MESSAGE or ANSWERS[kind] == 255:
+        if size < 4 or size > MAX_MESSAGE or _answers[kind] == 255:
             self.fault = f"server sent garbage: message type {kind:#04x}, length {size}"
             return have
         if kind == READY_FOR_QUERY and size != 5:
@@ -223,9 +226,7 @@ class Server(ServerFlow):
             else:
                 drop = self._look(kind, src[at + 5 : at + total], head, drop, out, buf)
         elif kind == COPY_IN_RESPONSE:
-            self.copying = not self.replies.copy_begins()
-            # A Sync sent early is ignored, so that another one must come.
-            self.open = self.open or (head & KIND == EXECUTING and (self.copying or self.replies.turns == 0))
+            self._copies(head)
         elif kind == ERROR_RESPONSE:
             self._failed(head)
         if have > total:
@@ -254,9 +255,21 @@ class Server(ServerFlow):
             return True
         return changes(first, second) or (first in (C, S) and self.state.makes_temp())
 
+    def _copies(self, head: int) -> None:
+        """The server asks for COPY data."""
+        if head & KIND in (EXECUTING, QUERYING):
+            ended = self.replies.copy_begins()
+            if head & KIND == EXECUTING and (not ended or self.replies.turns == 0):
+                # A Sync sent early is ignored, so that another one must come.
+                self.on_batch(SYNC_IGNORED)
+            if not ended:
+                self.on_batch(COPY_BEGINS)
+        else:
+            self.fault = f"server sent message type {COPY_IN_RESPONSE:#04x} out of turn"
+
     def _passed(self) -> None:
         """A message went by whole: take off the entry that it answers."""
-        answers = ANSWERS[self._kind]
+        answers = _answers[self._kind]
         if answers:
             head = self.replies.head
             if head & KIND == answers:
@@ -385,15 +398,14 @@ class Server(ServerFlow):
             self.fault = "server sent ReadyForQuery out of turn"
             return True
         else:
-            self.skipping = self.open = False
+            self.on_batch(UNASKED)
         if self._paused and status == IDLE and kind == SYNCING:
             # A Close begins no command, either (exec_simple_query and finish_xact_command in postgres.c).
             self.state.mark_unsynced()
         self._paused = status == IN_TRANSACTION
-        if status == IDLE and not self.replies.count:
-            self.piped = False
+        if self.batch:
+            self.on_batch(RESTED if status == IDLE and not self.replies.count else COPY_OVER)
         self.status = status
-        self.copying = False
         if (self.changing or self.redefining) and status == IDLE:
             self._committed()
         if self.state.unread():
@@ -486,19 +498,22 @@ class Server(ServerFlow):
 
     def _failed(self, head: int) -> None:
         """An error: in the extended protocol the server reads on to the next Sync."""
-        self.copying = self._paused = False
+        self._paused = False
         kind = head & KIND
         if not head & INTERNAL or kind < SYNCING:
             self.state.refused(self.client, self.status != IDLE)
-        if not head or kind >= SYNCING:
-            return
+        self.on_batch(SKIPS if head and kind < SYNCING and self._skips() else COPY_OVER)
+
+    def _skips(self) -> bool:
+        """An error in a batch: does the server read on to a Sync that is still to come?"""
         self.flushed = False
-        self.skipping = self.prepared.skipped(self.client)
+        skips = self.prepared.skipped(self.client)
         if self.prepared.turn_lost:
             # What was to be prepared in front of a Query was refused, and so the Query is skipped: end its turn.
-            self.prepared.turn_lost = self.skipping = False
+            self.prepared.turn_lost = skips = False
             self.replies.push(SYNCING)
             self.unsent += messages.SYNC
+        return skips
 
     def _command_done(self, tag: bytes, drop: bool) -> None:
         """A command that takes back what was set or prepared."""
