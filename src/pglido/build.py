@@ -63,6 +63,7 @@ COMPILED = (
     "worker.cancel_keys",
     "worker.connections",
     "worker.login.scram_login",
+    "worker.login.login_template",
     "worker.login.fast_path",
 )
 # Compiled where setup.py finds what it needs: liburing.

@@ -109,7 +109,16 @@ class Lifecycle(Dispatch):
 
     def keep_defaults(self, client: ClientConnection, server: ServerConnection) -> None:
         """A client gets a server that began with something else than its last one: see that it keeps its own."""
-        keep_defaults(client, server)
+        own, here, session = client.session_defaults, server.session_defaults, client.session
+        client.fitted = here
+        if own is None or here is None:
+            return
+        missing = own.missing_in(here)
+        if missing:
+            session.settings = _parameters.intern({**missing, **session.settings.values}, session.settings.prepared)
+            if not session.rules.keep:
+                # There RESET leads to what the server was opened with.
+                session.home = _parameters.intern({**missing, **session.home.values})
 
     def hub_of(self, runtime: PoolRuntime) -> Hub:
         """The hub of a pool, made when the first client asks for it."""
@@ -414,44 +423,6 @@ class Lifecycle(Dispatch):
         client.ticket = None
         self.kill(client, sqlstate, text, detail=detail)
 
-    # Errands.
-
-    async def borrow(
-        self,
-        runtime: PoolRuntime,
-        startup_params: _parameters.SessionParameters,
-        wanted: _parameters.SessionParameters,
-        generation: int = 0,
-    ) -> ServerConnection:
-        """A server for the login of a client, got by standing in line. Raises PoolRefused."""
-        slot = runtime.pool.take(startup_params, wanted, self.transport.now, generation)
-        if slot is not None:
-            self.transport.collect(slot.server)
-            return slot.server  # type: ignore[no-any-return]
-        refusal = runtime.pool.refusal(self.transport.now)
-        if refusal is not None:
-            raise PoolRefused(*refusal)
-        request = ServerRequest()
-        ticket = runtime.pool.wait_for_login(request, startup_params, wanted, self.transport.now, generation)
-        if runtime.pool.needs_plan(self.transport.now):
-            self.plan_soon(runtime)
-        try:
-            return await request.server
-        except asyncio.CancelledError:
-            if request.server.done() and not request.server.cancelled():
-                self.bring_back(request.server.result())
-            raise
-        finally:
-            runtime.pool.leave(ticket)
-
-    def bring_back(self, server: ServerConnection) -> None:
-        """A borrowed server that owes nothing goes back into its pool."""
-        if server.closed or server.eof:
-            self.server_gone(server, "server conn crashed?")
-            return
-        self.relay.relay(server)
-        self.give(server)
-
     def welcome(self, server: ServerConnection) -> None:
         """A server has logged in."""
         self.relay.relay(server)
@@ -469,17 +440,3 @@ class Lifecycle(Dispatch):
             self.transport.send(server, server.session.ask(query))
         else:
             self.rested(server)
-
-
-def keep_defaults(client: ClientConnection, server: ServerConnection) -> None:
-    """A client gets a server that began with something else than its last one: see that it keeps its own."""
-    own, here, session = client.session_defaults, server.session_defaults, client.session
-    client.fitted = here
-    if own is None or here is None:
-        return
-    missing = own.missing_in(here)
-    if missing:
-        session.settings = _parameters.intern({**missing, **session.settings.values}, session.settings.prepared)
-        if not session.rules.keep:
-            # There RESET leads to what the server was opened with.
-            session.home = _parameters.intern({**missing, **session.home.values})

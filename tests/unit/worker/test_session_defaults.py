@@ -9,8 +9,8 @@ import pytest
 from pglido.session.state import defaults_query
 from pglido.session.state.parameters import intern
 from pglido.session.state.shared import FunctionCatalog
-from pglido.worker import lifecycle as _lifecycle
 from pglido.worker.defaults import SessionDefaults
+from pglido.worker.lifecycle import Lifecycle
 from pglido.worker.servers import session_defaults
 
 
@@ -19,6 +19,7 @@ def defaults(digest: str, names: str = "", **values: str) -> SessionDefaults:
 
 
 STREAM: Any = None
+NOBODY: Any = None
 OWN = defaults("1", "work_mem app.long", work_mem="7", TimeZone="UTC", **{"app.who": "me"})
 
 
@@ -54,7 +55,7 @@ def test_it_is_set_there_unless_the_client_has_set_it_itself(keep: bool) -> None
     there = defaults("2", "work_mem TimeZone", work_mem="8", TimeZone="Asia/Tokyo")
     client = new_client(keep, work_mem="9")
     server: Any = SimpleNamespace(session_defaults=there)
-    _lifecycle.keep_defaults(client, server)
+    Lifecycle.keep_defaults(NOBODY, client, server)
     assert client.fitted is there
     assert client.session.settings is intern({"application_name": "x", "work_mem": "9", "TimeZone": "UTC"})
     home = {"application_name": "x"} if keep else {"application_name": "x", "work_mem": "7", "TimeZone": "UTC"}

@@ -5,38 +5,17 @@ from pglido.transport.accept cimport accept
 from pglido.transport.tls_record cimport TlsRecords
 from pglido.transport.transport cimport Transport
 from pglido.pooling.pool cimport Pool
-from pglido.pooling.stats cimport Stats
-from pglido.session.state.parameters cimport SessionParameters
-from pglido.session.state.shared cimport PoolRules
 from pglido.protocol cimport octets
 from pglido.worker.dispatch cimport Dispatch
 from pglido.worker.connections cimport ClientConnection
+from pglido.worker.login.login_template cimport LoginTemplate, greet
 from pglido.worker.login.scram_login cimport ScramLogin
 
 cdef int CLIENTS, ACCEPTED, DEFAULTS, LONGEST, LONGEST_PROOF, LONGEST_MESSAGE, PACKETS, ACCEPT_BATCH
-cdef int HANDLED, PASSWORD, SSL_REQUEST
+cdef int PASSWORD, SSL_REQUEST
 cdef bytes YES, NO, SSL_PACKET
 
-cdef class LoginTemplate:
-    cdef public object runtime
-    cdef public Pool pool
-    cdef public Stats stats
-    cdef public int version
-    cdef public PoolRules rules
-    cdef public SessionParameters settings
-    cdef public SessionParameters defaults
-    cdef public object session_defaults
-    cdef public long long generation
-    cdef public tuple began
-    cdef public bytes welcome
-    cdef public str user
-    cdef public int minor
-    cdef public bytes known_as
-    cdef public bint lends
-
 cpdef bint is_strange(object start) except -1
-
-cpdef void greet(Dispatch lifecycle, ClientConnection client, LoginTemplate template, bytes last) except *
 
 cdef class FastLogin:
     cdef public Dispatch lifecycle

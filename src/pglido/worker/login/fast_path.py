@@ -18,19 +18,16 @@ from ...auth.verify_client import MAX_PASSWORD
 from ...config.enums import AuthType, SslMode
 from ...config.model import ADMIN_DATABASES, Settings
 from ...ipc.shared_counters import SharedCounter
-from ...protocol import messages, octets
+from ...protocol import octets
 from ...protocol.codes import PASSWORD, SSL_REQUEST
 from ...protocol.startup import Startup, parse_startup
-from ...session.client.dispatch import Client
 from ...transport.accept import accept
-from ...transport.connection import HANDLED, UNSET, wake
+from ...transport.connection import UNSET, wake
 from ...transport.tls_record import TlsRecords
-from ..cancel_keys import pid_of
 from ..connections import ClientConnection
-from ..defaults import Welcome
 from ..dispatch import Dispatch
 from ..listener_security import ListenerSecurity
-from ..pool_runtime import PoolRuntime
+from .login_template import LoginTemplate, greet
 from .refusals import FULL, NOT_ENCRYPTED, SHORT_OF_MEMORY, SHUTTING_DOWN, TOO_MANY
 from .scram_login import ScramLogin
 
@@ -64,64 +61,6 @@ LONGEST = 512
 LONGEST_MESSAGE = MAX_PASSWORD + 5
 # Those of SCRAM are far shorter: of a longer one so much is enough to refuse it.
 LONGEST_PROOF = 4096
-
-
-class LoginTemplate:
-    """What a first packet came to: the pool, who its clients are there, and what they begin with.
-
-    `lends`: are the servers of this pool logged in to by what its clients prove? `version` is that of the pool.
-    """
-
-    __slots__ = (
-        "began",
-        "defaults",
-        "generation",
-        "known_as",
-        "lends",
-        "minor",
-        "pool",
-        "rules",
-        "runtime",
-        "session_defaults",
-        "settings",
-        "stats",
-        "user",
-        "version",
-        "welcome",
-    )
-
-    def __init__(self, client: ClientConnection, runtime: PoolRuntime, welcome: Welcome) -> None:
-        self.runtime = runtime
-        self.pool = runtime.pool
-        self.stats = runtime.stats
-        self.version = runtime.version
-        self.rules = runtime.rules
-        self.settings = welcome.settings
-        self.defaults = welcome.defaults
-        self.session_defaults = welcome.session_defaults
-        self.generation = welcome.generation
-        self.began = welcome.began()
-        self.welcome = messages.AUTHENTICATION_OK + welcome.welcome
-        self.user = client.user
-        self.minor = client.minor
-        self.known_as = client.name_for_log()
-        self.lends = False
-
-
-def greet(lifecycle: Dispatch, client: ClientConnection, template: LoginTemplate, last: bytes) -> None:
-    """The end of a login: a session, the welcome after `last`, and from then on the byte path."""
-    client.stats = template.stats
-    client.session = Client(template.settings, template.rules, lifecycle.budget)
-    client.session.defaults = template.defaults
-    client.session.process = pid_of(lifecycle.index, client.serial)
-    client.session.began = template.began
-    client.session_defaults = client.fitted = template.session_defaults
-    client.generation = template.generation
-    client.mode = HANDLED
-    client.rested = lifecycle.transport.now
-    end = lifecycle.cancel_keys.key_and_ready(client.serial, client.minor)
-    lifecycle.transport.send(client, b"".join((last, template.welcome, end)))
-    lifecycle.access_log.came(client)
 
 
 class LoginService(Protocol):

@@ -30,7 +30,8 @@ from ..pubsub.clients import listen
 from ..read_message import read_message
 from ..servers.replication import replicate
 from .credentials import KnownUser, PoolLookup, UserDirectory
-from .fast_path import COUNTED, MINOR, FastLogin, LoginTemplate, greet, is_strange
+from .fast_path import COUNTED, MINOR, FastLogin, is_strange
+from .login_template import LoginTemplate, greet
 from .refusals import FULL, SHUTTING_DOWN, TOO_MANY
 from .scram_login import ScramLogin
 from .welcome import welcome_of

@@ -13,6 +13,7 @@ from ..errors import PoolRefused
 from ..lifecycle import Lifecycle
 from ..pool_runtime import PoolRuntime
 from ..read_message import read_message
+from .borrow import borrow, bring_back
 
 # Answers to our own queries are short; more is no PostgreSQL.
 ANSWER_LIMIT = 1 << 24
@@ -38,7 +39,7 @@ async def on_server(
     """
     lost = ""
     for _ in range(ATTEMPTS):
-        server = await lifecycle.borrow(runtime, startup_params, wanted, generation)
+        server = await borrow(lifecycle, runtime, startup_params, wanted, generation)
         try:
             async with asyncio.timeout(runtime.settings.server_connect_timeout or None):
                 found = await work(server)
@@ -53,7 +54,7 @@ async def on_server(
             lifecycle.close_server(server, "the login of a client ended")
             raise
         else:
-            lifecycle.bring_back(server)
+            bring_back(lifecycle, server)
             return found
     raise PoolRefused("08006", lost)
 

@@ -7,6 +7,7 @@ from ...transport.stream import Stream
 from ..connections import ClientConnection
 from ..lifecycle import Lifecycle
 from ..pool_runtime import PoolRuntime
+from .borrow import borrow
 
 
 async def replicate(
@@ -16,7 +17,7 @@ async def replicate(
     wanted = dict(start.settings)
     # Not interned: no other connection, not even one that asks for the same, may be served by this one.
     startup_params = _parameters.SessionParameters({**wanted, "replication": start.replication}, {})
-    server = await lifecycle.borrow(runtime, startup_params, startup_params)
+    server = await borrow(lifecycle, runtime, startup_params, startup_params)
     server.slot.doomed = True
     if client.eof or client.serial not in lifecycle.clients:
         lifecycle.close_server(server, "its client is gone")

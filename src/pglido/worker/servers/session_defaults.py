@@ -7,7 +7,7 @@ Rules:
 2. Where it is another the pool begins its next generation: who logs in from then on gets servers that were opened
    since, or began with the same. So a login costs one new server at most, however often there are changes.
 3. Servers of before serve those who were there before, until they rest for too long or their place is needed. On other
-   servers these clients keep what their sessions began with (`worker.lifecycle.keep_defaults`).
+   servers these clients keep what their sessions began with (`Lifecycle.keep_defaults`).
 """
 
 import asyncio
