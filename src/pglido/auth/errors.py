@@ -1,4 +1,4 @@
-"""The one way in which an exchange of this room fails."""
+"""How an exchange of this room fails."""
 
 from ..protocol.errors import PgError
 
@@ -16,6 +16,14 @@ class AuthError(PgError):
 
 class OtherVerifier(AuthError):
     """A server whose verifier is not the one that a client proved itself by: its password was set again."""
+
+
+class LoginRefused(PgError):
+    """The server refused a login; SQLSTATE, message and severity are its own."""
+
+    def __init__(self, sqlstate: str, text: str, severity: str = "FATAL") -> None:
+        super().__init__(sqlstate, text)
+        self.severity = severity
 
 
 # SQLSTATE of a proof that does not hold.

@@ -11,9 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+from ..protocol.messages import SSL_REQUEST
+
 START_SECONDS = 30.0
 STOP_SECONDS = 45.0  # more than shutdown_timeout's default
-SSL_REQUEST = b"\0\0\0\x08\x04\xd2\x16\x2f"  # protocol chapter 54.7; the answer is one byte
 
 
 class ChildError(RuntimeError):

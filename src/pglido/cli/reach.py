@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import socket
 import ssl
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..auth import channel_binding
-from ..auth.errors import AuthError
-from ..auth.log_in_to_server import answer
+from ..auth.errors import AuthError, LoginRefused
 from ..auth.secrets import Credentials
-from ..config.model import Host, PoolSettings, SslMode
-from ..protocol import codes, messages
-from ..transport.tls_context import TlsError, dialling, read_files, server_side
+from ..auth.server_login import (
+    Derive,
+    NoPostgres,
+    NoTls,
+    Receive,
+    Send,
+    ServerGone,
+    ServerReport,
+    StartTls,
+    Talk,
+    Tls,
+    attempts,
+    log_in,
+    offers_tls,
+    secured,
+)
+from ..config.model import Host, PoolSettings
+from ..protocol.errors import ProtocolViolation
+from ..protocol.messages import TERMINATE
+from ..transport.tls_context import ServerTls, TlsError, dialling, read_files, server_side
 
-SSL_REQUEST = (8).to_bytes(4, "big") + codes.SSL_REQUEST.to_bytes(4, "big")
-OPTIONAL = (SslMode.ALLOW, SslMode.PREFER)
-MESSAGE_MAX = 1 << 20  # a server's greeting is a few hundred bytes
 SECONDS = 15.0  # where server_connect_timeout is off
+
+Result = TypeVar("Result")
 
 
 class ReachError(Exception):
@@ -43,25 +57,69 @@ class Reached:
 
 
 def login(pool: PoolSettings, host: Host, user: str, credentials: Credentials) -> Reached:
-    """Log in and leave. Raises ReachError, or NoSecret."""
+    """Log in and leave, as a pool's server connections do. Raises ReachError, or NoSecret."""
     began = time.monotonic()
+    first, *second = attempts(pool.server_tls_sslmode, unix=host.is_unix)
     try:
-        with closing(_Connection(pool, host)) as connection:
-            connection.secure(pool, host)
-            version = connection.log_in(pool, user, credentials)
-            connection.socket.sendall(messages.message(codes.TERMINATE, b""))
-            return Reached(version, connection.tls, (time.monotonic() - began) * 1000)
+        try:
+            report, tls = _log_in(pool, host, first, user, credentials)
+        except LoginRefused:
+            if not second or first is not Tls.OFF:
+                raise
+            report, tls = _log_in(pool, host, second[0], user, credentials)
+        except ssl.SSLError:
+            if not second:
+                raise
+            report, tls = _log_in(pool, host, second[0], user, credentials)
+    except LoginRefused as error:
+        raise ReachError(f"{error.severity}: {error}") from error
     except OSError as error:
         raise ReachError(_reason(error)) from error
+    version = report.parameters.get("server_version", "of unknown version")
+    return Reached(version, tls, (time.monotonic() - began) * 1000)
 
 
 def try_tls(pool: PoolSettings, host: Host) -> None:
     """See that a PostgreSQL server answers, without logging in. Raises ReachError."""
     try:
         with closing(_Connection(pool, host)) as connection:
-            connection.offers_tls()
+            connection.carry_out(offers_tls())
     except OSError as error:
         raise ReachError(_reason(error)) from error
+    except (ServerGone, NoPostgres) as error:
+        raise ReachError(_before_login(error)) from error
+
+
+def _log_in(pool: PoolSettings, host: Host, tls: Tls, user: str, credentials: Credentials) -> tuple[ServerReport, str]:
+    """One attempt: what the server reports, and the version of TLS. Raises OSError, LoginRefused, or ReachError."""
+    parameters = {"user": user, "database": pool.dbname, "application_name": "pglido check"}
+    parameters |= pool.startup_parameters
+    with closing(_Connection(pool, host)) as connection:
+        try:
+            connection.carry_out(secured(tls))
+        except (ServerGone, NoPostgres, NoTls) as error:
+            raise ReachError(_before_login(error)) from error
+        try:
+            talk = log_in(parameters, credentials, binding=connection.binding(), rng=os.urandom)
+            report = connection.carry_out(talk)
+        except ServerGone as error:
+            raise ReachError("it closes the connection during login") from error
+        except AuthError as error:
+            lacking = NoSecret if error.text.endswith("wrong password type") else ReachError
+            raise lacking(str(error)) from error
+        except (ProtocolViolation, ValueError) as error:
+            raise ReachError(f"this is no PostgreSQL server: {error}") from error
+        connection.socket.sendall(TERMINATE)
+        return report, connection.tls()
+
+
+def _before_login(error: ServerGone | NoPostgres | NoTls) -> str:
+    match error:
+        case ServerGone():
+            return "it closes the connection"
+        case NoPostgres():
+            return "this is no PostgreSQL server"
+    return f"server {error}"
 
 
 def _reason(error: OSError) -> str:
@@ -76,95 +134,71 @@ class _Connection:
     """A blocking connection to one server; every wait is bounded by server_connect_timeout."""
 
     def __init__(self, pool: PoolSettings, host: Host) -> None:
-        seconds = pool.server_connect_timeout or SECONDS
-        self.socket = _connected(host, seconds)
-        self.binding: bytes | None = None
-        self.tls = ""
-        self._had = b""
+        self._host = host
+        self._pool = pool
+        self.socket = _connected(host, pool.server_connect_timeout or SECONDS)
 
     def close(self) -> None:
         self.socket.close()
 
-    def offers_tls(self) -> bool:
-        """Ask for TLS; any proper answer shows that PostgreSQL is there."""
-        self.socket.sendall(SSL_REQUEST)
-        match self.socket.recv(1):
-            case b"S" | b"N" as answer:
-                return answer == b"S"
-            case b"":
-                raise ReachError("it closes the connection")
-            case _:
-                raise ReachError("this is no PostgreSQL server")
+    def tls(self) -> str:
+        """The version of TLS; empty without."""
+        return self.socket.version() or "" if isinstance(self.socket, ssl.SSLSocket) else ""
 
-    def secure(self, pool: PoolSettings, host: Host) -> None:
-        """Speak TLS where the settings want it."""
-        mode = SslMode.DISABLE if host.is_unix else pool.server_tls_sslmode
-        files = dataclasses.replace(server_side(pool), mode=mode.value)
-        try:
-            settings = dialling(files, read_files(files))
-        except TlsError as error:
-            raise ReachError(str(error)) from error
-        if settings is None:
-            return
-        if not self.offers_tls():
-            if mode not in OPTIONAL:
-                raise ReachError("server does not support SSL, but SSL was required")
-            return
-        tls = settings.context(host.host).wrap_socket(self.socket, server_hostname=host.host)
-        settings.check(tls, host.host)
-        self.socket = tls
-        self.tls = tls.version() or ""
-        certificate = tls.getpeercert(binary_form=True)
-        self.binding = channel_binding.end_point(certificate) if certificate else None
+    def binding(self) -> bytes | None:
+        """What the server's certificate binds a proof to."""
+        certificate = self.socket.getpeercert(binary_form=True) if isinstance(self.socket, ssl.SSLSocket) else None
+        return channel_binding.end_point(certificate) if certificate else None
 
-    def log_in(self, pool: PoolSettings, user: str, credentials: Credentials) -> str:
-        """Start a session; returns the server's version."""
-        parameters = {"user": user, "database": pool.dbname, "application_name": "pglido check"}
-        parameters |= pool.startup_parameters
-        self.socket.sendall(messages.startup(codes.PROTOCOL_3_0, parameters.items()))
-        dialogue = answer(user, credentials, binding=self.binding, rng=os.urandom)
-        next(dialogue)
-        version = "of unknown version"
-        for kind, body in self._messages():
-            if kind == codes.AUTHENTICATION and len(body) >= 4:
-                try:
-                    reply = dialogue.send((int.from_bytes(body[:4], "big"), body[4:]))
-                except StopIteration:
-                    continue
-                except AuthError as error:
-                    lacking = NoSecret if error.text.endswith("wrong password type") else ReachError
-                    raise lacking(str(error)) from error
-                if reply is not None:
-                    self.socket.sendall(reply)
-            elif kind == codes.ERROR_RESPONSE:
-                fields = messages.report_fields(body)
-                raise ReachError(f"{fields.get('S', 'ERROR')}: {fields.get('M', 'no text')}")
-            elif kind == codes.PARAMETER_STATUS and body.startswith(b"server_version\0"):
-                version = body.split(b"\0")[1].decode("utf-8", "replace")
-            elif kind == codes.READY_FOR_QUERY:
-                return version
-        raise ReachError("it closes the connection during login")
-
-    def _messages(self) -> Iterator[tuple[int, bytes]]:
-        """Messages until the server closes."""
-        while head := self._exactly(5):
-            size = int.from_bytes(head[1:], "big") - 4
-            if not 0 <= size <= MESSAGE_MAX:
-                raise ReachError("this is no PostgreSQL server: it sends a message of impossible length")
-            yield head[0], self._exactly(size)
-
-    def _exactly(self, count: int) -> bytes:
-        """The next `count` bytes; fewer only at the end."""
-        while len(self._had) < count:
+    def carry_out(self, talk: Talk[Result]) -> Result:
+        """Take the steps of a login. Raises what they raise, OSError and ReachError."""
+        reply: bytes | None = None
+        while True:
             try:
-                data = self.socket.recv(8192)
+                step = talk.send(reply)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+            reply = None
+            match step:
+                case Send(data):
+                    self.socket.sendall(data)
+                case Receive(size):
+                    reply = self._exactly(size)
+                case StartTls():
+                    self._start_tls()
+                case Derive(call):
+                    reply = call()
+
+    def _start_tls(self) -> None:
+        settings = _contexts(self._pool)
+        name = self._host.host
+        self.socket = settings.context(name).wrap_socket(self.socket, server_hostname=name)
+        settings.check(self.socket, name)
+
+    def _exactly(self, size: int) -> bytes:
+        """The next `size` bytes; fewer only at the end."""
+        data = b""
+        while len(data) < size:
+            try:
+                more = self.socket.recv(size - len(data))
             except ConnectionResetError:
-                data = b""
-            if not data:
                 break
-            self._had += data
-        taken, self._had = self._had[:count], self._had[count:]
-        return taken if len(taken) == count else b""
+            if not more:
+                break
+            data += more
+        return data
+
+
+def _contexts(pool: PoolSettings) -> ServerTls:
+    """What TLS with the pool's servers takes. Raises ReachError."""
+    files = server_side(pool)
+    try:
+        settings = dialling(files, read_files(files))
+    except TlsError as error:
+        raise ReachError(str(error)) from error
+    assert settings is not None, "TLS is not off where it was asked for"
+    return settings
 
 
 def _connected(host: Host, seconds: float) -> socket.socket:

@@ -17,6 +17,7 @@ EMPTY_QUERY_RESPONSE = b"I\0\0\0\4"
 SYNC = b"S\0\0\0\4"
 FLUSH = b"H\0\0\0\4"
 TERMINATE = b"X\0\0\0\4"
+SSL_REQUEST = (8).to_bytes(4, "big") + codes.SSL_REQUEST.to_bytes(4, "big")
 READY_IDLE = b"Z\0\0\0\5I"
 AUTHENTICATION_OK = b"R\0\0\0\x08\0\0\0\0"
 EMPTY_QUERY = b"Q\0\0\0\5\0"

@@ -19,9 +19,5 @@ class DialError(PgError):
     """
 
 
-class LoginRefused(PgError):
-    """The server refused a login; SQLSTATE and message are its own."""
-
-
 class CannotOpen(PgError):
     """No server can be had now; SQLSTATE and message tell the last reason."""

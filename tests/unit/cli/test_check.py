@@ -177,15 +177,28 @@ def test_the_certificate_must_be_for_the_host(
     assert ("TLSv1.3" if status == 0 else "TLS failed") in result.stdout
 
 
+@pytest.mark.parametrize(("mode", "tls"), [("allow", False), ("prefer", True), ("require", True), ("disable", False)])
+def test_tls_is_tried_in_the_order_of_the_mode(file: Path, certificates: Certificates, mode: str, tls: bool) -> None:
+    pair = certificates.server
+    with embedded.start(tls=(pair.certificate, pair.key)) as pg:
+        user = "user = 'postgres'\ndbname = 'postgres'"
+        result = connect(file, f"host = '127.0.0.1'\nport = {pg.port}\n{user}\nserver_tls_sslmode = '{mode}'")
+    assert result.exit_code == 0, result.output
+    assert ("TLSv1" in result.stdout) == tls
+
+
 @pytest.mark.parametrize(
     ("reply", "text"),
     [
         (b"", "it closes the connection"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "this is no PostgreSQL server"),
+        (b"SHTTP/1.1 400 Bad Request\r\n\r\n", "this is no PostgreSQL server: invalid message length"),
         (b"N", "it closes the connection during login"),
-        (b"NR\xff\xff\xff\xff", "impossible length"),
+        (b"NR\xff\xff\xff\xff", "this is no PostgreSQL server: invalid message length 4294967295"),
         (b"NR\x00\x00\x00\x08\x00\x00\x00\x63", "authentication request 99"),
         (b"NE\x00\x00\x00\x0bSFATAL\0", "FATAL"),
+        (b"NEcould not fork new process\n\0", "FATAL: could not fork new process"),
+        (b"NZ\x00\x00\x00\x05I", "this is no PostgreSQL server: type 0x5a before authentication"),
     ],
 )
 def test_what_is_no_server_is_told(file: Path, reply: bytes, text: str) -> None:

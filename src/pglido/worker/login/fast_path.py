@@ -18,7 +18,7 @@ from ...auth.verify_client import MAX_PASSWORD
 from ...config.enums import AuthType, SslMode
 from ...config.model import ADMIN_DATABASES, Settings
 from ...ipc.shared_counters import SharedCounter
-from ...protocol import octets
+from ...protocol import messages, octets
 from ...protocol.codes import PASSWORD, SSL_REQUEST
 from ...protocol.startup import Startup, parse_startup
 from ...transport.accept import accept
@@ -47,7 +47,7 @@ MINOR = 2
 
 ENCRYPTED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 
-SSL_PACKET = (8).to_bytes(4, "big") + SSL_REQUEST.to_bytes(4, "big")
+SSL_PACKET = messages.SSL_REQUEST
 YES, NO = b"S", b"N"
 
 # Connections taken per round, so that a storm of them leaves room for those at work.

@@ -13,6 +13,7 @@ import random
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
+from ...auth.errors import LoginRefused
 from ...pooling.outage import Outage, last_error
 from ...pooling.pool import ServerSlot
 from ...pooling.states import BUSY
@@ -22,7 +23,7 @@ from ...session.state import parameters as _parameters
 from ...transport.connection import Link
 from ...transport.transport import Transport
 from ..connections import ServerConnection
-from ..errors import CannotOpen, LoginRefused
+from ..errors import CannotOpen
 from ..pool_runtime import PoolRuntime, startup_params_of
 from .senders import Senders
 

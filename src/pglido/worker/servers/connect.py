@@ -6,49 +6,39 @@ import logging
 import math
 import os
 import re
+import socket
 import ssl
-from collections.abc import Callable
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-from ...auth import log_in_to_server as auth
+from ...auth import server_login
 from ...auth.channel_binding import end_point
-from ...auth.errors import AuthError, OtherVerifier
+from ...auth.errors import AuthError, LoginRefused, OtherVerifier
 from ...auth.secrets import Credentials, parse
-from ...config.model import Config, LoadBalance, PoolSettings, Settings, SslMode
+from ...auth.server_login import NoPostgres, NoTls, ServerGone, Tls
+from ...config.model import Config, LoadBalance, PoolSettings, Settings
 from ...pooling.outage import lasts
 from ...pooling.pool import ServerSlot
-from ...protocol import codes, messages
+from ...protocol import messages
+from ...protocol.errors import ProtocolViolation
 from ...session.state import parameters as _parameters
 from ...session.state.parameters import SessionParameters
 from ...transport.connect import Address, CannotConnect, Keepalive, connect
 from ...transport.stream import Gone, Stream, Unsafe
-from ...transport.tls_context import ServerTls
 from ..connections import ServerConnection
-from ..errors import CannotOpen, DialError, LoginRefused
+from ..errors import CannotOpen, DialError
 from ..lifecycle import Lifecycle
 from ..pool_runtime import PoolRuntime
-from ..read_message import read_message
+from .login_steps import HashingService, carry_out, start_tls
 from .session_defaults import at_login, opened
-from .tls_request import secure
 
 log = logging.getLogger("pglido.worker")
-
-T = TypeVar("T")
-
-# A login's messages are small; what is larger is no PostgreSQL.
-LOGIN_LIMIT = 1 << 20
-
-# Of what a server says so much is kept and told.
-LONGEST_TEXT = 1000
 
 # Classes of SQLSTATE by which a server refuses startup parameters, not the user or the database.
 OWN_FAULTS = ("22", "42", "55")
 
 # How what the server's side of a login did wrong begins.
 FAILED = "server login failed: "
-
-REQUIRED = (SslMode.REQUIRE, SslMode.VERIFY_CA, SslMode.VERIFY_FULL)
 
 
 def keepalive_of(settings: Settings) -> Keepalive:
@@ -76,13 +66,6 @@ class SecretDoubts(Protocol):
 
     def doubt(self, pool: PoolSettings) -> None:
         """A server has another verifier than the one that a client of this pool proved itself by."""
-
-
-class HashingService(Protocol):
-    """Key derivations, beside the loop."""
-
-    async def run_own(self, work: Callable[[], T]) -> T:
-        """What `work` returns or raises, for a login to a server."""
 
 
 class ServerConnector:
@@ -162,25 +145,19 @@ class ServerConnector:
         raise problem
 
     async def _reach(self, runtime: PoolRuntime, slot: ServerSlot, address: Address) -> ServerConnection:
-        """Connect and log in; TLS as the mode says: `allow` tries without first, `prefer` with."""
-        mode = runtime.settings.server_tls_sslmode
-        if mode == SslMode.ALLOW:
-            try:
-                return await self._try_tls(runtime, slot, address, None)
-            except LoginRefused:
-                return await self._try_tls(runtime, slot, address, runtime.tls)
-        if mode == SslMode.PREFER:
-            try:
-                return await self._try_tls(runtime, slot, address, runtime.tls)
-            except DialError as error:
-                if not isinstance(error.__cause__, ssl.SSLError):
-                    raise
-            return await self._try_tls(runtime, slot, address, None)
-        return await self._try_tls(runtime, slot, address, runtime.tls)
+        """Connect and log in; TLS as the mode says."""
+        first, *second = _attempts(runtime, address)
+        try:
+            return await self._try_tls(runtime, slot, address, first)
+        except LoginRefused:
+            if not second or first is not Tls.OFF:
+                raise
+        except DialError as error:
+            if not second or not isinstance(error.__cause__, ssl.SSLError):
+                raise
+        return await self._try_tls(runtime, slot, address, second[0])
 
-    async def _try_tls(
-        self, runtime: PoolRuntime, slot: ServerSlot, address: Address, tls: ServerTls | None
-    ) -> ServerConnection:
+    async def _try_tls(self, runtime: PoolRuntime, slot: ServerSlot, address: Address, tls: Tls) -> ServerConnection:
         stream, server = await self.reach(runtime, slot, address, tls)
         try:
             self.lifecycle.servers[server] = None
@@ -193,17 +170,19 @@ class ServerConnector:
             self.lifecycle.servers.pop(server, None)
             self.lifecycle.transport.close(server)
             match error:
-                case Gone():
+                case Gone() | ServerGone():
                     raise DialError("08006", f"server {address} closed the connection during login") from error
-                case Unsafe() | ValueError():
+                case Unsafe() | ValueError() | ProtocolViolation():
                     text = f"server {address} sent a malformed message during login: {error}"
                     raise DialError("08P01", text) from error
             raise
 
     async def reach(
-        self, runtime: PoolRuntime, slot: ServerSlot, address: Address, tls: ServerTls | None
+        self, runtime: PoolRuntime, slot: ServerSlot, address: Address, tls: Tls
     ) -> tuple[Stream, ServerConnection]:
-        """A connected stream, on TLS where the settings and the server allow. Raises DialError."""
+        """A connected stream, on TLS where that is wanted and offered. Raises DialError."""
+        # A reload may change them meanwhile.
+        contexts = runtime.tls
         made: list[ServerConnection] = []
 
         def make(fd: int) -> ServerConnection:
@@ -218,11 +197,17 @@ class ServerConnector:
         server.address = str(address)
         server.place = address
         try:
-            if tls is not None and address.family != 1:  # TLS does nothing for a Unix socket (libpq)
-                required = runtime.settings.server_tls_sslmode in REQUIRED
-                await secure(stream, address, tls, required)
-        except BaseException:
+            if contexts is not None:
+                begin_tls = partial(start_tls, stream, address, contexts)
+                await carry_out(stream, server_login.secured(tls), self.hashing, begin_tls)
+        except BaseException as error:
             self.lifecycle.transport.close(server)
+            match error:
+                case ServerGone():
+                    text = f"could not connect to server {address}: the connection was closed"
+                    raise DialError("08001", text) from error
+                case NoTls() | NoPostgres():
+                    raise DialError(error.sqlstate, f"server {address} {error}") from error
             raise
         return stream, server
 
@@ -237,7 +222,8 @@ class ServerConnector:
         asked = client.asked if client is not None else 0.0
         try:
             async with asyncio.timeout(runtime.settings.cancel_wait_timeout or 10.0):
-                tls = runtime.tls if server.tls is not None else None
+                # As strict about TLS as the connection that it is for.
+                tls = max(_attempts(runtime, server.place)) if server.tls is not None else Tls.OFF
                 stream, link = await self.reach(runtime, server.slot, server.place, tls)
                 try:
                     if server.client is not client or (client is not None and client.asked != asked):
@@ -255,6 +241,10 @@ class ServerConnector:
             server.cancels -= 1
             if server.client is None and server in self.lifecycle.servers:
                 self.lifecycle.rested(server)
+
+
+def _attempts(runtime: PoolRuntime, address: Address) -> tuple[Tls, ...]:
+    return server_login.attempts(runtime.settings.server_tls_sslmode, unix=address.family == socket.AF_UNIX)
 
 
 def concerns_client(runtime: PoolRuntime, slot: ServerSlot, sqlstate: str) -> bool:
@@ -279,36 +269,18 @@ def credentials_of(runtime: PoolRuntime) -> Credentials:
 async def _start(
     hashing: HashingService, stream: Stream, server: ServerConnection, runtime: PoolRuntime, slot: ServerSlot
 ) -> None:
-    """Startup packet, authentication, and what follows up to ReadyForQuery."""
+    """Log in, and ask what the session begins with."""
     settings = runtime.settings
     startup_params = slot.startup_params if isinstance(slot.startup_params, SessionParameters) else _parameters.EMPTY
-    parameters = {**startup_params.values, "user": settings.pool_user, "database": settings.dbname}
-    stream.send(messages.startup(codes.PROTOCOL_3_2, parameters.items()))
     binding = None
     if server.tls is not None:
         certificate = server.tls.session.getpeercert(binary_form=True)
         binding = end_point(certificate) if certificate else None
-    credentials = credentials_of(runtime)
-    dialogue = auth.answer(settings.pool_user, credentials, binding=binding, rng=os.urandom)
-    next(dialogue)
-    authenticated = False
-    while True:
-        kind, body = await _message(stream)
-        if kind == codes.AUTHENTICATION and not authenticated:
-            if len(body) < 4:
-                raise ValueError("authentication request")
-            reply = await _answered(hashing, dialogue, credentials, int.from_bytes(body[:4], "big"), body[4:])
-            authenticated = body == b"\0\0\0\0"
-            if reply:
-                stream.send(reply)
-        elif kind == codes.ERROR_RESPONSE:
-            raise refusal_of(body)
-        elif kind == codes.NOTICE_RESPONSE or kind == codes.NEGOTIATE_PROTOCOL_VERSION:
-            continue
-        elif not authenticated:
-            raise ValueError(f"type {kind:#04x} before authentication")
-        elif _learn(server, kind, body):
-            break
+    parameters = {**startup_params.values, "user": settings.pool_user, "database": settings.dbname}
+    talk = server_login.log_in(parameters, credentials_of(runtime), binding=binding, rng=os.urandom)
+    report = await carry_out(stream, talk, hashing)
+    server.reported.update(report.parameters)
+    server.pid, server.key = report.pid, report.key
     server.session.state.encoding = server.reported.get("client_encoding", "UTF8")
     server.session.state.server_encoding = server.reported.get("server_encoding", "UTF8")
     # Who can't LISTEN there can't notify, and a block in which it was tried would have failed.
@@ -329,65 +301,7 @@ async def _start(
         runtime.learn_base(server.reported)
 
 
-async def _message(stream: Stream) -> tuple[int, bytes]:
-    """The next message; a postmaster that can't fork sends its error as protocol 2.0 has it (libpq takes it, too)."""
-    head = await stream.look(5)
-    if head[0] != codes.ERROR_RESPONSE or int.from_bytes(head[1:], "big") <= LOGIN_LIMIT:
-        return await read_message(stream, LOGIN_LIMIT)
-    await stream.exactly(1)
-    text = b""
-    with contextlib.suppress(Gone):
-        while len(text) < LONGEST_TEXT and not text.endswith(b"\0"):
-            text += await stream.exactly(1)
-    raise LoginRefused("53000", text.rstrip(b"\n\0").decode("utf-8", "replace"))
-
-
-def refusal_of(body: bytes) -> LoginRefused:
-    """What an ErrorResponse says."""
-    fields = messages.report_fields(body)
-    sqlstate = fields.get("C", "")
-    known = len(sqlstate) == 5 and sqlstate.isascii() and sqlstate.isalnum()
-    return LoginRefused(sqlstate if known else "08006", fields.get("M", "no message")[:LONGEST_TEXT])
-
-
-def _learn(server: ServerConnection, kind: int, body: bytes) -> bool:
-    """One message between AuthenticationOk and ReadyForQuery; True at the end."""
-    if kind == codes.PARAMETER_STATUS:
-        words = body.split(b"\0")
-        if len(words) != 3:
-            raise ValueError("ParameterStatus")
-        server.reported[words[0].decode()] = words[1].decode("utf-8", "surrogateescape")
-    elif kind == codes.BACKEND_KEY_DATA:
-        if not 8 <= len(body) <= 260:
-            raise ValueError("BackendKeyData")
-        server.pid = int.from_bytes(body[:4], "big", signed=True)
-        server.key = body[4:]
-    elif kind == codes.READY_FOR_QUERY:
-        if body != b"I":
-            raise ValueError("ReadyForQuery of a transaction")
-        return True
-    else:
-        raise ValueError(f"type {kind:#04x}")
-    return False
-
-
 def _major(reported: dict[str, str]) -> int:
     """The number of the server's version, 0 where it tells none."""
     number = re.match(r"\d+", reported.get("server_version", ""))
     return int(number[0]) if number else 0
-
-
-async def _answered(
-    hashing: HashingService, dialogue: auth.Dialogue, credentials: Credentials, code: int, body: bytes
-) -> bytes | None:
-    """What is said to an authentication request; keys are derived from a password beside the loop. Raises AuthError."""
-    if not auth.derives(credentials, code, body):
-        return _said(dialogue, code, body)
-    said: bytes | None = await hashing.run_own(partial(_said, dialogue, code, body))
-    return said
-
-
-def _said(dialogue: auth.Dialogue, code: int, body: bytes) -> bytes | None:
-    with contextlib.suppress(StopIteration):
-        return dialogue.send((code, body))
-    return None

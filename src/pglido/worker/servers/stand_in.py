@@ -14,13 +14,14 @@ Rules:
 import asyncio
 from collections.abc import Callable
 
+from ...auth.errors import LoginRefused
 from ...pooling.pool import ServerSlot
 from ...pooling.states import BUSY
 from ...protocol import codes, messages
 from ...session.state import parameters as _parameters
 from ...transport.stream import Gone, Stream, Unsafe
 from ..connections import ClientConnection, ServerConnection
-from ..errors import CannotOpen, LoginRefused
+from ..errors import CannotOpen
 from ..lifecycle import Lifecycle
 from ..pool_runtime import startup_params_of
 from ..read_message import read_message
