@@ -1,5 +1,7 @@
 """The bytes that PostgreSQL's lexer tells apart in classes (scan.l), and how long a name it reads."""
 
+from ..protocol.startup import NAME_SIZE
+
 DOUBLE = 0x22
 AMPERSAND = 0x26
 QUOTE = 0x27
@@ -7,8 +9,8 @@ STAR = 0x2A
 BACKSLASH = 0x5C
 UNDERSCORE = 0x5F
 
-# NAMEDATALEN - 1: longer names are cut.
-LONGEST_NAME = 63
+# Longer names are cut.
+LONGEST_NAME = NAME_SIZE
 
 # Classes of bytes; what may be part of a word comes last.
 PLAIN = 0

@@ -1,4 +1,4 @@
-"""The few statements that a client of a listen-only database may say, read as PostgreSQL's lexer reads them.
+"""The few statements that a client of a listen-only database may say.
 
 PostgreSQL manual, "Lexical Structure" and LISTEN; scansup.c for how names are folded and cut.
 """
@@ -8,15 +8,12 @@ from enum import Enum
 from typing import NamedTuple
 
 from ..protocol.errors import PgError
-from .charclass import LONGEST_NAME
-from .lexer import cut
+from . import lexer
+from .tokens import Token, spelled, tokenize, value_of
 
-_BLANK = re.compile(rb"(?:[ \t\n\r\f\v]+|--[^\n\r]*)+")
-_WORD = re.compile(rb"[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*")
-_QUOTED = re.compile(rb'"((?:[^"]|"")*)"')
-_STRING = re.compile(rb"'((?:[^'\\]|'')*)'")
+LISTEN_ONLY = "this database is for LISTEN only"
+
 _NUMBER = re.compile(rb"[+-]?[0-9]+(?:\.[0-9]+)?")
-_COMMENT = re.compile(rb"/\*|\*/")
 
 
 class ListenVerb(Enum):
@@ -44,107 +41,107 @@ class ListenStatementError(PgError):
     """A statement that is not taken; SQLSTATE and message are PostgreSQL's, or 0A000 for what is not served."""
 
 
-class _Token(NamedTuple):
-    kind: str  # "word", "quoted", "string", "number", or the symbol itself
-    text: bytes
-
-
 def not_served() -> ListenStatementError:
     """What is said of all other statements."""
-    return ListenStatementError("0A000", "this database is for LISTEN only")
+    return ListenStatementError("0A000", LISTEN_ONLY)
 
 
 def understand(sql: bytes) -> ListenStatement:
     """The one statement in `sql`, which is UTF-8. Raises ListenStatementError."""
-    words = _tokens(sql)
-    while words and words[-1].kind == ";":
-        words.pop()
-    if not words:
+    tokens = _tokens(sql)
+    if not tokens:
         return ListenStatement(ListenVerb.EMPTY)
-    first = words[0].text.lower() if words[0].kind == "word" else b""
-    rest = words[1:]
-    if first == b"listen" and len(rest) == 1:
-        return _channel(ListenVerb.LISTEN, rest[0])
-    if first == b"unlisten" and len(rest) == 1:
+    verb, rest = _word(sql, tokens[0]), tokens[1:]
+    if verb == b"set":
+        return _setting(sql, rest)
+    if len(rest) != 1:
+        raise not_served()
+    if verb == b"listen":
+        return _channel(ListenVerb.LISTEN, sql, rest[0])
+    if verb == b"unlisten":
         return (
-            ListenStatement(ListenVerb.UNLISTEN_ALL) if rest[0].kind == "*" else _channel(ListenVerb.UNLISTEN, rest[0])
+            ListenStatement(ListenVerb.UNLISTEN_ALL)
+            if rest[0][0] == "*"
+            else _channel(ListenVerb.UNLISTEN, sql, rest[0])
         )
-    if first == b"select" and rest == [_Token("number", b"1")]:
+    if verb == b"select" and rest[0][0] == "1":
         return ListenStatement(ListenVerb.SELECT_1)
-    if first == b"show" and len(rest) == 1 and rest[0].kind in ("word", "quoted"):
-        return ListenStatement(ListenVerb.SHOW, rest[0].text.lower())
-    if first == b"set":
-        return _setting(rest)
+    if verb == b"show":
+        return ListenStatement(ListenVerb.SHOW, _name(sql, rest[0]).lower())
     raise not_served()
 
 
-def _tokens(sql: bytes) -> list[_Token]:
-    """The words of a statement without blanks and comments; other characters of SQL are not served."""
-    found: list[_Token] = []
-    at = 0
-    while at < len(sql):
-        if blank := _BLANK.match(sql, at):
-            at = blank.end()
-        elif sql.startswith(b"/*", at):
-            at = _after_comment(sql, at)
-        elif word := _WORD.match(sql, at):
-            found.append(_Token("word", word[0]))
-            at = word.end()
-        elif quoted := _QUOTED.match(sql, at):
-            if not quoted[1]:
-                raise ListenStatementError("42601", 'zero-length delimited identifier at or near """"')
-            found.append(_Token("quoted", quoted[1].replace(b'""', b'"')))
-            at = quoted.end()
-        elif string := _STRING.match(sql, at):
-            found.append(_Token("string", string[1].replace(b"''", b"'")))
-            at = string.end()
-        elif number := _NUMBER.match(sql, at):
-            found.append(_Token("number", number[0]))
-            at = number.end()
-        elif sql[at : at + 1] in (b";", b"*", b"=", b","):
-            found.append(_Token(chr(sql[at]), sql[at : at + 1]))
-            at += 1
-        elif sql[at : at + 1] == b'"':
-            raise ListenStatementError("42601", "unterminated quoted identifier")
-        elif sql[at : at + 1] == b"'":
-            raise ListenStatementError("42601", "unterminated quoted string")
-        else:
-            raise not_served()
+def _tokens(sql: bytes) -> list[Token]:
+    """The tokens of a statement, without the semicolons at its end. Raises ListenStatementError for what has no end."""
+    # What has no end takes this semicolon with it; a comment without end leaves no token.
+    found = tokenize(sql + b"\n;")
+    kind, first, end = found[-1] if found else ("", 0, 0)
+    if kind == "!":
+        what = {b'"': "quoted identifier", b"$": "dollar-quoted string"}.get(sql[first : first + 1], "quoted string")
+        raise ListenStatementError("42601", f"unterminated {what}")
+    if end <= len(sql):
+        raise ListenStatementError("42601", "unterminated /* comment")
+    while found and found[-1][0] == ";":
+        found.pop()
+    for kind, first, end in found:
+        if kind == '"' and end - first == 2:
+            raise ListenStatementError("42601", 'zero-length delimited identifier at or near """"')
     return found
 
 
-def _after_comment(sql: bytes, at: int) -> int:
-    depth = 0
-    for mark in _COMMENT.finditer(sql, at):
-        depth += 1 if mark[0] == b"/*" else -1
-        if not depth:
-            return mark.end()
-    raise ListenStatementError("42601", "unterminated /* comment")
+def _word(sql: bytes, token: Token) -> bytes:
+    """A word in lower case, empty for any other token."""
+    kind, first, end = token
+    return sql[first:end].lower() if kind == "w" else b""
 
 
-def _channel(verb: ListenVerb, token: _Token) -> ListenStatement:
-    if token.kind not in ("word", "quoted"):
+def _name(sql: bytes, token: Token) -> bytes:
+    """An identifier's whole name."""
+    if token[0] not in 'w"':
         raise not_served()
-    # bytes.lower() folds ASCII only, as PostgreSQL does where characters have several bytes.
-    name = token.text.lower() if token.kind == "word" else token.text
-    return ListenStatement(verb, cut(name), cut=name if len(name) > LONGEST_NAME else b"")
+    return spelled(sql, token)
 
 
-def _setting(words: list[_Token]) -> ListenStatement:
+def _channel(verb: ListenVerb, sql: bytes, token: Token) -> ListenStatement:
+    whole = _name(sql, token)
+    name = lexer.cut(whole)
+    return ListenStatement(verb, name, cut=whole if name != whole else b"")
+
+
+def _setting(sql: bytes, tokens: list[Token]) -> ListenStatement:
     """SET [SESSION] name {TO | =} value [, ...]."""
-    if words and words[0].kind == "word" and words[0].text.lower() == b"session":
-        words = words[1:]
-    if len(words) < 3 or words[0].kind not in ("word", "quoted"):
+    if tokens and _word(sql, tokens[0]) == b"session":
+        tokens = tokens[1:]
+    if len(tokens) < 3 or (tokens[1][0] != "=" and _word(sql, tokens[1]) != b"to"):
         raise not_served()
-    to, values = words[1], words[2:]
-    if to.kind != "=" and (to.kind != "word" or to.text.lower() != b"to"):
+    name = _name(sql, tokens[0]).lower()
+    if len(tokens) == 3 and _word(sql, tokens[2]) == b"default":
         raise not_served()
-    for number, token in enumerate(values):
-        if (token.kind == ",") != (number % 2 == 1) or token.kind in (";", "*", "="):
+    return ListenStatement(ListenVerb.SET, name, b", ".join(_values(sql, tokens[2:])).decode())
+
+
+def _values(sql: bytes, tokens: list[Token]) -> list[bytes]:
+    """The values of a list: words, names, strings and numbers."""
+    values: list[bytes] = []
+    at = 0
+    while True:
+        token = tokens[at] if at < len(tokens) else ("", 0, 0)
+        kind, first, end = token
+        if kind == "w":
+            values.append(sql[first:end])
+        elif kind == '"':
+            values.append(spelled(sql, token))
+        elif kind == "'":
+            values.append(value_of(sql, token))
+        elif kind and (number := _NUMBER.match(sql, first)):
+            values.append(number[0])
+            end = number.end()
+        else:
             raise not_served()
-    if len(values) % 2 == 0:
-        raise not_served()
-    if len(values) == 1 and values[0].kind == "word" and values[0].text.lower() == b"default":
-        raise not_served()
-    value = b", ".join(token.text for token in values[::2])
-    return ListenStatement(ListenVerb.SET, words[0].text.lower(), value.decode())
+        while at < len(tokens) and tokens[at][1] < end:
+            at += 1
+        if at == len(tokens):
+            return values
+        if tokens[at][0] != ",":
+            raise not_served()
+        at += 1

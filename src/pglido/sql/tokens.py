@@ -80,13 +80,18 @@ def sets_alone(text: bytes, token: Token) -> bool:
 
 
 def name_of(text: bytes, token: Token, escape: bytes = b"\\") -> bytes:
-    """The name that an identifier spells."""
+    """The name that an identifier means: what it spells, as long as PostgreSQL reads it."""
+    return lexer.cut(spelled(text, token, escape))
+
+
+def spelled(text: bytes, token: Token, escape: bytes = b"\\") -> bytes:
+    """What an identifier spells; only ASCII is folded, as PostgreSQL does where characters have several bytes."""
     kind, first, end = token
     if kind == "w":
-        return lexer.cut(text[first:end].lower())
+        return text[first:end].lower()
     if kind == '"':
-        return lexer.cut(text[first + 1 : end - 1].replace(b'""', b'"'))
-    return lexer.cut(_unescaped(text[first + 3 : end - 1].replace(b'""', b'"'), escape))
+        return text[first + 1 : end - 1].replace(b'""', b'"')
+    return _unescaped(text[first + 3 : end - 1].replace(b'""', b'"'), escape)
 
 
 def identifier(name: bytes) -> bytes:

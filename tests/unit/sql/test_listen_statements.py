@@ -4,7 +4,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from pglido.sql.listen_statements import ListenStatement, ListenStatementError, ListenVerb, cut, understand
+from pglido.sql.lexer import cut
+from pglido.sql.listen_statements import ListenStatement, ListenStatementError, ListenVerb, understand
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,11 @@ def test_understood(sql: str, verb: ListenVerb, name: str) -> None:
         ("set session Extra_Float_Digits to 3", "extra_float_digits", "3"),
         ("SET datestyle TO iso, 'mdy'", "datestyle", "iso, mdy"),
         ('SET "client_encoding" TO utf8', "client_encoding", "utf8"),
+        ("SET a = -10", "a", "-10"),
+        ("SET a TO +1.50, 2", "a", "+1.50, 2"),
+        ("SET a = 'back\\slash'", "a", "back\\slash"),
+        ("SET a = 'one'\n'two'", "a", "onetwo"),
+        ("SET a = 'default'", "a", "default"),
     ],
 )
 def test_settings(sql: str, name: str, value: str) -> None:
@@ -51,6 +57,23 @@ def test_settings(sql: str, name: str, value: str) -> None:
         ('LISTEN ""', "42601"),
         ('LISTEN "a', "42601"),
         ("/* a", "42601"),
+        ("LISTEN a; /* b", "42601"),
+        ("LISTEN a /* b /* c */", "42601"),
+        ("LISTEN a -- b\n'", "42601"),
+        ("SELECT 10", "0A000"),
+        ("SELECT 1a", "0A000"),
+        ("SELECT $1", "0A000"),
+        ("SHOW 1", "0A000"),
+        ("SHOW all, all", "0A000"),
+        ("SET a = 1 2", "0A000"),
+        ("SET a = - 1", "0A000"),
+        ("SET a = 1.5.2", "0A000"),
+        ("SET a = E'x'", "0A000"),
+        ("SET a = $$x$$", "0A000"),
+        ("SET a = ", "0A000"),
+        ("SET a", "0A000"),
+        ("SET a == 1", "0A000"),
+        ("{", "0A000"),
         ("SET a = 'x", "42601"),
         ("LISTEN", "0A000"),
         ("LISTEN a b", "0A000"),
@@ -64,7 +87,6 @@ def test_settings(sql: str, name: str, value: str) -> None:
         ("SET LOCAL a = 1", "0A000"),
         ("SET a = DEFAULT", "0A000"),
         ("SET a = 1,", "0A000"),
-        ("SET a = 1 2", "0A000"),
         ('"listen" a', "0A000"),
     ],
 )

@@ -18,6 +18,7 @@ from ...protocol import codes, messages
 from ...protocol.errors import PgError, ProtocolViolation
 from ...protocol.startup import Startup, packet_problem
 from ...session.state import parameters as _parameters
+from ...sql.listen_statements import LISTEN_ONLY
 from ...transport.inline_task import InlineTask
 from ...transport.stream import Gone, Stream, Unsafe
 from ...transport.tls_context import ALPN
@@ -232,7 +233,7 @@ class Login:
         runtime.stats.logins += 1
         if pool.pool_mode == PoolMode.LISTEN:
             if start.wants_replication:
-                raise ClientRefused("0A000", "this database is for LISTEN only")
+                raise ClientRefused("0A000", LISTEN_ONLY)
             await listen(self.lifecycle, client, stream, runtime, start, proof.last)
             return
         if start.wants_replication:
