@@ -7,13 +7,14 @@ besides the calculation, and in a login their code is never in the caches; what 
 needed to build this: the functions are found at runtime, in the library that `_hashlib` is linked to.
 """
 
-import _hashlib
 import ctypes
 
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cython.cimports.libc.string import memset
 from cython.cimports.pglido.auth.openssl import BLOCK, CONTEXT, SIZE, final_t, fips_t, init_t, update_t
+
+from .. import compat
 
 INNER, OUTER = 0x36, 0x5C  # ipad and opad of RFC 2104
 
@@ -37,7 +38,7 @@ class Libcrypto:
     """
 
     def __init__(self) -> None:
-        library: object = ctypes.CDLL(getattr(_hashlib, "__file__", None))
+        library: object = ctypes.CDLL(compat.hashing_library())
         certified = cython.cast(fips_t, address(library, "EVP_default_properties_is_fips_enabled"))
         demand(certified(cython.NULL) == 0)
         self.init = cython.cast(init_t, address(library, "SHA256_Init"))

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import compat
+from .. import compat
 from .connection import Watched
 from .transport import Transport
 

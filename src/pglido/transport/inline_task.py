@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
 from typing import Any
 
-from . import compat
+from .. import compat
 from .connection import Link
 
 

@@ -1,10 +1,11 @@
-"""What pglido asks of asyncio's internals is there, and means what it is taken for, on the Python that runs this."""
+"""What pglido asks of Python's internals is there, and means what it is taken for, on the Python that runs this."""
 
 import asyncio
+import ctypes
 
 import pytest
 
-from pglido.transport import compat
+from pglido import compat
 
 
 def test_ready_queue_has_what_is_due() -> None:
@@ -56,3 +57,7 @@ def test_acknowledged_future_can_be_awaited_by_a_task_too() -> None:
 
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         assert runner.run(both()) == ["done"]
+
+
+def test_hashing_library_has_openssl() -> None:
+    assert ctypes.CDLL(compat.hashing_library()).SHA256_Init
