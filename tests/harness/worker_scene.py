@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Iterator
 from typing import Any, TypeVar
 
 from pglido.config.model import Config, Database, PoolSettings, Settings
+from pglido.ipc.messages import Gates
 from pglido.ipc.shared_counters import SharedCounter, SharedCounters
 from pglido.pooling.pool import Plan, ServerSlot
 from pglido.protocol import messages
@@ -110,6 +111,7 @@ class Scene:
         self.config = Config(
             settings=Settings(**(settings or {})), databases={"app": Database(**{"host": "127.0.0.1", **database})}
         )
+        self.gates = Gates()
         self.lifecycle = Lifecycle(0, "epoll")
         self.relay, self.transport = self.lifecycle.relay, self.lifecycle.transport
         self.board = SharedCounters.create(2)

@@ -24,7 +24,6 @@ from harness.wire import ServerError, Wire
 
 CONSTANT: dict[str, dict[str, str | None]] = {
     "POOLS": {"cl_waiting_cancel_req": "0"},  # a cancel request is passed on at once
-    "DATABASES": {"paused": "0", "disabled": "0"},  # there is no PAUSE and no DISABLE
     "CLIENTS": {"type": "C"},
     # Who waits is a client, and what is kept is kept for a client.
     "SERVERS": {"type": "S", "wait": "0", "wait_us": "0", "held_bytes": "0"},
@@ -177,6 +176,9 @@ def test_databases_and_users(pooler: MakePooler, cluster: Cluster) -> None:
     seen = Seen(pool)
     pool.wire().run("SELECT 1")
     seen.until("DATABASES", lambda row: row["current_connections"] != "0")
+    for order in ("PAUSE other", "DISABLE other"):
+        pool.console(order)
+    seen.until("DATABASES", lambda row: (row["paused"], row["disabled"]) == ("1", "1"))
     seen.check("DATABASES")
     (row,) = [row for row in seen.look("DATABASES") if row["name"] == "pglido"]
     assert (row["current_client_connections"], row["current_connections"]) == ("1", "0")

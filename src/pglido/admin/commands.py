@@ -13,11 +13,8 @@ from ..config.model import rows as settings_table
 from ..protocol.errors import PgError
 from ..protocol.responder import Prepare, Statement
 from ..protocol.rows import TEXT, Column, Rows, Value
-from .control_api import ControlApi
+from .control_api import REFUSED, ControlApi, OperationsApi
 from .show import PGBOUNCER, SHOWS, VERSION, rows_of
-
-# What PgBouncer has for nearly everything.
-REFUSED = "08P01"
 
 
 class CommandError(PgError):
@@ -41,17 +38,28 @@ class Result(NamedTuple):
     afterwards: Callable[[], None] | None = None  # done once the client has its answer
 
 
-class Command(NamedTuple):
-    """A command that was understood. `columns` is None where it gives no rows; `run` does it."""
+class ConsoleCommand(NamedTuple):
+    """A command that was understood. `columns` is None where it gives no rows; `run` does it.
+
+    `action` is the text of one that changes something, for the log. One that `waits` for something that clients do is
+    broken off by a cancel request, and when its client leaves.
+    """
 
     columns: tuple[Column, ...] | None
     run: Callable[[ControlApi], Awaitable[Result]]
+    action: str = ""
+    waits: bool = False
 
+
+# What is ordered of all workers, about a database or a client of this name; returns the workers that hang.
+Order = Callable[[OperationsApi, str], Awaitable[set[int]]]
 
 # A comment that does not end goes to the end of the text: one look at each character, however many begin.
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _SHOW = re.compile(r"(?:SHOW|SELECT)\s+(\w+)", re.IGNORECASE)
 _SET = re.compile(r"SET\s+(?:SESSION\s+|LOCAL\s+)?(\w+|TIME\s+ZONE)\b", re.IGNORECASE)
+_NAME = re.compile(r'[^\s"]*')
+_QUOTED = re.compile(r'"(?:[^"]|"")+"')
 _PARAMETER = re.compile(r"\$([0-9]{1,5})")
 
 # What clients ask a server for at start; there is a value, but it means nothing here.
@@ -133,7 +141,7 @@ def fill(sql: str, values: list[str | None]) -> str:
     return _PARAMETER.sub(lambda found: words[int(found[1]) - 1], sql)
 
 
-def prepare(asked: Prepare, admin: bool) -> Statement[Command | str]:
+def prepare(asked: Prepare, admin: bool) -> Statement[ConsoleCommand | str]:
     """A statement's command, or its text while its parameters are missing. Raises CommandError."""
     if asked.types is None:
         return _statement(understand(asked.sql, admin), ())
@@ -150,8 +158,8 @@ def prepare(asked: Prepare, admin: bool) -> Statement[Command | str]:
 
 
 def filled(
-    statement: Statement[Command | str], values: Sequence[bytes | None], admin: bool
-) -> Statement[Command | str]:
+    statement: Statement[ConsoleCommand | str], values: Sequence[bytes | None], admin: bool
+) -> Statement[ConsoleCommand | str]:
     """The statement with these values for its parameters. Raises CommandError."""
     if not isinstance(statement.meaning, str):
         return statement
@@ -159,11 +167,11 @@ def filled(
     return _statement(understand(fill(statement.meaning, words), admin), statement.types)
 
 
-def _statement(command: Command, types: tuple[int, ...]) -> Statement[Command | str]:
+def _statement(command: ConsoleCommand, types: tuple[int, ...]) -> Statement[ConsoleCommand | str]:
     return Statement(command, command.columns, types)
 
 
-def understand(sql: str, admin: bool) -> Command:
+def understand(sql: str, admin: bool) -> ConsoleCommand:
     """What a single statement means; raises CommandError when it means nothing, or is not allowed."""
     words = " ".join(sql.split())
     lower = words.lower()
@@ -185,7 +193,7 @@ def understand(sql: str, admin: bool) -> Command:
         raise _unknown(words)
     if not admin:
         raise CommandError(REFUSED, "admin access needed")
-    return action(words, argument.upper())
+    return action(words, argument)
 
 
 def help_text() -> str:
@@ -193,33 +201,34 @@ def help_text() -> str:
     return (
         "\n\tSHOW HELP|"
         + "|".join(sorted(SHOWS))
-        + "\n\tRELOAD\n\tSHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]\n"
+        + "".join(f"\n\t{usage}" for usage in USAGE)
+        + "\n"
     )
 
 
 def _unknown(words: str) -> CommandError:
     shown = words if len(words) <= 200 else words[:200] + "..."
-    hint = "There are SHOW " + ", ".join(["HELP", *sorted(SHOWS)]) + "; RELOAD; SHUTDOWN."
+    hint = "There are SHOW " + ", ".join(["HELP", *sorted(SHOWS)]) + "; " + ", ".join(ACTIONS) + "."
     return CommandError(REFUSED, f"invalid command '{shown}', use SHOW HELP;", hint=hint)
 
 
-def _constant(name: str, value: Value, tag: str) -> Command:
+def _constant(name: str, value: Value, tag: str) -> ConsoleCommand:
     async def run(control: ControlApi) -> Result:
         return Result(tag, [[value]])
 
-    return Command((Column(name, TEXT),), run)
+    return ConsoleCommand((Column(name, TEXT),), run)
 
 
-def _said(tag: str, status: str = "") -> Command:
+def _said(tag: str, status: str = "") -> ConsoleCommand:
     async def run(control: ControlApi) -> Result:
         return Result(tag, status=status)
 
-    return Command(None, run)
+    return ConsoleCommand(None, run)
 
 
-def _show(words: str, name: str) -> Command:
+def _show(words: str, name: str) -> ConsoleCommand:
     if name.upper() == "HELP":
-        return Command(None, _help)
+        return ConsoleCommand(None, _help)
     show = SHOWS.get(name.upper())
     if show is None:
         if name.lower() in PARAMETERS and words.upper().startswith("SHOW"):
@@ -230,7 +239,7 @@ def _show(words: str, name: str) -> Command:
         rows, missing = await rows_of(show, control)
         return Result("SHOW", rows, _missing(control, missing))
 
-    return Command(show.columns, run)
+    return ConsoleCommand(show.columns, run)
 
 
 def _missing(control: ControlApi, workers: Iterable[int]) -> list[Notice]:
@@ -243,7 +252,7 @@ async def _help(control: ControlApi) -> Result:
     return Result("SHOW", notices=[Notice("Console usage", help_text())])
 
 
-def _set(name: str) -> Command:
+def _set(name: str) -> ConsoleCommand:
     """Settings of a session are taken and mean nothing; those of pglido stand in its file."""
     if name.lower() in settings_table():
         raise CommandError(
@@ -254,7 +263,7 @@ def _set(name: str) -> Command:
     return _said("SET")
 
 
-def _reload(words: str, argument: str) -> Command:
+def _reload(words: str, argument: str) -> ConsoleCommand:
     if argument:
         raise _unknown(words)
 
@@ -267,27 +276,74 @@ def _reload(words: str, argument: str) -> Command:
                 "F0000", "RELOAD failed, see logs for additional details", hint=str(error)
             ) from error
         notices = [Notice(text, "It stays as it was when pglido was started.") for text in reloaded.waits]
-        if reloaded.hung:
-            names = ", ".join(map(control.worker_name, sorted(reloaded.hung)))
-            text = f"{names}: does not answer, and takes the new configuration when it moves again or is replaced"
-            notices.append(Notice(text, "See SHOW WORKERS."))
+        notices += _hung(control, reloaded.hung, "takes the new configuration")
         return Result("RELOAD", notices=notices)
 
-    return Command(None, run)
+    return ConsoleCommand(None, run, words)
 
 
-def _shutdown(words: str, argument: str) -> Command:
-    mode = SHUTDOWNS.get(argument)
+def _shutdown(words: str, argument: str) -> ConsoleCommand:
+    mode = SHUTDOWNS.get(argument.upper())
     if mode is None:
         raise _unknown(words)
 
     async def run(control: ControlApi) -> Result:
         return Result("SHUTDOWN", afterwards=lambda: control.shutdown(mode))
 
-    return Command(None, run)
+    return ConsoleCommand(None, run, words)
 
 
-ACTIONS: dict[str, Callable[[str, str], Command]] = {"RELOAD": _reload, "SHUTDOWN": _shutdown}
+def _hung(control: ControlApi, workers: Iterable[int], does: str) -> list[Notice]:
+    """What the client is told where some workers have not done it yet."""
+    names = ", ".join(map(control.worker_name, sorted(workers)))
+    text = f"{names}: does not answer, and {does} when it moves again or is replaced"
+    return [Notice(text, "See SHOW WORKERS.")] if names else []
+
+
+def _name_in(words: str, argument: str) -> str:
+    """A name as the argument of a command, in double quotes or not; empty for none."""
+    if _NAME.fullmatch(argument):
+        return argument
+    if _QUOTED.fullmatch(argument):
+        return argument[1:-1].replace('""', '"')
+    raise _unknown(words)
+
+
+def _order(verb: str, order: Order) -> Callable[[str, str], ConsoleCommand]:
+    """A command about one database (or client), or all."""
+
+    def understood(words: str, argument: str) -> ConsoleCommand:
+        name = _name_in(words, argument)
+
+        async def run(control: ControlApi) -> Result:
+            hung = await order(control.operations, name)
+            return Result(verb, notices=_hung(control, hung, "does it"))
+
+        return ConsoleCommand(None, run, words, verb in WAITS)
+
+    return understood
+
+
+ORDERS: dict[str, Order] = {
+    "PAUSE": lambda operations, name: operations.pause(name),
+    "RESUME": lambda operations, name: operations.resume(name),
+    "DISABLE": lambda operations, name: operations.disable(name),
+    "ENABLE": lambda operations, name: operations.enable(name),
+    "RECONNECT": lambda operations, name: operations.reconnect(name),
+    "KILL": lambda operations, name: operations.kill(name),
+    "KILL_CLIENT": lambda operations, name: operations.kill_client(name),
+    "WAIT_CLOSE": lambda operations, name: operations.wait_close(name),
+}
+WAITS = ("PAUSE", "WAIT_CLOSE")
+ACTIONS: dict[str, Callable[[str, str], ConsoleCommand]] = {
+    "RELOAD": _reload,
+    "SHUTDOWN": _shutdown,
+    **{verb: _order(verb, order) for verb, order in ORDERS.items()},
+}
+USAGE = (
+    *("RELOAD", "PAUSE [<db>]", "RESUME [<db>]", "DISABLE <db>", "ENABLE <db>", "RECONNECT [<db>]"),
+    *("KILL [<db>]", "KILL_CLIENT <client id>", "WAIT_CLOSE [<db>]", "SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]"),
+)
 
 WELCOME = {
     name: PARAMETERS[name.lower()]

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from ..config.model import Config, Settings
+from ..ipc.messages import Gates
 from ..ipc.snapshot import Answers, Subject
 from ..pooling.broker import Broker
 from .stats import Averages
+
+# SQLSTATE of what is refused on the console, as PgBouncer has it for nearly everything.
+REFUSED = "08P01"
 
 
 @dataclass(frozen=True)
@@ -40,12 +44,50 @@ class Reloaded(NamedTuple):
     waits: list[str]
 
 
+class OperationsApi(Protocol):
+    """What can be ordered of all workers. A database is named, or none (empty): then all are meant.
+
+    All return the workers that hang, which do it when they move again. They raise CommandError, in PgBouncer's words,
+    for what makes no sense.
+    """
+
+    gates: Gates
+
+    async def pause(self, database: str) -> set[int]:
+        """Let clients wait, and close servers; returns when none is left. Cancelled, it is undone."""
+
+    async def resume(self, database: str) -> set[int]:
+        """Serve those who wait."""
+
+    async def disable(self, database: str) -> set[int]:
+        """Let nobody in any more."""
+
+    async def enable(self, database: str) -> set[int]:
+        """Let clients in again."""
+
+    async def reconnect(self, database: str) -> set[int]:
+        """Replace servers as they become free."""
+
+    async def wait_close(self, database: str) -> set[int]:
+        """Returns when all servers are gone that were to be replaced."""
+
+    async def kill(self, database: str) -> set[int]:
+        """Close all clients and servers now; newcomers wait until they are resumed."""
+
+    async def kill_client(self, client: str) -> set[int]:
+        """Close one client, by `ptr` in SHOW CLIENTS."""
+
+
 class ControlApi(Protocol):
     """The control process. Configuration and leases are those in force."""
 
     state: str  # starting, running, draining, stopping
     broker: Broker
     averages: Averages
+
+    @property
+    def operations(self) -> OperationsApi:
+        """What can be ordered of all workers."""
 
     @property
     def config(self) -> Config:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NamedTuple
 
 from ..ipc.messages import Console
 from ..protocol import codes
@@ -34,8 +34,8 @@ from ..protocol.responder import (
     Run,
     Terminated,
 )
-from .commands import REFUSED, WELCOME, Command, CommandError, filled, prepare, split
-from .control_api import ControlApi
+from .commands import WELCOME, CommandError, ConsoleCommand, Result, filled, prepare, split
+from .control_api import REFUSED, ControlApi
 
 log = logging.getLogger("pglido.control")
 
@@ -47,18 +47,33 @@ FAREWELL = 5.0
 READ_SIZE = 1 << 16
 
 
-async def serve(control: ControlApi, client: Console, sock: socket.socket) -> None:
-    """Talk to one client until it or the pooler goes."""
+class CancelKey(NamedTuple):
+    """What a CancelRequest to a console names; see `ipc.cancel_key`."""
+
+    number: int
+    secret: bytes
+
+
+def key_size(client: Console) -> int:
+    """Bytes of this client's secret: four in protocol 3.0, and what PostgreSQL 18 has in 3.2."""
+    return 32 if client.protocol >= codes.PROTOCOL_3_2 else 4
+
+
+async def serve(
+    control: ControlApi, client: Console, sock: socket.socket, key: CancelKey, sessions: dict[int, Session]
+) -> None:
+    """Talk to one client until it or the pooler goes; meanwhile it is in `sessions`, by the number of its key."""
     sock.setblocking(False)
     reader, writer = await asyncio.open_connection(sock=sock)
-    extra = {"uuid": client.uuid, "user": client.user, "database": client.database, "address": client.address}
+    session = sessions[key.number] = Session(control, client, reader, writer, key)
+    extra = session.extra
     log.info("console: login%s", " as admin" if client.admin else "", extra=extra)
-    session = Session(control, client, reader, writer)
     try:
         await session.run()
     except ConnectionError:
         pass
     finally:
+        del sessions[key.number]
         session.settle()
         log.info("console: closed", extra=extra)
         writer.close()
@@ -77,14 +92,33 @@ class Session:
     """The state of one console. What clients say is carried out one by one, and written before more is read."""
 
     def __init__(
-        self, control: ControlApi, client: Console, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        control: ControlApi,
+        client: Console,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        key: CancelKey,
     ) -> None:
         self._control = control
         self._client = client
         self._reader = reader
         self._writer = writer
-        self._responder: Responder[Command | str] = Responder(RULES)
+        self._responder: Responder[ConsoleCommand | str] = Responder(RULES)
         self._afterwards: list[Callable[[], None]] = []
+        self.extra = {
+            "uuid": client.uuid,
+            "user": client.user,
+            "database": client.database,
+            "address": client.address,
+        }
+        self._key = key
+        self._ahead = b""
+        self._waiting: asyncio.Task[Result] | None = None
+
+    def cancel(self) -> None:
+        """Break off what waits for something that clients do."""
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     async def run(self) -> None:
         """From the welcome to the end of the stream."""
@@ -98,7 +132,7 @@ class Session:
         while True:
             event = self._responder.next()
             if event is None:
-                data = await self._reader.read(READ_SIZE)
+                data, self._ahead = self._ahead or await self._reader.read(READ_SIZE), b""
                 if not data:
                     return
                 self._responder.feed(data)
@@ -114,12 +148,10 @@ class Session:
     def _welcome(self) -> None:
         name = self._client.startup.get("application_name", "")
         settings = {**WELCOME, "application_name": name, "session_authorization": self._client.user}
-        # The index of no worker is in the number, so a CancelRequest with it goes nowhere.
-        key = secrets.token_bytes(32 if self._client.protocol >= codes.PROTOCOL_3_2 else 4)
         self._writer.write(
             AUTHENTICATION_OK
             + b"".join([parameter_status(name, value) for name, value in settings.items()])
-            + backend_key_data(secrets.randbelow(1 << 23), key)
+            + backend_key_data(*self._key)
             + READY_IDLE
         )
 
@@ -134,7 +166,7 @@ class Session:
         while self._afterwards:
             self._afterwards.pop(0)()
 
-    async def _reply(self, event: Event[Command | str]) -> Reply[Command | str]:
+    async def _reply(self, event: Event[ConsoleCommand | str]) -> Reply[ConsoleCommand | str]:
         """What is said to an event of the responder."""
         try:
             match event:
@@ -144,7 +176,7 @@ class Session:
                 case Fill(statement, values):
                     return filled(statement, values, self._client.admin)
                 case Run(statement):
-                    assert isinstance(statement.meaning, Command)
+                    assert isinstance(statement.meaning, ConsoleCommand)
                     return await self._run(statement.meaning)
                 case FunctionCall():
                     raise CommandError(REFUSED, "function calls are not supported on the console")
@@ -154,13 +186,40 @@ class Session:
             return problem
         return None
 
-    async def _run(self, command: Command) -> Answer:
-        result = await command.run(self._control)
+    async def _run(self, command: ConsoleCommand) -> Answer:
+        if command.action:
+            log.info("console: %s", command.action, extra=self.extra)
+        result = await (self._breakable(command) if command.waits else command.run(self._control))
         for one in result.notices:
             self._responder.tell(notice(one.message, one.detail))
         if result.afterwards is not None:
             self._afterwards.append(result.afterwards)
         return Answer(result.tag, result.rows, status=result.status)
+
+    async def _breakable(self, command: ConsoleCommand) -> Result:
+        """What comes of a command, unless the client cancels it, or leaves."""
+        running = self._waiting = asyncio.ensure_future(command.run(self._control))
+        leaving = asyncio.ensure_future(self._leaves())
+        try:
+            await asyncio.wait((running, leaving), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._waiting = None
+            running.cancel()
+            leaving.cancel()
+            await asyncio.gather(running, leaving, return_exceptions=True)
+        if running.cancelled():
+            log.info("console: broken off: %s", command.action, extra=self.extra)
+            raise CommandError("57014", "canceling statement due to user request")
+        return running.result()
+
+    async def _leaves(self) -> None:
+        """Returns when the client has hung up; some of what it says meanwhile is read ahead."""
+        while len(self._ahead) < READ_SIZE:
+            data = await self._reader.read(READ_SIZE)
+            if not data:
+                return
+            self._ahead += data
+        await asyncio.Event().wait()
 
     async def _fatal(self, violation: ProtocolViolation) -> None:
         """Say what was wrong, and read on until the other end has closed.

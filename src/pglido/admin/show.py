@@ -200,8 +200,8 @@ def _database(control: ControlApi, name: str, database: Database, clients: int) 
         control.broker.database_total(name),
         effective("max_db_client_connections"),
         clients,
-        0,
-        0,
+        int(control.operations.gates.pause(name)),
+        int(name in control.operations.gates.disabled),
     ]
 
 
@@ -286,10 +286,10 @@ def _lists(control: ControlApi, answers: Answers) -> Rows:
 
 
 def _state(control: ControlApi, answers: Answers) -> Rows:
-    running = control.state in ("starting", "running")
+    running, paused = control.state in ("starting", "running"), control.operations.gates.all_paused
     return [
-        ["active", "yes" if running else "no"],
-        ["paused", "no"],
+        ["active", "yes" if running and not paused else "no"],
+        ["paused", "yes" if paused else "no"],
         ["suspended", "no"],
         ["shutting_down", "no" if running else "yes"],
     ]

@@ -18,18 +18,21 @@ from typing import Any, ClassVar
 
 from .. import log as logs
 from ..admin.control_api import Reloaded, WorkerSnapshot
-from ..admin.session import refuse, serve
+from ..admin.session import CancelKey, Session, key_size, refuse, serve
 from ..admin.stats import Averages
 from ..config.errors import ConfigError
 from ..config.model import Config, PoolKey, Settings
 from ..ipc import process_memory
+from ..ipc.cancel_key import CONSOLE, cancel_key
 from ..ipc.messages import (
     Ask,
     CancelAt,
+    CancelConsole,
     CancelHere,
     CancelOver,
     Console,
     Done,
+    Gates,
     Grant,
     Kept,
     Load,
@@ -57,6 +60,7 @@ from . import daemon
 from .commands import Commands, Patience
 from .heartbeat import LOOK
 from .memory_limit import MemoryLimit
+from .operations import Operations
 from .reload import Loaded
 from .rollout import Rollout
 from .sockets import Listeners
@@ -67,6 +71,7 @@ log = logging.getLogger("pglido.control")
 TELLING = Patience(timeout=5.0, silence=1.0)  # about itself
 KEPT = 16  # descriptors that no console gets: workers are restarted, covered and given the log's with them
 KEPT_FOR_ADMINS = 8  # descriptors that consoles of stats_users don't get
+MOST_CONSOLES = 1 << 23  # numbers of consoles, as they fit into a process id without a worker's part
 SHUTDOWN_MODES = ("now", "servers", "clients")
 
 MESSAGES: dict[LeaseVerb, Callable[[LeasePlan], Message]] = {
@@ -97,6 +102,7 @@ class Pooler:
         backend = loaded.config.settings.event_backend
         self.supervisor = Supervisor(workers, counters, listeners.of, self, [*command, "--event-backend", backend])
         self.commands = Commands(self.supervisor)
+        self.operations = Operations(self.commands, self.supervisor, lambda: self.config)
         self.rollout = Rollout(loaded, outputs, self.supervisor, self.commands, self._changed, environ)
         self.averages = Averages(time.monotonic())
         self.memory = MemoryLimit()
@@ -106,6 +112,8 @@ class Pooler:
         self._tick: asyncio.TimerHandle | None = None
         self._looked = time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._consoles: dict[int, Session] = {}
+        self._consoles_opened = 0
         self._met: dict[bytes, tuple[int, int]] = {}
         self._actions: dict[type[ToControl], Callable[[int, Any, tuple[int, ...]], None]] = {
             Done: lambda worker, message, fds: self.commands.answers(worker, message),
@@ -115,6 +123,7 @@ class Pooler:
             Kept: self._kept,
             Load: self._load,
             CancelAt: self._cancel,
+            CancelConsole: self._cancel_console,
             CancelOver: self._to_worker,
             StandInAt: self._stand_in,
             StandInIs: self._to_worker,
@@ -226,6 +235,7 @@ class Pooler:
     def _changed(self) -> None:
         """Another configuration is in force."""
         self.listeners.tune(self.settings)
+        self.operations.reconfigured()
         self._carry_out(self.broker.reconfigured(time.monotonic()))
 
     def shutdown(self, mode: str, timeout: float = 0.0) -> None:
@@ -246,8 +256,11 @@ class Pooler:
 
     def greeting(self) -> Greeting:
         """See Events."""
-        met = [(Met(self._met), ())] if self._met else []
-        return [*self.rollout.greeting(), *met]
+        gates = self.operations.gates
+        told: list[Message] = [gates] if gates != Gates() else []
+        if self._met:
+            told.append(Met(self._met))
+        return [*self.rollout.greeting(), *((message, ()) for message in told)]
 
     def received(self, worker: int, message: ToControl, fds: tuple[int, ...]) -> None:
         """See Events."""
@@ -294,6 +307,12 @@ class Pooler:
     def _cancel(self, worker: int, message: CancelAt, fds: tuple[int, ...]) -> None:
         self.supervisor.tell(message.worker, CancelHere(message.serial, message.key_size, worker, message.number))
 
+    def _cancel_console(self, worker: int, message: CancelConsole, fds: tuple[int, ...]) -> None:
+        session = self._consoles.get(message.console)
+        if session is not None:
+            session.cancel()
+        self.supervisor.tell(worker, CancelOver(worker, message.number))
+
     def _stand_in(self, worker: int, message: StandInAt, fds: tuple[int, ...]) -> None:
         here = StandInHere(message.pid, message.cancels, message.address, worker, message.number)
         self.supervisor.tell(message.worker, here)
@@ -322,7 +341,9 @@ class Pooler:
             log.error("console refused to %s: nearly out of file descriptors", message.address)
             refuse(message, sock, "53300", "no more connections allowed (out of file descriptors)")
         else:
-            self._start(serve(self, message, sock))
+            number = self._consoles_opened = (self._consoles_opened + 1) % MOST_CONSOLES or 1
+            secret = cancel_key(self.counters.secret(), CONSOLE, number, key_size(message))
+            self._start(serve(self, message, sock, CancelKey(number, secret), self._consoles))
 
     # ---- leases
 

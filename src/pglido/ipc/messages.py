@@ -151,6 +151,13 @@ class CancelAt(Message, frozen=True):
     number: int
 
 
+class CancelConsole(Message, frozen=True):
+    """A CancelRequest with the true key of the console with this number came in. To be answered with `CancelOver`."""
+
+    console: int
+    number: int
+
+
 class CancelOver(Message, frozen=True):
     """The server has the request that `worker` knows by this number, or there was nothing to cancel. Passed on
     to that worker as it is.
@@ -291,7 +298,52 @@ class Ask(Message, frozen=True):
     subject: Subject
 
 
-Action = Prepare | Commit | Ask
+class Gates(Message, frozen=True):
+    """Who is served from now on. Where all is paused, or a database, clients wait for a server, and servers are closed
+    when they are free. A database that is disabled lets nobody in; who is in stays. A new worker gets it behind
+    `Configure`.
+    """
+
+    all_paused: bool = False
+    paused: frozenset[str] = frozenset()
+    disabled: frozenset[str] = frozenset()
+
+    def pause(self, database: str) -> bool:
+        """Do the clients of this database wait?"""
+        return self.all_paused or database in self.paused
+
+
+class AwaitReleased(Message, frozen=True):
+    """Done when no server of this database (empty: of any) is left, or it is not paused any more."""
+
+    database: str
+
+
+class Reconnect(Message, frozen=True):
+    """Replace the servers of this database (empty: of all) as they become free."""
+
+    database: str
+
+
+class AwaitReconnected(Message, frozen=True):
+    """Done when all servers of this database (empty: of all) are gone that were to be replaced."""
+
+    database: str
+
+
+class Kill(Message, frozen=True):
+    """Close the clients of this database (empty: of all), and its servers."""
+
+    database: str
+
+
+class KillClient(Message, frozen=True):
+    """Close the client with this id, as SHOW CLIENTS has it in `ptr`; a problem where there is none."""
+
+    client: str
+
+
+Action = Prepare | Commit | Ask | Gates | AwaitReleased | Reconnect | AwaitReconnected | Kill | KillClient
 
 
 class Command(Message, frozen=True):
@@ -399,6 +451,7 @@ ToControl = (
     | Kept
     | Load
     | CancelAt
+    | CancelConsole
     | CancelOver
     | StandInAt
     | StandInIs
@@ -412,6 +465,7 @@ ToControl = (
 ToWorker = (
     Configure
     | Command
+    | Gates
     | Abort
     | Grant
     | Recall

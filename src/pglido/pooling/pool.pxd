@@ -2,7 +2,7 @@ cimport cython
 
 from pglido.pooling.queue cimport Queue, QueueMember, Ticket
 
-cdef int OPENING, IDLE, BUSY, CHECKING, CLOSING
+cdef int OPENING, IDLE, BUSY, CHECKING, CLOSING, OPEN, SHUT
 cdef Py_ssize_t LOOK
 
 @cython.final
@@ -39,7 +39,7 @@ cdef class Pool:
     cdef public Py_ssize_t asked
     cdef public double asked_at
     cdef public object outage
-    cdef public bint closed
+    cdef readonly int gate
     cdef public Ticket notified
     cdef public double check_delay
     cdef public bint round_robin

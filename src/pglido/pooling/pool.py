@@ -5,7 +5,8 @@ Rules:
 2. A lease is the right to one server connection; leases are granted and recalled by the broker, which alone
    counts limits. There are never more slots than leases, but for a lease recalled while all slots are busy.
 3. A client gets servers of its own generation or a later one: what sessions begin with is another with each.
-4. Nothing happens here: `plan` says what to do, others do it and report. Time is passed in, chance injected.
+4. While the gate is not open nobody is given a server: newcomers stand in line, and servers are closed when free.
+5. Nothing happens here: `plan` says what to do, others do it and report. Time is passed in, chance injected.
 
 A slot is one server connection as seen from here; `server` is whatever its owner keeps there.
 
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple
 from .limits import FOREVER, Limits
 from .outage import Outage, last_error, lasts
 from .queue import Queue, QueueMember, Ticket
-from .states import BUSY, CHECKING, CLOSING, IDLE, OPENING, STATES
+from .states import BUSY, CHECKING, CLOSING, IDLE, OPEN, OPENING, PAUSED, SHUT, STATES
 
 # How far down the stack of idle servers to look for one whose settings fit.
 LOOK = 8
@@ -129,7 +130,7 @@ class Pool:
         self.asked = 0
         self.asked_at = -WANT_INTERVAL
         self.outage = Outage()
-        self.closed = False
+        self.gate = OPEN
         # Up to here those in line have been told that they wait.
         self.notified: Ticket | None = None
         self.wait_time = 0.0
@@ -228,7 +229,7 @@ class Pool:
         if self.recalls:
             self.recalls -= 1
             slot.recalled = True
-        if slot.doomed or slot.recalled or (slot.used and now >= slot.dies) or self.closed:
+        if slot.doomed or slot.recalled or (slot.used and now >= slot.dies) or self.gate != OPEN:
             slot.state = CLOSING
             return None
         slot.since = now
@@ -342,6 +343,19 @@ class Pool:
         self.recalls += 1
         return []
 
+    def set_gate(self, gate: int) -> list[Plan]:
+        """From now on serve those in line, let them wait, or refuse them, see `states`; `plan` should be asked next."""
+        self.gate = gate
+        return [] if gate == OPEN else [self._close(slot) for slot in self.idle.all()]
+
+    def released(self) -> bool:
+        """Is no server left, nor one being opened?"""
+        return not self.slots
+
+    def retired(self) -> bool:
+        """Are all servers gone that were to be replaced?"""
+        return not [slot for slot in self.slots if slot.doomed]
+
     def retire(self) -> list[Plan]:
         """Replace every server: idle ones now, busy ones when they are freed."""
         for slot in self.slots:
@@ -364,7 +378,7 @@ class Pool:
 
     def _rejections(self, now: float) -> list[Plan]:
         limits = self.limits
-        if self.closed:
+        if self.gate == SHUT:
             return [self._reject(ticket, ("3D000", "database is no longer configured")) for ticket in self.line.all()]
         plans = self._failures(now) if not self.slots else []
         # Who stands behind came later: so what is not due for one is not for those behind.
@@ -396,7 +410,8 @@ class Pool:
         met = self.outage.met_since(ticket.since)
         if met is not None and ticket.login and not self.slots:
             return self._reject(ticket, met, "query_wait_timeout")
-        return self._reject(ticket, ("08P01", "query_wait_timeout"), last_error(met))
+        detail = "the database is paused" if self.gate == PAUSED else last_error(met)
+        return self._reject(ticket, ("08P01", "query_wait_timeout"), detail)
 
     def _reject(self, ticket: Ticket, problem: tuple[str, str], detail: str = "") -> Plan:
         self.leave(ticket)
@@ -408,6 +423,8 @@ class Pool:
         plans = []
         for slot in [slot for slot in self.idle.all() if self._too_old(slot, now)]:
             plans.append(self._close(slot))
+        if self.gate != OPEN:
+            return plans
         within = self.leases > len(self.slots)
         needed = self.line.size - self.opening
         room = limits.parallel_connects - self.opening
@@ -450,15 +467,17 @@ class Pool:
 
     def _needed(self, now: float) -> int:
         """How many servers to open; while none can be had, one is tried at a time."""
+        if self.gate != OPEN:
+            return 0
         needed = max(self.line.size - self.opening, self._missing_to_minimum())
         return min(needed, 1 - self.opening) if self.outage.lately(now) else needed
 
     def _missing_to_minimum(self) -> int:
-        return 0 if self.closed else max(0, self.minimum - len(self.slots))
+        return max(0, self.minimum - len(self.slots))
 
     def _too_old(self, slot: ServerSlot, now: float) -> bool:
         worn = now >= slot.dies and (slot.used or self.limits.lifetime > 0)
-        if slot.doomed or worn or self.closed:
+        if slot.doomed or worn or self.gate != OPEN:
             return True
         idle_too_long = self.limits.idle_timeout and now - slot.since > self.limits.idle_timeout
         return bool(idle_too_long) and len(self.slots) > self.minimum
@@ -468,7 +487,7 @@ class Pool:
         plans = []
         spare = self.leases - len(self.slots)
         needed = max(0, self._needed(now))
-        if spare > needed and (self.closed or now >= self.asked_at + SPARE):
+        if spare > needed and (self.gate != OPEN or now >= self.asked_at + SPARE):
             self.leases -= spare - needed
             self.returned += spare - needed
             spare = needed

@@ -1,7 +1,6 @@
 cimport cython
 
-cdef int _BITS, _MASK
-cdef int KEYS
+cdef int _BITS, _MASK, _KEYS
 cdef int _SHORT, _LONG, HEAD_SIZE, READY_SIZE
 cdef bytes SHORT_HEAD, LONG_HEAD, READY
 
@@ -20,8 +19,6 @@ cdef class CancelKeys:
     cpdef bytes own(self, long long serial, int size)
 
     cpdef bytes of(self, int worker, long long serial, int size)
-
-    cdef bytes _made(self, object worker, object block, object size)
 
     @cython.locals(size=int, key=bytes, head=bytes, made=bytes, end="char*")
     cpdef bytes key_and_ready(self, long long serial, int minor)

@@ -10,24 +10,19 @@ Rules:
 Sizes are those of the protocol chapter "BackendKeyData": four bytes in protocol 3.0, in 3.2 any; PostgreSQL 18 has 32.
 """
 
-from hashlib import blake2b
-
 import cython
 from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cython.cimports.pglido.protocol.octets import big_endian
 from cython.cimports.pglido.transport.text_writer import append
 
+from ..ipc.cancel_key import KEYS, block_of_keys, cancel_key
 from ..protocol import messages
 
 SERIAL_BITS = 23
 SERIAL_MASK = (1 << SERIAL_BITS) - 1
-_BITS, _MASK = SERIAL_BITS, SERIAL_MASK
+_BITS, _MASK, _KEYS = SERIAL_BITS, SERIAL_MASK, KEYS
 SHORT_KEY, LONG_KEY = 4, 32
 _SHORT, _LONG = SHORT_KEY, LONG_KEY
-# Bytes of a digest, which is as many keys as have room in it.
-KEYS = 64
-# What the secret is used for here: others make something else of it (see blake2b, `person`).
-PURPOSE = b"cancel keys"
 
 # What comes in front of process id and key in a BackendKeyData, and its size.
 HEAD_SIZE = 5
@@ -68,23 +63,17 @@ class CancelKeys:
 
     def own(self, serial: int, size: int) -> bytes:
         """The key of this worker's client; they are made by the block, for singly they were an eighth of a login."""
-        count = KEYS // size
+        count = _KEYS // size
         block = serial // count
         if block != self._block or size != self._size:
-            self._keys = self._made(self.worker, block, size)
+            self._keys = block_of_keys(self._secret, self.worker, block, size)
             self._block, self._size = block, size
         key: bytes = PyBytes_FromStringAndSize(PyBytes_AS_STRING(self._keys) + serial % count * size, size)
         return key
 
     def of(self, worker: int, serial: int, size: int) -> bytes:
         """The key of any worker's client."""
-        count = KEYS // size
-        at = serial % count * size
-        return self._made(worker, serial // count, size)[at : at + size]
-
-    def _made(self, worker: int, block: int, size: int) -> bytes:
-        name = worker.to_bytes(2, "big") + block.to_bytes(8, "big") + size.to_bytes(1, "big")
-        return blake2b(name, key=self._secret, person=PURPOSE, digest_size=KEYS).digest()
+        return cancel_key(self._secret, worker, serial, size)
 
     def key_and_ready(self, serial: int, minor: int) -> bytes:
         """The end of a welcome in this minor version of protocol 3: BackendKeyData, ReadyForQuery."""

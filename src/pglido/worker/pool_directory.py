@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from ..config.model import Config, PoolSettings
 from ..ipc import messages as ipc
+from ..pooling.states import OPEN, PAUSED, SHUT
 from ..session.server.notification_signature import NotificationSigner
 from ..transport.connect import AddressCache
 from .configuration import ServerContexts
@@ -19,13 +20,15 @@ LONGEST_KNOWN = 128
 class PoolDirectory:
     """What `config` says of pools, and the pools made of it.
 
-    `secrets` are the users' as texts, by name; `workers` is how many workers there are.
+    `gates` say which of them are paused, and which databases let nobody in. `secrets` are the users' as texts, by name;
+    `workers` is how many workers there are.
     """
 
     def __init__(self, lifecycle: Lifecycle, signer: NotificationSigner) -> None:
         self.lifecycle = lifecycle
         self.signer = signer
         self.config = Config()
+        self.gates = ipc.Gates()
         self.workers = 1
         self.secrets: dict[str, str] = {}
         self._server_tls = ServerContexts(self.config, {})
@@ -50,6 +53,17 @@ class PoolDirectory:
             if pool is not None and pool.min_pool_size:
                 self.lifecycle.plan_soon(self.runtime(pool))
 
+    def set_gates(self, gates: ipc.Gates) -> None:
+        """From now on serve clients, or let them wait, as this says."""
+        self.gates = gates
+        for runtime in list(self.lifecycle.pools.values()):
+            if runtime.pool.gate != SHUT:
+                self._set_gate(runtime, self._gate_of(runtime.key[0]))
+
+    def of_database(self, database: str) -> list[PoolRuntime]:
+        """The pools of a database, or of all (empty)."""
+        return [runtime for runtime in self.lifecycle.pools.values() if database in ("", runtime.key[0])]
+
     def pool_of(self, database: str, user: str) -> PoolSettings | None:
         """What the configuration says of this pair; anybody may make up long names."""
         known = len(database) + len(user) <= LONGEST_KNOWN
@@ -62,10 +76,26 @@ class PoolDirectory:
             pool = self.config.pool(*settings.key) or settings
             limit, tls = self.config.settings.max_packet_size, self._server_tls.of(pool)
             runtime = new_pool_runtime(pool, self._minimum(pool), limit, self._names, tls)
+            runtime.pool.set_gate(self._gate_of(pool.database))
             runtime.secrets = self.secrets
             runtime.signer = self.signer
             self.lifecycle.pools[settings.key] = runtime
         return runtime
+
+    def _gate_of(self, database: str) -> int:
+        return PAUSED if self.gates.pause(database) else OPEN
+
+    def _set_gate(self, runtime: PoolRuntime, gate: int) -> None:
+        if runtime.pool.gate == gate:
+            return
+        for plan in runtime.pool.set_gate(gate):
+            self.lifecycle.do(runtime, plan)
+        hub = self.lifecycle.hubs.get(runtime)
+        if hub is not None and gate == PAUSED:
+            hub.renew()
+        elif hub is not None and gate == OPEN:
+            hub.resume()
+        self.lifecycle.plan_soon(runtime)
 
     def _minimum(self, settings: PoolSettings) -> int:
         """How many servers to keep here: a part of min_pool_size, or all where other workers may have no clients."""
@@ -83,7 +113,7 @@ class PoolDirectory:
         self.lifecycle.plan_soon(runtime)
 
     def _shut(self, runtime: PoolRuntime) -> None:
-        runtime.pool.closed = True
+        self._set_gate(runtime, SHUT)
         for client in [client for client in self.lifecycle.clients.values() if client.runtime is runtime]:
             self.lifecycle.kill(client, "3D000", f'database "{runtime.key[0]}" is no longer configured')
         hub = self.lifecycle.hubs.get(runtime)
@@ -93,7 +123,7 @@ class PoolDirectory:
     def _renew(self, runtime: PoolRuntime, settings: PoolSettings) -> None:
         runtime.names = self._names
         runtime.secrets = self.secrets
-        runtime.pool.closed = False
+        self._set_gate(runtime, self._gate_of(settings.database))
         hub = self.lifecycle.hubs.get(runtime)
         if hub is not None:
             hub.closed = False

@@ -11,10 +11,12 @@ from ..config.model import Config
 from ..ipc import process_memory
 from ..ipc.shared_counters import SharedCounter, SharedCounters
 from ..pooling.outage import last_error
+from ..pooling.states import SHUT
 from ..protocol.codes import IDLE
 from .connections import ClientConnection
 from .lifecycle import Lifecycle
 from .login.fast_path import FastLogin
+from .operations import Operations
 from .parent_death import orphaned
 from .pool_runtime import PoolRuntime
 from .servers.function_refresh import FunctionRefresh
@@ -51,6 +53,7 @@ class Timed(Protocol):
     lifecycle: Lifecycle
     database_releases: DatabaseRelease
     fast_login: FastLogin
+    operations: Operations
     leaving: float | None
     wait_for_clients: bool
     ended: asyncio.Event
@@ -69,7 +72,7 @@ class Timers:
     def __init__(self, worker: Timed) -> None:
         self.worker = worker
         self._timer: asyncio.TimerHandle | None = None
-        self._studies = FunctionRefresh(worker.lifecycle, time.monotonic())
+        self._function_refresh = FunctionRefresh(worker.lifecycle, time.monotonic())
         self._unseen: list[int] = []
         self._clients_at = 0.0
         self._trim_at = 0.0
@@ -113,7 +116,8 @@ class Timers:
             if hub is not None:
                 hub.tick(now)
             self._forget_unused(runtime, now)
-        self._studies.look(now)
+        self._function_refresh.look(now)
+        pressed = self.worker.operations.look() or pressed
         self.worker.database_releases.look(now)
         for server in list(lifecycle.servers):
             if server.deadline and now > server.deadline:
@@ -141,7 +145,7 @@ class Timers:
             runtime.unused_since = 0.0
             return
         runtime.unused_since = runtime.unused_since or now
-        if not pool.closed:
+        if pool.gate != SHUT:
             timeout = worker.config.settings.autodb_idle_timeout
             idle = timeout and now - runtime.unused_since > timeout
             vain = pool.outage.problem is not None and now > pool.outage.retry_at

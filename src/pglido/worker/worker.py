@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from .. import log as logs
@@ -30,6 +30,7 @@ from .login.credentials import UserDirectory
 from .login.fast_path import FastLogin
 from .login.hashing import Hashing
 from .login.login import Login
+from .operations import Operations
 from .pool_directory import PoolDirectory
 from .servers.cancel import CancelRequests
 from .servers.connect import ServerConnector
@@ -96,6 +97,7 @@ class Worker:
         self.fast_login.logins = Login(
             lifecycle, self.fast_login, self.pools, self.users, hashing, self.cancels, console
         )
+        self.operations = Operations(lifecycle, self.pools, self.fast_login)
         self.timers = Timers(self)
         self.leaving: float | None = None
         self.wait_for_clients = False
@@ -148,6 +150,7 @@ class Worker:
         """Do what the control process says; without it, stop. Whatever ends this, ends the worker."""
         handlers: dict[type[Any], Any] = {
             ipc.Abort: lambda m: self.drop_candidate(),
+            ipc.Gates: self.operations.set_gates,
             ipc.Grant: self.leases.on_grant,
             ipc.Recall: self.leases.on_recall,
             ipc.Measure: self.leases.on_measure,
@@ -187,21 +190,41 @@ class Worker:
 
     def on_command(self, message: ipc.Command, fds: Sequence[int]) -> None:
         """Do what an operator wants of all workers, and say when it is done."""
+        operations, number, problem = self.operations, message.number, ""
         match message.action:
+            case ipc.Ask(subject):
+                self.lifecycle.spawn(self.finish(number, self.tell(number, subject)))
+                return
+            case ipc.AwaitReleased(database):
+                self.lifecycle.spawn(self.finish(number, operations.released(database)))
+                return
+            case ipc.AwaitReconnected(database):
+                self.lifecycle.spawn(self.finish(number, operations.reconnected(database)))
+                return
             case ipc.Prepare(to):
-                self.channel.post(ipc.Done(message.number, self.prepare(message.number, to, fds)))
+                problem = self.prepare(number, to, fds)
             case ipc.Commit(prepared):
                 self.commit(prepared)
-                self.channel.post(ipc.Done(message.number))
-            case ipc.Ask(subject):
-                self.lifecycle.spawn(self.tell(message.number, subject))
+            case ipc.Gates():
+                operations.set_gates(message.action)
+            case ipc.Reconnect(database):
+                operations.reconnect(database)
+            case ipc.Kill(database):
+                operations.kill(database)
+            case ipc.KillClient(client):
+                problem = operations.kill_client(client)
+        self.channel.post(ipc.Done(number, problem))
+
+    async def finish(self, number: int, work: Coroutine[Any, Any, None]) -> None:
+        """Do what takes time, and say when it is done."""
+        await work
+        self.channel.post(ipc.Done(number))
 
     async def tell(self, number: int, subject: Subject) -> None:
         """Answer what the control process asks, a portion in each round."""
         for rows in report.answer(self.lifecycle, subject):
             self.channel.post(ipc.Rows(number, rows))
             await asyncio.sleep(0)
-        self.channel.post(ipc.Done(number))
 
     # Configuration.
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pglido.admin.session import serve
+from pglido.admin.session import CancelKey, serve
 from pglido.ipc.messages import Console
 from pglido.protocol.messages import message
 
@@ -32,7 +32,7 @@ async def talk(wire: bytes) -> list[tuple[str, bytes]]:
     """What the console answers to these bytes, after its welcome, until it or we have nothing more to say."""
     ours, theirs = socket.socketpair()
     client = Console("u", "pglido", True, "unix", "", {}, "some-uuid")
-    serving = asyncio.create_task(serve(None, client, theirs))  # type: ignore[arg-type]
+    serving = asyncio.create_task(serve(None, client, theirs, CancelKey(1, bytes(4)), {}))  # type: ignore[arg-type]
     reader, writer = await asyncio.open_connection(sock=ours)
     await reader.readuntil(b"Z\0\0\0\5I")
     writer.write(wire)

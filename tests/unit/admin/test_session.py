@@ -116,7 +116,7 @@ async def test_the_version_tells_monitoring_which_columns_to_expect(admin):
 
 
 @pytest.mark.parametrize(
-    "sql", ["SHOW BOGUS", "SELECT 2", "KILL app", "SHOW POOLS now", "nonsense", "RELOAD twice"]
+    "sql", ["SHOW BOGUS", "SELECT 2", "KILL app now", "SHOW POOLS now", "nonsense", "RELOAD twice"]
 )
 async def test_what_is_not_known_says_what_is(admin, sql):
     with pytest.raises(psycopg.Error) as refused:

@@ -8,6 +8,7 @@ import pytest
 from parity.builds import BUILDS, Build
 
 OPENING, IDLE, BUSY, CHECKING, CLOSING = range(1, 6)
+OPEN, PAUSED, SHUT = range(3)
 STARTUP, OTHER_STARTUP = object(), object()
 SETTINGS = object()
 
@@ -185,7 +186,7 @@ def test_a_closed_pool_keeps_no_lease(bench: Make) -> None:
     it.ticket()
     it.plan()
     it.granted(1)
-    it.pool.closed = True
+    it.pool.set_gate(SHUT)
     assert ("RETURN", 1) in it.plan()
 
 
@@ -837,13 +838,62 @@ def test_a_closed_pool_serves_nobody(bench: Make) -> None:
     it = bench(minimum=2)
     (slot,) = it.idle(1)
     ticket = it.ticket(OTHER_STARTUP)
-    it.pool.closed = True
-    plans = it.plan()
+    plans = [(plan.verb.name, plan.slot) for plan in it.pool.set_gate(SHUT)] + it.plan()
     assert ("REJECT", ticket, ("3D000", "database is no longer configured")) in plans
     assert ("CLOSE", slot) in plans
     it.pool.closed_slot(slot)
     it.plan()
     assert it.pool.unused()
+
+
+def test_a_paused_pool_closes_its_servers_and_lets_clients_wait(bench: Make) -> None:
+    it = bench(minimum=2)
+    it.idle(2)
+    busy = it.take()
+    plans = it.pool.set_gate(PAUSED)
+    assert [plan.verb.name for plan in plans] == ["CLOSE"]
+    it.pool.closed_slot(plans[0].slot)
+    assert it.take() is None
+    ticket = it.ticket()
+    assert not it.pool.needs_plan(it.now)
+    assert not it.pool.released()
+    it.now += 10
+    assert [plan for plan in it.plan() if plan[0] not in ("RETURN", "WANT", "NOTIFY")] == []
+    assert it.pool.freed(busy, SETTINGS, it.now) is None
+    assert busy.state == CLOSING
+    it.pool.closed_slot(busy)
+    assert it.pool.released()
+    it.now += 10
+    assert ("WANT", 0) not in it.plan()
+    assert it.pool.leases == 0
+    assert it.pool.set_gate(OPEN) == []
+    assert [plan[0] for plan in it.plan()] == ["WANT"]
+    it.granted(1)
+    ((verb, slot),) = it.plan()
+    assert verb == "CONNECT"
+    it.pool.opened(slot, it.now)
+    assert it.pool.freed(slot, SETTINGS, it.now) is ticket
+
+
+def test_a_server_that_is_opened_while_paused_is_closed_at_once(bench: Make) -> None:
+    it = bench()
+    it.ticket()
+    it.plan()
+    it.granted(1)
+    ((_, slot),) = it.plan()
+    it.pool.set_gate(PAUSED)
+    it.pool.opened(slot, it.now)
+    assert it.pool.freed(slot, SETTINGS, it.now) is None
+    assert slot.state == CLOSING
+
+
+def test_who_waits_too_long_in_a_paused_pool_is_told_so(bench: Make) -> None:
+    it = bench(wait_timeout=5.0)
+    ticket = it.ticket()
+    it.pool.set_gate(PAUSED)
+    it.now += 6
+    (told,) = [plan for plan in it.pool.plan(it.now) if plan.ticket is ticket]
+    assert (told.problem, told.detail) == (("08P01", "query_wait_timeout"), "the database is paused")
 
 
 def test_it_says_how_it_is(bench: Make) -> None:

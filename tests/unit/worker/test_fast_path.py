@@ -17,6 +17,7 @@ from pglido.auth.scram_server import ScramTerms
 from pglido.auth.secrets import Plain, Secret, Verifier
 from pglido.config.enums import AuthType, SslMode
 from pglido.config.model import Settings
+from pglido.pooling.states import SHUT
 from pglido.protocol import messages
 from pglido.session.state import parameters as _parameters
 from pglido.worker.connections import ClientConnection
@@ -179,7 +180,7 @@ async def test_a_template_of_what_is_no_more_lets_nobody_in(scene: Scene, change
         case "version":
             runtime.forget_profiles()
         case "closed":
-            runtime.pool.closed = True
+            runtime.pool.set_gate(SHUT)
         case "outage":
             runtime.pool.outage.problem = ("08006", "down")
         case "defaults":

@@ -12,6 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from parity.frontend import message
 from pglido.config.model import Config, Database, OnLoss, PoolMode, Settings
+from pglido.pooling.states import OPEN
 from pglido.worker.connections import ClientConnection
 from pglido.worker.pubsub.hub import Hub, sifted
 
@@ -112,9 +113,9 @@ class World:
         self.transport = self.relay = Relay()
         self.killed: list[tuple[ClientConnection, str]] = []
         config = Config(settings=Settings(), databases={"d": Database(**database)})
-        pool = type("Policy", (), {"clients": 0})()
+        pool = type("Pool", (), {"clients": 0, "gate": OPEN})()
         pool = {"settings": config.pool("d", "u"), "key": ("d", "u"), "pool": pool, "signer": None}
-        runtime = type("Live", (), pool)()
+        runtime = type("PoolRuntime", (), pool)()
         self.clients: dict[int, ClientConnection] = {}
         parts = {"relay": self.relay, "transport": self.relay, "kill": self.kill, "clients": self.clients}
         lifecycle: Any = type("Lifecycle", (), parts)()

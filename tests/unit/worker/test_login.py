@@ -11,6 +11,7 @@ from harness.worker_scene import CLIENTS, DONE, Far, Scene, scene_of
 from pglido.auth.errors import refused
 from pglido.config.enums import AuthType
 from pglido.config.model import Config
+from pglido.ipc.messages import Gates
 from pglido.ipc.shared_counters import SharedCounters
 from pglido.protocol import codes, messages
 from pglido.protocol.errors import PgError
@@ -219,6 +220,19 @@ async def test_no_more_than_so_many_clients_of_a_database() -> None:
         assert refusal(far) == ("08P01", "client connections exceeded (max_db_client_connections)")
         other.release(claims)
         other.leave()
+        client, _ = await world.arrives(packet())
+        assert client.runtime is scene.runtime()
+
+
+async def test_a_disabled_database_lets_nobody_in() -> None:
+    with scene_of({"auth_type": AuthType.TRUST}) as scene:
+        world = World(scene)
+        scene.gates = Gates(disabled=frozenset({"app"}))
+        for _ in range(2):
+            _, far = await world.arrives(packet())
+            assert refusal(far) == ("55000", "database does not allow connections: app")
+        assert scene.runtime().pool.clients == 0
+        scene.gates = Gates(paused=frozenset({"app"}), disabled=frozenset({"other"}))
         client, _ = await world.arrives(packet())
         assert client.runtime is scene.runtime()
 

@@ -82,7 +82,7 @@ def test_others_have_their_turn_between_two_portions() -> None:
             loop.call_soon(turn)
 
         loop.call_soon(turn)
-        await Worker.tell(worker, 7, Subject.MEM)
+        await Worker.finish(worker, 7, Worker.tell(worker, 7, Subject.MEM))
 
     asyncio.run(run())
     assert len(posts) > MANY // report.PORTION

@@ -12,7 +12,7 @@ from pglido.worker.login.login_template cimport LoginTemplate, greet
 from pglido.worker.login.scram_login cimport ScramLogin
 
 cdef int CLIENTS, ACCEPTED, DEFAULTS, LONGEST, LONGEST_PROOF, LONGEST_MESSAGE, PACKETS, ACCEPT_BATCH
-cdef int PASSWORD, SSL_REQUEST
+cdef int PASSWORD, SHUT, SSL_REQUEST
 cdef bytes YES, NO, SSL_PACKET
 
 cpdef bint is_strange(object start) except -1

@@ -18,6 +18,7 @@ from ...auth.verify_client import MAX_PASSWORD
 from ...config.enums import AuthType, SslMode
 from ...config.model import ADMIN_DATABASES, Settings
 from ...ipc.shared_counters import SharedCounter
+from ...pooling.states import SHUT
 from ...protocol import messages, octets
 from ...protocol.codes import PASSWORD, SSL_REQUEST
 from ...protocol.startup import Startup, parse_startup
@@ -401,7 +402,7 @@ class FastLogin:
         """Is all as it was when a client was let in on this packet?"""
         lifecycle = self.lifecycle
         pool, runtime = template.pool, template.runtime
-        if pool.closed or pool.outage.problem is not None:
+        if pool.gate == SHUT or pool.outage.problem is not None:
             return False
         fits: bool = template.version == runtime.version and lifecycle.counters.total(DEFAULTS) == runtime.changes
         return fits

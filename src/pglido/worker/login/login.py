@@ -13,6 +13,7 @@ from ...auth.errors import WRONG_PROOF, AuthError, refused
 from ...auth.secrets import Proof
 from ...auth.verification import Verification
 from ...config.model import ADMIN_DATABASES, AuthType, Config, PoolMode, PoolSettings
+from ...ipc.messages import Gates
 from ...ipc.shared_counters import LimitReached, SharedCounter
 from ...protocol import codes, messages
 from ...protocol.errors import PgError, ProtocolViolation
@@ -58,6 +59,10 @@ class ConfigView(PoolLookup, Protocol):
     @property
     def config(self) -> Config:
         """Another object after each reload."""
+
+    @property
+    def gates(self) -> Gates:
+        """What lets nobody in."""
 
 
 class HashingService(Protocol):
@@ -219,6 +224,8 @@ class Login:
         pool = self.view.pool_of(start.database, start.user)
         if pool is None:
             raise ClientRefused("3D000", f"no such database: {start.database}")
+        if pool.database in self.view.gates.disabled:
+            raise ClientRefused("55000", f"database does not allow connections: {pool.database}")
         database = (pool.database, pool.max_db_client_connections)
         self._claim(client, database, (pool.user, pool.max_user_client_connections))
         runtime = self.view.runtime(pool)
@@ -241,7 +248,8 @@ class Login:
             return
         template = await self._admit(client, stream, runtime, start, proof.last)
         alone = not pool.auth_user and not pool.application_name_add_host and client.claims == COUNTED
-        if template is not None and alone and not is_strange(start) and self.view.config is config:
+        unchanged = self.view.config is config and pool.database not in self.view.gates.disabled
+        if template is not None and alone and not is_strange(start) and unchanged:
             template.lends = lends
             self.fast_login.remember(packet, template)
 

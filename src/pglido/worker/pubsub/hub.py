@@ -20,6 +20,7 @@ from itertools import chain, islice
 from typing import Protocol
 
 from ...config.model import OnLoss, PoolMode
+from ...pooling.states import OPEN
 from ...protocol import codes, messages
 from ...relay.relay import Relay
 from ...session.server.notification_signature import CHANNEL as SIGNATURES
@@ -180,7 +181,7 @@ class Hub:
     def wanted(self) -> bool:
         """Is a connection needed?"""
         listening = self.runtime.settings.pool_mode == PoolMode.LISTEN and self.runtime.pool.clients > 0
-        return not self.closed and (bool(self.channels) or listening)
+        return self.runtime.pool.gate == OPEN and not self.closed and (bool(self.channels) or listening)
 
     async def reported(self) -> dict[str, str]:
         """What the server says of its parameters, once it is there. Raises PoolRefused when it is known to be away."""
@@ -361,6 +362,11 @@ class Hub:
         """The way to the server is another: go it."""
         self.listen_connection.close("obsolete connection")
         self.lost()
+
+    def resume(self) -> None:
+        """The pool is paused no more."""
+        if self.wanted():
+            self.listen_connection.open()
 
     def vacate(self) -> None:
         """Keep no connection that nobody needs now."""

@@ -13,6 +13,7 @@ from itertools import count
 from typing import Protocol
 
 from ...ipc import messages as ipc
+from ...ipc.cancel_key import CONSOLE
 from ...ipc.channel import Channel
 from ...ipc.shared_counters import SharedCounter
 from ...transport.connection import RAW
@@ -73,7 +74,7 @@ class CancelRequests:
         self.held = HeldConnections()
 
     def request(self, pid: int, key: bytes, fd: int) -> None:
-        """A CancelRequest came in by the connection `fd`: for a client of this worker, or of another.
+        """A CancelRequest came in by the connection `fd`: for a client of this worker, of another, or of the console.
 
         A wrong key does nothing, as in PostgreSQL, and never leaves this worker.
         """
@@ -82,7 +83,9 @@ class CancelRequests:
         if serial is None:
             return
         number = self.held.hold(fd)
-        if worker == self.lifecycle.index:
+        if worker == CONSOLE:
+            self.channel.post(ipc.CancelConsole(serial, number))
+        elif worker == self.lifecycle.index:
             self._request_here(serial, len(key), partial(self.held.let_go, number))
         else:
             self.channel.post(ipc.CancelAt(worker, serial, len(key), number))
@@ -94,9 +97,10 @@ class CancelRequests:
 
     def _serial_of(self, worker: int, pid: int, key: bytes) -> int | None:
         """The serial of the client to whom this key was given, by whichever process this worker was then."""
-        if not 0 <= worker < self.workers or len(key) not in (SHORT_KEY, LONG_KEY):
+        if not CONSOLE <= worker < self.workers or len(key) not in (SHORT_KEY, LONG_KEY):
             return None
-        keys, latest = self.lifecycle.cancel_keys, self.lifecycle.counters.get(SharedCounter.SERIALS, worker)
+        keys = self.lifecycle.cancel_keys
+        latest = pid if worker == CONSOLE else self.lifecycle.counters.get(SharedCounter.SERIALS, worker)
         for serial in serials_of(pid, latest):
             if compare_digest(keys.of(worker, serial, len(key)), key):
                 return serial

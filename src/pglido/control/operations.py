@@ -1,0 +1,158 @@
+"""What an operator orders of all workers, in PgBouncer's words: PAUSE and RESUME, DISABLE, RECONNECT, KILL.
+
+Rules:
+1. `gates` is what is in force. It is changed here first, and told to all workers: one that starts later gets it, too.
+2. A worker that hangs is not waited for; it is named to the operator, and does what was ordered when it moves again.
+3. PAUSE is over when no server connection is left. Broken off, it is undone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from ..admin.commands import CommandError
+from ..admin.control_api import REFUSED
+from ..config.model import ADMIN_DATABASES, Config
+from ..ipc.messages import (
+    Action,
+    AwaitReconnected,
+    AwaitReleased,
+    Gates,
+    Kill,
+    KillClient,
+    Message,
+    Reconnect,
+)
+from .commands import Commands, Patience, Verdicts
+from .heartbeat import HANGS_AFTER
+
+# A transaction may take as long as it does; who does not move is not waited for.
+AS_LONG_AS_IT_TAKES = Patience(timeout=float("inf"), silence=HANGS_AFTER)
+AT_ONCE = Patience(timeout=10.0, silence=HANGS_AFTER)
+
+
+class Workers(Protocol):
+    """Whom it concerns."""
+
+    def alive(self) -> list[int]:
+        """Those that can be told something."""
+
+    def tell_all(self, message: Message) -> None:
+        """Post a message to all of them."""
+
+
+class Operations:
+    """All methods return the workers that hang. They raise CommandError for what makes no sense."""
+
+    def __init__(self, commands: Commands, workers: Workers, config: Callable[[], Config]) -> None:
+        self.gates = Gates()
+        self._commands = commands
+        self._workers = workers
+        self._config = config
+
+    async def pause(self, database: str) -> set[int]:
+        """Let clients of this database (empty: of all) wait, and close servers; returns when none is left."""
+        if self.gates.all_paused:
+            raise refused("already suspended/paused")
+        self._known(database, "pause")
+        await self._change(_paused(self.gates, database, True))
+        try:
+            return await self._order(AwaitReleased(database), AS_LONG_AS_IT_TAKES)
+        except asyncio.CancelledError:
+            self._tell(_paused(self.gates, database, False))
+            raise
+
+    async def resume(self, database: str) -> set[int]:
+        """Serve those who wait."""
+        self._known(database, "resume")
+        if not database and not self.gates.all_paused:
+            raise refused("pooler is not paused/suspended")
+        if database and database not in self.gates.paused:
+            raise refused(f"database {database} is not paused")
+        return await self._change(_paused(self.gates, database, False))
+
+    async def disable(self, database: str) -> set[int]:
+        """Let nobody in any more."""
+        self._named(database, "disable")
+        return await self._change(msgspec.structs.replace(self.gates, disabled=self.gates.disabled | {database}))
+
+    async def enable(self, database: str) -> set[int]:
+        """Let clients in again."""
+        self._named(database, "enable")
+        return await self._change(msgspec.structs.replace(self.gates, disabled=self.gates.disabled - {database}))
+
+    async def reconnect(self, database: str) -> set[int]:
+        """Replace servers as they become free."""
+        self._known(database, "reconnect")
+        return await self._order(Reconnect(database), AT_ONCE)
+
+    async def wait_close(self, database: str) -> set[int]:
+        """Returns when all servers are gone that were to be replaced."""
+        self._known(database, "wait in")
+        return await self._order(AwaitReconnected(database), AS_LONG_AS_IT_TAKES)
+
+    async def kill(self, database: str) -> set[int]:
+        """Close all clients and servers now; newcomers wait until RESUME."""
+        if self.gates.all_paused:
+            raise refused("already suspended/paused")
+        self._known(database, "kill")
+        await self._change(_paused(self.gates, database, True))
+        return await self._order(Kill(database), AT_ONCE)
+
+    async def kill_client(self, client: str) -> set[int]:
+        """Close one client, by its id in SHOW CLIENTS."""
+        verdicts = await self._run(KillClient(client), AT_ONCE)
+        if verdicts.done and verdicts.done == verdicts.problems.keys():
+            raise refused(f"no such client: {client}")
+        return verdicts.hung
+
+    def reconfigured(self) -> None:
+        """The configuration is another: what is said of databases that are gone is forgotten."""
+        config = self._config()
+        known = [name for name in self.gates.paused | self.gates.disabled if config.database(name) is not None]
+        gates = Gates(self.gates.all_paused, self.gates.paused & {*known}, self.gates.disabled & {*known})
+        if gates != self.gates:
+            self._tell(gates)
+
+    # ---- inside
+
+    def _named(self, database: str, verb: str) -> None:
+        if not database:
+            raise refused("a database is required")
+        self._known(database, verb)
+
+    def _known(self, database: str, verb: str) -> None:
+        if database in ADMIN_DATABASES:
+            raise refused(f"cannot {verb} admin db: {database}")
+        if database and self._config().database(database) is None:
+            raise refused(f"no such database: {database}")
+
+    def _tell(self, gates: Gates) -> None:
+        self.gates = gates
+        self._workers.tell_all(gates)
+
+    async def _change(self, gates: Gates) -> set[int]:
+        self.gates = gates
+        return await self._order(gates, AT_ONCE)
+
+    async def _order(self, action: Action, patience: Patience) -> set[int]:
+        return (await self._run(action, patience)).hung
+
+    async def _run(self, action: Action, patience: Patience) -> Verdicts:
+        return await self._commands.run(action, self._workers.alive(), patience)
+
+
+def refused(text: str) -> CommandError:
+    """What PgBouncer says to a command that makes no sense."""
+    return CommandError(REFUSED, text)
+
+
+def _paused(gates: Gates, database: str, paused: bool) -> Gates:
+    if not database:
+        return msgspec.structs.replace(gates, all_paused=paused)
+    changed = gates.paused | {database} if paused else gates.paused - {database}
+    return msgspec.structs.replace(gates, paused=changed)
