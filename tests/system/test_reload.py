@@ -18,7 +18,7 @@ from harness.crowd import Meanwhile
 from harness.pooler import Pooler, default_config
 from harness.tls import Certificates
 from harness.waiting import eventually
-from harness.wire import Closed, ServerError, Wire
+from harness.wire import Closed, ServerError, Wire, alive, error_in
 
 WORKERS = 2
 
@@ -288,3 +288,18 @@ def all_ready(pool: Pooler) -> bool:
         return {row["state"] for row in pool.console("SHOW WORKERS")} == {"ready"}
     except (Closed, OSError, ServerError):
         return False
+
+
+def test_setting_that_is_set_on_the_console_holds_in_all_workers_until_a_reload(pooler: MakePooler) -> None:
+    pool = pooler(workers=3, default_pool_size=30)
+    wires = [pool.wire() for _ in range(15)]
+    pool.console("SET query_timeout = 0.2")
+    pool.workers()[0].kill()
+    eventually(lambda: pool.log.count("is ready (process") == 4)
+    wires = [wire for wire in wires if alive(wire)] + [pool.wire() for _ in range(15)]
+    for wire in wires:
+        wire.send(m.query("SELECT pg_sleep(60)"))
+    for wire in wires:
+        assert error_in(wire.rest())["M"] == "query timeout"
+    pool.console("RELOAD")
+    assert pool.wire().one("SELECT 1 FROM pg_sleep(0.5)") == "1"

@@ -57,7 +57,10 @@ Order = Callable[[OperationsApi, str], Awaitable[set[int]]]
 # A comment that does not end goes to the end of the text: one look at each character, however many begin.
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _SHOW = re.compile(r"(?:SHOW|SELECT)\s+(\w+)", re.IGNORECASE)
-_SET = re.compile(r"SET\s+(?:SESSION\s+|LOCAL\s+)?(\w+|TIME\s+ZONE)\b", re.IGNORECASE)
+_SET = re.compile(r"SET\s", re.IGNORECASE)
+_ASSIGNMENT = re.compile(
+    r"SET\s+(?:SESSION\s+|LOCAL\s+)?(?P<key>\w+)\s*(?:=|\sTO\s)\s*(?P<value>.*)", re.IGNORECASE | re.DOTALL
+)
 _NAME = re.compile(r'[^\s"]*')
 _QUOTED = re.compile(r'"(?:[^"]|"")+"')
 _PARAMETER = re.compile(r"\$([0-9]{1,5})")
@@ -181,9 +184,8 @@ def understand(sql: str, admin: bool) -> ConsoleCommand:
     shown = _SHOW.fullmatch(words)
     if shown:
         return _show(words, shown[1])
-    changed = _SET.match(words)
-    if changed:
-        return _set(changed[1])
+    if _SET.match(words):
+        return _set(sql, admin)
     for phrase, (tag, status) in PHRASES.items():
         if lower == phrase or lower.startswith(phrase + " "):
             return _said(tag, status)
@@ -208,7 +210,7 @@ def help_text() -> str:
 
 def _unknown(words: str) -> CommandError:
     shown = words if len(words) <= 200 else words[:200] + "..."
-    hint = "There are SHOW " + ", ".join(["HELP", *sorted(SHOWS)]) + "; " + ", ".join(ACTIONS) + "."
+    hint = "There are SHOW " + ", ".join(["HELP", *sorted(SHOWS)]) + "; " + ", ".join(["SET", *ACTIONS]) + "."
     return CommandError(REFUSED, f"invalid command '{shown}', use SHOW HELP;", hint=hint)
 
 
@@ -252,15 +254,31 @@ async def _help(control: ControlApi) -> Result:
     return Result("SHOW", notices=[Notice("Console usage", help_text())])
 
 
-def _set(name: str) -> ConsoleCommand:
-    """Settings of a session are taken and mean nothing; those of pglido stand in its file."""
-    if name.lower() in settings_table():
-        raise CommandError(
-            "0A000",
-            f'"{name.lower()}" cannot be set here',
-            hint="Change it in the configuration file, then RELOAD.",
-        )
-    return _said("SET")
+def _set(sql: str, admin: bool) -> ConsoleCommand:
+    """Another value of a setting of pglido, until the next RELOAD. Other settings are taken and mean nothing."""
+    found = _ASSIGNMENT.fullmatch(sql.strip())
+    field = settings_table().get(found["key"].lower()) if found else None
+    if found is None or field is None:
+        return _said("SET")
+    if not admin:
+        raise CommandError(REFUSED, "admin access needed")
+    key, text = field.name, found["value"]
+    if len(text) > 1 and text[0] == text[-1] == "'":
+        text = text[1:-1].replace("''", "'")
+    if not field.row.reload:
+        hint = "Change it in the configuration file, then restart pglido."
+        raise CommandError("55P02", f'"{key}" cannot be changed without a restart', hint=hint)
+
+    async def run(control: ControlApi) -> Result:
+        try:
+            hung = await control.set(key, text)
+        except ConfigError as error:
+            # As PgBouncer, but what is wrong is told, too.
+            raise CommandError(REFUSED, "SET failed", hint=str(error)) from error
+        return Result("SET", notices=_hung(control, hung, "takes it"))
+
+    shown = "***" if field.row.secret else text
+    return ConsoleCommand(None, run, f"SET {key} = {shown}")
 
 
 def _reload(words: str, argument: str) -> ConsoleCommand:
@@ -342,7 +360,8 @@ ACTIONS: dict[str, Callable[[str, str], ConsoleCommand]] = {
 }
 USAGE = (
     *("RELOAD", "PAUSE [<db>]", "RESUME [<db>]", "DISABLE <db>", "ENABLE <db>", "RECONNECT [<db>]"),
-    *("KILL [<db>]", "KILL_CLIENT <client id>", "WAIT_CLOSE [<db>]", "SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]"),
+    *("SET <key> = <value>", "KILL [<db>]", "KILL_CLIENT <client id>", "WAIT_CLOSE [<db>]"),
+    "SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]",
 )
 
 WELCOME = {

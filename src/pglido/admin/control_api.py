@@ -119,5 +119,15 @@ class ControlApi(Protocol):
     async def reload(self) -> Reloaded:
         """Read the configuration again and put it in force. Raises ConfigError; then all is as it was."""
 
+    @property
+    def in_file(self) -> Mapping[str, str]:
+        """What the file has, as texts, for the keys of which another value was set since."""
+
+    async def set(self, key: str, text: str) -> set[int]:
+        """Put another value of a setting in force until the next reload; returns the workers that hang.
+
+        Raises ConfigError; then all is as it was.
+        """
+
     def shutdown(self, mode: str) -> None:
         """End: `now`; `servers`, when transactions are over; `clients`, when clients have left."""

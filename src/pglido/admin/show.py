@@ -247,6 +247,7 @@ def _config(control: ControlApi, answers: Answers) -> Rows:
             render(field, getattr(control.settings, name)),
             render(field, field.default),
             "yes" if field.row.reload else "no",
+            control.in_file.get(name),
         ]
         for name, field in sorted(rows().items())
     ]
@@ -387,7 +388,7 @@ def _leases(control: ControlApi, answers: Answers) -> Rows:
 
 SHOWS: dict[str, Show] = {
     "CLIENTS": Show(CONNECTIONS, _connections(ClientSnapshot, "C"), Subject.CLIENTS),
-    "CONFIG": Show(text("key", "value", "default", "changeable"), _config),
+    "CONFIG": Show(text("key", "value", "default", "changeable", "in_file"), _config),
     "DATABASES": Show(DATABASES, _databases, Subject.DATABASES),
     "LEASES": Show(LEASES, _leases),
     "LISTEN": Show(LISTEN, _listen, Subject.LISTEN),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+import msgspec
+
 from . import ini, toml
 from .builder import ConfigBuilder
 from .errors import ConfigError, Place, Problem
@@ -49,6 +51,20 @@ def parse(
     else:
         ini.read_text(draft, path, text)
     return finish(draft)
+
+
+def changed(config: Config, key: str, text: str) -> Config:
+    """The configuration with another value for one key of `[pglido]`, written as in a file. Raises ConfigError."""
+    draft = ConfigBuilder(config.path, config.dialect)
+    draft.put("pglido", "", key, text, Place(config.path))
+    if draft.problems:
+        raise ConfigError(draft.problems)
+    settings = msgspec.structs.replace(config.settings, **draft.values["pglido"][""])
+    fresh = msgspec.structs.replace(config, settings=settings)
+    check(fresh, draft)
+    if draft.problems:
+        raise ConfigError(draft.problems)
+    return fresh
 
 
 def finish(draft: ConfigBuilder) -> Config:

@@ -232,6 +232,15 @@ class Pooler:
         log.info("reload: done")
         return reloaded
 
+    @property
+    def in_file(self) -> Mapping[str, str]:
+        """See ControlApi."""
+        return self.rollout.in_file
+
+    async def set(self, key: str, text: str) -> set[int]:
+        """See ControlApi."""
+        return await self.rollout.set(key, text)
+
     def _changed(self) -> None:
         """Another configuration is in force."""
         self.listeners.tune(self.settings)

@@ -12,7 +12,7 @@ from ..auth import userlist
 from ..config.builder import name_of
 from ..config.changes import diff, without_restart
 from ..config.errors import ConfigError, Place, Problem
-from ..config.load import load
+from ..config.load import changed, load
 from ..config.model import Config, Settings
 from ..log import CannotLog, Outputs, open_outputs
 from ..transport.tls_context import (
@@ -74,6 +74,13 @@ def reread(old: Loaded, environ: Mapping[str, str] | None = None) -> tuple[Loade
     if not changes and fresh == old:
         notes.append(Note(logging.INFO, "reload: nothing has changed"))
     return fresh, notes
+
+
+def with_setting(old: Loaded, key: str, text: str) -> tuple[Loaded, list[Note]]:
+    """What is in force with another value for one key; the file is not read. Raises ConfigError."""
+    config = changed(old.config, key, text)
+    fresh = _complete(config, _users(config.settings.auth_file) if key == "auth_file" else old.users)
+    return fresh, [Note(logging.INFO, f"SET: {change}") for change in diff(old.config, config)]
 
 
 def open_log(loaded: Loaded) -> Outputs:

@@ -20,11 +20,13 @@ from .. import log as logs
 from ..admin.control_api import Reloaded
 from ..auth.secrets import raw
 from ..config.errors import ConfigError, Place, Problem
+from ..config.model import rows
+from ..config.values import render
 from ..ipc.messages import Abort, Command, Commit, Configure, Message, Prepare
 from . import daemon
 from .commands import Commands, Patience, Verdicts
 from .heartbeat import HANGS_AFTER
-from .reload import Loaded, open_log, reread
+from .reload import Loaded, Note, open_log, reread, with_setting
 from .supervisor import Greeting, Supervisor
 from .two_phase import Outcome, outcome_of
 
@@ -42,7 +44,10 @@ class _Pending(NamedTuple):
 
 
 class Rollout:
-    """Holds what is in force. `changed` is called right after something else is."""
+    """Holds what is in force. `changed` is called right after something else is.
+
+    `in_file` has the values, as texts, of the keys for which another was set since the file was read.
+    """
 
     def __init__(
         self,
@@ -54,6 +59,7 @@ class Rollout:
         environ: Mapping[str, str] | None,
     ) -> None:
         self.loaded = loaded
+        self.in_file: dict[str, str] = {}
         self._outputs = outputs
         self._supervisor = supervisor
         self._commands = commands
@@ -76,17 +82,39 @@ class Rollout:
         Raises ConfigError; then all is as it was.
         """
         async with self._lock:
-            daemon.notify("RELOADING=1", daemon.reloading())
-            try:
-                return await self._reload()
-            except ConfigError as error:
-                _tell(error)
-                raise
-            except OSError as error:  # of descriptors there were not enough
-                place = Place(self.loaded.config.path)
-                raise _tell(ConfigError([Problem(place, "", error.strerror or str(error))])) from error
-            finally:
-                daemon.notify("READY=1")
+            reloaded = await self._change("reload", lambda: reread(self.loaded, self._environ))
+            self.in_file = {}
+            return reloaded
+
+    async def set(self, key: str, text: str) -> set[int]:
+        """Put another value of one key in force, until all have taken it; returns the workers that hang.
+
+        Raises ConfigError; then all is as it was.
+        """
+        async with self._lock:
+            before = self._shown(key)
+            taken = await self._change("SET", lambda: with_setting(self.loaded, key, text))
+            in_file = self.in_file.get(key, before)
+            kept = {name: value for name, value in self.in_file.items() if name != key}
+            self.in_file = kept if in_file == self._shown(key) else {**kept, key: in_file}
+            return taken.hung
+
+    def _shown(self, key: str) -> str:
+        return render(rows()[key], getattr(self.loaded.config.settings, key))
+
+    async def _change(self, what: str, read: Callable[[], tuple[Loaded, list[Note]]]) -> Reloaded:
+        """Put in force what is read; the service manager and the log are told."""
+        daemon.notify("RELOADING=1", daemon.reloading())
+        try:
+            return await self._roll_out(*read())
+        except ConfigError as error:
+            _tell(what, error)
+            raise
+        except OSError as error:  # of descriptors there were not enough
+            place = Place(self.loaded.config.path)
+            raise _tell(what, ConfigError([Problem(place, "", error.strerror or str(error))])) from error
+        finally:
+            daemon.notify("READY=1")
 
     def close(self) -> None:
         """Nobody will be greeted any more."""
@@ -95,8 +123,7 @@ class Rollout:
 
     # ---- inside
 
-    async def _reload(self) -> Reloaded:
-        fresh, changes = reread(self.loaded, self._environ)
+    async def _roll_out(self, fresh: Loaded, changes: list[Note]) -> Reloaded:
         outputs = open_log(fresh)
         with self._commands.under_way(self._supervisor.alive()) as verdicts:
             pending = self._pending = _Pending(verdicts.number, fresh, outputs)
@@ -160,8 +187,8 @@ def mock_seed(loaded: Loaded, drawn: bytes) -> bytes:
     return hmac.digest(lasting, b"pglido: what users look like who don't exist", "sha256") if lasting else drawn
 
 
-def _tell(failure: ConfigError) -> ConfigError:
+def _tell(what: str, failure: ConfigError) -> ConfigError:
     for line in str(failure).splitlines():
-        log.error("reload: %s", line)
-    log.error("reload failed, the old configuration stays in force")
+        log.error("%s: %s", what, line)
+    log.error("%s failed, the old configuration stays in force", what)
     return failure

@@ -128,10 +128,55 @@ async def test_what_is_not_known_says_what_is(admin, sql):
     assert await rows(admin, "SHOW STATE")
 
 
-async def test_a_setting_of_pglido_is_not_silently_accepted(admin):
-    with pytest.raises(psycopg.errors.FeatureNotSupported, match="log_stats"):
-        await admin.execute("SET log_stats = 0")
+async def test_a_setting_that_needs_a_restart_is_not_silently_accepted(admin):
+    with pytest.raises(psycopg.Error, match='"listen_port" cannot be changed without a restart') as refused:
+        await admin.execute("SET listen_port = 7")
+    assert refused.value.sqlstate == "55P02"
     await admin.execute("SET extra_float_digits = 3")
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("query_timeout = 5", "5"),
+        ("query_timeout=5", "5"),
+        ("QUERY_TIMEOUT TO '5s'", "5"),
+        ("log_stats = off", "0"),
+        ("pool_mode = 'session'", "session"),
+        ("ignore_startup_parameters = 'a, b'", "a,b"),
+    ],
+)
+async def test_a_setting_is_set_until_the_next_reload(admin, written, value):
+    key = written.split("=")[0].split()[0].lower()
+
+    async def shown() -> dict[str, str]:
+        return {row["key"]: row for row in await rows(admin, "SHOW CONFIG")}[key]
+
+    before = await shown()
+    assert before["in_file"] is None
+    await admin.execute(f"SET {written}")
+    after = await shown()
+    assert (after["value"], after["in_file"]) == (value, before["value"])
+    await admin.execute("RELOAD")
+    assert await shown() == before
+
+
+@pytest.mark.parametrize(
+    "written", ["query_timeout = x", "query_timeout = -1", "pool_mode = sesion", "query_timeout ="]
+)
+async def test_a_value_that_is_wrong_is_refused_and_what_is_wrong_told(admin, written):
+    before = await rows(admin, "SHOW CONFIG")
+    with pytest.raises(psycopg.Error, match="SET failed") as refused:
+        await admin.execute(f"SET {written}")
+    assert written.split()[0] in refused.value.diag.message_hint
+    assert await rows(admin, "SHOW CONFIG") == before
+
+
+async def test_a_setting_that_is_set_back_is_as_in_the_file(admin):
+    for value in ("5", "6", "0"):
+        await admin.execute(f"SET query_timeout = {value}")
+    config = {row["key"]: row for row in await rows(admin, "SHOW CONFIG")}
+    assert config["query_timeout"]["in_file"] is None
 
 
 async def test_stats_users_may_look_and_not_touch(it: Running):
