@@ -221,10 +221,10 @@ class FakeWorker:
             [theirs.detach()],
         )
         ours_reader, ours_writer = await asyncio.open_connection(sock=ours)
-        await asyncio.gather(pump(reader, ours_writer), pump(ours_reader, writer))
+        await asyncio.gather(carry(reader, ours_writer), carry(ours_reader, writer))
 
 
-async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+async def carry(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
     try:
         while data := await source.read(65536):
             target.write(data)

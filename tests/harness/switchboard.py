@@ -14,6 +14,7 @@ from pglido.protocol import messages
 from pglido.relay.dispatcher import Dispatcher
 from pglido.relay.links import ClientLink, ServerLink
 from pglido.relay.relay import Relay
+from pglido.relay.stage import WELCOMED
 from pglido.session.client.dispatch import Client
 from pglido.session.state import parameters as _parameters
 from pglido.session.state.budget import MemoryBudget
@@ -233,11 +234,12 @@ class Switchboard:
         """One more plain link."""
         return self._far(Link)
 
-    def client(self) -> Far:
-        """One more client, past its login."""
+    def client(self, event: int = WELCOMED) -> Far:
+        """One more client, past its login, or to which something else has happened since it arrived."""
         far = self._far(ClientLink)
         far.link.session = Client(_parameters.EMPTY, self.rules, self.budget)
         far.link.stats = self.stats
+        far.link.on_stage(event)
         self.relay.relay(far.link)
         assert far.link.mode == HANDLED
         return far

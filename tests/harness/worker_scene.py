@@ -11,6 +11,7 @@ from pglido.ipc.messages import Gates
 from pglido.ipc.shared_counters import SharedCounter, SharedCounters
 from pglido.pooling.pool import Plan, ServerSlot
 from pglido.protocol import messages
+from pglido.relay.stage import WELCOMED
 from pglido.session.client.dispatch import Client
 from pglido.session.state import parameters as _parameters
 from pglido.transport.connect import AddressCache
@@ -165,6 +166,7 @@ class Scene:
         client, far = self.stranger()
         client.user, client.runtime, client.pool, client.stats = "joe", runtime, runtime.pool, runtime.stats
         client.session = Client(_parameters.EMPTY, runtime.rules, self.lifecycle.budget)
+        client.on_stage(WELCOMED)
         runtime.pool.clients += 1
         self.relay.relay(client)
         return client, far

@@ -2,7 +2,7 @@
 
 Every step (a client sends, a server reads, a server's answer arrives) is one of those possible now, chosen by
 the seed, and takes as many bytes as the seed says: so everything is cut everywhere, and servers change hands at
-every chance. The rules are those of the relay and the host.
+every chance. The rules are those of the relay and the dispatcher.
 """
 
 import random

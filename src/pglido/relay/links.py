@@ -3,19 +3,25 @@
 
 from typing import TYPE_CHECKING
 
+import cython
+
 from ..pooling.stats import Stats
 from ..session.client.dispatch import Client
 from ..session.server.reader import Server
+from ..session.transitions import ILLEGAL, SHIFT
 from ..transport.connection import FLOW, HANDLED, KEEP, STOP, Link
+from .stage import HUNG_UP, STAGE
 
+NEXT_STAGES = STAGE.array
+# The same, a C array where it is compiled.
+_next = NEXT_STAGES
 # What a client sends with so much at once is COPY: piece by piece as it comes, that took twice as long.
 CLIENT_BULK = 4096
 
 
 class ClientLink(Link):
-    """A client; `waiting` while it stands in line for a server, or for its next round: then it is `paused`.
-
-    It has `said_all` when it has hung up behind a Terminate.
+    """A client, `stage`: see there; `waiting` while it stands in line for a server, or for its next round: then it
+    is `paused`.
 
     `notes` are messages that it did not ask for, and gets between two transactions; not while `holds`, for it is still
     to be told which of them are its own. While it `listens`, the ReadyForQuery that ends a transaction is kept back
@@ -28,11 +34,10 @@ class ClientLink(Link):
     if TYPE_CHECKING:
         session: Client
         stats: Stats
+        stage: int
         server: "ServerLink | None"
         waiting: bool
         paused: bool
-        leaving: bool
-        said_all: bool
         holds: bool
         listens: bool
         late: bool
@@ -45,8 +50,15 @@ class ClientLink(Link):
     def __cinit__(self) -> None:
         self.bulk = CLIENT_BULK
 
+    def on_stage(self, event: cython.int) -> None:
+        """Bring `stage` to its next: this has happened. Raises IllegalTransition."""
+        after: cython.int = _next[self.stage << SHIFT | event]
+        if after == ILLEGAL:
+            raise STAGE.illegal(self.stage, event)
+        self.stage = after
+
     def reading(self) -> int:
-        if self.said_all or self.leaving:
+        if self.stage >= HUNG_UP:
             return STOP
         if self.waiting or self.late:
             return KEEP

@@ -12,7 +12,7 @@ from pglido.session.state.session_state cimport SessionState
 from pglido.session.state.shared cimport PoolRules
 
 cdef int ATTACH, GO_ON, GOODBYE, IDLE, PAUSE, WAIT, WISH
-cdef int HANDLED, RAW
+cdef int HANDLED, HANGS_UP, HUNG_UP, LEAVING, RAW, SERVED, TERMINATES
 cdef bytes READY_IDLE
 
 @cython.final

@@ -25,6 +25,7 @@ from ..transport.handler import Handler
 from ..transport.transport import Transport
 from .dispatcher import Dispatcher
 from .links import ClientLink, ServerLink
+from .stage import HANGS_UP, HUNG_UP, LEAVING, SERVED, TERMINATES
 
 
 class Relay(Handler):
@@ -155,7 +156,7 @@ class Relay(Handler):
     def goodbye(self, client: ClientLink) -> None:
         """The client said Terminate: it leaves when all that it asked before is answered."""
         if client.server is not None and client.server.session.answering():
-            client.leaving = True
+            client.on_stage(TERMINATES)
             self.transport.watch(client)
         else:
             self.dispatcher.client_gone(client, "")
@@ -163,18 +164,19 @@ class Relay(Handler):
     def stays(self, client: ClientLink) -> bool:
         """The client hung up: does it wait for something, and said Terminate behind that? Then its turn comes."""
         data: bytes = b"" if client.inbox is None else client.inbox
-        if client.leaving:
+        if client.stage == LEAVING:
             return False
-        if client.said_all or client.broken:
+        if client.stage == HUNG_UP or client.broken:
             # Told of again: nobody is there to be answered either.
             client.broken = True
             client.out = None
             self.transport.forget(client)
             if client.server is not None:
                 self.transport.watch(client.server)
-        if not client.said_all and not ((client.waiting or client.late) and client.session.says_goodbye(data)):
-            return False
-        client.said_all = True
+        if client.stage == SERVED:
+            if not ((client.waiting or client.late) and client.session.says_goodbye(data)):
+                return False
+            client.on_stage(HANGS_UP)
         client.eof = client.broken
         self.transport.watch(client)
         return True
@@ -230,7 +232,7 @@ class Relay(Handler):
             self.now_hears(client, session.state)
             self.resume(client)
             return
-        if client.leaving and not session.answering():
+        if client.stage == LEAVING and not session.answering():
             self.dispatcher.client_gone(client, "")
             return
         blocked = session.turns and not client.session.rules.block and session.status != IDLE
@@ -277,7 +279,7 @@ class Relay(Handler):
 
     def keep_ready(self, client: ClientLink) -> None:
         """A listening client's transaction is over: its ReadyForQuery comes behind what was sent to it before."""
-        if client.leaving or not self.dispatcher.catch_up(client):
+        if client.stage == LEAVING or not self.dispatcher.catch_up(client):
             self.transport.send(client, READY_IDLE)
         else:
             client.late = True

@@ -14,7 +14,7 @@ from pglido.worker.login.access_log cimport AccessLog
 from pglido.worker.cancel_keys cimport CancelKeys
 from pglido.worker.connections cimport ServerConnection, ClientConnection
 
-cdef int CLIENTS, CLOSING, MASK, SERIALS
+cdef int CLIENTS, CLOSING, ENDS, MASK, SERIALS
 
 cdef class Dispatch(Dispatcher):
     cdef public int index

@@ -14,6 +14,7 @@ from ..protocol.messages import READY_IDLE
 from ..relay.dispatcher import Dispatcher
 from ..relay.links import ClientLink, ServerLink
 from ..relay.relay import Relay
+from ..relay.stage import ENDS
 from ..session.state.budget import MemoryBudget
 from ..transport.backends import new_transport
 from ..transport.connection import UNSET
@@ -240,6 +241,7 @@ class Dispatch(Dispatcher):
             # It may wait in line for a server, for an answer, or for a derivation.
             client.login = None
             login.cancel()
+        client.on_stage(ENDS)
         if client.eof or client.broken:
             self.transport.close(client)
         else:

@@ -18,6 +18,7 @@ from ..pooling.states import CLOSING, IDLE, OPENING
 from ..protocol import messages
 from ..protocol.codes import ERROR_RESPONSE
 from ..protocol.codes import IDLE as STATUS_IDLE
+from ..relay.stage import LEAVING, LOGIN
 from ..session.state import parameters as _parameters
 from ..session.state.state_query import UNDYING
 from ..sql.scanner import DEFINES
@@ -218,7 +219,7 @@ class Lifecycle(Dispatch):
         # A question is short, and what it learns of functions is for all.
         busy = bool(server.session.replies.head) and not server.session.state.deciding
         self.transport.send(server, server.session.abandon())
-        if busy and not client.leaving:
+        if busy and client.stage != LEAVING:
             self.cancels.cancel_at_server(server)
         self.rested(server)
 
@@ -287,7 +288,7 @@ class Lifecycle(Dispatch):
 
     def stream_lost(self, link: Link) -> None:
         """A client hung up while its login waits for something else."""
-        if isinstance(link, ClientConnection) and link.login is not None:
+        if isinstance(link, ClientConnection) and link.stage == LOGIN:
             self.end(link, "client unexpected eof")
 
     # Ends.

@@ -18,15 +18,18 @@ from ..ipc.snapshot import (
     Subject,
 )
 from ..pooling.states import BUSY, CHECKING, OPENING, STATES
+from ..relay.stage import RAW
 from ..session.state import statement_cache
-from ..transport.connection import RAW
 from ..transport.tls_context import describe
 from . import memory
 from .connections import ClientConnection, ServerConnection, epoch, process_at, socket_name
 from .lifecycle import Lifecycle
 from .pool_runtime import PoolRuntime
 from .pubsub.hub import Hub
+from .standing import ACTIVE, IN_TRANSACTION, KEEPING, QUEUED, standing
 
+# What SHOW CLIENTS calls the state of a client; all others are idle.
+STATE_WORDS = {QUEUED: "waiting", ACTIVE: "active", IN_TRANSACTION: "active", KEEPING: "active", RAW: "active"}
 # Of how many connections is told in one round: about a millisecond's work.
 PORTION = 32
 
@@ -104,13 +107,12 @@ def _client(lifecycle: Lifecycle, client: ClientConnection) -> ClientSnapshot:
     address, port = socket_name(client.fd)
     local, local_port = socket_name(client.fd, local=True)
     link = client.peer
-    state = "waiting" if ticket is not None else "active" if link is not None else "idle"
-    raw = client.mode == RAW and isinstance(link, ServerConnection)
+    raw = client.stage == RAW and isinstance(link, ServerConnection)
     return ClientSnapshot(
         user=client.user,
         database=client.database,
         replication="logical" if raw else "none",
-        state=state,
+        state=STATE_WORDS.get(standing(client), "idle"),
         addr=address,
         port=port,
         local_addr=local,
@@ -146,7 +148,7 @@ def _server(lifecycle: Lifecycle, server: ServerConnection) -> ServerSnapshot:
     session = server.session
     address, port = socket_name(server.fd)
     local, local_port = socket_name(server.fd, local=True)
-    linked = server.peer
+    linked = server.peer if isinstance(server.peer, ClientConnection) else None
     state = "being_canceled" if server.cancels else STATES[server.slot.state]
     hub = lifecycle.hubs.get(server.runtime)
     if hub is not None and hub.listen_connection.server is server:
@@ -154,7 +156,7 @@ def _server(lifecycle: Lifecycle, server: ServerConnection) -> ServerSnapshot:
     return ServerSnapshot(
         user=server.runtime.key[1],
         database=server.runtime.key[0],
-        replication="logical" if server.mode == RAW else "none",
+        replication="logical" if linked is not None and linked.stage == RAW else "none",
         state=state,
         addr=server.address.rpartition(":")[0] if address == "unix" else address,
         port=int(server.address.rpartition(":")[2] or 0) if address == "unix" else port,
@@ -164,7 +166,7 @@ def _server(lifecycle: Lifecycle, server: ServerConnection) -> ServerSnapshot:
         request_time=epoch(server.slot.since),
         close_needed=int(server.slot.doomed),
         ptr=server.uuid,
-        link=linked.uuid if isinstance(linked, ClientConnection) else "",
+        link=linked.uuid if linked is not None else "",
         remote_pid=server.pid,
         tls=describe(server.tls),
         application_name=session.state.settings.values.get("application_name", ""),

@@ -3,16 +3,19 @@
 import asyncio
 import logging
 import time
-from typing import Protocol
+from collections.abc import Callable
+from operator import attrgetter
+from typing import NamedTuple, Protocol
 
 from .. import cache
 from .. import log as logs
-from ..config.model import Config
+from ..config.model import Config, Settings
 from ..ipc import process_memory
 from ..ipc.shared_counters import SharedCounter, SharedCounters
 from ..pooling.outage import last_error
 from ..pooling.states import SHUT
-from ..protocol.codes import IDLE
+from ..protocol.codes import IDLE as STATUS_IDLE
+from ..relay.stage import ARRIVED, LISTEN_ONLY, LOGIN, PROVING, RAW, TLS
 from .connections import ClientConnection
 from .lifecycle import Lifecycle
 from .login.fast_path import FastLogin
@@ -22,6 +25,7 @@ from .pool_runtime import PoolRuntime
 from .servers.function_refresh import FunctionRefresh
 from .servers.release_database import DatabaseRelease
 from .slow_rounds import measured
+from .standing import ACTIVE, IDLE, IN_TRANSACTION, KEEPING, QUEUED, standing
 
 log = logging.getLogger("pglido.worker")
 
@@ -171,10 +175,10 @@ class Timers:
 
     def _look_at_clients(self, now: float) -> None:
         lifecycle = self.worker.lifecycle
-        login_timeout = self.worker.config.settings.client_login_timeout
+        settings = self.worker.config.settings
         served = [server.client for server in lifecycle.servers if server.client is not None]
         for client in served + self._next_clients():
-            problem = over_time(client, now, login_timeout)
+            problem = over_time(client, now, settings)
             if problem is not None:
                 lifecycle.kill(client, "08P01", problem, last_error(down(client)))
 
@@ -202,47 +206,69 @@ class Timers:
 
 def resting(client: ClientConnection) -> bool:
     """Is the client outside of any transaction and query, with nothing on its way? One that only listens is."""
-    if client.session is None:
+    stands = standing(client)
+    if stands < IDLE:
         return True
-    if client.ticket is not None or client.paused or client.out is not None or client.session.waits_for_more():
+    if stands in (QUEUED, ACTIVE) or client.paused or client.out is not None or client.session.waits_for_more():
         return False
     if client.server is None:
         return not client.session.begun
     session = client.server.session
-    kept = client.session.rules.keep or session.state.pins
-    return bool(kept) and session.status == IDLE and not session.replies.head
+    return bool(client.session.rules.keep or session.state.pins) and session.status == STATUS_IDLE
 
 
 def down(client: ClientConnection) -> tuple[str, str] | None:
     """What keeps servers from being opened for a client that is not let in yet, None where nothing does."""
-    return client.runtime.pool.outage.problem if client.runtime is not None and client.session is None else None
+    return client.runtime.pool.outage.problem if client.stage == LOGIN and client.runtime is not None else None
 
 
-def over_time(client: ClientConnection, now: float, login_timeout: float) -> str | None:
-    """Which of its limits a client has overstepped, in PgBouncer's words."""
-    if client.session is None and client.listen_only is None:
-        late = client.peer is None and login_timeout and now - client.born > login_timeout
-        if not late:
-            return None
-        return "client_login_timeout" if down(client) is None else "client_login_timeout (server down)"
-    runtime = client.runtime
-    if runtime is None or client.ticket is not None:
-        return None
-    settings = runtime.settings_for(client.user)
-    session = client.server.session if client.server is not None else None
-    working = session is not None and session.replies.head
-    if session is None or (session.status == IDLE and not session.awaits_more() and not working):
-        if settings.client_idle_timeout and now - client.rested > settings.client_idle_timeout:
-            return "client_idle_timeout"
-        pinned = session is not None and session.state.pins
-        if pinned and settings.pin_timeout and now - client.rested > settings.pin_timeout:
-            return "pin_timeout"
-        return None
-    if settings.query_timeout and working and client.asked and now - client.asked > settings.query_timeout:
-        return "query timeout"
-    if settings.transaction_timeout and now - client.started > settings.transaction_timeout:
-        return "transaction timeout"
-    idle = settings.idle_transaction_timeout
-    if idle and not working and now - client.rested > idle:
-        return "idle transaction timeout"
+class Limit(NamedTuple):
+    """How long a client may be at something: the setting that says so, in seconds (0: for ever), and what it is told
+    then, in PgBouncer's words. It has been at it `since` a time of the monotonic clock (None: it is not).
+    """
+
+    setting: str
+    text: str
+    since: Callable[[ClientConnection], float | None]
+
+
+def _pinned(client: ClientConnection) -> float | None:
+    return client.rested if client.server is not None and client.server.session.state.pins else None
+
+
+def _asked(client: ClientConnection) -> float | None:
+    return client.asked or None
+
+
+LOGIN_LIMIT = Limit("client_login_timeout", "client_login_timeout", attrgetter("born"))
+IDLE_LIMIT = Limit("client_idle_timeout", "client_idle_timeout", attrgetter("rested"))
+PIN_LIMIT = Limit("pin_timeout", "pin_timeout", _pinned)
+QUERY_LIMIT = Limit("query_timeout", "query timeout", _asked)
+TRANSACTION_LIMIT = Limit("transaction_timeout", "transaction timeout", attrgetter("started"))
+IDLE_TRANSACTION_LIMIT = Limit("idle_transaction_timeout", "idle transaction timeout", attrgetter("rested"))
+
+# Where a client stands, and its limits there, the first one first. Who stands in line has those of its pool.
+LIMITS: dict[int, tuple[Limit, ...]] = {
+    ARRIVED: (LOGIN_LIMIT,),
+    TLS: (LOGIN_LIMIT,),
+    PROVING: (LOGIN_LIMIT,),
+    LOGIN: (LOGIN_LIMIT,),
+    LISTEN_ONLY: (IDLE_LIMIT,),
+    RAW: (),
+    IDLE: (IDLE_LIMIT,),
+    QUEUED: (),
+    ACTIVE: (QUERY_LIMIT, TRANSACTION_LIMIT),
+    IN_TRANSACTION: (TRANSACTION_LIMIT, IDLE_TRANSACTION_LIMIT),
+    KEEPING: (IDLE_LIMIT, PIN_LIMIT),
+}
+
+
+def over_time(client: ClientConnection, now: float, settings: Settings) -> str | None:
+    """Which of its limits a client has overstepped, in PgBouncer's words; `settings` are those before it has a pool."""
+    stands = standing(client)
+    mine = settings if stands <= LOGIN or client.runtime is None else client.runtime.settings_for(client.user)
+    for limit in LIMITS[stands]:
+        seconds, since = getattr(mine, limit.setting), limit.since(client)
+        if seconds and since is not None and now - since > seconds:
+            return limit.text if down(client) is None else f"{limit.text} (server down)"
     return None

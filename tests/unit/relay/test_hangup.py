@@ -7,6 +7,7 @@ import pytest
 
 from harness.switchboard import Far, Switchboard
 from parity.frontend import TERMINATE, copy_data, message, query
+from pglido.relay.stage import LEAVING
 
 READY = message("Z", b"I")
 MEGABYTE = 1 << 20
@@ -20,7 +21,7 @@ def leaving(board: Switchboard) -> Far:
     """A client that said Terminate while an answer is outstanding."""
     client = board.client()
     client.say(query("select 1") + TERMINATE)
-    assert client.link.leaving
+    assert client.link.stage == LEAVING
     return client
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pglido.transport.connection import HANDLED
+from pglido.relay.stage import SERVED
 from pglido.worker.servers.cancel import CancelRequests
 
 
@@ -39,7 +39,7 @@ def client(
     )
     server = SimpleNamespace(session=session)
     since = {"started": started, "asked": started}
-    return SimpleNamespace(ticket=None, mode=HANDLED, peer=server, waiting=waiting, server=server, **since)
+    return SimpleNamespace(ticket=None, stage=SERVED, peer=server, waiting=waiting, server=server, **since)
 
 
 @pytest.mark.parametrize(

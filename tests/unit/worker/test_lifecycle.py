@@ -14,6 +14,7 @@ from pglido.ipc.shared_counters import SharedCounters, pins_of
 from pglido.pooling.pool import Plan, Verb
 from pglido.pooling.states import BUSY, CHECKING, IDLE
 from pglido.protocol import codes, messages
+from pglido.relay.stage import LONG_WAY
 from pglido.session.server.notification_signature import NotificationSigner
 from pglido.transport.connection import Link
 from pglido.worker.dispatch import ServerRequest
@@ -137,6 +138,7 @@ async def test_a_login_that_waits_ends_with_its_client(scene: Scene) -> None:
     client, _ = scene.stranger()
     cancelled: list[bool] = []
     client.login = type("Login", (), {"cancel": lambda self: cancelled.append(True)})()
+    client.on_stage(LONG_WAY)
     scene.lifecycle.stream_lost(client)
     assert cancelled == [True]
     assert scene.lifecycle.clients == {}

@@ -5,6 +5,7 @@ import socket
 from ...ipc import messages as ipc
 from ...ipc.channel import Channel
 from ...protocol.startup import Startup
+from ...relay.stage import JOINED
 from ...transport.tls_context import describe
 from ..connections import ClientConnection, ConsoleLink
 from ..lifecycle import Lifecycle
@@ -46,4 +47,5 @@ class ConsoleRelays:
             protocol=196608 + client.minor,
         )
         self.channel.post(message, [theirs.detach()])
+        client.on_stage(JOINED)
         self.lifecycle.transport.join_raw(client, end)

@@ -13,6 +13,7 @@ from pglido.worker.login.scram_login cimport ScramLogin
 
 cdef int CLIENTS, ACCEPTED, DEFAULTS, LONGEST, LONGEST_PROOF, LONGEST_MESSAGE, PACKETS, ACCEPT_BATCH
 cdef int PASSWORD, SHUT, SSL_REQUEST
+cdef int ASKS_TLS, CHALLENGED, SECURED
 cdef bytes YES, NO, SSL_PACKET
 
 cpdef bint is_strange(object start) except -1

@@ -22,6 +22,7 @@ from ...pooling.states import SHUT
 from ...protocol import messages, octets
 from ...protocol.codes import PASSWORD, SSL_REQUEST
 from ...protocol.startup import Startup, parse_startup
+from ...relay.stage import ASKS_TLS, CHALLENGED, SECURED
 from ...transport.accept import accept
 from ...transport.connection import UNSET, wake
 from ...transport.tls_record import TlsRecords
@@ -236,6 +237,7 @@ class FastLogin:
         client.inbox = None
         self.lifecycle.transport.send(client, YES)
         client.handshake = TlsRecords(context, True, None)
+        client.on_stage(ASKS_TLS)
         client.waiter = self.on_tls
 
     def handshake(self, client: ClientConnection) -> None:
@@ -261,6 +263,7 @@ class FastLogin:
         if done:
             client.handshake = None
             transport.secured(client, tls)
+            client.on_stage(SECURED)
             self.wait(client)
         else:
             self._silent(client, self.on_tls)
@@ -294,6 +297,7 @@ class FastLogin:
         client.minor = start.minor
         self.lifecycle.transport.send(client, challenge.offer())
         client.proving = ScramLogin(packet, start, challenge, self.era)
+        client.on_stage(CHALLENGED)
         client.waiter = self.on_proof
         return True
 

@@ -18,6 +18,7 @@ from ...ipc.shared_counters import LimitReached, SharedCounter
 from ...protocol import codes, messages
 from ...protocol.errors import PgError, ProtocolViolation
 from ...protocol.startup import Startup, packet_problem
+from ...relay.stage import CHALLENGED, LONG_WAY, SECURED
 from ...session.state import parameters as _parameters
 from ...sql.listen_statements import LISTEN_ONLY
 from ...transport.inline_task import InlineTask
@@ -111,17 +112,17 @@ class Login:
 
     def enter(self, client: ClientConnection) -> None:
         """Serve a new connection until it is relayed, handed over, or closed."""
-        self._begin(client, self._enter(client, Stream(self.lifecycle.transport, client, visit=True)))
+        visit = self._enter(client, Stream(self.lifecycle.transport, client, visit=True))
+        self._begin(client, self._guarded(client, visit))
 
     def go_on(self, client: ClientConnection, packet: bytes, start: Startup, proof: Proof) -> None:
         """The same for one that has proved who it is on the fast path."""
         stream = Stream(self.lifecycle.transport, client, visit=True)
-        self._begin(client, self._proved(client, stream, packet, start, proof))
+        self._begin(client, self._guarded(client, self._proved(client, stream, packet, start, proof)))
 
     def weigh(self, client: ClientConnection, proving: ScramLogin) -> None:
         """A proof that the fast path was given takes a key derivation to be judged."""
-        client.login = InlineTask(self._weigh(client, proving), _failed)
-        client.login.step()
+        self._begin(client, self._weigh(client, proving))
 
     def is_asked_for(self, start: Startup) -> bool:
         """Is auth_query to be asked who this client is?"""
@@ -147,8 +148,9 @@ class Login:
                 log.error("bug: login failed", exc_info=error, extra=client.extra())
                 self._refuse(client, PgError("XX000", "internal error of the pooler", log_text="internal error"))
 
-    def _begin(self, client: ClientConnection, visit: Coroutine[None, None, None]) -> None:
-        client.login = InlineTask(self._guarded(client, visit), _failed)
+    def _begin(self, client: ClientConnection, job: Coroutine[None, None, None]) -> None:
+        client.on_stage(LONG_WAY)
+        client.login = InlineTask(job, _failed)
         client.login.step()
 
     async def _guarded(self, client: ClientConnection, visit: Coroutine[None, None, None]) -> None:
@@ -174,6 +176,7 @@ class Login:
             return
         if client.serial in clients:
             client.login = None
+            client.on_stage(CHALLENGED)
             self.fast_login.weighed(client, proving, answer)
 
     def _log_refusal(self, client: ClientConnection, why: str) -> None:
@@ -191,6 +194,7 @@ class Login:
             # What it says now may be what others have said before.
             stream.settle()
             client.login = None
+            client.on_stage(SECURED)
             self.fast_login.wait(client)
             return
         code, packet = await _packet(stream)

@@ -7,7 +7,7 @@ from pglido.worker.cancel_keys cimport pid_of
 from pglido.worker.connections cimport ClientConnection
 from pglido.worker.dispatch cimport Dispatch
 
-cdef int HANDLED
+cdef int HANDLED, WELCOMED
 
 cdef class LoginTemplate:
     cdef public object runtime

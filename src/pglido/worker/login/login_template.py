@@ -1,6 +1,7 @@
 """How clients are greeted, and what is remembered of one that was let in, for the next that says the same."""
 
 from ...protocol import messages
+from ...relay.stage import WELCOMED
 from ...session.client.dispatch import Client
 from ...transport.connection import HANDLED
 from ..cancel_keys import pid_of
@@ -61,6 +62,7 @@ def greet(lifecycle: Dispatch, client: ClientConnection, template: LoginTemplate
     client.session.began = template.began
     client.session_defaults = client.fitted = template.session_defaults
     client.generation = template.generation
+    client.on_stage(WELCOMED)
     client.mode = HANDLED
     client.rested = lifecycle.transport.now
     end = lifecycle.cancel_keys.key_and_ready(client.serial, client.minor)

@@ -11,6 +11,7 @@ import os
 import socket
 from collections.abc import Callable
 
+from ...relay.stage import RAW
 from ..lifecycle import Lifecycle
 from .fast_path import FastLogin
 from .refusals import FULL
@@ -69,7 +70,7 @@ class ReservedConnection:
         """Free the place if its client has left."""
         client = self.lifecycle.clients.get(self.fast_login.spare)
         if client is not None:
-            if client.peer is None and self.lifecycle.transport.now - client.born > PATIENCE:
+            if client.stage != RAW and self.lifecycle.transport.now - client.born > PATIENCE:
                 self.lifecycle.kill(client, *FULL)
             elif self._failed_listeners and self.fill():
                 # Others have left, or the limit is a higher one.

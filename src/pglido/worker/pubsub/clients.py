@@ -4,6 +4,7 @@ from functools import partial
 
 from ...protocol import messages
 from ...protocol.startup import Startup
+from ...relay.stage import LISTENS
 from ...session.client.listen_only import ListenOnlySession
 from ...session.client.listen_only_parameters import announced
 from ...transport.connection import Link
@@ -33,6 +34,7 @@ async def listen(
     stream.settle()
     client.stats = runtime.stats
     client.listen_only = listen_only
+    client.on_stage(LISTENS)
     client.login = None
     client.rested = lifecycle.transport.now
     lifecycle.access_log.came(client)

@@ -16,7 +16,7 @@ from ...ipc import messages as ipc
 from ...ipc.cancel_key import CONSOLE
 from ...ipc.channel import Channel
 from ...ipc.shared_counters import SharedCounter
-from ...transport.connection import RAW
+from ...relay.stage import RAW
 from ..cancel_keys import LONG_KEY, SHORT_KEY, serials_of, size_of_key, worker_of
 from ..connections import ClientConnection, ServerConnection
 from ..lifecycle import Lifecycle
@@ -124,7 +124,7 @@ class CancelRequests:
         server = client.server
         if client.ticket is not None:
             client.cancel_wanted = True
-        elif client.mode == RAW and isinstance(client.peer, ServerConnection):
+        elif client.stage == RAW and isinstance(client.peer, ServerConnection):
             return self.cancel_at_server(client.peer)
         elif server is not None and server.session.adopting():
             # Not the settings in front of the client's query, nor the question behind the one before. Where the client

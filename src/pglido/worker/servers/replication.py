@@ -2,6 +2,7 @@
 
 from ...protocol import messages
 from ...protocol.startup import Startup
+from ...relay.stage import JOINED
 from ...session.state import parameters as _parameters
 from ...transport.stream import Stream
 from ..connections import ClientConnection
@@ -30,4 +31,5 @@ async def replicate(
     )
     stream.settle()
     lifecycle.access_log.came(client)
+    client.on_stage(JOINED)
     lifecycle.transport.join_raw(client, server)

@@ -12,10 +12,11 @@ from itertools import count
 from ...ipc import messages as ipc
 from ...ipc.channel import Channel
 from ...protocol import codes, messages
-from ...transport.connection import RAW
+from ...relay.stage import LISTEN_ONLY, RAW
 from ..cancel_keys import serials_of, worker_of
 from ..connections import ClientConnection
 from ..lifecycle import Lifecycle
+from ..standing import WITH_SESSION
 from .stand_in import CANCELLED, NAP, TERMINATED, StandIn
 
 # Process ids that one statement gets at most; and those who stand in at a time in one worker.
@@ -145,7 +146,7 @@ class SignalRequests:
         """The client of this worker that got this number at login."""
         for serial in serials_of(signal_target, self.lifecycle.serial):
             client = self.lifecycle.clients.get(serial)
-            if client is not None and client.runtime is not None and client.login is None:
+            if client is not None and (client.stage == LISTEN_ONLY or client.stage in WITH_SESSION):
                 return client
         return None
 
@@ -157,7 +158,7 @@ class SignalRequests:
             self.lifecycle.cancels.cancel_client(target)
         elif sqlstate == TERMINATED:
             server = target.server
-            whole = target.mode != RAW and (server is None or server.session.between_messages())
+            whole = target.stage != RAW and (server is None or server.session.between_messages())
             why = messages.report_fields(body).get("M", "")
             self.lifecycle.end(target, why, messages.message(codes.ERROR_RESPONSE, body) if whole else b"")
 
