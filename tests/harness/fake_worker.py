@@ -24,6 +24,7 @@ from pglido.ipc.messages import (
     TO_WORKER,
     Abort,
     Ask,
+    AwaitReleased,
     CancelAt,
     CancelHere,
     Command,
@@ -33,6 +34,7 @@ from pglido.ipc.messages import (
     Done,
     Drain,
     Failed,
+    Gates,
     Grant,
     Kept,
     Load,
@@ -121,6 +123,8 @@ class FakeWorker:
                 self.channel.post(Load(pool, 0.0, 0, 0.0, 0))
             case CancelHere(serial, size, _, _):
                 self.told[-1] = f"CancelHere:{serial}:{size}"
+            case Command(number, Gates() | AwaitReleased()):
+                self.channel.post(Done(number))
             case Command(number, Ask(subject)):
                 if MODE != "mute":
                     self.channel.post(Rows(number, self.rows(subject)))

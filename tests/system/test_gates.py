@@ -409,3 +409,20 @@ def test_memory_of_a_paused_pool_does_not_grow(pooler: MakePooler) -> None:
         said(console, "RESUME")
         said(console, "PAUSE")
     assert psutil.Process(worker.pid).num_fds() == tasks
+
+
+def test_signals_pause_and_resume(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(workers=2)
+    (wire,), console = clients(pool, 1), admin(pool)
+    pool.signal(signal.SIGUSR1)
+    cluster.settles(0)
+    assert state(console, "paused") == "yes"
+    wire.send(m.query("SELECT 1"))
+    assert wire.silent()
+    pool.signal(signal.SIGUSR1)
+    assert pool.logs("already suspended/paused")
+    pool.signal(signal.SIGUSR2)
+    assert kinds(wire.until()) == "TDCZ"
+    pool.signal(signal.SIGUSR2)
+    assert pool.logs("pooler is not paused/suspended")
+    assert pool.wire().one("SELECT 1") == "1"

@@ -271,7 +271,7 @@ def _set(sql: str, admin: bool) -> ConsoleCommand:
 
     async def run(control: ControlApi) -> Result:
         try:
-            hung = await control.set(key, text)
+            hung = await control.set_value(key, text)
         except ConfigError as error:
             # As PgBouncer, but what is wrong is told, too.
             raise CommandError(REFUSED, "SET failed", hint=str(error)) from error

@@ -123,7 +123,7 @@ class ControlApi(Protocol):
     def in_file(self) -> Mapping[str, str]:
         """What the file has, as texts, for the keys of which another value was set since."""
 
-    async def set(self, key: str, text: str) -> set[int]:
+    async def set_value(self, key: str, text: str) -> set[int]:
         """Put another value of a setting in force until the next reload; returns the workers that hang.
 
         Raises ConfigError; then all is as it was.

@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 from .. import log as logs
+from ..admin.commands import CommandError
 from ..admin.control_api import Reloaded, WorkerSnapshot
 from ..admin.session import CancelKey, Session, key_size, refuse, serve
 from ..admin.stats import Averages
@@ -237,9 +238,9 @@ class Pooler:
         """See ControlApi."""
         return self.rollout.in_file
 
-    async def set(self, key: str, text: str) -> set[int]:
+    async def set_value(self, key: str, text: str) -> set[int]:
         """See ControlApi."""
-        return await self.rollout.set(key, text)
+        return await self.rollout.set_value(key, text)
 
     def _changed(self) -> None:
         """Another configuration is in force."""
@@ -449,17 +450,28 @@ class Pooler:
         with suppress(ConfigError):  # it is in the log
             await self.reload()
 
-    def handle_usr(self) -> None:
-        """SIGUSR1, SIGUSR2: PgBouncer's pause and resume; to ignore them beats dying of them."""
-        log.warning("pause and resume by signal are not supported")
+    def handle_usr1(self) -> None:
+        """SIGUSR1: pause all databases, as PgBouncer does."""
+        self._start(self._ordered(self.operations.pause("")))
+
+    def handle_usr2(self) -> None:
+        """SIGUSR2: resume."""
+        self._start(self._ordered(self.operations.resume("")))
+
+    async def _ordered(self, order: Coroutine[Any, Any, set[int]]) -> None:
+        """What makes no sense now is in the log."""
+        try:
+            await order
+        except CommandError as error:
+            log.warning("%s", error)
 
     HANDLERS: ClassVar[dict[signal.Signals, Callable[[Pooler], None]]] = {
         signal.SIGTERM: handle_term,
         signal.SIGINT: handle_term,
         signal.SIGQUIT: handle_quit,
         signal.SIGHUP: handle_hup,
-        signal.SIGUSR1: handle_usr,
-        signal.SIGUSR2: handle_usr,
+        signal.SIGUSR1: handle_usr1,
+        signal.SIGUSR2: handle_usr2,
     }
 
 
@@ -476,8 +488,3 @@ async def _again_and_again(turn: Callable[[], Coroutine[Any, Any, None]]) -> Non
             await turn()
         except Exception:
             log.exception("bug in the control process: a turn of %s failed", turn.__name__)
-
-
-def _resolve(future: asyncio.Future[list[Snapshot] | None] | None, rows: list[Snapshot] | None) -> None:
-    if future is not None and not future.done():
-        future.set_result(rows)

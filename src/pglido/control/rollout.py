@@ -86,7 +86,7 @@ class Rollout:
             self.in_file = {}
             return reloaded
 
-    async def set(self, key: str, text: str) -> set[int]:
+    async def set_value(self, key: str, text: str) -> set[int]:
         """Put another value of one key in force, until all have taken it; returns the workers that hang.
 
         Raises ConfigError; then all is as it was.
