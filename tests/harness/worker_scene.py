@@ -22,8 +22,6 @@ from pglido.worker.pool_runtime import PoolRuntime, new_pool_runtime
 
 T = TypeVar("T")
 CLIENTS = int(SharedCounter.CLIENTS)
-# No test needs as many: one that waits for what never comes fails instead of hanging.
-MOST_TURNS = 200_000
 DONE = messages.message(ord("C"), b"SELECT 1\0") + messages.READY_IDLE
 IN_BLOCK = messages.message(ord("C"), b"BEGIN\0") + messages.message(ord("Z"), b"T")
 TERMINATE = messages.TERMINATE
@@ -197,13 +195,12 @@ class Scene:
             await asyncio.sleep(0)
 
     async def until(self, job: Coroutine[Any, Any, T]) -> T:
-        """What `job` comes to."""
+        """What `job` comes to; it waits for others, which are no part of the scene."""
         task = asyncio.get_running_loop().create_task(job)
-        for _ in range(MOST_TURNS):
-            if task.done():
-                break
-            self.transport.turn(0)
-            await asyncio.sleep(0)
+        async with asyncio.timeout(60):
+            while not task.done():
+                self.transport.turn(1)
+                await asyncio.sleep(0)
         return task.result()
 
     def close(self) -> None:

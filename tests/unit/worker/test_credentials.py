@@ -1,16 +1,24 @@
 """Questions are asked for as long as somebody waits for the answer, and no network has all the places in line."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from harness.fake import READY, columns, complete, error, row
+from harness.worker_scene import DONE, Scene, scene_of
 from pglido.auth.auth_query import AuthQueryAnswer, Key
 from pglido.auth.decoys import MD5_FACE, PLAIN_SHAPE, ChallengeShape, SecretPopulation
+from pglido.auth.secrets import parse as parse_secret
+from pglido.config.enums import AuthType
 from pglido.config.load import parse
 from pglido.config.model import PoolSettings
 from pglido.ipc import messages
+from pglido.ipc.shared_counters import SharedCounter
+from pglido.pooling.states import IDLE
+from pglido.session.state.parameters import intern
 from pglido.worker.errors import PoolRefused
 from pglido.worker.login import networks
 from pglido.worker.login.credentials import KnownUser, UserDirectory, UserLookup
@@ -168,3 +176,147 @@ async def test_unknown_users_look_like_those_that_auth_query_has_answered_for(mo
         {PLAIN_SHAPE: 1, ChallengeShape(4096): 1, ChallengeShape(10_000): 2}
     )
     assert one.terms_of(console).population == SecretPopulation.counted({PLAIN_SHAPE: 2})
+
+
+# With a server.
+
+VERIFIER = (
+    "SCRAM-SHA-256$4096:c2FsdHNhbHRzYWx0c2FsdA==$"
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+)
+
+
+def answer(*rows: tuple[str, str]) -> bytes:
+    """What the server says to auth_query: names and secrets that are good for an hour."""
+    found = [row(*one, "3600") for one in rows]
+    return b"".join([columns("usename", "passwd", "valid"), *found, complete("SELECT 1"), READY])
+
+
+class World:
+    """A user directory whose questions go to a server, which is the test."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self.posts: list[Any] = []
+        self.users = UserDirectory(scene.lifecycle, scene, self.posts.append)
+        self.users.adopt(scene.config, {}, bytes(32))
+        self.pool = scene.pool_of("app", "joe")
+        reader = scene.pool_of("app", "reader")
+        assert reader is not None
+        self.server, self.backend = scene.server(scene.runtime(reader))
+
+    def look(self, user: str = "joe") -> "asyncio.Task[KnownUser]":
+        """A client that waits."""
+        return asyncio.get_running_loop().create_task(self.users.look_up(user, self.pool, HERE))
+
+    async def asked(self) -> bytes:
+        """What the server is asked."""
+        await self.scene.turn()
+        return self.backend.heard()
+
+    async def known(self, task: "asyncio.Task[KnownUser]", said: bytes = b"") -> KnownUser:
+        """What comes of it once the server has said this."""
+        if said:
+            self.backend.say(said)
+
+        async def done() -> KnownUser:
+            return await task
+
+        return await self.scene.until(done())
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    with scene_of({"auth_type": AuthType.SCRAM_SHA_256, "auth_user": "reader"}) as scene:
+        yield World(scene)
+
+
+async def test_who_is_not_known_is_asked_for_once(world: World) -> None:
+    first, second = world.look(), world.look()
+    question = await world.asked()
+    assert question.startswith(b"P")
+    assert question.count(b"\0\3joe") == 1
+    found = await world.known(first, answer(("joe", VERIFIER)))
+    assert (found.name, found.secret) == ("joe", parse_secret(VERIFIER))
+    assert (await world.known(second)).secret == found.secret
+    assert world.server.slot.state == IDLE
+    # It is remembered; other workers are told what such secrets look like.
+    assert (await world.known(world.look())).secret == found.secret
+    assert await world.asked() == b""
+    assert [list(post.faces.values()) for post in world.posts] == [[ChallengeShape(4096)]]
+
+
+async def test_nobody_of_that_name_is_an_answer(world: World) -> None:
+    task = world.look()
+    await world.asked()
+    assert await world.known(task, answer()) == KnownUser("joe", None, task.result().began)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        error("ERROR", "42501", "permission denied") + READY,
+        columns("one") + row("joe") + complete("SELECT 1") + READY,
+        answer(("joe", "a"), ("joe", "b")),
+    ],
+)
+async def test_a_question_that_fails_is_told_without_its_reason(
+    world: World, said: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    task = world.look()
+    await world.asked()
+    with pytest.raises(PoolRefused) as refused:
+        await world.known(task, said)
+    assert (refused.value.sqlstate, refused.value.text) == ("08P01", "auth_query failed")
+    assert caplog.records
+
+
+async def test_who_fails_to_prove_what_was_remembered_is_asked_for_again(world: World) -> None:
+    task = world.look()
+    await world.asked()
+    await world.known(task, answer(("joe", VERIFIER)))
+    known = await world.known(world.look())
+    fresh = asyncio.get_running_loop().create_task(world.users.look_again("joe", world.pool, known, HERE))
+    assert (await world.asked()).startswith(b"P")
+    found = await world.known(fresh, answer(("joe", "another")))
+    assert (known.secret, found.secret) == (parse_secret(VERIFIER), parse_secret("another"))
+    # All workers forget what they remember.
+    assert world.scene.counters.total(SharedCounter.SECRETS) == 1
+    # Not more than once in a while.
+    known = await world.known(world.look())
+    assert await world.known(asyncio.create_task(world.users.look_again("joe", world.pool, known, HERE))) is known
+    assert await world.asked() == b""
+
+
+async def test_what_another_worker_has_seen_change_is_forgotten(world: World) -> None:
+    task = world.look()
+    await world.asked()
+    await world.known(task, answer(("joe", VERIFIER)))
+    world.scene.counters.add(SharedCounter.SECRETS, 1)
+    task = world.look()
+    assert (await world.asked()).startswith(b"P")
+    assert (await world.known(task, answer())).secret is None
+
+
+async def test_the_server_is_brought_to_what_no_client_has_set(world: World) -> None:
+    world.server.session.state.settings = intern({"search_path": "evil"})
+    task = world.look()
+    assert b"set_config('search_path',NULL,false)" in await world.asked()
+    world.backend.say(DONE)
+    assert (await world.asked()).startswith(b"P")
+    assert (await world.known(task, answer(("joe", VERIFIER)))).name == "joe"
+    assert world.server.session.state.settings is world.server.session.state.home
+
+
+async def test_a_verifier_that_is_not_the_servers_is_asked_for(world: World) -> None:
+    task = world.look()
+    await world.asked()
+    await world.known(task, answer(("joe", VERIFIER)))
+    assert world.pool is not None
+    world.users.doubt(world.pool)
+    assert (await world.asked()).startswith(b"P")
+    world.backend.say(answer(("joe", "another")))
+    await world.scene.turn()
+    assert world.scene.counters.total(SharedCounter.SECRETS) == 1
+    world.users.doubt(world.pool)
+    assert await world.asked() == b""
