@@ -176,7 +176,7 @@ class Dispatch(Dispatcher):
         pool = slot.pool
         if server.session.state.renewed:
             server.session.state.renewed = False
-            server.runtime.forget_profiles()
+            server.runtime.forget_welcomes()
         if server.session.worn:
             slot.doomed = True
         ticket = pool.freed(slot, server.session.state.settings, self.transport.now)

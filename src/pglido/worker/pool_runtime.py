@@ -26,8 +26,8 @@ from .defaults import SessionDefaults, Welcome
 from .errors import PoolRefused
 
 # Different sets of startup parameters remembered per pool, and their bytes; an application has a handful.
-PROFILES = 2048
-PROFILES_BYTES = 4 << 20
+WELCOMES = 2048
+WELCOMES_BYTES = 4 << 20
 
 
 def rules_of(
@@ -94,7 +94,7 @@ def startup_params_of(settings: PoolSettings, home: SessionParameters) -> Sessio
 class PoolRuntime:
     """The pool of `key` in this worker. `credentials` log in to its servers: those of the last client that could.
 
-    `version` is another whenever what `profiles` say is no longer true; of so many `findings` others were told (see
+    `version` is another whenever what `welcomes` say is no longer true; of so many `findings` others were told (see
     `worker.servers.function_refresh`). `begins` is the digest of what sessions begin with, asked in view of so many
     `changes` and `reloads` (see `session.state.role_defaults_epoch`); `asking` is who asks now; `begun` has what
     servers began with lately.
@@ -108,7 +108,7 @@ class PoolRuntime:
     stats: Stats = field(default_factory=Stats)
     credentials: Credentials | None = None
     base: dict[str, str] = field(default_factory=dict)
-    welcomes: Cache = field(default_factory=lambda: Cache(PROFILES_BYTES, PROFILES))
+    welcomes: Cache = field(default_factory=lambda: Cache(WELCOMES_BYTES, WELCOMES))
     version: int = 0
     turn: int = 0
     planned: bool = False
@@ -152,10 +152,10 @@ class PoolRuntime:
         # Other servers have other functions.
         functions = FunctionCatalog(settings.pool_user) if moved else self.rules.functions
         self.rules = rules_of(settings, max_packet, self.rules.good, self.rules.counts, functions)
-        self.forget_profiles()
+        self.forget_welcomes()
         return moved
 
-    def forget_profiles(self) -> None:
+    def forget_welcomes(self) -> None:
         """What clients are welcomed with is another now."""
         self.welcomes.clear()
         self.version += 1
@@ -164,7 +164,7 @@ class PoolRuntime:
         """A server has logged in: if it reports other parameters than before, what was derived is stale."""
         if reported != self.base:
             self.base = reported
-            self.forget_profiles()
+            self.forget_welcomes()
 
     def remember(self, home: SessionParameters, welcome: Welcome) -> None:
         """Keep a welcome for the next client with the same startup parameters."""

@@ -178,7 +178,7 @@ async def test_a_template_of_what_is_no_more_lets_nobody_in(scene: Scene, change
     runtime = scene.runtime()
     match change:
         case "version":
-            runtime.forget_profiles()
+            runtime.forget_welcomes()
         case "closed":
             runtime.pool.set_gate(SHUT)
         case "outage":

@@ -50,7 +50,7 @@ class Bench:
             pool=pool, rules=SimpleNamespace(inspected=inspected, functions=functions), findings=0
         )
         lifecycle = SimpleNamespace(pools={("db", "user"): runtime}, counters=SharedCounters.attach(counters.fd, row))
-        self.studies = FunctionRefresh(lifecycle, START)  # type: ignore[arg-type]
+        self.refresh = FunctionRefresh(lifecycle, START)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -61,21 +61,21 @@ def counters() -> SharedCounters:
 def test_news_are_asked_for_now_and_then(counters: SharedCounters) -> None:
     one = slot(IDLE)
     it = Bench(counters, 0, one)
-    it.studies.look(START + NEWS - 0.1)
+    it.refresh.look(START + NEWS - 0.1)
     assert asked(one) == [False]
-    it.studies.look(START + NEWS)
+    it.refresh.look(START + NEWS)
     assert asked(one) == [True]
     assert it.functions.since is SINCE
-    it.studies.look(START + NEWS + 0.3)
+    it.refresh.look(START + NEWS + 0.3)
     assert asked(one) == [False]
-    it.studies.look(START + 2 * NEWS)
+    it.refresh.look(START + 2 * NEWS)
     assert asked(one) == [True]
 
 
 def test_at_times_all_is_read(counters: SharedCounters) -> None:
     one = slot(IDLE)
     it = Bench(counters, 0, one)
-    it.studies.look(START + ALL)
+    it.refresh.look(START + ALL)
     assert asked(one) == [True]
     assert it.functions.since is None
 
@@ -84,9 +84,9 @@ def test_what_takes_long_is_not_asked_often(counters: SharedCounters) -> None:
     one = slot(IDLE)
     it = Bench(counters, 0, one)
     it.functions.since = None
-    it.studies.look(START + NEWS)
+    it.refresh.look(START + NEWS)
     assert asked(one) == [False]
-    it.studies.look(START + ALL)
+    it.refresh.look(START + ALL)
     assert asked(one) == [True]
 
 
@@ -95,46 +95,46 @@ def test_who_does_not_care_is_not_asked(counters: SharedCounters, known: bool) -
     one = slot(IDLE)
     it = Bench(counters, 0, one, inspected=0 if known else 1)
     it.functions.known = known
-    it.studies.look(START + ALL)
+    it.refresh.look(START + ALL)
     assert asked(one) == [False]
 
 
 def test_the_server_that_is_used_next_is_asked(counters: SharedCounters) -> None:
     first, last, busy = slot(IDLE), slot(IDLE), slot(BUSY)
-    Bench(counters, 0, first, last, busy).studies.look(START + NEWS)
+    Bench(counters, 0, first, last, busy).refresh.look(START + NEWS)
     assert asked(first, last, busy) == [False, True, False]
-    Bench(counters, 0, first, last, busy, round_robin=True).studies.look(START + NEWS)
+    Bench(counters, 0, first, last, busy, round_robin=True).refresh.look(START + NEWS)
     assert asked(first, last, busy) == [True, False, False]
 
 
 def test_of_busy_servers_the_one_taken_last_is_asked(counters: SharedCounters) -> None:
     long, short = slot(BUSY, 10.0), slot(BUSY, 20.0)
-    Bench(counters, 0, short, long).studies.look(START + NEWS)
+    Bench(counters, 0, short, long).refresh.look(START + NEWS)
     assert asked(long, short) == [False, True]
 
 
 def test_a_pool_without_servers_has_nobody_to_ask(counters: SharedCounters) -> None:
-    Bench(counters, 0).studies.look(START + NEWS)
+    Bench(counters, 0).refresh.look(START + NEWS)
 
 
 def test_what_one_worker_finds_the_others_ask_for_at_once(counters: SharedCounters) -> None:
     mine, theirs = slot(IDLE), slot(IDLE)
     here, there = Bench(counters, 0, mine), Bench(counters, 1, theirs)
     there.functions.since = None
-    here.studies.look(START)
-    there.studies.look(START)
+    here.refresh.look(START)
+    there.refresh.look(START)
     here.functions.learn(FOUND)
-    here.studies.look(START + 0.3)
-    there.studies.look(START + 0.3)
+    here.refresh.look(START + 0.3)
+    there.refresh.look(START + 0.3)
     assert asked(theirs) == [True]
     # They find the same, and that ends it.
     there.functions.learn(FOUND)
     for at in (0.6, 0.9, 1.2):
-        here.studies.look(START + at)
-        there.studies.look(START + at)
+        here.refresh.look(START + at)
+        there.refresh.look(START + at)
         asked(mine, theirs)
-    here.studies.look(START + 1.5)
-    there.studies.look(START + 1.5)
+    here.refresh.look(START + 1.5)
+    there.refresh.look(START + 1.5)
     assert asked(mine, theirs) == [False, False]
 
 
@@ -142,9 +142,9 @@ def test_what_is_known_at_first_is_no_news(counters: SharedCounters) -> None:
     it = Bench(counters, 0, slot(IDLE))
     it.functions.known = False
     it.functions.learn(FOUND)
-    it.studies.look(START)
+    it.refresh.look(START)
     assert counters.total(SharedCounter.FINDINGS) == 0
     it.functions.learn(FOUND | {"settings": None})
-    it.studies.look(START + 0.3)
-    it.studies.look(START + 0.6)
+    it.refresh.look(START + 0.3)
+    it.refresh.look(START + 0.6)
     assert counters.total(SharedCounter.FINDINGS) == 1

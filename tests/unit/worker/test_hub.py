@@ -14,7 +14,8 @@ from parity.frontend import message
 from pglido.config.model import Config, Database, OnLoss, PoolMode, Settings
 from pglido.pooling.states import OPEN
 from pglido.worker.connections import ClientConnection
-from pglido.worker.pubsub.hub import Hub, sifted
+from pglido.worker.pubsub.hub import Hub
+from pglido.worker.pubsub.notifications import sifted
 
 READY = message("Z", b"I")
 STATEMENT = re.compile(rb'(UNLISTEN|LISTEN) "((?:[^"]|"")*)"')

@@ -21,16 +21,16 @@ from typing import Protocol
 
 from ...config.model import OnLoss, PoolMode
 from ...pooling.states import OPEN
-from ...protocol import codes, messages
+from ...protocol import messages
 from ...relay.relay import Relay
 from ...session.server.notification_signature import CHANNEL as SIGNATURES
 from ...transport.connection import Link
 from ..connections import ClientConnection
-from ..errors import PoolRefused
 from ..pool_runtime import PoolRuntime
 from .catch_up import PATIENCE, CatchUp, Ready
 from .channel import FALLING, OFF, ON, RENEWING, RISING, ChannelCounts, ListenChannel, Waiter
 from .listen_connection import ListenConnection, ServerHost
+from .notifications import REFUSED, channel_of, refusal, sifted, unheard
 from .senders import Senders
 
 log = logging.getLogger("pglido.worker")
@@ -42,8 +42,6 @@ LINGER = 5.0
 
 NOTHING: frozenset[bytes] = frozenset()
 
-# cannot_connect_now
-REFUSED = "57P03"
 LOST = "the connection that notifications come by was lost: some may be missing"
 
 
@@ -443,32 +441,3 @@ class Hub:
     def _notify(self, client: ClientConnection, data: bytes, slow: list[ClientConnection]) -> None:
         if self.lifecycle.relay.notify(client, data) > self.runtime.settings.listen_buffer_size:
             slow.append(client)
-
-
-def refusal(problem: str) -> PoolRefused:
-    """What a client is told that can't be let in, for nothing would ever come."""
-    return PoolRefused(REFUSED, unheard(problem))
-
-
-def unheard(problem: str) -> str:
-    """Why nothing would come, for those who want to listen."""
-    return f"can't listen to the server: {problem}"
-
-
-def channel_of(notification: bytes) -> bytes:
-    """The channel of a whole NotificationResponse: after type, length and process id, up to a zero."""
-    return notification[9 : notification.find(b"\0", 9)]
-
-
-def sifted(notes: bytearray, channels: frozenset[bytes]) -> bytearray | None:
-    """Whole messages without the notifications from other channels; None for nothing."""
-    kept = bytearray()
-    at = 0
-    data = bytes(notes)
-    while at < len(data):
-        stop = at + 1 + int.from_bytes(data[at + 1 : at + 5], "big")
-        one = data[at:stop]
-        if one[0] != codes.NOTIFICATION_RESPONSE or channel_of(one) in channels:
-            kept += one
-        at = stop
-    return kept or None

@@ -1,6 +1,7 @@
 """Who sent the notifications that a listening connection hears: clients of this pooler go by their own process ids."""
 
 from ...session.server.notification_signature import NotificationSigner
+from .notifications import process_of
 
 # A server that is lost while it works for a client leaves an entry behind.
 MANY = 65536
@@ -48,8 +49,3 @@ class Senders:
     def forget(self, process: int) -> None:
         """The server of this process is gone: somebody else's may get its number."""
         self._known.pop(process, None)
-
-
-def process_of(notification: bytes) -> int:
-    """The process id in a whole NotificationResponse."""
-    return int.from_bytes(notification[5:9], "big")

@@ -36,7 +36,7 @@ class DatabaseRelease:
     def _leave(self) -> None:
         for runtime in list(self.lifecycle.pools.values()):
             wanted = self._until.get((runtime.settings.hosts, runtime.settings.dbname))
-            # Who copies the database that it is in is not in its own way.
+            # A client that copies its own database (CREATE DATABASE ... TEMPLATE) doesn't block itself.
             if wanted is not None and runtime.pool.clients == (wanted[1] is runtime):
                 self._close(runtime)
 

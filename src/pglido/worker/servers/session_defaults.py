@@ -83,7 +83,7 @@ def _next_generation(runtime: PoolRuntime, begins: str) -> None:
     for slot in pool.slots:
         if begins and _began_with(slot, begins):
             slot.generation = pool.generation
-    runtime.forget_profiles()
+    runtime.forget_welcomes()
     if begins:
         runtime.rules.functions.defaults = begins
 
