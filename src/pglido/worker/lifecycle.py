@@ -20,6 +20,7 @@ from ..protocol.codes import ERROR_RESPONSE
 from ..protocol.codes import IDLE as STATUS_IDLE
 from ..relay.stage import LEAVING, LOGIN
 from ..session.state import parameters as _parameters
+from ..session.state.question import WAITS
 from ..session.state.state_query import UNDYING
 from ..sql.scanner import DEFINES
 from ..transport.connection import HANDLED, UNSET, Link
@@ -217,7 +218,7 @@ class Lifecycle(Dispatch):
         server.session.worn = server.session.worn or server.session.state.pins & UNDYING != 0
         server.deadline = self.transport.now + (server.runtime.settings.cancel_wait_timeout or 10.0)
         # A question is short, and what it learns of functions is for all.
-        busy = bool(server.session.replies.head) and not server.session.state.deciding
+        busy = bool(server.session.replies.head) and not server.session.state.asking & WAITS
         self.transport.send(server, server.session.abandon())
         if busy and client.stage != LEAVING:
             self.cancels.cancel_at_server(server)

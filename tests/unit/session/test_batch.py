@@ -24,7 +24,6 @@ from parity.frontend import (
 )
 from pglido.session.server import batch
 from pglido.session.server.reply_kinds import QUERYING, SYNCING
-from pglido.session.transitions import ILLEGAL, SHIFT
 
 from .dialogue import BOUND, CLOSED, COPY_IN, NO_DATA, PARSED, PAUSE, WAIT, Talk, done, error, ready
 
@@ -85,27 +84,6 @@ def test_each_state_is_reached(talk: Talk, state: int) -> None:
 
 def test_there_are_no_other_states() -> None:
     assert WAYS.keys() == batch.TABLE.keys()
-
-
-def test_all_states_lead_back_to_none() -> None:
-    """However a batch stands, a Sync or the end of its COPY and a Sync end it."""
-    for state, row in batch.TABLE.items():
-        reached = {state}
-        for _ in range(2):
-            reached |= {after for one in reached for after in batch.TABLE[one].values()}
-        assert batch.NONE in reached, name(state)
-        assert row
-
-
-def test_each_event_happens_in_some_state() -> None:
-    assert {event for row in batch.TABLE.values() for event in row} == batch.BATCH.events.keys()
-
-
-def test_the_array_is_the_table() -> None:
-    array = batch.BATCH.array
-    for place, after in enumerate(array):
-        state, event = divmod(place, 1 << SHIFT)
-        assert after == batch.TABLE.get(state, {}).get(event, ILLEGAL)
 
 
 def test_what_cannot_happen_is_an_error(build: Build) -> None:

@@ -32,10 +32,12 @@ from ...sql.charclass import LONGEST_NAME
 from ...sql.scanner import LISTENS, PREPARES, SIGNALS
 from ..outbox import Outbox
 from ..server.batch import COPYING, OPEN, SKIPPING
+from ..server.deallocation import ANSWERED, BOUND, EXECUTES, SENDS, SENT
 from ..server.reader import Server
 from ..server.reply_kinds import CALLING, COPY_END, EXECUTING, MAX_OWED, QUERYING, SYNCING
 from ..state.budget import MemoryBudget
 from ..state.parameters import SessionParameters
+from ..state.question import WAITS
 from ..state.shared import PoolRules
 from ..verdicts import ATTACH, GO_ON, GOODBYE, PAUSE
 from . import deferred_begin as _deferred_begin
@@ -172,7 +174,7 @@ class Client(ExtendedQuery):
         elif kind == SYNC:
             server.prepared.bound = None
             if server.decides():
-                server.decisive = True
+                server.prepared.on_deallocation(SENDS)
             if not server.batch & COPYING:
                 server.expect(SYNCING)
         elif kind == FUNCTION_CALL:
@@ -203,9 +205,9 @@ class Client(ExtendedQuery):
             while end < stop and src[end]:
                 end += 1
             if prepared.executed(src[first : min(end, first + LONGEST_NAME)], self):
-                server.decisive = True
-        if prepared.purges:
-            server.decisive = True
+                prepared.on_deallocation(SENDS)
+        if prepared.deallocation & BOUND:
+            prepared.on_deallocation(EXECUTES)
         server.expect(EXECUTING)
 
     def _comes_early(self, server: Server, kind: int, out: Outbox, buf: bytes) -> bool:
@@ -225,9 +227,9 @@ class Client(ExtendedQuery):
         # over before it has its data, and another Sync.
         if server.batch & COPYING:
             return False
-        if server.state.deciding or server.retry.due:
+        if server.state.asking & WAITS or server.retry.due:
             return self.wait(server.replies.last_turn + 1)
-        if not server.decisive or kind == FLUSH or (kind == SYNC and server.batch & OPEN):
+        if not server.prepared.deallocation & SENT or kind == FLUSH or (kind == SYNC and server.batch & OPEN):
             return False
         return self.await_answers(server, out, buf)
 
@@ -251,9 +253,9 @@ class Client(ExtendedQuery):
             self.put_unnamed(None, 0, 0)
         server.prepared.bound = None
         if have > 5 and (src[at + 5] | 0x20) == 0x64 and _effects.purges(src[at + 5 : at + have]):
-            server.decisive = True
+            server.prepared.on_deallocation(SENDS)
         if server.decides():
-            server.decisive = True
+            server.prepared.on_deallocation(SENDS)
         server.expect(QUERYING)
         if self.processes is not None:
             text = src[at + 5 : at + have]
@@ -283,7 +285,9 @@ class Client(ExtendedQuery):
     def _first(self, server: Server, out: Outbox, buf: bytes) -> None:
         """The server owes nothing: what it must be sent before the client's next message."""
         state = server.state
-        server.decisive = server.flushed = False
+        server.flushed = False
+        if server.prepared.deallocation & SENT:
+            server.prepared.on_deallocation(ANSWERED)
         if server.prepared.dropping is not None:
             server.prepared.not_dropped(self)
         if not server.batch & OPEN and server.status == IDLE:

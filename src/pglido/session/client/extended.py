@@ -13,6 +13,7 @@ from ...sql.charclass import LONGEST_NAME
 from ...sql.scanner import LISTENS, PREPARES
 from ..outbox import Outbox
 from ..server.batch import EXECUTED, OPEN
+from ..server.deallocation import BINDS
 from ..server.reader import Server
 from ..server.replay import LONGEST
 from ..server.reply_kinds import BINDING, CLOSING, DESCRIBING, INTERNAL, PARSING, STATEMENT, SYNCING
@@ -437,7 +438,7 @@ class ExtendedQuery(PartialMessages):
     def _foresee(self, prepared: ServerStatements, rest: bytes) -> None:
         """A statement is bound: should it be executed, may all of them be gone?"""
         if _begins_with_d(rest, 0, len(rest)) and _effects.purges(rest):
-            prepared.purges = True
+            prepared.on_deallocation(BINDS)
 
     def _bring(self, server: Server, kind: int, name: bytes, statement: Statement, out: Outbox, buf: bytes) -> None:
         """See that the server has the client's statement; `awaited` where it is to say first whether it is the same."""

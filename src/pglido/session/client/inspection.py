@@ -18,6 +18,7 @@ from ...sql.charclass import LONGEST_NAME
 from ...sql.keywords import CALLED as _CALLED
 from ..outbox import Outbox
 from ..server.batch import COPYING, GOES_ON, OPEN
+from ..server.deallocation import BINDS, SENDS
 from ..server.reader import Server
 from ..server.statements import ServerStatements
 from ..state.parameters import ALWAYS_REPORTED
@@ -461,9 +462,9 @@ class Inspection(StatementContext):
         self.server.redefining |= _effects.redefines(text, said, self.rules.functions.redefining)
         if flags & ENDS and _effects.purges_somewhere(said):
             if portal is not None:
-                self.server.prepared.purges = True
+                self.server.prepared.on_deallocation(BINDS)
             else:
-                self.server.decisive = True
+                self.server.prepared.on_deallocation(SENDS)
         if flags & PREPARES and flags & ENDS:
             self._drops(self.server.prepared, _effects.deallocated(said), portal)
         self._suspect(flags, text, said, names)

@@ -30,7 +30,6 @@ cdef class ServerFlow:
     cdef public bytearray notes
     cdef public bint keeps_ready
     cdef public bint ready_kept
-    cdef public bint decisive
     cdef public bint flushed
     cdef public bint changing
     cdef public int redefining

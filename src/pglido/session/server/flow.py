@@ -35,7 +35,7 @@ class ServerFlow:
     there, and may not look for what came right behind before more does. `lent_error` is why SQL won't find a statement
     that was to be there for it.
     `batch` is a state of `server.batch`.
-    `decisive`: what was sent must be answered before what follows it is sent; `flushed`: the server was asked to.
+    `flushed`: the server was asked to send what it has.
     `_paused`: the server has said that it is in a transaction, and nothing that
     it was sent since has begun a command.
     """
@@ -51,7 +51,6 @@ class ServerFlow:
         "batch",
         "changing",
         "client",
-        "decisive",
         "fault",
         "flushed",
         "good",
@@ -89,7 +88,6 @@ class ServerFlow:
         self.worn = False
         self.turns = 0
         self.good: AcceptedStatements | None = None
-        self.decisive = False
         self.flushed = False
         self.changing = False
         self.redefining = 0

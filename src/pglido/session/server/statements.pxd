@@ -5,6 +5,9 @@ from pglido.session.server.reply_queue cimport ReplyQueue
 from pglido.session.state.shared cimport ClientState, StatementsView
 
 cdef bytes PREFIX
+cdef int BLOCK_OVER, BOUND, ILLEGAL, SHIFT
+cdef bytes DEALLOCATIONS
+cdef const unsigned char* _next
 cdef int CLOSING, DESCRIBING, KIND, PARSING, QUERYING, STATEMENT, INTERNAL, SYNCING
 
 cdef class Drop:
@@ -30,7 +33,7 @@ cdef class ServerStatements:
     cdef list _dropping
     cdef public tuple bound
     cdef public dict dooms
-    cdef public bint purges
+    cdef readonly int deallocation
     cdef public bint turn_lost
     cdef public object describing
     cdef public object awaited
@@ -95,6 +98,9 @@ cdef class ServerStatements:
     @cython.locals(name=bytes)
     cdef bint executed(self, bytes portal, ClientState client) except -1
     cdef int block_is_over(self) except -1
+    @cython.locals(after=int)
+    cdef int on_deallocation(self, int event) except -1
+    cdef int _no_such_event(self, int event) except -1
 
     cdef bint undecided(self, bytes name, object statement) except -1
 

@@ -18,6 +18,8 @@ from ...sql.effects import PREFIX
 from ..state import statement_cache as _statement_cache
 from ..state.shared import ClientState, StatementsView
 from ..state.statement_cache import Description, Statement
+from ..transitions import ILLEGAL, SHIFT
+from .deallocation import BLOCK_OVER, BOUND, DEALLOCATION
 from .reply_kinds import CLOSING, DESCRIBING, INTERNAL, KIND, PARSING, QUERYING, STATEMENT, SYNCING
 from .reply_queue import ReplyQueue
 from .undo_log import Undo, UndoLog, UndoSpan
@@ -33,6 +35,10 @@ FEW_DOOMS = 64
 # Of more bytes of statements on one server the least used are closed, however few they are; of half of that those used
 # last are told.
 KNOWN = 16 << 20
+
+DEALLOCATIONS = DEALLOCATION.array
+# The same, a C array where it is compiled.
+_next = DEALLOCATIONS
 
 
 class Drop:
@@ -54,13 +60,13 @@ class ServerStatements:
     `purges_seen` there had been before: after another it is gone, as it may be where it is None. Of these `exposing`
     are those whose Parse is not answered. They are given back before another turn, but for those of a client whose
     statements are all shown here (`view`). `dropping` are the names that SQL under way drops, with what they stood for.
-    `dooms` are those that portals of this transaction drop when they are executed, by portal; `purges`: one of them
-    drops all. `turn_lost`: a Query was skipped. `bound` is the last portal of a statement of which nobody was told what
-    it is, until something else than a Describe of it follows. `describing` are the statements of owed Describes, with
-    the client's name where it has just parsed or described it; `awaited` is the one whose answer is awaited before it
-    is used, `mismatch` the one of which it then said that it is another. Of those that are known, `unchecked` are not
-    sure to be what clients were told: nobody has asked, or they have become other ones; and `stale` are not sure to
-    have been read since a temporary object may stand in front of others.
+    `dooms` are those that portals of this transaction drop when they are executed, by portal; of what drops all,
+    `deallocation` is a state of `server.deallocation`. `turn_lost`: a Query was skipped. `bound` is the last portal of
+    a statement of which nobody was told what it is, until something else than a Describe of it follows. `describing`
+    are the statements of owed Describes, with the client's name where it has just parsed or described it; `awaited` is
+    the one whose answer is awaited before it is used, `mismatch` the one of which it then said that it is another. Of
+    those that are known, `unchecked` are not sure to be what clients were told: nobody has asked, or they have become
+    other ones; and `stale` are not sure to have been read since a temporary object may stand in front of others.
     """
 
     __slots__ = (
@@ -69,13 +75,13 @@ class ServerStatements:
         "_shared",
         "awaited",
         "bound",
+        "deallocation",
         "describing",
         "dooms",
         "dropping",
         "exposing",
         "known",
         "mismatch",
-        "purges",
         "purges_seen",
         "replies",
         "shadowed",
@@ -106,7 +112,7 @@ class ServerStatements:
         self._dropping: list[Drop] = []
         self.bound: tuple[bytes, Statement] | None = None
         self.dooms: dict[bytes, bytes] = {}
-        self.purges = False
+        self.deallocation = 0
         self.turn_lost = False
         self.describing: deque[tuple[Statement, bytes | None]] = deque()
         self.awaited: Statement | None = None
@@ -434,10 +440,22 @@ class ServerStatements:
 
     def block_is_over(self) -> None:
         """No transaction is open, and so no portal."""
-        self.purges = False
+        if self.deallocation & BOUND:
+            self.on_deallocation(BLOCK_OVER)
         if self.dooms:
             self.undo_log.keep(-DOOM * len(self.dooms) - sum([len(name) for name in self.dooms.values()]))
             self.dooms = {}
+
+    def on_deallocation(self, event: int) -> None:
+        """Bring `deallocation` to its next state."""
+        after = _next[self.deallocation << SHIFT | event]
+        if after == ILLEGAL:
+            self._no_such_event(event)
+        else:
+            self.deallocation = after
+
+    def _no_such_event(self, event: int) -> None:
+        raise DEALLOCATION.illegal(self.deallocation, event)
 
     def undecided(self, name: bytes, statement: Statement | None) -> bool:
         """Does it depend on an answer to come what the client's `name` stands for, or whether `statement` is here?

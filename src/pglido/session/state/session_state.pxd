@@ -1,9 +1,14 @@
+cimport cython
+
 from pglido.session.outbox cimport Outbox
 from pglido.session.state.listen_mark cimport ListenMark
 from pglido.session.state.parameters cimport SessionParameters
 from pglido.session.state.shared cimport ClientState, FunctionCatalog
 
 cdef int ASKING, QUERYING, INTERNAL, TRYING
+cdef int ANSWER, ASK, ASK_DECIDING, ILLEGAL, READY, SHIFT
+cdef bytes QUESTIONS
+cdef const unsigned char* _next
 
 cdef class SessionState(ListenMark):
     cdef public SessionParameters home
@@ -20,7 +25,7 @@ cdef class SessionState(ListenMark):
     cdef public int unverified
     cdef public dict there
     cdef public bint defining
-    cdef public bint deciding
+    cdef readonly int asking
     cdef public set names
     cdef public bint exact
     cdef public bytes cause
@@ -69,6 +74,8 @@ cdef class SessionState(ListenMark):
     cdef bytes forget_plans(self)
     cpdef bytes question(self)
     cdef bytes _ask(self, object asked)
+    @cython.locals(after=int)
+    cdef int _on_question(self, int event) except -1
     cdef dict _owned(self, list names, dict unclear)
     cdef int answered(self, bytes row, ClientState client, Outbox out, const unsigned char* buf) except -1
     cdef int _settle(self, object asked, ClientState client, Outbox out, const unsigned char* buf) except -1

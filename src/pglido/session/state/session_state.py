@@ -18,11 +18,13 @@ from ...sql.transaction_settings import HINDERING
 from ..outbox import Outbox
 from ..server.reply_kinds import ASKING, INTERNAL, QUERYING, TRYING
 from ..server.reply_queue import ReplyQueue
+from ..transitions import ILLEGAL, SHIFT
 from . import parameters as _parameters
 from . import state_query as _state_query
 from . import statement_cache as _statement_cache
 from .listen_mark import COMMITTED, ROLLED_BACK, ListenMark
 from .parameters import SessionParameters
+from .question import ANSWER, ASK, ASK_DECIDING, QUESTION, READY
 from .shared import NUMBERS, ClientState, FunctionCatalog
 from .state_query import LASTING, LONGEST_VALUES, PINNING, UNNAMED
 
@@ -64,14 +66,18 @@ MAKES_TEMP = re.compile(rb"\b(?:temp(?:orary)?|pg_temp)\b", re.IGNORECASE)
 # How much is kept of the statement for which a client is pinned, in bytes.
 CAUSE = 200
 
+QUESTIONS = QUESTION.array
+# The same, a C array where it is compiled.
+_next = QUESTIONS
+
 
 class SessionState(ListenMark):
     """The state of the session on one server; `home` is what it was opened with, where RESET ALL leads.
 
     `unverified` are the flags of `sql.scanner` that statements have raised since the last question; of settings `names`
     are of interest (and with `exact`, only those). `pins` are flags of what is there and can't be had elsewhere,
-    `cause` the statement that raised the first. `defining`: functions may do other things than was known;
-    `deciding`: the client must not go on before the question is answered. `coming` is where the queries under way lead.
+    `cause` the statement that raised the first. `asking` is a state of `question`. `defining`: functions may do other
+    things than was known. `coming` is where the queries under way lead.
     `counter` is the number of the client that sequences were advanced for last. `had_temp`: the process has had
     temporary objects; `stale_plans`: some were made before the client had any. `there` are all prepared statements,
     when that was just answered: of those by SQL with their texts. `last` is what the server reported last, by its name
@@ -92,10 +98,10 @@ class SessionState(ListenMark):
         "_unanswered",
         "_unclear",
         "_was_reset",
+        "asking",
         "cause",
         "coming",
         "counter",
-        "deciding",
         "defaults",
         "defining",
         "discarding",
@@ -134,7 +140,7 @@ class SessionState(ListenMark):
         self.unverified = 0
         self.there: dict[str, str | None] | None = None
         self.defining = False
-        self.deciding = False
+        self.asking = 0
         self.names: set[str] = set()
         self.exact = True
         self.cause = b""
@@ -398,12 +404,19 @@ class SessionState(ListenMark):
         """The message of this question."""
         self._asked = asked
         self._came = []
-        self.deciding = self.unverified != SETS or not self.exact
+        self._on_question(ASK_DECIDING if self.unverified != SETS or not self.exact else ASK)
         self.unverified = 0
         self.names = set()
         self.exact = True
         self.replies.push(ASKING | INTERNAL)
         return messages.query(";".join(asked.statements))
+
+    def _on_question(self, event: int) -> None:
+        """Bring `asking` to its next state."""
+        after = _next[self.asking << SHIFT | event]
+        if after == ILLEGAL:
+            raise QUESTION.illegal(self.asking, event)
+        self.asking = after
 
     def answered(self, row: bytes, client: ClientState | None, out: Outbox, buf: bytes) -> None:
         """A row of the server's answer; the last one settles it. Where it raises ValueError there was none."""
@@ -419,6 +432,7 @@ class SessionState(ListenMark):
         answer = _state_query.read(asked, self._came)
         flags, exact = asked.flags, asked.exact
         self._asked = None
+        self._on_question(ANSWER)
         found = answer.found
         self._unanswered &= ~flags
         pins = self.pins & (LASTING | ~flags) & ~UNSURE | flags & LASTING | (UNSURE if self._unanswered else 0)
@@ -528,13 +542,13 @@ class SessionState(ListenMark):
 
     def over(self) -> None:
         """The turn of the question is over. Without an answer the client stays until there is one."""
-        self.deciding = False
         self.defining = self.unverified & DEFINES != 0
         if self._asked is not None:
             self._unanswered |= self._asked.flags
             self.names.update(self._asked.spoken)
             self._asked = None
             self.pins |= UNSURE
+        self._on_question(READY)
 
     def mark_unsynced(self) -> None:
         """PostgreSQL 18 is idle in name only, behind a Query in a batch: its XX000 is for this client to hear."""
