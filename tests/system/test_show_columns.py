@@ -27,6 +27,7 @@ CONSTANT: dict[str, dict[str, str | None]] = {
     "CLIENTS": {"type": "C"},
     # Who waits is a client, and what is kept is kept for a client.
     "SERVERS": {"type": "S", "wait": "0", "wait_us": "0", "held_bytes": "0"},
+    "WORKERS": {"bugs": "0"},
     "MEM": {"free": "0"},  # nothing is kept for later
 }
 # Rows of SHOW LISTS that are there for PgBouncer's sake: there are no peers, and no cache of free objects or names.

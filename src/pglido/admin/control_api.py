@@ -20,7 +20,8 @@ REFUSED = "08P01"
 class WorkerSnapshot:
     """One worker, as SHOW WORKERS has it, but for what only itself can tell.
 
-    `started` is in seconds since 1970, `silent` how many seconds ago it last moved, `memory` in bytes.
+    `started` is in seconds since 1970, `silent` how many seconds ago it last moved, `memory` in bytes,
+    `bugs` how many connections it closed for a bug of pglido's own.
     """
 
     index: int
@@ -33,6 +34,7 @@ class WorkerSnapshot:
     accepted: int
     silent: int
     memory: int
+    bugs: int
 
 
 class Reloaded(NamedTuple):

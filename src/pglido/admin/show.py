@@ -333,6 +333,7 @@ WORKERS = (
     + int8("accepted")
     + int4("silent")
     + int8("memory")
+    + int4("bugs")
 )
 
 
@@ -358,6 +359,7 @@ def _workers(control: ControlApi, answers: Answers) -> Rows:
             worker.accepted,
             worker.silent,
             worker.memory,
+            worker.bugs,
         ]
         for worker in control.workers()
     ]

@@ -198,6 +198,7 @@ class Pooler:
                 accepted=counters.get(SharedCounter.ACCEPTED, worker.index),
                 silent=int(worker.heartbeat.silent),
                 memory=counters.get(SharedCounter.MEMORY, worker.index),
+                bugs=counters.get(SharedCounter.BUGS, worker.index),
             )
             for worker in self.supervisor.workers
         ]

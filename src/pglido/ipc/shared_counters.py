@@ -49,6 +49,7 @@ class SharedCounter(enum.IntEnum):
     # how often a worker learnt that the server's configuration was read anew (see `session.state.role_defaults_epoch`)
     RELOADS = 11
     SERIALS = 12  # the number of the connection that this worker, or one before it, had last
+    BUGS = 13  # connections that were closed for a bug of pglido's own (see `worker.lifecycle`)
 
 
 KEPT = (
@@ -59,6 +60,7 @@ KEPT = (
     SharedCounter.EARS,
     SharedCounter.RELOADS,
     SharedCounter.SERIALS,
+    SharedCounter.BUGS,
 )
 
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from ..config.enums import SessionStateMode
 from ..config.model import Host as Place
-from ..ipc.shared_counters import LimitReached, pins_of
+from ..ipc.shared_counters import LimitReached, SharedCounter, pins_of
 from ..pooling.pool import Plan, ServerSlot, Verb
 from ..pooling.queue import Ticket
 from ..pooling.states import CLOSING, IDLE, OPENING
@@ -280,6 +280,7 @@ class Lifecycle(Dispatch):
     def failed(self, link: Link) -> None:
         """A bug, met while dealing with this link: it is closed, with all that depends on it."""
         log.exception("bug: a connection is closed for it")
+        self.counters.add(SharedCounter.BUGS, 1)
         if isinstance(link, ClientConnection):
             self.kill(link, "XX000", "internal error of the pooler")
         elif isinstance(link, ServerConnection):

@@ -10,11 +10,13 @@ import pytest
 from harness.worker_scene import DONE, IN_BLOCK, TERMINATE, Scene, scene_of
 from pglido.config.enums import SessionStateMode
 from pglido.config.model import PoolMode
-from pglido.ipc.shared_counters import SharedCounters, pins_of
+from pglido.ipc.shared_counters import SharedCounter, SharedCounters, pins_of
 from pglido.pooling.pool import Plan, Verb
 from pglido.pooling.states import BUSY, CHECKING, IDLE
 from pglido.protocol import codes, messages
 from pglido.relay.stage import LONG_WAY
+from pglido.session import in_memory
+from pglido.session.server.batch import SKIPS
 from pglido.session.server.notification_signature import NotificationSigner
 from pglido.transport.connection import Link
 from pglido.worker.dispatch import ServerRequest
@@ -151,6 +153,26 @@ async def test_a_bug_costs_its_own_connection_and_is_logged(scene: Scene, caplog
     await scene.turn()
     assert error_of(frontend.heard())["C"] == "XX000"
     assert "bug" in caplog.text
+    assert not other.closed
+    assert scene.lifecycle.counters.total(SharedCounter.BUGS) == 1
+
+
+async def test_a_state_that_cannot_be_costs_its_own_connection(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    """What the tables of states don't have is a bug: ReadyForQuery for a server that skips and was sent no Sync."""
+    client, frontend, server, backend = await served(scene)
+    other, other_frontend, _, other_backend = await served(scene)
+    in_memory.batch_event(server.session, SKIPS)
+    backend.say(DONE)
+    await scene.turn()
+    assert client.closed
+    assert server.closed
+    assert error_of(frontend.heard())["C"] == "08P01"
+    assert frontend.ended()
+    assert "batch: rested while skipping" in caplog.text
+    assert scene.lifecycle.counters.total(SharedCounter.BUGS) == 1
+    other_backend.say(DONE)
+    await scene.turn()
+    assert other_frontend.heard() == DONE
     assert not other.closed
 
 
