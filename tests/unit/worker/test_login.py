@@ -12,11 +12,13 @@ from pglido.auth.errors import refused
 from pglido.config.enums import AuthType
 from pglido.config.model import Config
 from pglido.ipc.messages import Gates
-from pglido.ipc.shared_counters import SharedCounters
+from pglido.ipc.shared_counters import SharedCounter, SharedCounters
 from pglido.protocol import codes, messages
 from pglido.protocol.errors import PgError
 from pglido.protocol.startup import Startup
+from pglido.relay.stage import LISTENS
 from pglido.session.state import parameters as _parameters
+from pglido.session.transitions import IllegalTransition
 from pglido.transport.stream import Gone, Unsafe
 from pglido.worker.connections import ClientConnection
 from pglido.worker.defaults import Welcome
@@ -272,6 +274,17 @@ async def test_what_a_client_is_told_and_what_the_log_says(
         assert far.ended()
         said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("login refused")]
         assert said == ([f"login refused: {line}"] if line and logs else [])
+
+
+async def test_a_bug_in_a_login_is_counted(scene: Scene) -> None:
+    """One among them: what can't happen at the stage that the connection is at."""
+    client, far = scene.stranger()
+    with pytest.raises(IllegalTransition) as bug:
+        client.on_stage(LISTENS)
+    World(scene).login.turn_away(client, bug.value)
+    await scene.turn()
+    assert refusal(far) == ("XX000", "internal error of the pooler")
+    assert scene.lifecycle.counters.total(SharedCounter.BUGS) == 1
 
 
 async def test_the_detail_names_the_client(scene: Scene) -> None:

@@ -146,6 +146,7 @@ class Login:
                 lifecycle.end(client, f"connection failed: {error}")
             case _:
                 log.error("bug: login failed", exc_info=error, extra=client.extra())
+                lifecycle.counters.add(SharedCounter.BUGS, 1)
                 self._refuse(client, PgError("XX000", "internal error of the pooler", log_text="internal error"))
 
     def _begin(self, client: ClientConnection, job: Coroutine[None, None, None]) -> None:
