@@ -1,5 +1,5 @@
 from pglido.protocol cimport octets
 
-cpdef bytes draw(bytes seed, str user)
+cpdef bytes mock_digest(bytes seed, str user)
 
-cpdef bytes mock_salt(bytes lot, Py_ssize_t size)
+cpdef bytes mock_salt(bytes digest, Py_ssize_t size)

@@ -1,8 +1,8 @@
-"""The secrets among which an unknown user's is hidden: what the stored ones look like from outside.
+"""Challenges for users that do not exist: they look like those of the users that do.
 
-A SCRAM challenge shows the salt and the iterations of a stored secret, and with auth_type md5 even its kind.
-For a name that nobody has, a mock challenge is made that looks like the one of one of these, chosen at random:
-the same at each attempt, and with the same work behind it. Compiled, as each login makes one.
+A SCRAM challenge shows the salt and the iterations of a stored secret; with auth_type md5 its method shows the kind of
+the secret. A user that does not exist gets the challenge of a randomly chosen kind of stored secret. The choice is the
+same at each attempt, and a proof takes as long to check. Compiled: each login makes a challenge.
 """
 
 from bisect import bisect_right
@@ -18,7 +18,7 @@ from .secrets import SALT_SIZE, Md5, Plain, Secret, Verifier
 
 
 class ChallengeShape(NamedTuple):
-    """A challenge seen from outside; 0 iterations: as many as a verifier made on the fly gets."""
+    """What a challenge shows; 0 iterations: as many as a verifier made on the fly gets."""
 
     iterations: int = 0
     salt_size: int = SALT_SIZE
@@ -26,7 +26,7 @@ class ChallengeShape(NamedTuple):
 
 # What a password in clear looks like, for which a verifier is made on the fly, and what an MD5 secret counts as.
 PLAIN_SHAPE = ChallengeShape()
-MD5_FACE = ChallengeShape(-1, 0)
+MD5_SHAPE = ChallengeShape(-1, 0)
 
 
 def shape_of(secret: Secret | None) -> ChallengeShape | None:
@@ -37,17 +37,17 @@ def shape_of(secret: Secret | None) -> ChallengeShape | None:
         case Plain():
             return PLAIN_SHAPE
         case Md5():
-            return MD5_FACE
+            return MD5_SHAPE
         case _:
             return None
 
 
 @dataclass(frozen=True, slots=True)
 class SecretPopulation:
-    """How many secrets of which look there are.
+    """How many secrets of each kind there are: MD5 secrets, passwords in clear, and verifiers by their shapes.
 
-    When one more is known, few names look different from before. The default is for when no secret is known yet:
-    verifiers, as PostgreSQL has made them since version 14.
+    One secret more changes the challenges of few users. The default, before any secret is known: verifiers, as
+    PostgreSQL makes them since version 14.
     """
 
     md5: int = 0
@@ -73,37 +73,37 @@ class SecretPopulation:
         """The population of so many secrets that look like this, see `shape_of`."""
         if not shapes:
             return cls()
-        verifiers = {shape: count for shape, count in shapes.items() if shape not in (MD5_FACE, PLAIN_SHAPE)}
-        return cls(shapes.get(MD5_FACE, 0), shapes.get(PLAIN_SHAPE, 0), tuple(sorted(verifiers.items())))
+        verifiers = {shape: count for shape, count in shapes.items() if shape not in (MD5_SHAPE, PLAIN_SHAPE)}
+        return cls(shapes.get(MD5_SHAPE, 0), shapes.get(PLAIN_SHAPE, 0), tuple(sorted(verifiers.items())))
 
-    def scram_shape(self, lot: bytes) -> ChallengeShape:
-        """The look of a SCRAM challenge; `lot` (at least 8 bytes, see `draw`) decides."""
+    def scram_shape(self, digest: bytes) -> ChallengeShape:
+        """The shape of a SCRAM challenge for the user of `digest` (at least 8 bytes, see `mock_digest`)."""
         if len(self._met) == 1:
             return self._met[0]
-        number = share(lot[:8], self._ends[len(self._ends) - 1])
+        number = scaled(digest[:8], self._ends[len(self._ends) - 1])
         return self._met[bisect_right(self._ends, number)]
 
-    def is_scram_in_md5(self, lot: bytes) -> bool:
-        """Whether with auth_type md5 the challenge is SCRAM's: a user with a verifier gets that one."""
+    def is_scram_in_md5(self, digest: bytes) -> bool:
+        """Whether with auth_type md5 the user of `digest` (16 bytes) gets a SCRAM challenge, as one with a verifier."""
         verifiers = sum([count for _, count in self.shapes])
         total = verifiers + self.plain + self.md5
-        return share(lot[8:16], total) < verifiers
+        return scaled(digest[8:16], total) < verifiers
 
 
-def share(lot: bytes, total: int) -> int:
-    """A number below `total`, which changes little where that does."""
-    return int.from_bytes(lot, "big") * total >> 8 * len(lot)
+def scaled(digest: bytes, total: int) -> int:
+    """The digest, read as a number, scaled to 0 <= number < total: another total changes it in proportion only."""
+    return int.from_bytes(digest, "big") * total >> 8 * len(digest)
 
 
-def draw(seed: bytes, user: str) -> bytes:
-    """32 bytes that belong to this name, and can't be guessed without the seed."""
+def mock_digest(seed: bytes, user: str) -> bytes:
+    """32 bytes for this name, always the same, which nobody can guess without the seed (32 bytes)."""
     return hmac_sha256(seed, user.encode("utf-8", "surrogateescape"))
 
 
-def mock_salt(lot: bytes, size: int) -> bytes:
-    """The salt of a verifier that does not exist, or is made on the fly: the same each time; `lot` as from `draw`."""
-    salt = octets.cut(lot, 16, 16 + size)
+def mock_salt(digest: bytes, size: int) -> bytes:
+    """`size` bytes of salt for a verifier that does not exist or is made on the fly, from a `mock_digest`."""
+    salt = octets.cut(digest, 16, 16 + size)
     while len(salt) < size:
-        lot = sha256(lot)
-        salt += lot
+        digest = sha256(digest)
+        salt += digest
     return octets.cut(salt, 0, size)

@@ -1,6 +1,6 @@
 cimport cython
 
-from pglido.auth.decoys cimport draw, mock_salt
+from pglido.auth.decoys cimport mock_digest, mock_salt
 from pglido.auth.scram cimport Derivations, Keys, base64, digest, sign, unbase64
 from pglido.protocol cimport octets
 
@@ -53,7 +53,7 @@ cdef class ScramServer:
     @cython.locals(end=Py_ssize_t, have=Py_ssize_t, size="long long", mechanism=bytes)
     cdef bytes _initial_response(self, bytes body)
 
-    @cython.locals(client_nonce=bytes, lot=bytes)
+    @cython.locals(client_nonce=bytes, digest=bytes)
     cdef bytes _challenge(self, bytes first)
 
     @cython.locals(size=Py_ssize_t, flag=Py_ssize_t, identity=Py_ssize_t, at=Py_ssize_t, name=Py_ssize_t, nonce=Py_ssize_t, extended=bint, bound=bint, offers=bint)

@@ -10,7 +10,7 @@ from hmac import compare_digest
 from ..protocol import octets
 from ..protocol.codes import AUTH_SASL, AUTH_SASL_CONTINUE, AUTH_SASL_FINAL, AUTHENTICATION
 from . import timing as _timing
-from .decoys import PLAIN_SHAPE, SecretPopulation, draw, mock_salt
+from .decoys import PLAIN_SHAPE, SecretPopulation, mock_digest, mock_salt
 from .errors import AuthError, MustDerive, refused, violation
 from .scram import (
     END_POINT,
@@ -187,11 +187,11 @@ class ScramServer:
         Everybody's mock is made, so that the time tells nothing.
         """
         client_nonce = self._read_first(first)
-        lot = draw(self.terms.seed, self._user)
-        shape = self.terms.population.scram_shape(lot)
+        digest = mock_digest(self.terms.seed, self._user)
+        shape = self.terms.population.scram_shape(digest)
         if isinstance(self.secret, Plain):
             shape = PLAIN_SHAPE
-        self._salt = mock_salt(lot, shape.salt_size)
+        self._salt = mock_salt(digest, shape.salt_size)
         if shape.iterations:
             self._iterations = shape.iterations
         if isinstance(self.secret, Verifier):

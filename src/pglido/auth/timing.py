@@ -1,14 +1,14 @@
-"""What a refusal says and costs: the same for an unknown user, a secret that is of no use, and a wrong proof."""
+"""A login of a user that does not exist is refused as one with a wrong password: in the same words, after as long."""
 
 from . import scram
 from .secrets import SALT_SIZE, Md5, Secret, Unset, Verifier
 
-# Keys of passwords in clear, and of passwords that fitted a verifier; an entry has about 600 bytes.
+# Keys derived from passwords in clear, and from passwords that fitted a verifier; an entry takes about 600 bytes.
 DERIVATIONS = scram.Derivations(4096)
 
 
 def reason(secret: Secret | None, method: str = "") -> str:
-    """What the log says of a refusal."""
+    """Why a login was refused, for the log; `method` is the one that was tried."""
     if secret is None:
         return "no such user"
     if isinstance(secret, Unset):
@@ -21,5 +21,5 @@ def reason(secret: Secret | None, method: str = "") -> str:
 
 
 def waste_derivation(iterations: int, password: bytes = b"nobody") -> None:
-    """Work as long as somebody else's refusal takes."""
+    """Derive a key for nothing, so that this refusal takes as long as that of a wrong password."""
     scram.derive(password, bytes(SALT_SIZE), min(iterations, scram.MAX_ITERATIONS))

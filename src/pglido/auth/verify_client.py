@@ -18,7 +18,7 @@ from ..config.enums import AuthType
 from ..protocol import codes
 from ..protocol.messages import message
 from . import scram, timing
-from .decoys import draw
+from .decoys import mock_digest
 from .errors import AuthError, refused, violation
 from .saslprep import saslprep
 from .scram_server import ScramServer, ScramTerms
@@ -77,7 +77,7 @@ def _gets_scram(attempt: _Attempt) -> bool:
         return False
     if isinstance(attempt.secret, Verifier):
         return True
-    return attempt.terms.population.is_scram_in_md5(draw(attempt.terms.seed, attempt.user))
+    return attempt.terms.population.is_scram_in_md5(mock_digest(attempt.terms.seed, attempt.user))
 
 
 # Password in clear
@@ -89,7 +89,7 @@ def _cleartext(attempt: _Attempt) -> Exchange:
     if _fits(attempt, password):
         return Proof(Plain(password))
     if attempt.terms.population.shapes and not isinstance(attempt.secret, Verifier):
-        shape = attempt.terms.population.scram_shape(draw(attempt.terms.seed, attempt.user))
+        shape = attempt.terms.population.scram_shape(mock_digest(attempt.terms.seed, attempt.user))
         timing.waste_derivation(shape.iterations or attempt.terms.iterations, saslprep(password))
     raise refused(attempt.user, timing.reason(attempt.secret))
 
@@ -141,7 +141,7 @@ def _md5(attempt: _Attempt) -> Exchange:
         case Md5():
             stored = attempt.secret
         case _:
-            stored = Md5("md5" + draw(attempt.terms.seed, attempt.user).hex()[:32])
+            stored = Md5("md5" + mock_digest(attempt.terms.seed, attempt.user).hex()[:32])
     fits = compare_digest(given, md5_response(stored, salt))
     if not fits or not isinstance(attempt.secret, Plain | Md5):
         raise refused(attempt.user, timing.reason(attempt.secret))

@@ -10,7 +10,7 @@ import pytest
 from harness.fake import READY, columns, complete, error, row
 from harness.worker_scene import DONE, Scene, scene_of
 from pglido.auth.auth_query import AuthQueryAnswer, Key
-from pglido.auth.decoys import MD5_FACE, PLAIN_SHAPE, ChallengeShape, SecretPopulation
+from pglido.auth.decoys import MD5_SHAPE, PLAIN_SHAPE, ChallengeShape, SecretPopulation
 from pglido.auth.secrets import parse as parse_secret
 from pglido.config.enums import AuthType
 from pglido.config.load import parse
@@ -168,7 +168,7 @@ async def test_unknown_users_look_like_those_that_auth_query_has_answered_for(mo
     assert one.met(messages.Met({b"a": ChallengeShape(10_000)}))
     assert not one.met(messages.Met({b"a": ChallengeShape(10_000)}))
     assert one.terms_of(asked).population == SecretPopulation.counted({PLAIN_SHAPE: 1, ChallengeShape(10_000): 1})
-    assert one.met(messages.Met({b"b": MD5_FACE}))
+    assert one.met(messages.Met({b"b": MD5_SHAPE}))
     assert one.met(messages.Met({b"c": ChallengeShape(4096)}))
     assert not one.met(messages.Met({b"d": ChallengeShape(1)}))
     assert one.met(messages.Met({b"b": ChallengeShape(10_000)}))
