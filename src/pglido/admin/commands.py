@@ -1,5 +1,6 @@
-"""What may be said on the console: SHOW and the actions, and the small talk of drivers, which is answered and
-forgotten.
+"""The commands of the console: SHOW, and what changes something (SET, and those of `ACTIONS`).
+
+Statements that drivers send by themselves (BEGIN, SELECT 1 and the like) get an answer and do nothing.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .show import PGBOUNCER, SHOWS, VERSION, rows_of
 
 
 class CommandError(PgError):
-    """A command that is not taken."""
+    """The console refuses a command; SQLSTATE, text and hint are for the client."""
 
 
 class Notice(NamedTuple):
@@ -65,7 +66,7 @@ _NAME = re.compile(r'[^\s"]*')
 _QUOTED = re.compile(r'"(?:[^"]|"")+"')
 _PARAMETER = re.compile(r"\$([0-9]{1,5})")
 
-# What clients ask a server for at start; there is a value, but it means nothing here.
+# Parameters that clients ask for when they connect. The console has a value for each, and ignores it.
 PARAMETERS = {
     "application_name": "",
     "client_encoding": "UTF8",
@@ -87,7 +88,7 @@ PARAMETERS = {
     "transaction_isolation": "read committed",
     "transaction_read_only": "off",
 }
-# Whole statements that drivers and their pools send: their column, and the value.
+# Statements that drivers and their connection pools send, in lower case: the name of the column, and the value.
 QUERIES: dict[str, tuple[str, Value]] = {
     "select 1": ("?column?", "1"),
     "select version()": ("version", VERSION),
@@ -99,7 +100,7 @@ QUERIES: dict[str, tuple[str, Value]] = {
     "select pg_advisory_unlock_all()": ("pg_advisory_unlock_all", ""),
     "show transaction isolation level": ("transaction_isolation", "read committed"),
 }
-# First words of what is answered with its tag alone; the status is that of the transaction afterwards.
+# First words of statements that only get a tag: the tag, and the transaction status afterwards ("": as before).
 PHRASES: dict[str, tuple[str, str]] = {
     "begin": ("BEGIN", "T"),
     "start transaction": ("START TRANSACTION", "T"),
@@ -121,7 +122,7 @@ SHUTDOWNS = {"": "now", "WAIT_FOR_SERVERS": "servers", "WAIT_FOR_CLIENTS": "clie
 
 
 def plain(sql: str) -> str:
-    """A statement without comments, blanks around it and semicolons at the end."""
+    """The statement without comments, without white space around it and without semicolons at its end."""
     return _COMMENT.sub(" ", sql).strip().rstrip("; \t\r\n")
 
 
@@ -131,12 +132,15 @@ def split(sql: str) -> list[str]:
 
 
 def parameters(sql: str) -> int:
-    """How many parameters a statement has."""
+    """The number of parameters of a statement: its highest $n."""
     return max((int(number) for number in _PARAMETER.findall(sql)), default=0)
 
 
 def fill(sql: str, values: list[str | None]) -> str:
-    """The statement with its parameters, which are single words, in place. Raises CommandError where it gets long."""
+    """The statement with these values, single words, in place of its parameters; None becomes nothing.
+
+    Raises CommandError if it gets too long.
+    """
     words = [value or "" for value in values]
     size = len(sql) + sum(len(words[int(number) - 1]) for number in _PARAMETER.findall(sql))
     if size > LONGEST:
@@ -175,7 +179,7 @@ def _statement(command: ConsoleCommand, types: tuple[int, ...]) -> Statement[Con
 
 
 def understand(sql: str, admin: bool) -> ConsoleCommand:
-    """What a single statement means; raises CommandError when it means nothing, or is not allowed."""
+    """The command of one statement. Raises CommandError if there is no such command, or the client may not use it."""
     words = " ".join(sql.split())
     lower = words.lower()
     if lower in QUERIES:
@@ -199,7 +203,7 @@ def understand(sql: str, admin: bool) -> ConsoleCommand:
 
 
 def help_text() -> str:
-    """Everything there is."""
+    """The text of SHOW HELP: all commands."""
     return (
         "\n\tSHOW HELP|"
         + "|".join(sorted(SHOWS))
@@ -245,7 +249,7 @@ def _show(words: str, name: str) -> ConsoleCommand:
 
 
 def _missing(control: ControlApi, workers: Iterable[int]) -> list[Notice]:
-    """What the client is told where the figures of some workers are missing."""
+    """A NOTICE that names the workers whose figures are missing; none if none is missing."""
     names = ", ".join(map(control.worker_name, sorted(workers)))
     return [Notice(f"{names}: does not answer, its part is missing", "See SHOW WORKERS.")] if names else []
 

@@ -1,4 +1,4 @@
-"""What the console may look at and order: the running pooler, as far as an admin is concerned."""
+"""What the console needs of the control process: what it shows, and what it can order."""
 
 from __future__ import annotations
 
@@ -101,25 +101,25 @@ class ControlApi(Protocol):
 
     @property
     def secrets(self) -> Mapping[str, str]:
-        """What `auth_file` has, by user."""
+        """The stored secrets of `[users]` and `auth_file`, by user."""
 
     def workers(self) -> Sequence[WorkerSnapshot]:
         """All workers."""
 
     def running(self) -> set[int]:
-        """The workers that can be asked, those that hang among them."""
+        """The indexes of the workers that run, also of those that hang."""
 
     def worker_name(self, index: int) -> str:
-        """What the log and the console call a worker."""
+        """The name of a worker in the log and on the console."""
 
     async def ask(self, subject: Subject) -> Answers:
-        """The rows of every worker that answers; a worker that hangs is not waited for."""
+        """The rows about `subject` of every worker that answers. A worker that hangs is not waited for."""
 
     async def refresh_stats(self) -> set[int]:
-        """Bring `averages` up to now; returns the workers that answered."""
+        """Ask all workers for their counters, and update `averages`; returns the workers that answered."""
 
     async def reload(self) -> Reloaded:
-        """Read the configuration again and put it in force. Raises ConfigError; then all is as it was."""
+        """Read the configuration again and put it in force. Raises ConfigError; nothing has changed then."""
 
     @property
     def in_file(self) -> Mapping[str, str]:
@@ -132,4 +132,4 @@ class ControlApi(Protocol):
         """
 
     def shutdown(self, mode: str) -> None:
-        """End: `now`; `servers`, when transactions are over; `clients`, when clients have left."""
+        """Shut down: `now`; `servers`: when all transactions have ended; `clients`: when all clients have left."""

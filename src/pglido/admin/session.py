@@ -82,14 +82,14 @@ async def serve(
 
 
 def refuse(client: Console, sock: socket.socket, sqlstate: str, text: str) -> None:
-    """Tell one client why it is not talked to."""
+    """Refuse a console client: send it a FATAL error, and close."""
     with sock, suppress(OSError):
         sock.setblocking(False)
         sock.send(error("FATAL", sqlstate, text, f"client {client.uuid}"))
 
 
 class Session:
-    """The state of one console. What clients say is carried out one by one, and written before more is read."""
+    """One console client. Each message is answered, and the answer written, before the next one is looked at."""
 
     def __init__(
         self,
@@ -121,7 +121,7 @@ class Session:
             self._waiting.cancel()
 
     async def run(self) -> None:
-        """From the welcome to the end of the stream."""
+        """Greet the client, and answer it until it disconnects."""
         try:
             await self._converse()
         except ProtocolViolation as violation:
@@ -156,18 +156,18 @@ class Session:
         )
 
     async def _rest(self) -> None:
-        """Wait until the client has taken what it got, and let others do something."""
+        """Send what was made; wait until the client has taken it, and let other tasks run."""
         self._writer.write(self._responder.taken())
         await self._writer.drain()
         await asyncio.sleep(0)
 
     def settle(self) -> None:
-        """Do what was ordered for the time after the answer; also when the client is gone."""
+        """Do what commands have left for after their answer (SHUTDOWN); also if the client is gone."""
         while self._afterwards:
             self._afterwards.pop(0)()
 
     async def _reply(self, event: Event[ConsoleCommand | str]) -> Reply[ConsoleCommand | str]:
-        """What is said to an event of the responder."""
+        """The reply to an event of the responder."""
         try:
             match event:
                 case Prepare():

@@ -366,7 +366,7 @@ def _workers(control: ControlApi, answers: Answers) -> Rows:
 
 
 def _sum(part: Iterable[Snapshot], *names: str) -> int:
-    """How many things a worker counts under these names of SHOW LISTS."""
+    """The sums over all workers of these items of SHOW LISTS."""
     return sum(row.items for row in of_kind(ListItem, part) if row.name in names)
 
 
@@ -408,7 +408,7 @@ SHOWS: dict[str, Show] = {
 
 
 async def rows_of(show: Show, control: ControlApi) -> tuple[Rows, set[int]]:
-    """Ask the workers as far as needed, and make the rows; with them the workers that run and did not answer."""
+    """The rows of a SHOW, after asking the workers if it needs them, and the workers that run but did not answer."""
     if show.asks is None:
         return show.rows(control, {}), set()
     asked = control.running()
@@ -422,10 +422,10 @@ async def rows_of(show: Show, control: ControlApi) -> tuple[Rows, set[int]]:
 
 
 def timestamp(epoch: float | None) -> str | None:
-    """As PgBouncer writes times."""
+    """A time as PgBouncer writes it."""
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if epoch else None
 
 
 def _pick(columns: Sequence[Column], found: Iterable[Mapping[str, Any]]) -> Rows:
-    """Rows by name as rows in order; what is missing is NULL."""
+    """Rows as dicts to rows in the order of the columns; a missing value is NULL."""
     return [[row.get(column.name) for column in columns] for row in found]

@@ -30,15 +30,15 @@ class Averages:
         self._marks: list[tuple[float, ByDatabase]] = [(now, {}), (now, {})]
 
     def take(self, worker: int, rows: Iterable[DatabaseCounters]) -> None:
-        """A worker's own totals."""
+        """Take the totals that a worker has sent."""
         self._latest[worker] = {row.database: {name: getattr(row, name) for name in COUNTERS} for row in rows}
 
     def retire(self, worker: int) -> None:
-        """A worker is gone; what it last told stays in the totals."""
+        """A worker has ended: its last counters stay in the totals."""
         _add(self._retired, self._latest.pop(worker, {}))
 
     def turn(self, now: float) -> None:
-        """A period is over."""
+        """A period (stats_period) ends at `now`: averages count from its beginning on."""
         self._marks = [self._marks[1], (now, self.totals())]
 
     def totals(self) -> ByDatabase:

@@ -18,7 +18,7 @@ TRIED = 5  # users of whom one must get in, where a database names none
 
 
 class Login(NamedTuple):
-    """Someone to try a login as."""
+    """A user to try a login as."""
 
     user: str
     credentials: Credentials
@@ -89,7 +89,10 @@ def _pool(config: Config, name: str, logins: list[Login]) -> PoolSettings:
 
 
 def _try(config: Config, name: str, host: Host, logins: list[Login]) -> str:
-    """What came of trying one host. Raises ReachError when nobody gets in, unless only clients could."""
+    """Try all logins at one host; returns the line for the first that works. Raises ReachError if none does.
+
+    Where only clients know the passwords it is enough that a PostgreSQL server answers.
+    """
     problems: list[ReachError] = []
     for each in logins:
         pool = _pool(config, name, [each])

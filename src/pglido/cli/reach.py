@@ -44,7 +44,7 @@ class ReachError(Exception):
 
 
 class NoSecret(ReachError):
-    """The server wants a proof that the configuration can't give: clients bring it."""
+    """The server asks for a password that the configuration does not have: only clients know it."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class _Connection:
         return self.socket.version() or "" if isinstance(self.socket, ssl.SSLSocket) else ""
 
     def binding(self) -> bytes | None:
-        """What the server's certificate binds a proof to."""
+        """The tls-server-end-point hash of the server's certificate; None without TLS."""
         certificate = self.socket.getpeercert(binary_form=True) if isinstance(self.socket, ssl.SSLSocket) else None
         return channel_binding.end_point(certificate) if certificate else None
 

@@ -171,6 +171,7 @@ class Responder(Generic[Meaning]):
             return self.reply(None)
         except ProtocolViolation:
             self._buffer = self._talk = None
+            self._at = 0
             self.idle = True
             raise
 
