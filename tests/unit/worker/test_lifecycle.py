@@ -87,6 +87,15 @@ async def test_a_client_that_says_goodbye_has_nothing_cancelled(scene: Scene) ->
     assert ("cancel at server", server) not in scene.asked
 
 
+async def test_nor_has_one_that_hangs_up_behind_its_goodbye(scene: Scene) -> None:
+    _, frontend, server, _ = await served(scene)
+    frontend.say(TERMINATE)
+    frontend.sock.close()
+    await scene.turn()
+    assert scene.lifecycle.clients == {}
+    assert ("cancel at server", server) not in scene.asked
+
+
 async def test_a_server_in_the_middle_of_a_message_is_closed(scene: Scene) -> None:
     """The rest of the message will never come."""
     parse = messages.parse(b"", b"SELECT $1\0\0\0")
@@ -123,6 +132,19 @@ async def test_a_client_is_told_why_it_must_go(scene: Scene, detail: str, told: 
     assert (fields["S"], fields["C"], fields["M"]) == ("FATAL", "57P01", "go")
     assert fields["D"] == told.format(uuid=client.uuid)
     assert frontend.ended()
+
+
+@pytest.mark.parametrize(
+    ("detail", "why", "logged"), [("", "", "go"), ("at once", "", "go, at once"), ("at once", "of a bug", "of a bug")]
+)
+def test_the_log_says_why_a_client_must_go(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, detail: str, why: str, logged: str
+) -> None:
+    client, _ = scene.stranger()
+    ends: list[str] = []
+    monkeypatch.setattr(scene.lifecycle, "end", lambda client, why, last: ends.append(why))
+    scene.lifecycle.kill(client, "57P01", "go", detail, why)
+    assert ends == [logged]
 
 
 async def test_in_the_middle_of_a_reply_nothing_is_told(scene: Scene) -> None:

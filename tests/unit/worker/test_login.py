@@ -174,6 +174,46 @@ async def test_a_client_with_a_limit_of_its_own_leaves_no_template() -> None:
         assert not world.fast_login.templates
 
 
+@pytest.mark.parametrize("reloaded", [False, True])
+async def test_a_client_let_in_during_a_reload_leaves_no_template(scene: Scene, reloaded: bool) -> None:
+    """What it was let in on may be no more."""
+    world = World(scene)
+    _, backend = scene.server()
+    said = packet(timezone="UTC")
+    _, far = await world.arrives(said)
+    assert b"timezone" in backend.heard()
+    if reloaded:
+        world.adopt(replace(scene.config))
+    backend.say(DONE)
+    await scene.turn()
+    assert split(far.heard())[0][0] == "R"
+    assert list(world.fast_login.templates) == ([] if reloaded else [said])
+
+
+async def test_who_is_looked_up_during_a_reload_is_looked_up_again(
+    guarded: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(guarded, joe="old")
+    look_up = world.users.look_up
+    looked: list[str] = []
+
+    async def slowly(user: str, *more: Any) -> Any:
+        found = await look_up(user, *more)
+        looked.append(user)
+        if len(looked) == 1:
+            world.secrets["joe"] = "new"
+            world.adopt(replace(guarded.config))
+        return found
+
+    monkeypatch.setattr(world.users, "look_up", slowly)
+    _, far = await world.arrives(packet())
+    far.heard()
+    far.say(password("new"))
+    await guarded.turn()
+    assert split(far.heard())[-1][0] == "Z"
+    assert looked == ["joe", "joe"]
+
+
 async def test_a_client_that_hangs_up_meanwhile_takes_nothing_with_it(guarded: Scene) -> None:
     world = World(guarded, joe="secret")
     _, far = await world.arrives(packet())
