@@ -7,15 +7,16 @@ from pglido.session.server.reader cimport Server
 from pglido.session.state.session_state cimport SessionState
 from pglido.protocol cimport octets
 
-cdef int BIND, CLOSE, COPY_DATA, COPY_DONE, COPY_FAIL, DESCRIBE, EXECUTE, FAILED_TRANSACTION, FLUSH, FUNCTION_CALL, IDLE, IN_TRANSACTION, PARSE, QUERY, SYNC, TERMINATE
+cdef int CLOSE, COPY_DATA, COPY_DONE, COPY_FAIL, EXECUTE, FAILED_TRANSACTION, FLUSH, FUNCTION_CALL, IDLE, IN_TRANSACTION, PARSE, QUERY, SYNC, TERMINATE
 cdef int ANSWERED, BOUND, COPYING, EXECUTES, OPEN, SENDS, SENT, SKIPPING, WAITS
 cdef int MAX_OWED, CALLING, COPY_END, EXECUTING, QUERYING, SYNCING
 cdef int ATTACH, GO_ON, GOODBYE, PAUSE
 cdef Py_ssize_t SHARE
 cdef int LISTENS, PREPARES, SIGNALS, TOO_LARGE
 cdef Py_ssize_t CALLED_FIRST, LONGEST_HELD, LONGEST_NAME, SHORT_LIMIT, SMALL
-cdef bytes SIZES
-cdef const unsigned char* _sizes
+cdef int OF_STATEMENTS, SHORT
+cdef bytes KINDS
+cdef const unsigned char* _kinds
 
 cdef class Client(ExtendedQuery):
     cdef public bytes begun
@@ -27,7 +28,7 @@ cdef class Client(ExtendedQuery):
     cpdef int link(self, Server server) except -1
     cpdef int unlink(self) except -1
 
-    @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, server=Server, breaks=bint)
+    @cython.locals(kind=int, size=Py_ssize_t, total=Py_ssize_t, known=int, server=Server, breaks=bint)
     cdef Py_ssize_t _message(self, const unsigned char* src, Py_ssize_t at, Py_ssize_t have, Outbox to_server, Outbox to_client, const unsigned char* buf) except -1
 
     @cython.locals(prepared=ServerStatements, end=Py_ssize_t)

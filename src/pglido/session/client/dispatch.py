@@ -9,12 +9,10 @@ whole, so that a slow sender holds no server.
 
 from ...protocol import messages, octets
 from ...protocol.codes import (
-    BIND,
     CLOSE,
     COPY_DATA,
     COPY_DONE,
     COPY_FAIL,
-    DESCRIBE,
     EXECUTE,
     FAILED_TRANSACTION,
     FLUSH,
@@ -51,15 +49,19 @@ SHORT_LIMIT = 10000
 # How much is awaited of a function call, for the function in front.
 CALLED_FIRST = 9
 
-# What kinds of messages there are: 0 unknown, 1 may be long, 2 short.
-_SIZES = bytearray(256)
-for _kind in "QPBFdf":
-    _SIZES[ord(_kind)] = 1
-for _kind in "SHXcDCE":
-    _SIZES[ord(_kind)] = 2
-SIZES = bytes(_SIZES)
+# What is known of each kind of message (0: there is none), as bits.
+KNOWN = 1
+SHORT = 2
+# Parse, Bind, Describe, Close.
+OF_STATEMENTS = 4
+_BITS = {"QFdf": KNOWN, "PB": KNOWN | OF_STATEMENTS, "DC": SHORT | OF_STATEMENTS, "SHXcE": SHORT}
+_KINDS = bytearray(256)
+for _kind, _bits in _BITS.items():
+    for _letter in _kind:
+        _KINDS[ord(_letter)] = _bits
+KINDS = bytes(_KINDS)
 # The same, a C array where it is compiled.
-_sizes = SIZES
+_kinds = KINDS
 
 
 class Client(ExtendedQuery):
@@ -137,9 +139,10 @@ class Client(ExtendedQuery):
         kind = self.latest = src[at]
         size = octets.length(src, at + 1)
         self.spent += 1
-        if _sizes[kind] == 0:
+        known = _kinds[kind]
+        if known == 0:
             return self.refuse("08P01", f"invalid frontend message type {kind}")
-        if size < 4 or size > self.rules.max_packet or (_sizes[kind] == 2 and size > SHORT_LIMIT):
+        if size < 4 or size > self.rules.max_packet or (known & SHORT and size > SHORT_LIMIT):
             return self.refuse("08P01", "invalid message length")
         total = size + 1
         if have > total:
@@ -160,13 +163,19 @@ class Client(ExtendedQuery):
         if server.batch == SKIPPING and kind != SYNC:
             # The server discards everything up to the next Sync, so that it needn't be sent.
             return self.pass_on(src, at, have, total, None, buf)
-        if kind in (CLOSE, DESCRIBE) and self.owes_much() and self.await_answers(server, to_server, buf):
+        if known == SHORT | OF_STATEMENTS and self.owes_much() and self.await_answers(server, to_server, buf):
             # They cost more to remember than to say, and are not refused as a Parse is.
             return 0
         if server.retry.step:
             server.retry.goes_on(kind, src, at, total if have == total else 0)
         if kind == QUERY:
             return self._query(server, src, at, have, total, to_server, buf)
+        if known & OF_STATEMENTS:
+            # PostgreSQL ends a COPY with an error for these. Of a Close too that must come from there.
+            breaks = kind == CLOSE and server.batch & COPYING != 0
+            if breaks or not (self.rules.rewrite or self.rules.inspected):
+                return self.plain(kind, src, at, have, total, to_server, buf)
+            return self.rewrite(kind, src, at, have, total, to_server, buf)
         if kind == EXECUTE:
             if have < total and server.prepared.dooms:
                 return self.await_whole(total)
@@ -188,12 +197,6 @@ class Client(ExtendedQuery):
                 server.on_batch(COPY_END)
             elif server.replies.count:
                 server.expect(COPY_END)
-        elif kind in (PARSE, BIND, DESCRIBE, CLOSE):
-            # PostgreSQL ends a COPY with an error for these. Of a Close too that must come from there.
-            breaks = kind == CLOSE and server.batch & COPYING != 0
-            if breaks or not (self.rules.rewrite or self.rules.inspected):
-                return self.plain(kind, src, at, have, total, to_server, buf)
-            return self.rewrite(kind, src, at, have, total, to_server, buf)
         return self.pass_on(src, at, have, total, to_server, buf)
 
     def _execute(self, server: Server, src: bytes, first: int, stop: int) -> None:

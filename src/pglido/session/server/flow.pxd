@@ -55,6 +55,7 @@ cdef class ServerFlow:
     cdef bint unsynced(self) noexcept
     cpdef bint awaits_more(self)
     cpdef bint between_messages(self) except -1
+    @cython.locals(after=int)
     cdef int expect(self, int kind) except -1
     @cython.locals(after=int)
     cdef int on_batch(self, int event) except -1

@@ -144,7 +144,12 @@ class ServerFlow:
     def expect(self, kind: int) -> None:
         """A message of the client was sent: the server owes an answer of `kind`."""
         self.replies.push(kind)
-        self.on_batch(kind & KIND)
+        # As `on_batch`, without the call: this is done for each message.
+        after = _next[self.batch << SHIFT | kind & KIND]
+        if after == ILLEGAL:
+            self._no_such_event(kind & KIND)
+        else:
+            self.batch = after
 
     def on_batch(self, event: int) -> None:
         """Bring `batch` to its next state: a message was sent (by the kind of its reply), or the server said this."""
