@@ -5,7 +5,7 @@ which holds a lock that the kernel releases when its holder dies; elsewhere it m
 moment. The supervisor zeroes the row of a dead worker. Named columns (a database, a user) are found by a
 64-bit hash and taken over by other names once all rows are zero.
 
-Layout, in int64: header (magic, rows, names, a secret) · names (hash or 0) · one row of ``len(Column) + names``
+Layout, in int64: header (magic, rows, names, a secret) · names (hash or 0) · one row of ``len(SharedCounter) + names``
 counters per worker.
 """
 
@@ -88,7 +88,7 @@ class SharedCounters(SharedCells):
         self._view = memoryview(self._map).cast("q")
         magic, rows, self._names = self._view[:3]
         if magic != MAGIC or not -1 <= row < rows:
-            raise ValueError(f"descriptor {fd} is not a board with a row {row}")
+            raise ValueError(f"descriptor {fd} has no shared counters with a row {row}")
         super().__init__(self._view, HEADER + self._names, rows, len(SharedCounter) + self._names, row)
 
     @classmethod
@@ -98,7 +98,7 @@ class SharedCounters(SharedCells):
         `names` should be twice the number of named columns that may be in use at a time; beyond, claims of
         new names are refused.
         """
-        fd = os.memfd_create("pglido-board", os.MFD_CLOEXEC)
+        fd = os.memfd_create("pglido-counters", os.MFD_CLOEXEC)
         os.ftruncate(fd, CELL * (HEADER + names + rows * (len(SharedCounter) + names)))
         os.pwrite(fd, struct.pack("=3q", MAGIC, rows, names) + os.urandom(SECRET), 0)
         return cls(fd, -1)

@@ -115,9 +115,9 @@ def worth_moving(
 ) -> int:
     """How many of the `gives` servers of one worker would be better off with another that has `has`; 0 for none.
 
-    Neither number has those in it that clients keep: `kept`, of both. With each move the giver must then wait less than
-    the taker did before it, with the first even `margin` times less: so a share that is rounded is left alone, and a
-    move is not worth undoing.
+    Servers that clients keep are in neither number; `kept` is how many each of the two has of them. With each move the
+    giver must then wait less than the taker did before it, with the first even `margin` times less: so a share that is
+    rounded is left alone, and a move is not worth undoing.
     """
     for number in range(gives):
         before = taker.delay_with(has + number, kept[1]) if number else taker.delay

@@ -355,8 +355,8 @@ class Broker:
     ) -> list[LeasePlan]:
         """Ask those without waiting clients, most leases first, as far as `heir` has need.
 
-        Who has waited as long as a server has to rest before it is lent gets one that rests but now and then, whatever
-        is promised: what is busy may stay so.
+        For a worker that has waited for `LEND_AFTER` seconds servers are asked for that have rested for less, whatever
+        is promised already: those that are busy may stay so.
         """
         plans = []
         account = self._pools[heir.pool].accounts[heir.worker]

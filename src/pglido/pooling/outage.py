@@ -25,8 +25,7 @@ LASTING = {
 FIRST_RETRY = 0.1
 # Part of the time an outage has lasted that passes between two attempts.
 SHARE = 0.25
-# Seconds after a pause, as long as it was, in which the next attempt begins where anybody waits. Later than that nobody
-# has looked meanwhile: what fails then may be another outage.
+# Seconds after the end of a pause, on top of its length: an attempt that begins later is the first of another outage.
 PROMPT = 1.0
 # Seconds for which clients that log in wait at least: a restart of the server takes less.
 LOGIN_PATIENCE = 10.0

@@ -27,8 +27,7 @@ from .states import BUSY, CHECKING, CLOSING, IDLE, OPEN, OPENING, PAUSED, SHUT, 
 LOOK = 8
 # Seconds between two changes of what is asked of the broker.
 WANT_INTERVAL = 0.05
-# Seconds after which it is told again how long the oldest waits, and of changes by a quarter or less: with what passes
-# till somebody looks, less than what it calls unfair (see `pooling.broker`).
+# Seconds between two wishes that differ by a quarter or less: the broker is told again how long the oldest waits.
 WANT_AGAIN = 0.15
 # Seconds for which a lease that came too late is kept, if no other worker needs it: at the next peak nobody is asked.
 # (Given back at once, peaks cost two messages each, a twentieth of the time of logins by SCRAM.)
@@ -41,7 +40,6 @@ class Verb(enum.Enum):
     CONNECT = "open a server connection for this slot"
     CHECK = "see whether the server of this idle slot is alive, then report it freed or closed"
     CLOSE = "close the server of this slot"
-    SERVE = "give this slot to this ticket"
     REJECT = "tell the client of this ticket why it can't be served"
     NOTIFY = "tell the client of this ticket that it waits"
     WANT = "ask the broker for this many leases (0: none any more)"
@@ -370,7 +368,7 @@ class Pool:
     # Policy.
 
     def plan(self, now: float) -> list[Plan]:
-        """What is to be done now. To be asked after reports, when `wait` says so, and from time to time."""
+        """What is to be done now. To be called after reports, when `needs_plan` says so, and from time to time."""
         plans = self._rejections(now)
         plans += self._connections(now)
         plans += self._leases(now)

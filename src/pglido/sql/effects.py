@@ -78,7 +78,7 @@ UNDYING = (
     (SEEDS, frozenset({b"set", b"seed"})),
     (SEEDS, frozenset({b"set_config", b"seed"})),
     *[(KEEPS, frozenset({name.encode()})) for name in KEEPING],
-    # As DO says it; functions are read by the server (see `session.state.shared.function_scan`).
+    # As DO says it; functions are read by the server (see `session.state.function_scan`).
     *[(KEEPS, frozenset({language.encode(), name.encode()})) for language in LANGUAGES for name in SHARED],
 )
 ALL_UNDYING = LOADS | SEEDS | KEEPS

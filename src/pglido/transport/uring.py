@@ -12,7 +12,7 @@ Rules:
 4. What is queued goes with the next wait. A send never waits with the kernel: it is over when that call returns, and
    has a result only if not all was taken. (Sends that wait are heard of in a second call per round: a 1,000-row result
    cost a quarter more.)
-5. What comes after no more was wanted is bounded by what one round can bring, for then the receive is cancelled.
+5. After reading was switched off at most what one round can bring still comes, for the receive is cancelled then.
 """
 
 from collections import deque

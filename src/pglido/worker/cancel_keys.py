@@ -51,7 +51,10 @@ def size_of_key(minor: int) -> int:
 
 
 class CancelKeys:
-    """Those of one worker's clients, and what tells whether another's are true; `secret` is the control process's."""
+    """Makes the keys of one worker's clients, and those of any other worker's, to compare a request's with.
+
+    `secret` is the control process's; see `servers.cancel` for the comparison.
+    """
 
     def __init__(self, secret: bytes, worker: int) -> None:
         self.worker = worker

@@ -109,7 +109,7 @@ class Dispatch(Dispatcher):
         return self.serial
 
     def over_limit(self, client: ClientConnection) -> bool:
-        """Is this client one too many? It is not counted any more then, so that none goes for one who goes already."""
+        """Is this client one too many? Then it is not counted any more: its place is not charged to the next one."""
         over = 0 < self.most < self.counters.total(CLIENTS) and client.claims
         if over and self.counters.concede(SharedCounter.CLIENTS, self.most):
             client.claims = ()

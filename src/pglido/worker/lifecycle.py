@@ -1,6 +1,6 @@
 """What becomes of connections that end, and the pools' plans carried out, those that take time as tasks.
 
-The relay calls `rested`, `server_gone`, `raw_gone` and `refuse_block` here, the rest in `dispatch`.
+Of what the relay says, `attach`, `released` and `client_gone` are dealt with in `dispatch`, the rest here.
 """
 
 import asyncio
@@ -381,7 +381,7 @@ class Lifecycle(Dispatch):
             asyncio.get_running_loop().call_soon(self.carry_out, runtime)
 
     def carry_out(self, runtime: PoolRuntime) -> None:
-        """Do what the pool's pool says is to be done now."""
+        """Carry out the pool's plan."""
         runtime.planned = False
         self.transport.now = time.monotonic()
         runtime.pool.minimum = runtime.warm()

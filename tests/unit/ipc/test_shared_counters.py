@@ -109,7 +109,7 @@ def test_a_column_without_holders_is_taken_over_by_another_name(board):
 def test_a_foreign_descriptor_is_refused():
     fd = os.memfd_create("other")
     os.ftruncate(fd, 4096)
-    with pytest.raises(ValueError, match="not a board"):
+    with pytest.raises(ValueError, match="no shared counters"):
         SharedCounters.attach(fd, 0)
     os.close(fd)
 

@@ -7,9 +7,9 @@ on to mean what it meant, whatever comes to stand in front of that.
 Rules:
 1. A session that has had temporary objects (`settled` is not None) is served by processes that have had some: where
    there were none, the schema is made first, and all is parsed anew.
-2. Before it makes another, what it has used since its first is parsed where it isn't yet; what it has not is closed,
-   and so read again when it is used.
-3. For a session that makes its first, all plans are made anew (see `session.state.shared.session_state`).
+2. Before it makes another, statements that it has used since its first are parsed where they aren't yet; the others
+   are closed, and so parsed when they are used.
+3. For a session that makes its first, all plans are made anew (see `session.state.session_state`).
 """
 
 from ...protocol.codes import IN_TRANSACTION

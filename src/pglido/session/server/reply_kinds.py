@@ -1,7 +1,7 @@
 """What an entry in the queue of owed replies says: one kind, and whose the answer is.
 
     (no mark)  the server answers, and the answer is the client's
-    SWALLOW    the server answers, but the client did not ask: the answer ends here
+    INTERNAL   pglido asked, not the client: the answer is not passed on
 
 and besides STATEMENT: it is a shared statement that a Describe is about.
 

@@ -3,7 +3,7 @@
 Rules:
 1. What a message will change is written down when it is sent, with what it replaces (see `undo_log`); when the server
    skips it (an error, up to the next Sync), that is taken back.
-2. Shared statements have names of their own (see `session.state.shared.statement_cache`). The unnamed statement is the
+2. Shared statements have names of their own (see `session.state.statement_cache`). The unnamed statement is the
    client's; after another client was here it is parsed again when it is needed.
 3. Close works in a failed transaction, Parse doesn't.
 4. What clients were told of a statement holds on every server: one that hasn't got it parses it with those types of
@@ -32,8 +32,8 @@ DESCRIBE = 160
 # Bytes of a portal that drops a statement, besides that one's name; and of how many such portals no account is kept.
 DOOM = 320
 FEW_DOOMS = 64
-# Of more bytes of statements on one server the least used are closed, however few they are; of half of that those used
-# last are told.
+# Bytes of statements on one server: above this the least recently used are closed, however few there are. From half of
+# it on it is kept in which order they were used.
 KNOWN = 16 << 20
 
 DEALLOCATIONS = DEALLOCATION.array
@@ -52,21 +52,28 @@ class Drop:
 
 
 class ServerStatements:
-    """The prepared statements of one server connection; `replies` is the queue of what that server owes.
+    """The prepared statements of one server connection.
 
-    `known` has the shared ones, the least recently used first, with the beginning of the last Bind; their texts have
-    `size` bytes. `unnamed` is the number of the Parse that made the unnamed statement: the client's state has its text.
-    0: there is none. `shadowed` has the client's own names for what PostgreSQL itself shall find, with how many
-    `purges_seen` there had been before: after another it is gone, as it may be where it is None. Of these `exposing`
-    are those whose Parse is not answered. They are given back before another turn, but for those of a client whose
-    statements are all shown here (`view`). `dropping` are the names that SQL under way drops, with what they stood for.
-    `dooms` are those that portals of this transaction drop when they are executed, by portal; of what drops all,
-    `deallocation` is a state of `server.deallocation`. `turn_lost`: a Query was skipped. `bound` is the last portal of
-    a statement of which nobody was told what it is, until something else than a Describe of it follows. `describing`
-    are the statements of owed Describes, with the client's name where it has just parsed or described it; `awaited` is
-    the one whose answer is awaited before it is used, `mismatch` the one of which it then said that it is another. Of
-    those that are known, `unchecked` are not sure to be what clients were told: nobody has asked, or they have become
-    other ones; and `stale` are not sure to have been read since a temporary object may stand in front of others.
+    `replies`: the queue of what that server owes.
+    `known`: the shared ones, the least recently used first, with the beginning of the last Bind.
+    `size`: bytes of their texts.
+    `unnamed`: the number of the Parse that made the unnamed statement, whose text the client's state has; 0: none.
+    `shadowed`: names of the client's own that were made on the server so that SQL finds them, each with the number of
+        `purges_seen` when it was made: another purge takes it away, and where it is None one may have. They are given
+        back before another turn, but for those of a client whose statements are all shown here (`view`).
+    `exposing`: those of them whose Parse is not answered.
+    `dropping`: the names that SQL under way drops, with what they stood for.
+    `dooms`: those that portals of this transaction drop when they are executed, by portal.
+    `deallocation`: whether all are dropped, a state of `server.deallocation`.
+    `turn_lost`: a Query was skipped.
+    `bound`: the last portal of a statement of which nobody was told what it is, until something else than a Describe
+        of it follows.
+    `describing`: the statements of owed Describes, with the client's name where it has just parsed or described it.
+    `awaited`: the statement whose Describe must be answered before it is used.
+    `mismatch`: the one of which that answer said that it is another.
+    `unchecked`: of the known, those that may not be what clients were told: nobody has asked, or they have become
+        other ones.
+    `stale`: of the known, those that may have been read before a temporary object came to stand in front of others.
     """
 
     __slots__ = (
@@ -277,7 +284,7 @@ class ServerStatements:
         return self._borrow(name, None, messages.EMPTY_STATEMENT)
 
     def probe(self, name: bytes, statement: Statement) -> bytes:
-        """Messages that fail as a Parse of `name` does where SQL has prepared that; else it goes by this name."""
+        """Messages that parse it by the client's own name: that fails, as it should, if SQL has prepared it already."""
         sent = self.evict(name)
         if name in self.shadowed:
             self.expect(CLOSING | INTERNAL, name, None)

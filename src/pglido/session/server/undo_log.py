@@ -13,10 +13,14 @@ BARE = 160
 class Undo:
     """What one of them promised: the client's `name` for the `statement` (None: pglido's own doing).
 
-    With neither it is of one that isn't followed. If it is `unnamed`, it is about the unnamed statement, which was
-    `client_was` for the client, with this number and these flags, and `server_was` (a number) for the server before,
-    `behind` so many Queries that the client had sent; `later` is the next one of that kind. Its entry among the replies
-    has the number `at`. It keeps `size` bytes. Made by `UndoLog`.
+    With neither there is nothing to undo: it keeps the log in step with the replies.
+
+    `unnamed`: it is about the unnamed statement, of which `client_was` was the client's before, with `number` and
+        `flags`, and `server_was` the number of the server's.
+    `behind`: how many Queries the client had sent before.
+    `later`: the next one about the unnamed statement.
+    `at`: the number of its entry among the replies.
+    `size`: bytes that it keeps.
     """
 
     __slots__ = (

@@ -1,7 +1,7 @@
 """What one server's session listens to for its client alone, and how it shows whether that was committed.
 
-Before a text that may end to listen, the server is brought to listen to what that may end, no more: what the client
-listens to besides stays as it is.
+Before an UNLISTEN the server is made to LISTEN to just the channels that it may take away, so that it can be asked
+afterwards which of them it took. What the client listens to besides stays as it is.
 
 In a transaction block a mark comes with each of these channels: a channel that nobody notifies, which is there
 afterwards if what was done in the block holds. UNLISTEN * takes all marks away; what is left of it is a mark of its

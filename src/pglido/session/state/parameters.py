@@ -59,7 +59,7 @@ UNLISTED = frozenset(IDENTITY)
 # What ends with the transaction although SET takes it for the session's, or can't be read.
 PASSING = frozenset({"transaction_isolation", "transaction_read_only", "transaction_deferrable", "seed"})
 
-# What could keep the way from one to the other from being gone: a query in time, without waiting for others.
+# Settings that could make the queries by which settings are set fail or wait: they are set to this first.
 HINDERING = {"statement_timeout": "0", "transaction_timeout": "0", "default_transaction_deferrable": "off"}
 
 # The server may be set to compile what takes no time to run.
@@ -138,7 +138,7 @@ NO_STATEMENTS: dict[str, str] = {}
 
 
 def intern(values: dict[str, str], prepared: dict[str, str] = NO_STATEMENTS) -> SessionParameters:
-    """The one Settings object of these values, by lower-case name, and of texts of PREPARE by name."""
+    """The one SessionParameters object of these values, by lower-case name, and of texts of PREPARE by name."""
     key = frozenset(values.items()), frozenset(prepared.items())
     settings = _alive.get(key)
     if settings is None:

@@ -162,8 +162,8 @@ class SessionState(ListenMark):
         self._asked: _state_query.StateQuery | None = None
         self._came: list[list[bytes | None]] = []
         self._was_reset = False
-        # What a text spoke of, and is at its default: these values, each of which may be the client's own. It is to be
-        # asked whose they are before any other statement that sets something: after that all is asked again.
+        # Settings that a statement named and that have their default: set to it, or reset? That is asked before the
+        # next statement that sets something.
         self._unclear: dict[str, str] = {}
 
     # Being brought to what a client has set.
@@ -491,8 +491,8 @@ class SessionState(ListenMark):
     def _own(self, values: dict[str, str], client: ClientState) -> dict[str, str]:
         """What the client has, where the server has `values`: its default is what it asked for at its start.
 
-        A custom setting that was reset is empty, and a role none. That may also have been said; it was not if there was
-        a RESET, and something else before.
+        A custom setting that was reset is empty, and a role none. The client may also have set it to that: it has not,
+        if there was a RESET, and the value before was another.
         """
         own = {**client.home.values, **values}
         if "role" in own and "role" not in values:

@@ -1,7 +1,6 @@
 """Prepared statements shared by all clients of a worker: equal text, types and dialect are one statement.
 
-A statement's name on the servers is made of its content, so that any worker, and any later process, that is
-given a server connection knows what is prepared there.
+A statement's name on the servers is a digest of text, types, dialect, and a number of this process.
 """
 
 import hashlib

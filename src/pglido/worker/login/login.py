@@ -35,7 +35,7 @@ from ..servers.replication import replicate
 from .credentials import KnownUser, PoolLookup, UserDirectory
 from .fast_path import COUNTED, MINOR, FastLogin, is_strange
 from .login_template import LoginTemplate, greet
-from .refusals import FULL, SHUTTING_DOWN, TOO_MANY
+from .refusals import DISABLED, FULL, SHUTTING_DOWN, TOO_MANY
 from .scram_login import ScramLogin
 from .welcome import welcome_of
 
@@ -230,7 +230,7 @@ class Login:
         if pool is None:
             raise ClientRefused("3D000", f"no such database: {start.database}")
         if pool.database in self.view.gates.disabled:
-            raise ClientRefused("55000", f"database does not allow connections: {pool.database}")
+            raise ClientRefused(DISABLED[0], DISABLED[1] + pool.database)
         database = (pool.database, pool.max_db_client_connections)
         self._claim(client, database, (pool.user, pool.max_user_client_connections))
         runtime = self.view.runtime(pool)
@@ -315,7 +315,7 @@ class Login:
         return exchange.proof
 
     def _claim(self, client: ClientConnection, database: tuple[str, int], user: tuple[str, int]) -> None:
-        """Count the client where its database or user (name and limit) has a limit; raises Refused."""
+        """Count the client where its database or user (name and limit) has a limit; raises ClientRefused."""
         wishes: list[tuple[SharedCounter | str, int]] = [
             (f"{kind}:{name}", limit) for kind, (name, limit) in (("db", database), ("user", user)) if limit
         ]

@@ -76,7 +76,7 @@ class ListenChannel:
         waiter.missing += 1
 
     def wait_no_more(self, client: ClientConnection) -> "list[Waiter]":
-        """Who was waited for is gone, or has what it wanted; returns what waited for it."""
+        """Take away the waiters of this client, and return them."""
         return [] if self.waiters is None else self.waiters.pop(client, [])
 
     def next(self) -> int:

@@ -4,8 +4,8 @@ tells them.
 Rules:
 1. The server listens to a channel while a client listens to it (`settle`) or is about to (`prepare`): until its
    transaction has ended, the channel is held for it. Whatever comes meanwhile is kept in the client's `notes`, and
-   `settle` decides which of it is its own. So nothing is lost that was sent after its LISTEN took effect; nor does it
-   hear what others were sent before: the server is asked once more, and what it says till then is older.
+   `settle` decides which of it is its own. So nothing is lost that was sent after its LISTEN took effect. Nor does it
+   get notifications that are older: LISTEN is said once more, and what comes before the acknowledgement is not for it.
 2. Channels that are to change at the server are `dirty`; what is dirty goes out together, a batch at a time. A batch is
    one transaction there: all of it is acknowledged, or none, and then each is tried alone.
 3. A listening client's transaction ends behind what was sent before its end (`catch_up`): the server is asked
