@@ -120,6 +120,32 @@ def test_transaction_that_a_query_in_a_batch_leaves_open_is_nobody_else_s(
     assert pool.console("SHOW PINS") == []
 
 
+@pytest.mark.parametrize(
+    "between", [b"", m.parse("", "SELECT 2"), m.parse("", "SELECT 2") + m.bind("", "") + m.execute()]
+)
+def test_batch_is_not_said_again_where_what_was_done_before_would_be_lost(
+    pooler: MakePooler, cluster: Cluster, between: bytes
+) -> None:
+    """A Bind that is refused as a table has changed takes back what was executed before a Query of the same batch."""
+    pool = pooler(default_pool_size=1, workers=1)
+    client, direct, maker = pool.wire(), cluster.wire(), cluster.wire()
+    insert = m.parse("", "INSERT INTO notes VALUES (78, '')") + m.bind("", "") + m.execute()
+    found = []
+    for wire in (direct, client):
+        maker.run("DROP TABLE IF EXISTS grown")
+        maker.run("CREATE TABLE grown AS SELECT 1 AS a")
+        maker.run("DELETE FROM notes WHERE id = 78")
+        wire.send(m.parse("grows", "SELECT * FROM grown") + m.bind("", "grows") + m.execute() + m.SYNC)
+        assert kinds(wire.until()) == "12DCZ"
+        maker.run("ALTER TABLE grown ADD b int")
+        wire.send(insert + m.query("SELECT 1"))
+        before = kinds(wire.until())
+        wire.send(between + m.bind("", "grows") + m.execute() + m.SYNC)
+        found.append((before, kinds(wire.until()), maker.one("SELECT count(*) FROM notes WHERE id = 78")))
+    maker.run("DROP TABLE grown")
+    assert found[1] == found[0]
+
+
 def test_name_that_postgresql_can_not_read_troubles_nobody_else(pooler: MakePooler) -> None:
     pool = pooler(default_pool_size=1, workers=1)
     client, other = pool.wire(), pool.wire()

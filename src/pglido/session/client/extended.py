@@ -12,7 +12,7 @@ from ...sql import signal_targets as _signal_targets
 from ...sql.charclass import LONGEST_NAME
 from ...sql.scanner import LISTENS, PREPARES
 from ..outbox import Outbox
-from ..server.batch import EXECUTED, OPEN
+from ..server.batch import OPEN
 from ..server.deallocation import BINDS
 from ..server.reader import Server
 from ..server.replay import LONGEST
@@ -370,11 +370,11 @@ class ExtendedQuery(PartialMessages):
             self.parsed(name)
             return self.plain(kind, src, at, have, total, out, buf)
         size = total - 1 + NAME_SIZE - (end - first)
-        # May this be the beginning of a batch that can be said again?
+        # May this be the beginning of a batch that can be said again? Not behind an Execute: its work would be lost.
         again = kind == BIND and have == total <= LONGEST and first == at + 6 and server.status == IDLE
         if prepared.mismatch is statement:
             prepared.mismatch = None
-            if again and server.batch & EXECUTED != EXECUTED:
+            if again and not server.batch & ~OPEN:
                 server.retry.begin(prepared.bind_head(statement, size), src[end : at + have], statement)
             return self._send_as(MISMATCH, kind, DESCRIBING, src, at, first, end, have, total, out, buf)
         if kind == DESCRIBE and self.inspect_described(name, rest, out, buf):
@@ -389,7 +389,7 @@ class ExtendedQuery(PartialMessages):
             self._foresee(prepared, rest)
             if statement.described is None:
                 prepared.bound_to(src[at + 5 : first - 1], statement)
-        if again and not server.batch & OPEN:
+        if again and not server.unsynced():
             head = prepared.bind_head(statement, size)
             tail = src[end : at + have]
             server.retry.begin(head, tail, statement)
