@@ -109,8 +109,8 @@ class FakeWorker:
             case Command(number, Commit(prepared)):
                 self.told[-1] = f"Commit:{prepared}"
                 self.channel.post(Done(number))
-            case Abort(prepared):
-                self.told[-1] = f"Abort:{prepared}"
+            case Abort(command):
+                self.told[-1] = f"Abort:{command}"
             case Grant(pool):
                 self.held[pool] += 1
             case Recall(pool, idle):

@@ -2,9 +2,10 @@
 
 import signal
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 
-import psutil
 import psycopg
 import pytest
 
@@ -47,6 +48,13 @@ def shown(console: Wire, database: str) -> tuple[str | None, str | None]:
     return row["paused"], row["disabled"]
 
 
+def cancelled(pool: Pooler, console: Wire) -> None:
+    """Send a CancelRequest for a console."""
+    with pool.dial() as wire:
+        wire.send(m.cancel_request(console.pid, console.key))
+        wire.ends()
+
+
 @pytest.mark.parametrize("database", ["", " app"])
 @pytest.mark.parametrize("workers", [1, 3])
 def test_paused_clients_wait_without_servers(
@@ -56,7 +64,7 @@ def test_paused_clients_wait_without_servers(
     # So many that each worker has some.
     old, console = clients(pool, 40), admin(pool)
     assert said(console, f"PAUSE{database}") == "PAUSE"
-    assert cluster.backends() == []
+    cluster.settles(0)
     assert shown(console, "app") == ("1", "0")
     assert state(console, "paused") == ("no" if database else "yes")
     new = [pool.wire() for _ in range(6)]
@@ -123,9 +131,7 @@ def test_pause_that_is_cancelled_is_undone(pooler: MakePooler, version: int, dat
                 wire.send(m.cancel_request(pid, key))
                 assert wire.ends()
         assert console.silent()
-        with pool.dial() as wire:
-            wire.send(m.cancel_request(console.pid, console.key))
-            assert wire.ends()
+        cancelled(pool, console)
         assert error_in(console.until())["C"] == "57014"
         assert shown(console, "app") == ("0", "0")
         assert idle.one("SELECT 1") == "1"
@@ -152,8 +158,112 @@ def test_resume_ends_a_pause_that_waits(pooler: MakePooler) -> None:
     console.send(m.query("PAUSE"))
     eventually(lambda: state(other, "paused") == "yes")
     assert said(other, "RESUME") == "RESUME"
-    assert kinds(console.until()) == "CZ"
+    assert error_in(console.until())["M"] == "resumed before all servers were released"
     busy.run("COMMIT")
+
+
+def test_pause_that_another_waits_for_too_is_not_undone_alone(pooler: MakePooler) -> None:
+    pool = pooler(workers=2)
+    (busy, idle), one, two = clients(pool, 2), admin(pool), admin(pool)
+    busy.run("BEGIN")
+    for console in (one, two):
+        console.send(m.query("PAUSE app"))
+        assert console.silent()
+    cancelled(pool, one)
+    assert error_in(one.until())["C"] == "57014"
+    assert two.silent()
+    assert shown(one, "app") == ("1", "0")
+    busy.run("COMMIT")
+    assert kinds(two.until()) == "CZ"
+    # It is in force now: one that is broken off changes nothing.
+    idle.send(m.query("SELECT 1"))
+    assert said(one, "PAUSE app") == "PAUSE"
+    assert said(two, "RESUME app") == "RESUME"
+    assert kinds(idle.until()) == "TDCZ"
+
+
+def test_pause_is_cancelled_while_a_worker_hangs(pooler: MakePooler) -> None:
+    pool = pooler(workers=2, worker_timeout=60)
+    # Of three, two are on one worker.
+    by_port = {str(wire.sock.getsockname()[1]): wire for wire in [admin(pool) for _ in range(3)]}
+    shown_clients = next(iter(by_port.values())).table("SHOW CLIENTS")
+    places = {row["port"]: row["worker"] for row in shown_clients if row["port"] in by_port}
+    ((place, _),) = Counter(places.values()).most_common(1)
+    console, other = [wire for port, wire in by_port.items() if places[port] == place][:2]
+    hanging = next(worker for worker in pool.workers() if worker.cmdline()[0] != f"pglido: worker {place}")
+    hanging.send_signal(signal.SIGSTOP)
+    try:
+        console.send(m.query("PAUSE"))
+        eventually(lambda: state(other, "paused") == "yes")
+        # Until then the request may wait in the queue of the one that hangs.
+        for _ in range(20):
+            cancelled(pool, console)
+            if not console.silent():
+                break
+        assert error_in(console.until())["C"] == "57014"
+        assert state(other, "paused") == "no"
+    finally:
+        hanging.send_signal(signal.SIGCONT)
+    assert alive(pool.wire())
+
+
+def test_listen_in_a_transaction_that_a_pause_waits_for(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(workers=1)
+    (wire,), console = clients(pool, 1), admin(pool)
+    wire.run("BEGIN")
+    console.send(m.query("PAUSE"))
+    assert console.silent()
+    wire.run("LISTEN news")
+    wire.run("COMMIT")
+    assert kinds(console.until()) == "CZ"
+    cluster.settles(0)
+    said(console, "RESUME")
+    # It listens again, and is told that it may have missed something.
+    assert wire.message().kind == "N"
+    with cluster.wire() as speaker:
+        speaker.run("NOTIFY news, 'again'")
+    assert b"again" in wire.message().body
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_end_of_a_paused_pooler_waits_for_nobody_in_line(pooler: MakePooler, number: signal.Signals) -> None:
+    pool = pooler(workers=2, shutdown_timeout=60)
+    wires, console = clients(pool, 6), admin(pool)
+    said(console, "PAUSE")
+    for wire in wires:
+        wire.send(m.query("SELECT 1"))
+    eventually(lambda: pool.pool()["cl_waiting"] == 6)
+    pool.signal(number)
+    for wire in wires:
+        assert error_in(wire.rest())["C"] == "57P01"
+    assert pool.ended(10) == 0
+
+
+def test_wait_close_waits_for_what_was_ordered_alone(pooler: MakePooler) -> None:
+    pool = pooler(users={"rep": {}})
+    wire = pool.dial()
+    wire.hello("rep", "app", replication="database")
+    wire.until()
+    console = admin(pool)
+    assert said(console, "WAIT_CLOSE") == "WAIT_CLOSE"
+    said(console, "RECONNECT")
+    console.send(m.query("WAIT_CLOSE"))
+    assert console.silent()
+    wire.close()
+    assert kinds(console.until()) == "CZ"
+
+
+def test_signals_to_workers_do_not_end_them(pooler: MakePooler) -> None:
+    pool = pooler(workers=2)
+    (wire,) = clients(pool, 1)
+    before = [worker.pid for worker in pool.workers()]
+    for worker in pool.workers():
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            worker.send_signal(number)
+    # Longer than the time that a worker has after the end of its control process.
+    time.sleep(6)
+    assert [worker.pid for worker in pool.workers()] == before
+    assert alive(wire)
 
 
 def test_successor_of_a_worker_is_paused_too(pooler: MakePooler, cluster: Cluster) -> None:
@@ -251,14 +361,15 @@ def test_killed_clients_are_told_and_newcomers_wait(pooler: MakePooler, cluster:
     assert kinds(new.until()) == "TDCZ"
 
 
-def test_one_client_is_killed_by_its_id(pooler: MakePooler) -> None:
+@pytest.mark.parametrize("column", ["ptr", "id"])
+def test_one_client_is_killed_by_its_id(pooler: MakePooler, column: str) -> None:
     pool = pooler(workers=3)
     wires, console = clients(pool, 12), admin(pool)
     port = str(wires[5].sock.getsockname()[1])
-    (victim,) = [row["ptr"] for row in console.table("SHOW CLIENTS") if row["port"] == port]
+    (victim,) = [row[column] for row in console.table("SHOW CLIENTS") if row["port"] == port]
     assert said(console, f"KILL_CLIENT {victim}") == "KILL_CLIENT"
     assert error_in(wires[5].rest())["C"] == "57P01"
-    assert said(console, f"KILL_CLIENT {victim}") == f"no such client: {victim}"
+    assert said(console, f"KILL_CLIENT {victim}") == "client not found"
     assert all(alive(wire) for wire in wires if wire is not wires[5])
 
 
@@ -268,7 +379,7 @@ def test_listening_clients_hear_again_after_a_pause(pooler: MakePooler, cluster:
     for wire in wires:
         wire.run("LISTEN news")
     said(console, "PAUSE")
-    assert cluster.backends() == []
+    cluster.settles(0)
     said(console, "RESUME")
     for wire in wires:
         assert wire.message().kind == "N"
@@ -295,7 +406,8 @@ def test_listening_clients_hear_again_after_a_pause(pooler: MakePooler, cluster:
         ("RECONNECT pgbouncer", "cannot reconnect admin db: pgbouncer"),
         ("KILL nope", "no such database: nope"),
         ("KILL pgbouncer", "cannot kill admin db: pgbouncer"),
-        ("KILL_CLIENT nope", "no such client: nope"),
+        ("KILL_CLIENT nope", "client not found"),
+        ("KILL_CLIENT", "a client is required"),
         ("WAIT_CLOSE nope", "no such database: nope"),
         ("WAIT_CLOSE pgbouncer", "cannot wait in admin db: pgbouncer"),
         ("PAUSE app foo", "invalid command 'PAUSE app foo', use SHOW HELP;"),
@@ -397,18 +509,6 @@ def test_clients_at_work_notice_nothing_of_pauses(working: tuple[Pooler, list[Wi
         finally:
             over.set()
         assert working_on.result() > 0
-
-
-def test_memory_of_a_paused_pool_does_not_grow(pooler: MakePooler) -> None:
-    pool = pooler(workers=1)
-    console = admin(pool)
-    (worker,) = pool.workers()
-    said(console, "PAUSE")
-    tasks = psutil.Process(worker.pid).num_fds()
-    for _ in range(50):
-        said(console, "RESUME")
-        said(console, "PAUSE")
-    assert psutil.Process(worker.pid).num_fds() == tasks
 
 
 def test_signals_pause_and_resume(pooler: MakePooler, cluster: Cluster) -> None:

@@ -1,13 +1,16 @@
 """Databases for LISTEN only: what clients may say, who gets which notification, and what happens when things break."""
 
 import asyncio
+import os
 import re
 import select
+import signal
 import socket
 import threading
 import time
 
 import asyncpg
+import psutil
 import psycopg
 import pytest
 
@@ -327,6 +330,31 @@ def test_flood_that_takes_no_answers(listening: MakePooler, cluster: Cluster) ->
     assert pool.worker_memory() - before < 8 << 20
     notify(cluster, "a", "others go on")
     assert heard(wire) == [("a", "others go on")]
+
+
+def test_listen_is_acknowledged_when_the_server_listens_however_it_is_sent(
+    listening: MakePooler, own_cluster: Cluster
+) -> None:
+    pool = listening(own_cluster)
+    ears(pool, "warm")
+    for turn in range(10):
+        wire = ears(pool)
+        # The server is slow to say that it listens.
+        os.kill(own_cluster.server.pid, signal.SIGSTOP)
+        for process in psutil.Process(own_cluster.server.pid).children():
+            process.send_signal(signal.SIGSTOP)
+        names = [f"c{turn}_{number}" for number in range(4)]
+        for name in names:
+            wire.send(m.query(f"LISTEN {name}"))
+            assert wire.silent()
+        for process in [*psutil.Process(own_cluster.server.pid).children(), psutil.Process(own_cluster.server.pid)]:
+            process.send_signal(signal.SIGCONT)
+        for name in names:
+            assert kinds(wire.until()) == "CZ"
+            notify(own_cluster, name, "now")
+        assert sorted(heard(wire, 4)) == [(name, "now") for name in names]
+        wire.bye()
+    assert "bug" not in pool.log
 
 
 # When something breaks.

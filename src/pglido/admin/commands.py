@@ -56,12 +56,15 @@ class ConsoleCommand(NamedTuple):
 Order = Callable[[OperationsApi, str], Awaitable[set[int]]]
 
 # A comment that does not end goes to the end of the text: one look at each character, however many begin.
-_COMMENT = re.compile(r"--[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
+_QUOTES = r"""'[^']*(?:'|\Z)|"[^"]*(?:"|\Z)"""
+_COMMENT_OR_QUOTED = re.compile(rf"--[^\n]*|/\*.*?(?:\*/|\Z)|{_QUOTES}", re.DOTALL)
+_PIECE = re.compile(rf""";|[^;'"]+|{_QUOTES}""", re.DOTALL)
 _SHOW = re.compile(r"(?:SHOW|SELECT)\s+(\w+)", re.IGNORECASE)
 _SET = re.compile(r"SET\s", re.IGNORECASE)
 _ASSIGNMENT = re.compile(
     r"SET\s+(?:SESSION\s+|LOCAL\s+)?(?P<key>\w+)\s*(?:=|\sTO\s)\s*(?P<value>.*)", re.IGNORECASE | re.DOTALL
 )
+_VALUE = re.compile(r"[^']*|'(?:[^']|'')*'")
 _NAME = re.compile(r'[^\s"]*')
 _QUOTED = re.compile(r'"(?:[^"]|"")+"')
 _PARAMETER = re.compile(r"\$([0-9]{1,5})")
@@ -123,12 +126,22 @@ SHUTDOWNS = {"": "now", "WAIT_FOR_SERVERS": "servers", "WAIT_FOR_CLIENTS": "clie
 
 def plain(sql: str) -> str:
     """The statement without comments, without white space around it and without semicolons at its end."""
-    return _COMMENT.sub(" ", sql).strip().rstrip("; \t\r\n")
+    return _without_comments(sql).strip().rstrip("; \t\r\n")
 
 
 def split(sql: str) -> list[str]:
-    """The statements of a simple query. Nothing on the console has a semicolon inside quotes."""
-    return [part for part in map(str.strip, _COMMENT.sub(" ", sql).split(";")) if part]
+    """The statements of a simple query: what semicolons outside of quotes part."""
+    parts = [""]
+    for piece in _PIECE.findall(_without_comments(sql)):
+        if piece == ";":
+            parts.append("")
+        else:
+            parts[-1] += piece
+    return [part for part in map(str.strip, parts) if part]
+
+
+def _without_comments(sql: str) -> str:
+    return _COMMENT_OR_QUOTED.sub(lambda found: " " if found[0][0] in "-/" else found[0], sql)
 
 
 def parameters(sql: str) -> int:
@@ -267,7 +280,9 @@ def _set(sql: str, admin: bool) -> ConsoleCommand:
     if not admin:
         raise CommandError(REFUSED, "admin access needed")
     key, text = field.name, found["value"]
-    if len(text) > 1 and text[0] == text[-1] == "'":
+    if _VALUE.fullmatch(text) is None:
+        raise _unknown(" ".join(sql.split()))
+    if text.startswith("'"):
         text = text[1:-1].replace("''", "'")
     if not field.row.reload:
         hint = "Change it in the configuration file, then restart pglido."

@@ -111,7 +111,7 @@ class Session:
             "database": client.database,
             "address": client.address,
         }
-        self._key = key
+        self.key = key
         self._ahead = b""
         self._waiting: asyncio.Task[Result] | None = None
 
@@ -151,7 +151,7 @@ class Session:
         self._writer.write(
             AUTHENTICATION_OK
             + b"".join([parameter_status(name, value) for name, value in settings.items()])
-            + backend_key_data(*self._key)
+            + backend_key_data(*self.key)
             + READY_IDLE
         )
 

@@ -200,7 +200,7 @@ def _database(control: ControlApi, name: str, database: Database, clients: int) 
         control.broker.database_total(name),
         effective("max_db_client_connections"),
         clients,
-        int(control.operations.gates.pause(name)),
+        int(control.operations.gates.pauses(name)),
         int(name in control.operations.gates.disabled),
     ]
 

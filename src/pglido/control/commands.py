@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from ..ipc.messages import Action, Command, Done, Message, Rows
+from ..ipc.messages import Abort, Action, Command, Done, Message, Rows
 from ..ipc.snapshot import Snapshot
 from .heartbeat import LOOK
 
@@ -102,7 +102,11 @@ class Commands:
         with self.under_way(workers) as verdicts:
             for worker in verdicts.asked:
                 self._workers.tell(worker, Command(verdicts.number, action))
-            await self.heard(verdicts, patience)
+            try:
+                await self.heard(verdicts, patience)
+            finally:
+                for worker in verdicts.waiting | verdicts.hung:
+                    self._workers.tell(worker, Abort(verdicts.number))
         return verdicts
 
     @contextmanager
@@ -121,7 +125,9 @@ class Commands:
         while verdicts.waiting:
             self._heard.clear()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._heard.wait(), LOOK)
+                # Not wait_for(): in Python 3.11 that may swallow a cancel.
+                async with asyncio.timeout(LOOK):
+                    await self._heard.wait()
             late = time.monotonic() > end
             for worker in list(verdicts.waiting):
                 if late or self._workers.silent(worker) >= patience.silence:

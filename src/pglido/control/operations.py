@@ -3,12 +3,13 @@
 Rules:
 1. `gates` is what is in force. It is changed here first, and told to all workers: one that starts later gets it, too.
 2. A worker that hangs is not waited for; it is named to the operator, and does what was ordered when it moves again.
-3. PAUSE is over when no server connection is left. Broken off, it is undone.
+3. PAUSE is over when no server connection is left. Broken off, it is undone, unless another waits or is in force.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
@@ -50,6 +51,9 @@ class Operations:
 
     def __init__(self, commands: Commands, workers: Workers, config: Callable[[], Config]) -> None:
         self.gates = Gates()
+        # By database: how many PAUSEs wait; and those that are in force, whatever becomes of these.
+        self._pausing: Counter[str] = Counter()
+        self._paused: set[str] = set()
         self._commands = commands
         self._workers = workers
         self._config = config
@@ -59,12 +63,20 @@ class Operations:
         if self.gates.all_paused:
             raise refused("already suspended/paused")
         self._known(database, "pause")
-        await self._change(_paused(self.gates, database, True))
+        self._pausing[database] += 1
         try:
-            return await self._order(AwaitReleased(database), AS_LONG_AS_IT_TAKES)
+            hung = await self._change(_paused(self.gates, database, True))
+            hung |= await self._order(AwaitReleased(database), AS_LONG_AS_IT_TAKES)
         except asyncio.CancelledError:
-            self._tell(_paused(self.gates, database, False))
+            if self._pausing[database] == 1 and database not in self._paused:
+                self._tell(_paused(self.gates, database, False))
             raise
+        finally:
+            self._pausing[database] -= 1
+        if not self._is_paused(database):
+            raise refused("resumed before all servers were released")
+        self._paused.add(database)
+        return hung
 
     async def resume(self, database: str) -> set[int]:
         """Serve those who wait."""
@@ -73,6 +85,7 @@ class Operations:
             raise refused("pooler is not paused/suspended")
         if database and database not in self.gates.paused:
             raise refused(f"database {database} is not paused")
+        self._paused.discard(database)
         return await self._change(_paused(self.gates, database, False))
 
     async def disable(self, database: str) -> set[int]:
@@ -100,21 +113,24 @@ class Operations:
         if self.gates.all_paused:
             raise refused("already suspended/paused")
         self._known(database, "kill")
-        await self._change(_paused(self.gates, database, True))
-        return await self._order(Kill(database), AT_ONCE)
+        self._paused.add(database)
+        return await self._change(_paused(self.gates, database, True)) | await self._order(Kill(database), AT_ONCE)
 
     async def kill_client(self, client: str) -> set[int]:
-        """Close one client, by its id in SHOW CLIENTS."""
+        """Close one client, by `id` or `ptr` in SHOW CLIENTS."""
+        if not client:
+            raise refused("a client is required")
         verdicts = await self._run(KillClient(client), AT_ONCE)
-        if verdicts.done and verdicts.done == verdicts.problems.keys():
-            raise refused(f"no such client: {client}")
-        return verdicts.hung
+        if not verdicts.hung and verdicts.done == verdicts.problems.keys():
+            raise refused("client not found")
+        return verdicts.hung if verdicts.done == verdicts.problems.keys() else set()
 
     def reconfigured(self) -> None:
         """The configuration is another: what is said of databases that are gone is forgotten."""
         config = self._config()
         known = [name for name in self.gates.paused | self.gates.disabled if config.database(name) is not None]
         gates = Gates(self.gates.all_paused, self.gates.paused & {*known}, self.gates.disabled & {*known})
+        self._paused &= {"", *known}
         if gates != self.gates:
             self._tell(gates)
 
@@ -139,8 +155,15 @@ class Operations:
         self.gates = gates
         return await self._order(gates, AT_ONCE)
 
+    def _is_paused(self, database: str) -> bool:
+        return self.gates.pauses(database) if database else self.gates.all_paused
+
     async def _order(self, action: Action, patience: Patience) -> set[int]:
-        return (await self._run(action, patience)).hung
+        verdicts = await self._run(action, patience)
+        if verdicts.problems:
+            said = [f"worker {worker}: {problem}" for worker, problem in sorted(verdicts.problems.items())]
+            raise CommandError("XX000", "; ".join(said))
+        return verdicts.hung
 
     async def _run(self, action: Action, patience: Patience) -> Verdicts:
         return await self._commands.run(action, self._workers.alive(), patience)

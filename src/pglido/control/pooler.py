@@ -268,10 +268,10 @@ class Pooler:
     def greeting(self) -> Greeting:
         """See Events."""
         gates = self.operations.gates
-        told: list[Message] = [gates] if gates != Gates() else []
-        if self._met:
-            told.append(Met(self._met))
-        return [*self.rollout.greeting(), *((message, ()) for message in told)]
+        # Before the configuration: who is let in by that is let in as long as they say so.
+        before = [(gates, ())] if gates != Gates() else []
+        met = [(Met(self._met), ())] if self._met else []
+        return [*before, *self.rollout.greeting(), *met]
 
     def received(self, worker: int, message: ToControl, fds: tuple[int, ...]) -> None:
         """See Events."""
@@ -320,7 +320,7 @@ class Pooler:
 
     def _cancel_console(self, worker: int, message: CancelConsole, fds: tuple[int, ...]) -> None:
         session = self._consoles.get(message.console)
-        if session is not None:
+        if session is not None and len(session.key.secret) == message.key_size:
             session.cancel()
         self.supervisor.tell(worker, CancelOver(worker, message.number))
 
@@ -352,9 +352,16 @@ class Pooler:
             log.error("console refused to %s: nearly out of file descriptors", message.address)
             refuse(message, sock, "53300", "no more connections allowed (out of file descriptors)")
         else:
-            number = self._consoles_opened = (self._consoles_opened + 1) % MOST_CONSOLES or 1
+            number = self._next_console()
             secret = cancel_key(self.counters.secret(), CONSOLE, number, key_size(message))
             self._start(serve(self, message, sock, CancelKey(number, secret), self._consoles))
+
+    def _next_console(self) -> int:
+        """A number that no open console has."""
+        while True:
+            self._consoles_opened = (self._consoles_opened + 1) % MOST_CONSOLES or 1
+            if self._consoles_opened not in self._consoles:
+                return self._consoles_opened
 
     # ---- leases
 
@@ -453,18 +460,21 @@ class Pooler:
 
     def handle_usr1(self) -> None:
         """SIGUSR1: pause all databases, as PgBouncer does."""
-        self._start(self._ordered(self.operations.pause("")))
+        self._start(self._ordered("PAUSE", self.operations.pause("")))
 
     def handle_usr2(self) -> None:
         """SIGUSR2: resume."""
-        self._start(self._ordered(self.operations.resume("")))
+        self._start(self._ordered("RESUME", self.operations.resume("")))
 
-    async def _ordered(self, order: Coroutine[Any, Any, set[int]]) -> None:
-        """What makes no sense now is in the log."""
+    async def _ordered(self, what: str, order: Coroutine[Any, Any, set[int]]) -> None:
+        """What becomes of it is in the log."""
         try:
-            await order
+            hung = await order
         except CommandError as error:
-            log.warning("%s", error)
+            log.warning("%s: %s", what, error)
+        else:
+            names = ", ".join(map(self.worker_name, sorted(hung)))
+            log.log(logging.WARNING if hung else logging.INFO, "%s: done%s", what, f" but in {names}" if hung else "")
 
     HANDLERS: ClassVar[dict[signal.Signals, Callable[[Pooler], None]]] = {
         signal.SIGTERM: handle_term,

@@ -77,9 +77,12 @@ def reread(old: Loaded, environ: Mapping[str, str] | None = None) -> tuple[Loade
 
 
 def with_setting(old: Loaded, key: str, text: str) -> tuple[Loaded, list[Note]]:
-    """What is in force with another value for one key; the file is not read. Raises ConfigError."""
+    """What is in force with another value for one key; no file is read but the one that is named now, if one is.
+
+    Raises ConfigError.
+    """
     config = changed(old.config, key, text)
-    fresh = _complete(config, _users(config.settings.auth_file) if key == "auth_file" else old.users)
+    fresh = _complete(config, _users(config.settings.auth_file) if key == "auth_file" else old.users, old.files)
     return fresh, [Note(logging.INFO, f"SET: {change}") for change in diff(old.config, config)]
 
 
@@ -92,23 +95,26 @@ def open_log(loaded: Loaded) -> Outputs:
         raise ConfigError([Problem(Place(loaded.config.path), error.key, str(error))]) from error
 
 
-def _complete(config: Config, users: dict[str, str]) -> Loaded:
-    """The configuration with what is in its files. Raises ConfigError if some can't be used."""
+def _complete(config: Config, users: dict[str, str], known: Contents | None = None) -> Loaded:
+    """The configuration with what is in its files, read but where it is `known`. Raises ConfigError if some can't be
+    used.
+    """
     files: dict[str, bytes] = {}
-    problems = [Problem(Place(config.path), key, text) for key, text in [*_tls(config, files), *_tcp(config.settings)]]
+    found = [*_tls(config, files, known), *_tcp(config.settings)]
+    problems = [Problem(Place(config.path), key, text) for key, text in found]
     if problems:
         raise ConfigError(problems)
     return Loaded(config, users | config.secrets(), files)
 
 
-def _tls(config: Config, files: dict[str, bytes]) -> Iterator[tuple[str, str]]:
+def _tls(config: Config, files: dict[str, bytes], known: Contents | None) -> Iterator[tuple[str, str]]:
     """Read the files of TLS into `files` and make every context once; gives keys and what is wrong with them."""
     sides: list[tuple[str, TlsFiles, Callable[[TlsFiles, Contents], object]]]
     sides = [("", client_side(config.settings), accepting)]
     sides += [(name, side, dialling) for side, name in server_sides(config).items()]
     for name, side, make in sides:
         try:
-            files |= read_files(side)
+            files |= read_files(side, known)
             make(side, files)
         except TlsError as error:
             key = f"{'client' if make is accepting else 'server'}_tls_{error.key}"

@@ -44,10 +44,7 @@ class _Pending(NamedTuple):
 
 
 class Rollout:
-    """Holds what is in force. `changed` is called right after something else is.
-
-    `in_file` has the values, as texts, of the keys for which another was set since the file was read.
-    """
+    """Holds what is in force. `changed` is called right after something else is."""
 
     def __init__(
         self,
@@ -59,7 +56,7 @@ class Rollout:
         environ: Mapping[str, str] | None,
     ) -> None:
         self.loaded = loaded
-        self.in_file: dict[str, str] = {}
+        self._in_file: dict[str, object] = {}
         self._outputs = outputs
         self._supervisor = supervisor
         self._commands = commands
@@ -83,7 +80,7 @@ class Rollout:
         """
         async with self._lock:
             reloaded = await self._change("reload", lambda: reread(self.loaded, self._environ))
-            self.in_file = {}
+            self._in_file = {}
             return reloaded
 
     async def set_value(self, key: str, text: str) -> set[int]:
@@ -92,15 +89,20 @@ class Rollout:
         Raises ConfigError; then all is as it was.
         """
         async with self._lock:
-            before = self._shown(key)
+            before = self._value(key)
             taken = await self._change("SET", lambda: with_setting(self.loaded, key, text))
-            in_file = self.in_file.get(key, before)
-            kept = {name: value for name, value in self.in_file.items() if name != key}
-            self.in_file = kept if in_file == self._shown(key) else {**kept, key: in_file}
+            in_file = self._in_file.get(key, before)
+            kept = {name: value for name, value in self._in_file.items() if name != key}
+            self._in_file = kept if in_file == self._value(key) else {**kept, key: in_file}
             return taken.hung
 
-    def _shown(self, key: str) -> str:
-        return render(rows()[key], getattr(self.loaded.config.settings, key))
+    @property
+    def in_file(self) -> dict[str, str]:
+        """The values in the file, as texts, of the keys for which another was set since that was read."""
+        return {key: render(rows()[key], value) for key, value in self._in_file.items()}
+
+    def _value(self, key: str) -> object:
+        return getattr(self.loaded.config.settings, key)
 
     async def _change(self, what: str, read: Callable[[], tuple[Loaded, list[Note]]]) -> Reloaded:
         """Put in force what is read; the service manager and the log are told."""

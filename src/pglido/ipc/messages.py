@@ -19,7 +19,7 @@ The supervisor runs::
   successor.
 
 All descriptors are inheritable; the worker should make them non-inheritable again. SIGINT and SIGHUP of the
-terminal reach the whole process group: a worker ignores SIGINT, SIGTERM and SIGHUP, it is told by messages.
+terminal reach the whole process group: a worker ignores SIGINT, SIGTERM, SIGHUP and SIGUSR1, it is told by messages.
 End of file on the channel, or another parent, means that the control process is gone: the worker stops at once.
 
 Order: control sends `Configure` first. The worker answers `Ready` once it accepts clients, or `Failed` and
@@ -152,9 +152,12 @@ class CancelAt(Message, frozen=True):
 
 
 class CancelConsole(Message, frozen=True):
-    """A CancelRequest with the true key of the console with this number came in. To be answered with `CancelOver`."""
+    """A CancelRequest with a true key, of this size, of the console with this number came in. To be answered with
+    `CancelOver`.
+    """
 
     console: int
+    key_size: int
     number: int
 
 
@@ -300,7 +303,7 @@ class Ask(Message, frozen=True):
 
 class Gates(Message, frozen=True):
     """Who is served from now on. Where all is paused, or a database, clients wait for a server, and servers are closed
-    when they are free. A database that is disabled lets nobody in; who is in stays. A new worker gets it behind
+    when they are free. A database that is disabled lets nobody in; who is in stays. A new worker gets it before
     `Configure`.
     """
 
@@ -308,7 +311,7 @@ class Gates(Message, frozen=True):
     paused: frozenset[str] = frozenset()
     disabled: frozenset[str] = frozenset()
 
-    def pause(self, database: str) -> bool:
+    def pauses(self, database: str) -> bool:
         """Do the clients of this database wait?"""
         return self.all_paused or database in self.paused
 
@@ -332,13 +335,13 @@ class AwaitReconnected(Message, frozen=True):
 
 
 class Kill(Message, frozen=True):
-    """Close the clients of this database (empty: of all), and its servers."""
+    """Close the clients of this database (empty: of all); servers are closed when what they did is cancelled."""
 
     database: str
 
 
 class KillClient(Message, frozen=True):
-    """Close the client with this id, as SHOW CLIENTS has it in `ptr`; a problem where there is none."""
+    """Close the client with this `id` or `ptr` of SHOW CLIENTS; a problem where there is none."""
 
     client: str
 
@@ -356,9 +359,9 @@ class Command(Message, frozen=True):
 
 
 class Abort(Message, frozen=True):
-    """Drop what was prepared by the command `prepared`."""
+    """The command with this number is not waited for any more: drop what it has prepared, end what only waits."""
 
-    prepared: int
+    command: int
 
 
 class Grant(Message, frozen=True):

@@ -18,6 +18,7 @@ cdef class ServerSlot(QueueMember):
     cdef public double dies
     cdef public bint doomed
     cdef public bint recalled
+    cdef public bint retired
     cdef public bint used
 
 @cython.final

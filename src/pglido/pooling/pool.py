@@ -62,7 +62,8 @@ class ServerSlot(QueueMember):
     """One server connection; times are monotonic seconds.
 
     `startup_params` is what it was opened with, `settings` what it has now: both are compared by identity only.
-    `generation` is the pool's when it was opened. `doomed`: to be closed when free; `recalled`: its lease goes back to
+    `generation` is the pool's when it was opened. `doomed`: to be closed when free; `retired`: because
+    all servers are to be replaced; `recalled`: its lease goes back to
     the broker then; `used`: a client has had it. It stands in the pool's line of idle ones while it is one of them.
     """
 
@@ -73,6 +74,7 @@ class ServerSlot(QueueMember):
         "generation",
         "pool",
         "recalled",
+        "retired",
         "server",
         "settings",
         "since",
@@ -93,6 +95,7 @@ class ServerSlot(QueueMember):
         self.dies = 0.0
         self.doomed = False
         self.recalled = False
+        self.retired = False
         self.used = False
         self.ahead = self.behind = None
         self.stands = False
@@ -352,12 +355,12 @@ class Pool:
 
     def retired(self) -> bool:
         """Are all servers gone that were to be replaced?"""
-        return not [slot for slot in self.slots if slot.doomed]
+        return not [slot for slot in self.slots if slot.retired]
 
     def retire(self) -> list[Plan]:
         """Replace every server: idle ones now, busy ones when they are freed."""
         for slot in self.slots:
-            slot.doomed = True
+            slot.doomed = slot.retired = True
         return [self._close(slot) for slot in self.idle.all()]
 
     def _close(self, slot: ServerSlot) -> Plan:

@@ -232,7 +232,8 @@ class Responder(Generic[Meaning]):
             raise
         except PgError as error:
             self._portals = None
-            told = yield Failed(error)
+            # Its traceback has frames that have it: a cycle, which would stay until the collector comes.
+            told = yield Failed(error.with_traceback(None))
             assert isinstance(told, PgError)
             self.tell(messages.error("ERROR", told.sqlstate, told.text, told.detail, told.hint))
             if kind in (codes.QUERY, codes.FUNCTION_CALL):

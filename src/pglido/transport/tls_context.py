@@ -107,10 +107,13 @@ def server_sides(config: Config) -> dict[TlsFiles, str]:
     return found
 
 
-def read_files(files: TlsFiles) -> dict[str, bytes]:
-    """The contents of these files. Raises TlsError."""
+def read_files(files: TlsFiles, known: Contents | None = None) -> dict[str, bytes]:
+    """The contents of these files, read but where they are `known`. Raises TlsError."""
     found: dict[str, bytes] = {}
     for key, path in files.paths.items():
+        if known is not None and path in known:
+            found[path] = known[path]
+            continue
         try:
             with open(path, "rb") as file:
                 found[path] = file.read()

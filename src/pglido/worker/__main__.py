@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--listen", default="")
     parser.add_argument("--event-backend", default="auto")
     args = parser.parse_args()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     end_with_parent(GRACE)
     descriptors = [int(fd) for fd in args.listen.split(",") if fd]

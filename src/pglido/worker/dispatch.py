@@ -198,7 +198,12 @@ class Dispatch(Dispatcher):
         client = ticket.client
         client.ticket = None
         self._pair(client, server)
-        self.relay.resume(client)
+        try:
+            self.relay.resume(client)
+        except Exception:
+            # Whoever gave the server has nothing to do with it.
+            self.failed(client)
+            return
         if client.cancel_wanted:
             client.cancel_wanted = False
             self.cancels.cancel_soon(client)

@@ -14,7 +14,7 @@ from ..config.model import Host as Place
 from ..ipc.shared_counters import LimitReached, SharedCounter, pins_of
 from ..pooling.pool import Plan, ServerSlot, Verb
 from ..pooling.queue import Ticket
-from ..pooling.states import CLOSING, IDLE, OPENING
+from ..pooling.states import CLOSING, IDLE, OPENING, PAUSED
 from ..protocol import messages
 from ..protocol.codes import ERROR_RESPONSE
 from ..protocol.codes import IDLE as STATUS_IDLE
@@ -103,6 +103,7 @@ class Lifecycle(Dispatch):
         self.tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("bug: a task failed", exc_info=task.exception())
+            self.counters.add(SharedCounter.BUGS, 1)
 
     def startup_params_for(self, client: ClientConnection) -> _parameters.SessionParameters:
         """What the server of a client must have been opened with, where clients keep their servers."""
@@ -164,7 +165,12 @@ class Lifecycle(Dispatch):
     def worn_out(self, server: ServerConnection) -> None:
         """A server is free, and not wanted any more."""
         slot = server.slot
-        why = "recalled by the broker" if slot.recalled else "obsolete connection" if slot.doomed else "server_lifetime"
+        if slot.recalled:
+            why = "recalled by the broker"
+        elif slot.pool.gate == PAUSED:
+            why = "paused"
+        else:
+            why = "obsolete connection" if slot.doomed else "server_lifetime"
         self.close_server(server, why)
 
     def rested(self, server: ServerConnection) -> None:
@@ -399,7 +405,8 @@ class Lifecycle(Dispatch):
                 self._check(plan.slot)
             case Verb.CLOSE:
                 assert plan.slot is not None
-                self.close_server(plan.slot.server, "idle or obsolete")
+                why = "paused" if runtime.pool.gate == PAUSED else "idle or obsolete"
+                self.close_server(plan.slot.server, why)
             case Verb.REJECT:
                 assert plan.ticket is not None
                 assert plan.problem is not None

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..ipc.messages import Gates
+from .cancel_keys import pid_of
 from .lifecycle import Lifecycle
 from .pool_directory import PoolDirectory
 
@@ -60,10 +61,11 @@ class Operations:
             if client.runtime is not None and database in ("", client.runtime.key[0]):
                 self._lifecycle.kill(client, *TERMINATED)
 
-    def kill_client(self, uuid: str) -> str:
-        """Close the client with this id; returns what is wrong."""
+    def kill_client(self, wanted: str) -> str:
+        """Close the client with this `id` or `ptr` of SHOW CLIENTS; returns what is wrong."""
+        index = self._lifecycle.index
         for client in self._lifecycle.clients.values():
-            if client.uuid == uuid:
+            if wanted in (client.uuid, str(pid_of(index, client.serial))):
                 self._lifecycle.kill(client, *TERMINATED)
                 return ""
         return "no such client"
@@ -88,7 +90,7 @@ class Operations:
 
     def _is_paused(self, database: str) -> bool:
         gates = self._pools.gates
-        return gates.pause(database) if database else gates.all_paused
+        return gates.pauses(database) if database else gates.all_paused
 
     def _is_released(self, database: str) -> bool:
         busy = any(database in ("", server.runtime.key[0]) for server in self._lifecycle.servers)

@@ -10,13 +10,20 @@ import os
 import cython
 from cython.cimports.libc.signal import SIG_ERR, SIGUSR2, signal
 from cython.cimports.pglido.transport.kernel import PR_SET_PDEATHSIG, alarm, prctl
+from cython.cimports.posix.types import pid_t
+from cython.cimports.posix.unistd import getppid
 
 _grace = cython.declare(cython.uint, 0)
+_parent = cython.declare(pid_t, 0)
 
 
 def _parent_died(number: cython.int) -> cython.void:
-    """Have SIGALRM end the process in `_grace` seconds; alarm(2) is safe in a signal handler."""
-    alarm(_grace)
+    """Have SIGALRM end the process in `_grace` seconds; what is called here is safe in a signal handler.
+
+    The same signal from anybody else, while the parent lives, means nothing.
+    """
+    if getppid() != _parent:
+        alarm(_grace)
 
 
 def end_with_parent(grace: cython.uint) -> None:
@@ -24,8 +31,9 @@ def end_with_parent(grace: cython.uint) -> None:
 
     Takes SIGUSR2, and SIGALRM with its default action.
     """
-    global _grace
+    global _grace, _parent
     _grace = grace
+    _parent = getppid()
     if signal(SIGUSR2, _parent_died) == SIG_ERR or prctl(PR_SET_PDEATHSIG, SIGUSR2) != 0:
         raise OSError("can't ask the kernel to tell of the end of the parent process")
 

@@ -83,7 +83,7 @@ class PoolDirectory:
         return runtime
 
     def _gate_of(self, database: str) -> int:
-        return PAUSED if self.gates.pause(database) else OPEN
+        return PAUSED if self.gates.pauses(database) else OPEN
 
     def _set_gate(self, runtime: PoolRuntime, gate: int) -> None:
         if runtime.pool.gate == gate:

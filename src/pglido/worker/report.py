@@ -22,6 +22,7 @@ from ..relay.stage import RAW
 from ..session.state import statement_cache
 from ..transport.tls_context import describe
 from . import memory
+from .cancel_keys import pid_of
 from .connections import ClientConnection, ServerConnection, epoch, process_at, socket_name
 from .lifecycle import Lifecycle
 from .pool_runtime import PoolRuntime
@@ -127,7 +128,7 @@ def _client(lifecycle: Lifecycle, client: ClientConnection) -> ClientSnapshot:
         tls=describe(client.tls),
         application_name=_application(client),
         prepared_statements=len(session.statements or ()) if session is not None else 0,
-        id=client.serial,
+        id=pid_of(lifecycle.index, client.serial),
         pinned=client.server.session.state.why() if client.server is not None else "",
         held_bytes=memory.held_by(client),
     )

@@ -13,7 +13,7 @@ from ..config.model import Config, Settings
 from ..ipc import process_memory
 from ..ipc.shared_counters import SharedCounter, SharedCounters
 from ..pooling.outage import last_error
-from ..pooling.states import SHUT
+from ..pooling.states import OPEN, PAUSED, SHUT
 from ..protocol.codes import IDLE as STATUS_IDLE
 from ..relay.stage import ARRIVED, LISTEN_ONLY, LOGIN, PROVING, RAW, TLS
 from .connections import ClientConnection
@@ -114,7 +114,8 @@ class Timers:
         logs.flush()
         pressed = False
         for runtime in list(lifecycle.pools.values()):
-            pressed = pressed or runtime.pool.line.size > runtime.pool.opening
+            waited_for = runtime.pool.gate == OPEN and runtime.pool.line.size > runtime.pool.opening
+            pressed = pressed or waited_for
             lifecycle.carry_out(runtime)
             hub = lifecycle.hubs.get(runtime)
             if hub is not None:
@@ -178,6 +179,8 @@ class Timers:
         settings = self.worker.config.settings
         served = [server.client for server in lifecycle.servers if server.client is not None]
         for client in served + self._next_clients():
+            if client.serial not in lifecycle.clients:
+                continue  # the end of one before it was its end, too
             problem = over_time(client, now, settings)
             if problem is not None:
                 lifecycle.kill(client, "08P01", problem, last_error(down(client)))
@@ -209,6 +212,9 @@ def resting(client: ClientConnection) -> bool:
     stands = standing(client)
     if stands < IDLE:
         return True
+    if stands == QUEUED and client.pool.gate == PAUSED:
+        # It has its turn only if somebody resumes.
+        return not client.session.begun
     if stands in (QUEUED, ACTIVE) or client.paused or client.out is not None or client.session.waits_for_more():
         return False
     if client.server is None:

@@ -79,6 +79,8 @@ class Worker:
         signer = NotificationSigner(counters.secret(), SharedEpoch(counters, SharedCounter.EARS))
         self.pools = PoolDirectory(lifecycle, signer)
         self.candidate: tuple[int, Candidate] | None = None
+        # Commands that take time, by number.
+        self.under_way: dict[int, asyncio.Task[None]] = {}
         self.failed = False
         self.users = UserDirectory(lifecycle, self.pools, channel.post)
         hashing = Hashing()
@@ -113,6 +115,9 @@ class Worker:
     async def run(self) -> None:
         """From the first message of the control process to the end."""
         first, fds = await self.channel.receive()
+        if isinstance(first, ipc.Gates):
+            self.pools.gates = first
+            first, fds = await self.channel.receive()
         if not isinstance(first, ipc.Configure):
             raise CannotBoot(f"expected Configure, got {type(first).__name__}")
         try:
@@ -149,7 +154,7 @@ class Worker:
     async def listen_to_control(self) -> None:
         """Do what the control process says; without it, stop. Whatever ends this, ends the worker."""
         handlers: dict[type[Any], Any] = {
-            ipc.Abort: lambda m: self.drop_candidate(),
+            ipc.Abort: self.on_abort,
             ipc.Gates: self.operations.set_gates,
             ipc.Grant: self.leases.on_grant,
             ipc.Recall: self.leases.on_recall,
@@ -190,35 +195,63 @@ class Worker:
 
     def on_command(self, message: ipc.Command, fds: Sequence[int]) -> None:
         """Do what an operator wants of all workers, and say when it is done."""
-        operations, number, problem = self.operations, message.number, ""
-        match message.action:
+        try:
+            problem = self.do(message.number, message.action, fds)
+        except Exception as error:
+            log.exception("bug: %s failed", type(message.action).__name__)
+            problem = f"bug: {error!r}"
+        if problem is not None:
+            self.channel.post(ipc.Done(message.number, problem))
+
+    def do(self, number: int, action: ipc.Action, fds: Sequence[int]) -> str | None:
+        """Do it, and return what is wrong; None where it takes time, and is reported later."""
+        operations, problem = self.operations, ""
+        match action:
             case ipc.Ask(subject):
-                self.lifecycle.spawn(self.finish(number, self.tell(number, subject)))
-                return
+                self.begin(number, self.tell(number, subject))
+                return None
             case ipc.AwaitReleased(database):
-                self.lifecycle.spawn(self.finish(number, operations.released(database)))
-                return
+                self.begin(number, operations.released(database))
+                return None
             case ipc.AwaitReconnected(database):
-                self.lifecycle.spawn(self.finish(number, operations.reconnected(database)))
-                return
+                self.begin(number, operations.reconnected(database))
+                return None
             case ipc.Prepare(to):
                 problem = self.prepare(number, to, fds)
             case ipc.Commit(prepared):
                 self.commit(prepared)
             case ipc.Gates():
-                operations.set_gates(message.action)
+                operations.set_gates(action)
             case ipc.Reconnect(database):
                 operations.reconnect(database)
             case ipc.Kill(database):
                 operations.kill(database)
             case ipc.KillClient(client):
                 problem = operations.kill_client(client)
-        self.channel.post(ipc.Done(number, problem))
+        return problem
+
+    def begin(self, number: int, work: Coroutine[Any, Any, None]) -> None:
+        """Do what takes time, and say when it is done, unless it is not waited for any more."""
+        task = self.under_way[number] = self.lifecycle.spawn(self.finish(number, work))
+        task.add_done_callback(lambda _: self.under_way.pop(number, None))
 
     async def finish(self, number: int, work: Coroutine[Any, Any, None]) -> None:
-        """Do what takes time, and say when it is done."""
-        await work
-        self.channel.post(ipc.Done(number))
+        """Do it, and say what came of it."""
+        problem = ""
+        try:
+            await work
+        except Exception as error:
+            log.exception("bug: a command failed")
+            problem = f"bug: {error!r}"
+        self.channel.post(ipc.Done(number, problem))
+
+    def on_abort(self, message: ipc.Abort) -> None:
+        """A command is not waited for any more."""
+        task = self.under_way.get(message.command)
+        if task is not None:
+            task.cancel()
+        if self.candidate is not None and self.candidate[0] == message.command:
+            self.drop_candidate()
 
     async def tell(self, number: int, subject: Subject) -> None:
         """Answer what the control process asks, a portion in each round."""

@@ -144,6 +144,7 @@ async def test_a_setting_that_needs_a_restart_is_not_silently_accepted(admin):
         ("log_stats = off", "0"),
         ("pool_mode = 'session'", "session"),
         ("ignore_startup_parameters = 'a, b'", "a,b"),
+        ("server_reset_query = 'DISCARD TEMP; RESET ALL -- it''s all'", "DISCARD TEMP; RESET ALL -- it's all"),
     ],
 )
 async def test_a_setting_is_set_until_the_next_reload(admin, written, value):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pglido.control import commands as commands_module
 from pglido.control.commands import Commands, Patience, Verdicts
-from pglido.ipc.messages import Ask, Command, Done, Message, Rows
+from pglido.ipc.messages import Abort, Ask, Command, Done, Message, Rows
 from pglido.ipc.snapshot import ListItem, Subject
 
 ASK = Ask(Subject.LISTS)
@@ -28,6 +28,8 @@ class Workers:
 
     def tell(self, index: int, message: Message, fds: Sequence[int] = ()) -> None:
         self.told.append((index, message))
+        if isinstance(message, Abort):
+            return
         assert isinstance(message, Command)
         asyncio.get_running_loop().call_soon(self.on, index, message.number)
 
@@ -106,6 +108,20 @@ async def test_one_that_does_not_move_or_is_late_is_not_waited_for(
         await asyncio.sleep(0)
         commands.answers(1, Done(1))
     assert (await running).hung == hung
+    assert {worker for worker, message in workers.told if message == Abort(1)} == hung
+
+
+async def test_what_is_broken_off_is_not_waited_for_by_workers_either() -> None:
+    workers = Workers()
+    commands = Commands(workers)
+    running = asyncio.ensure_future(commands.run(ASK, [0, 1, 2], LONG))
+    await asyncio.sleep(0)
+    commands.answers(1, Done(1))
+    # In the same turn as the answer: neither is lost.
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert sorted(worker for worker, message in workers.told if message == Abort(1)) == [0, 2]
 
 
 async def test_answers_to_what_is_over_or_never_was_change_nothing() -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from pglido.config.model import Settings
+from pglido.pooling.states import OPEN, PAUSED
 from pglido.protocol.codes import IDLE as STATUS_IDLE
 from pglido.protocol.codes import IN_TRANSACTION as STATUS_IN_TRANSACTION
 from pglido.relay.stage import (
@@ -66,6 +67,7 @@ def at(stage: int, session: Any = None, ticket: object = None, settings: Setting
         "ticket": ticket,
         "session": own,
         "server": None if session is None else SimpleNamespace(session=session),
+        "pool": SimpleNamespace(gate=OPEN),
         "runtime": SimpleNamespace(settings_for=lambda user: settings, pool=pool),
         "user": "app",
         "paused": False,
@@ -175,6 +177,7 @@ def test_a_login_that_waits_for_a_server_that_is_down() -> None:
         *[(at(stage), True) for stage in (ARRIVED, TLS, PROVING, LOGIN, LISTEN_ONLY, RAW)],
         *[(at(stage), True) for stage in (SERVED, HUNG_UP, LEAVING)],
         (at(SERVED, ticket=object()), False),
+        (at(SERVED, ticket=object(), pool=SimpleNamespace(gate=PAUSED)), True),
         (at(SERVED, paused=True), False),
         (at(SERVED, out=b"x"), False),
         (at(SERVED, server()), False),

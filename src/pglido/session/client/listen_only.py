@@ -32,6 +32,8 @@ from .listen_only_parameters import spelled
 
 # Bytes of one message: what may be said here is short.
 LONGEST = 16384
+# Messages that are dealt with before others have their turn.
+SHARE = 500
 # Replies that are made before the client takes some.
 ENOUGH = 32768
 # Prepared statements and portals of one client.
@@ -87,18 +89,22 @@ class ListenOnlySession:
         """Is there nothing to do until more bytes come?"""
         return self.responder.idle
 
-    def run(self, whose: ClientIdentity) -> None:
-        """Deal with what came, up to a wish, the end, or enough replies."""
+    def run(self, whose: ClientIdentity) -> bool:
+        """Deal with what came, up to a wish, the end, or enough replies; True: it stopped for others' sake."""
         responder = self.responder
         try:
-            while self.wish is None and not self.over and responder.made <= ENOUGH:
+            for _ in range(SHARE):
+                if self.wish is not None or self.over or responder.made > ENOUGH:
+                    return False
                 event = responder.next()
                 if event is None:
-                    break
+                    return False
                 self._go_on(event, whose)
+            return True
         except ProtocolViolation as broken:
             self.fault = str(broken)
             self.over = True
+            return False
 
     def granted(self, whose: ClientIdentity) -> None:
         """The server listens to the channel of the wish."""

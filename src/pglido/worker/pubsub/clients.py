@@ -1,5 +1,6 @@
 """Clients of databases that are for LISTEN only: they never get a server, and cost no coroutine while silent."""
 
+import asyncio
 from functools import partial
 
 from ...protocol import messages
@@ -61,6 +62,8 @@ def said(lifecycle: Lifecycle, client: ClientConnection, link: Link | None = Non
         lifecycle.end(client, "client unexpected eof")
         return
     client.waiter = partial(said, lifecycle, client)
+    if client.listen_only is not None and client.listen_only.wish is not None:
+        return  # `granted` goes on
     try:
         serve(lifecycle, client)
     except Exception:
@@ -89,7 +92,8 @@ def serve(lifecycle: Lifecycle, client: ClientConnection) -> None:
             lifecycle.end(client, "client close request")
             return
         if listen_only.wish is not None:
-            if not hub.prepare(client, (listen_only.wish,), partial(granted, lifecycle, client)):
+            wish = listen_only.wish
+            if not hub.prepare(client, (wish,), partial(granted, lifecycle, client, wish)):
                 return
             listen_only.granted(client)
             continue
@@ -104,13 +108,18 @@ def serve(lifecycle: Lifecycle, client: ClientConnection) -> None:
             runtime.stats.received += len(data)
             client.rested = lifecycle.transport.now
             listen_only.feed(data)
-        listen_only.run(client)
+        if listen_only.run(client):
+            # Others have their turn before it goes on.
+            asyncio.get_running_loop().call_soon(said, lifecycle, client)
+            return
 
 
-def granted(lifecycle: Lifecycle, client: ClientConnection) -> None:
-    """The server listens to what the client wished for."""
+def granted(lifecycle: Lifecycle, client: ClientConnection, wish: bytes) -> None:
+    """The server listens to the channel that the client wished for."""
     listen_only = client.listen_only
-    if listen_only is not None and not client.closed and client.serial in lifecycle.clients:
+    if listen_only is None or client.closed or client.serial not in lifecycle.clients:
+        return
+    if listen_only.wish == wish:
         listen_only.granted(client)
         serve(lifecycle, client)
 

@@ -82,7 +82,7 @@ class Hub:
         self._alone: list[ListenChannel] = []
         self._missing: set[ListenChannel] = set()
         self._may_have_missed: dict[ClientConnection, None] = {}
-        self._logins: list[asyncio.Future[dict[str, str]]] = []
+        self._logins: dict[asyncio.Future[dict[str, str]], None] = {}
         self._turning = False
         self._met = False
         self._unwanted_since = 0.0
@@ -178,8 +178,13 @@ class Hub:
 
     def wanted(self) -> bool:
         """Is a connection needed?"""
+        if self.closed:
+            return False
+        if self.runtime.pool.gate != OPEN:
+            # Whoever has a server must come to an end, for the pause waits for it.
+            return any(waiter.client is not None and waiter.client.server is not None for waiter in self.waiting)
         listening = self.runtime.settings.pool_mode == PoolMode.LISTEN and self.runtime.pool.clients > 0
-        return self.runtime.pool.gate == OPEN and not self.closed and (bool(self.channels) or listening)
+        return bool(self.channels) or listening
 
     async def reported(self) -> dict[str, str]:
         """What the server says of its parameters, once it is there. Raises PoolRefused when it is known to be away."""
@@ -189,9 +194,12 @@ class Hub:
         if outage.problem is not None and outage.known(self.lifecycle.transport.now):
             raise refusal(outage.problem[1])
         future: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
-        self._logins.append(future)
+        self._logins[future] = None
         self.listen_connection.open()
-        return await future
+        try:
+            return await future
+        finally:
+            self._logins.pop(future, None)
 
     # The server's channels.
 
@@ -289,7 +297,7 @@ class Hub:
         try:
             waiter.ready()
         except Exception:
-            log.exception("bug: a client could not go on after its LISTEN")
+            self.lifecycle.failed(waiter.client)
 
     def _name(self) -> str:
         return "/".join(self.runtime.key)
@@ -398,6 +406,9 @@ class Hub:
             self._unwanted_since = now
         elif now - self._unwanted_since > LINGER:
             self.vacate()
+        if self.runtime.pool.gate != OPEN and self.listen_connection.server is not None and not self.wanted():
+            # It was opened during the pause, for a client that had to come to its end.
+            self.renew()
 
     # Notifications.
 

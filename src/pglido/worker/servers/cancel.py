@@ -84,7 +84,7 @@ class CancelRequests:
             return
         number = self.held.hold(fd)
         if worker == CONSOLE:
-            self.channel.post(ipc.CancelConsole(serial, number))
+            self.channel.post(ipc.CancelConsole(serial, len(key), number))
         elif worker == self.lifecycle.index:
             self._request_here(serial, len(key), partial(self.held.let_go, number))
         else:

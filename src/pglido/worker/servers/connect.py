@@ -160,6 +160,9 @@ class ServerConnector:
     async def _try_tls(self, runtime: PoolRuntime, slot: ServerSlot, address: Address, tls: Tls) -> ServerConnection:
         stream, server = await self.reach(runtime, slot, address, tls)
         try:
+            if tls not in _attempts(runtime, address):
+                # Nothing is said in clear any more where a reload has just ordered TLS.
+                raise DialError("08001", f"could not connect to server {address}: server_tls_sslmode is another now")
             self.lifecycle.servers[server] = None
             await _start(self.hashing, stream, server, runtime, slot)
             slot.server = server
@@ -223,7 +226,7 @@ class ServerConnector:
         try:
             async with asyncio.timeout(runtime.settings.cancel_wait_timeout or 10.0):
                 # As strict about TLS as the connection that it is for.
-                tls = max(_attempts(runtime, server.place)) if server.tls is not None else Tls.OFF
+                tls = Tls.NEEDED if server.tls is not None else Tls.OFF
                 stream, link = await self.reach(runtime, server.slot, server.place, tls)
                 try:
                     if server.client is not client or (client is not None and client.asked != asked):

@@ -80,7 +80,10 @@ class SignalRequests:
             asyncio.get_running_loop().call_later(PATIENCE, self._expired, client, processes, overs)
         if client.waiting and not client.late:
             client.waiting = False
-            self.lifecycle.relay.resume(client)
+            try:
+                self.lifecycle.relay.resume(client)
+            except Exception:
+                self.lifecycle.failed(client)
 
     def _expired(self, client: ClientConnection, processes: dict[int, int], overs: list[Over]) -> None:
         """Nobody stands in any more: what has not been sent must not say these processes."""
