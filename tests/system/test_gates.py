@@ -526,3 +526,16 @@ def test_signals_pause_and_resume(pooler: MakePooler, cluster: Cluster) -> None:
     pool.signal(signal.SIGUSR2)
     assert pool.logs("pooler is not paused/suspended")
     assert pool.wire().one("SELECT 1") == "1"
+
+
+def test_no_server_is_opened_in_a_paused_database_for_a_signal(pooler: MakePooler, cluster: Cluster) -> None:
+    pool = pooler(workers=2)
+    (target,), (other,), console = clients(pool, 1, database="other"), clients(pool, 1), admin(pool)
+    said(console, "PAUSE other")
+    cluster.settles(0, "datname = 'other'")
+    assert other.one(f"SELECT pg_terminate_backend({target.pid})") == "f"
+    assert cluster.backends("datname = 'other'") == []
+    said(console, "RESUME other")
+    assert alive(target)
+    assert other.one(f"SELECT pg_terminate_backend({target.pid})") == "t"
+    assert error_in(target.rest())["C"] == "57P01"

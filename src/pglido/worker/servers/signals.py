@@ -11,6 +11,7 @@ from itertools import count
 
 from ...ipc import messages as ipc
 from ...ipc.channel import Channel
+from ...pooling.states import OPEN
 from ...protocol import codes, messages
 from ...relay.stage import LISTEN_ONLY, RAW
 from ..cancel_keys import serials_of, worker_of
@@ -125,7 +126,8 @@ class SignalRequests:
     async def _stand_in(self, signal_target: int, cancels: bool, address: str) -> tuple[StandIn, int] | None:
         """Who stands in for this client of ours, and its process id."""
         target = self._client(signal_target)
-        if target is None or self._standing >= MOST:
+        if target is None or self._standing >= MOST or target.pool.gate != OPEN:
+            # No server is opened for a pool that is paused.
             return None
         self._standing += 1
         stand_in = StandIn(self.lifecycle, target, self._struck)
