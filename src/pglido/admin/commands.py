@@ -263,8 +263,7 @@ def _show(words: str, name: str) -> ConsoleCommand:
 
 def _missing(control: ControlApi, workers: Iterable[int]) -> list[Notice]:
     """A NOTICE that names the workers whose figures are missing; none if none is missing."""
-    names = ", ".join(map(control.worker_name, sorted(workers)))
-    return [Notice(f"{names}: does not answer, its part is missing", "See SHOW WORKERS.")] if names else []
+    return _silent(control, workers, "its part is missing")
 
 
 async def _help(control: ControlApi) -> Result:
@@ -332,9 +331,12 @@ def _shutdown(words: str, argument: str) -> ConsoleCommand:
 
 def _hung(control: ControlApi, workers: Iterable[int], does: str) -> list[Notice]:
     """What the client is told where some workers have not done it yet."""
+    return _silent(control, workers, f"and {does} when it moves again or is replaced")
+
+
+def _silent(control: ControlApi, workers: Iterable[int], what: str) -> list[Notice]:
     names = ", ".join(map(control.worker_name, sorted(workers)))
-    text = f"{names}: does not answer, and {does} when it moves again or is replaced"
-    return [Notice(text, "See SHOW WORKERS.")] if names else []
+    return [Notice(f"{names}: does not answer, {what}", "See SHOW WORKERS.")] if names else []
 
 
 def _name_in(words: str, argument: str) -> str:

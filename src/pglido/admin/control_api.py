@@ -74,7 +74,7 @@ class OperationsApi(Protocol):
         """Returns when all servers are gone that were to be replaced."""
 
     async def kill(self, database: str) -> set[int]:
-        """Close all clients and servers now; newcomers wait until they are resumed."""
+        """Close all clients now, and servers when what they did is cancelled; newcomers wait until they are resumed."""
 
     async def kill_client(self, client: str) -> set[int]:
         """Close one client, by `ptr` in SHOW CLIENTS."""

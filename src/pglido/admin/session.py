@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from ..ipc.messages import Console
-from ..protocol import codes
 from ..protocol.errors import PgError, ProtocolViolation
 from ..protocol.messages import (
     AUTHENTICATION_OK,
@@ -52,11 +51,6 @@ class CancelKey(NamedTuple):
 
     number: int
     secret: bytes
-
-
-def key_size(client: Console) -> int:
-    """Bytes of this client's secret: four in protocol 3.0, and what PostgreSQL 18 has in 3.2."""
-    return 32 if client.protocol >= codes.PROTOCOL_3_2 else 4
 
 
 async def serve(

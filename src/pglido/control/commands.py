@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 
 from ..ipc.messages import Abort, Action, Command, Done, Message, Rows
 from ..ipc.snapshot import Snapshot
-from .heartbeat import LOOK
+from .heartbeat import HANGS_AFTER, LOOK
 
 
 class Patience(NamedTuple):
@@ -26,6 +26,11 @@ class Patience(NamedTuple):
 
     timeout: float
     silence: float
+
+
+AT_ONCE = Patience(timeout=10.0, silence=HANGS_AFTER)
+# What waits for clients, whose transactions may take as long as they do.
+AS_LONG_AS_IT_TAKES = Patience(timeout=float("inf"), silence=HANGS_AFTER)
 
 
 @dataclass

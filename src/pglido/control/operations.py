@@ -28,12 +28,7 @@ from ..ipc.messages import (
     Message,
     Reconnect,
 )
-from .commands import Commands, Patience, Verdicts
-from .heartbeat import HANGS_AFTER
-
-# A transaction may take as long as it does; who does not move is not waited for.
-AS_LONG_AS_IT_TAKES = Patience(timeout=float("inf"), silence=HANGS_AFTER)
-AT_ONCE = Patience(timeout=10.0, silence=HANGS_AFTER)
+from .commands import AS_LONG_AS_IT_TAKES, AT_ONCE, Commands, Patience, Verdicts
 
 
 class Workers(Protocol):
@@ -62,7 +57,7 @@ class Operations:
         """Let clients of this database (empty: of all) wait, and close servers; returns when none is left."""
         if self.gates.all_paused:
             raise refused("already suspended/paused")
-        self._known(database, "pause")
+        self._refuse_unknown(database, "pause")
         self._pausing[database] += 1
         try:
             hung = await self._change(_paused(self.gates, database, True))
@@ -73,14 +68,14 @@ class Operations:
             raise
         finally:
             self._pausing[database] -= 1
-        if not self._is_paused(database):
+        if not self.gates.pauses(database):
             raise refused("resumed before all servers were released")
         self._paused.add(database)
         return hung
 
     async def resume(self, database: str) -> set[int]:
         """Serve those who wait."""
-        self._known(database, "resume")
+        self._refuse_unknown(database, "resume")
         if not database and not self.gates.all_paused:
             raise refused("pooler is not paused/suspended")
         if database and database not in self.gates.paused:
@@ -90,29 +85,29 @@ class Operations:
 
     async def disable(self, database: str) -> set[int]:
         """Let nobody in any more."""
-        self._named(database, "disable")
+        self._refuse_unnamed(database, "disable")
         return await self._change(msgspec.structs.replace(self.gates, disabled=self.gates.disabled | {database}))
 
     async def enable(self, database: str) -> set[int]:
         """Let clients in again."""
-        self._named(database, "enable")
+        self._refuse_unnamed(database, "enable")
         return await self._change(msgspec.structs.replace(self.gates, disabled=self.gates.disabled - {database}))
 
     async def reconnect(self, database: str) -> set[int]:
         """Replace servers as they become free."""
-        self._known(database, "reconnect")
+        self._refuse_unknown(database, "reconnect")
         return await self._order(Reconnect(database), AT_ONCE)
 
     async def wait_close(self, database: str) -> set[int]:
         """Returns when all servers are gone that were to be replaced."""
-        self._known(database, "wait in")
+        self._refuse_unknown(database, "wait in")
         return await self._order(AwaitReconnected(database), AS_LONG_AS_IT_TAKES)
 
     async def kill(self, database: str) -> set[int]:
-        """Close all clients and servers now; newcomers wait until RESUME."""
+        """Close all clients now, and servers when what they did is cancelled; newcomers wait until RESUME."""
         if self.gates.all_paused:
             raise refused("already suspended/paused")
-        self._known(database, "kill")
+        self._refuse_unknown(database, "kill")
         self._paused.add(database)
         return await self._change(_paused(self.gates, database, True)) | await self._order(Kill(database), AT_ONCE)
 
@@ -136,12 +131,12 @@ class Operations:
 
     # ---- inside
 
-    def _named(self, database: str, verb: str) -> None:
+    def _refuse_unnamed(self, database: str, verb: str) -> None:
         if not database:
             raise refused("a database is required")
-        self._known(database, verb)
+        self._refuse_unknown(database, verb)
 
-    def _known(self, database: str, verb: str) -> None:
+    def _refuse_unknown(self, database: str, verb: str) -> None:
         if database in ADMIN_DATABASES:
             raise refused(f"cannot {verb} admin db: {database}")
         if database and self._config().database(database) is None:
@@ -154,9 +149,6 @@ class Operations:
     async def _change(self, gates: Gates) -> set[int]:
         self.gates = gates
         return await self._order(gates, AT_ONCE)
-
-    def _is_paused(self, database: str) -> bool:
-        return self.gates.pauses(database) if database else self.gates.all_paused
 
     async def _order(self, action: Action, patience: Patience) -> set[int]:
         verdicts = await self._run(action, patience)

@@ -10,7 +10,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
@@ -19,12 +18,10 @@ from typing import Any, ClassVar
 from .. import log as logs
 from ..admin.commands import CommandError
 from ..admin.control_api import Reloaded, WorkerSnapshot
-from ..admin.session import CancelKey, Session, key_size, refuse, serve
 from ..admin.stats import Averages
 from ..config.errors import ConfigError
 from ..config.model import Config, PoolKey, Settings
 from ..ipc import process_memory
-from ..ipc.cancel_key import CONSOLE, cancel_key
 from ..ipc.messages import (
     Ask,
     CancelAt,
@@ -59,6 +56,7 @@ from ..pooling.broker import Broker
 from ..pooling.leases import LeaseLimits, LeasePlan, LeaseVerb
 from . import daemon
 from .commands import Commands, Patience
+from .consoles import Consoles
 from .heartbeat import LOOK
 from .memory_limit import MemoryLimit
 from .operations import Operations
@@ -70,10 +68,6 @@ from .supervisor import COMMAND, Greeting, Supervisor
 log = logging.getLogger("pglido.control")
 
 TELLING = Patience(timeout=5.0, silence=1.0)  # about itself
-KEPT = 16  # descriptors that no console gets: workers are restarted, covered and given the log's with them
-KEPT_FOR_ADMINS = 8  # descriptors that consoles of stats_users don't get
-MOST_CONSOLES = 1 << 23  # numbers of consoles, as they fit into a process id without a worker's part
-SHUTDOWN_MODES = ("now", "servers", "clients")
 
 MESSAGES: dict[LeaseVerb, Callable[[LeasePlan], Message]] = {
     LeaseVerb.GRANT: lambda plan: Grant(plan.pool),
@@ -113,8 +107,7 @@ class Pooler:
         self._tick: asyncio.TimerHandle | None = None
         self._looked = time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._consoles: dict[int, Session] = {}
-        self._consoles_opened = 0
+        self.consoles = Consoles(counters.secret())
         self._met: dict[bytes, tuple[int, int]] = {}
         self._actions: dict[type[ToControl], Callable[[int, Any, tuple[int, ...]], None]] = {
             Done: lambda worker, message, fds: self.commands.answers(worker, message),
@@ -319,9 +312,7 @@ class Pooler:
         self.supervisor.tell(message.worker, CancelHere(message.serial, message.key_size, worker, message.number))
 
     def _cancel_console(self, worker: int, message: CancelConsole, fds: tuple[int, ...]) -> None:
-        session = self._consoles.get(message.console)
-        if session is not None and len(session.key.secret) == message.key_size:
-            session.cancel()
+        self.consoles.cancel(message.console, message.key_size)
         self.supervisor.tell(worker, CancelOver(worker, message.number))
 
     def _stand_in(self, worker: int, message: StandInAt, fds: tuple[int, ...]) -> None:
@@ -344,24 +335,7 @@ class Pooler:
         self._pass_on(worker, message, fds)
 
     def _console(self, worker: int, message: Console, fds: tuple[int, ...]) -> None:
-        if not fds:
-            log.error("console refused to %s: out of file descriptors", message.address)
-            return
-        sock = socket.socket(fileno=fds[0])
-        if daemon.nearly_last(fds[0], KEPT if message.admin else KEPT + KEPT_FOR_ADMINS):
-            log.error("console refused to %s: nearly out of file descriptors", message.address)
-            refuse(message, sock, "53300", "no more connections allowed (out of file descriptors)")
-        else:
-            number = self._next_console()
-            secret = cancel_key(self.counters.secret(), CONSOLE, number, key_size(message))
-            self._start(serve(self, message, sock, CancelKey(number, secret), self._consoles))
-
-    def _next_console(self) -> int:
-        """A number that no open console has."""
-        while True:
-            self._consoles_opened = (self._consoles_opened + 1) % MOST_CONSOLES or 1
-            if self._consoles_opened not in self._consoles:
-                return self._consoles_opened
+        self._start(self.consoles.open(self, message, fds))
 
     # ---- leases
 

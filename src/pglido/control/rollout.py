@@ -24,15 +24,13 @@ from ..config.model import rows
 from ..config.values import render
 from ..ipc.messages import Abort, Command, Commit, Configure, Message, Prepare
 from . import daemon
-from .commands import Commands, Patience, Verdicts
-from .heartbeat import HANGS_AFTER
+from .commands import AT_ONCE, Commands, Verdicts
 from .reload import Loaded, Note, open_log, reread, with_setting
 from .supervisor import Greeting, Supervisor
 from .two_phase import Outcome, outcome_of
 
 log = logging.getLogger("pglido.control")
 
-PREPARING = Patience(timeout=10.0, silence=HANGS_AFTER)
 
 
 class _Pending(NamedTuple):
@@ -101,6 +99,13 @@ class Rollout:
         """The values in the file, as texts, of the keys for which another was set since that was read."""
         return {key: render(rows()[key], value) for key, value in self._in_file.items()}
 
+    def close(self) -> None:
+        """Nobody will be greeted any more."""
+        self._outputs.close()
+        self._outputs = logs.STDERR
+
+    # ---- inside
+
     def _value(self, key: str) -> object:
         return getattr(self.loaded.config.settings, key)
 
@@ -118,13 +123,6 @@ class Rollout:
         finally:
             daemon.notify("READY=1")
 
-    def close(self) -> None:
-        """Nobody will be greeted any more."""
-        self._outputs.close()
-        self._outputs = logs.STDERR
-
-    # ---- inside
-
     async def _roll_out(self, fresh: Loaded, changes: list[Note]) -> Reloaded:
         outputs = open_log(fresh)
         with self._commands.under_way(self._supervisor.alive()) as verdicts:
@@ -132,7 +130,7 @@ class Rollout:
             try:
                 for worker in verdicts.asked:
                     self._supervisor.tell(worker, *self._prepare(pending))
-                await self._commands.heard(verdicts, PREPARING)
+                await self._commands.heard(verdicts, AT_ONCE)
                 outcome = outcome_of(verdicts)
                 # What can't be had must be missed before the workers are told.
                 own = outputs.again() if outcome is Outcome.COMMIT else logs.STDERR
@@ -144,7 +142,7 @@ class Rollout:
             raise ConfigError(self._problems(verdicts))
         self._put_in_force(pending, own)
         commit = Commit(pending.number)
-        taken = await self._commands.run(commit, self._supervisor.alive(), PREPARING)
+        taken = await self._commands.run(commit, self._supervisor.alive(), AT_ONCE)
         for change in changes:
             log.log(change.level, "%s", change.text)
         return Reloaded(taken.hung, [change.text for change in changes if change.waits])

@@ -7,10 +7,17 @@ from hashlib import blake2b
 
 # Clients of the control process itself, those of the console, are of no worker.
 CONSOLE = -1
+# Bytes of a key (protocol chapter "BackendKeyData"): four in protocol 3.0, in 3.2 any; PostgreSQL 18 has 32.
+SHORT_KEY, LONG_KEY = 4, 32
 # Bytes of a digest, which is as many keys as have room in it.
 KEYS = 64
 # What the secret is used for here: others make something else of it (see blake2b, `person`).
 PURPOSE = b"cancel keys"
+
+
+def size_of_key(minor: int) -> int:
+    """The bytes of the key that a client of this minor version of protocol 3 gets."""
+    return LONG_KEY if minor >= 2 else SHORT_KEY
 
 
 def block_of_keys(secret: bytes, worker: int, block: int, size: int) -> bytes:

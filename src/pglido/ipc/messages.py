@@ -312,7 +312,7 @@ class Gates(Message, frozen=True):
     disabled: frozenset[str] = frozenset()
 
     def pauses(self, database: str) -> bool:
-        """Do the clients of this database wait?"""
+        """Do the clients of this database (empty: of every one) wait?"""
         return self.all_paused or database in self.paused
 
 

@@ -347,7 +347,7 @@ class Pool:
     def set_gate(self, gate: int) -> list[Plan]:
         """From now on serve those in line, let them wait, or refuse them, see `states`; `plan` should be asked next."""
         self.gate = gate
-        return [] if gate == OPEN else [self._close(slot) for slot in self.idle.all()]
+        return [] if gate == OPEN else self._close_idle()
 
     def released(self) -> bool:
         """Is no server left, nor one being opened?"""
@@ -361,6 +361,9 @@ class Pool:
         """Replace every server: idle ones now, busy ones when they are freed."""
         for slot in self.slots:
             slot.doomed = slot.retired = True
+        return self._close_idle()
+
+    def _close_idle(self) -> list[Plan]:
         return [self._close(slot) for slot in self.idle.all()]
 
     def _close(self, slot: ServerSlot) -> Plan:

@@ -1,12 +1,10 @@
 cimport cython
 
 cdef int _BITS, _MASK, _KEYS
-cdef int _SHORT, _LONG, HEAD_SIZE, READY_SIZE
+cdef int HEAD_SIZE, READY_SIZE
 cdef bytes SHORT_HEAD, LONG_HEAD, READY
 
 cpdef long long pid_of(int worker, long long serial) except -1
-
-cpdef int size_of_key(int minor) except -1
 
 cdef class CancelKeys:
     cdef readonly int worker

@@ -6,8 +6,6 @@ Rules:
    every worker can tell a true one from a wrong one, and so can the successor of a worker.
 3. Serials go on where those of the worker's predecessor ended (`SharedCounter.SERIALS`): the key of a client that is
    gone is never that of another.
-
-Sizes are those of the protocol chapter "BackendKeyData": four bytes in protocol 3.0, in 3.2 any; PostgreSQL 18 has 32.
 """
 
 import cython
@@ -15,14 +13,12 @@ from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringA
 from cython.cimports.pglido.protocol.octets import big_endian
 from cython.cimports.pglido.transport.text_writer import append
 
-from ..ipc.cancel_key import KEYS, block_of_keys, cancel_key
+from ..ipc.cancel_key import KEYS, LONG_KEY, SHORT_KEY, block_of_keys, cancel_key, size_of_key
 from ..protocol import messages
 
 SERIAL_BITS = 23
 SERIAL_MASK = (1 << SERIAL_BITS) - 1
 _BITS, _MASK, _KEYS = SERIAL_BITS, SERIAL_MASK, KEYS
-SHORT_KEY, LONG_KEY = 4, 32
-_SHORT, _LONG = SHORT_KEY, LONG_KEY
 
 # What comes in front of process id and key in a BackendKeyData, and its size.
 HEAD_SIZE = 5
@@ -43,11 +39,6 @@ def worker_of(pid: int) -> int:
 def serials_of(pid: int, latest: int) -> range:
     """The serials up to `latest` whose process id this is: one for every 8 million connections."""
     return range(pid & SERIAL_MASK, latest + 1, SERIAL_MASK + 1)
-
-
-def size_of_key(minor: int) -> int:
-    """The bytes of the key that a client of this minor version of protocol 3 gets."""
-    return _LONG if minor >= 2 else _SHORT
 
 
 class CancelKeys:
@@ -83,7 +74,7 @@ class CancelKeys:
         size = size_of_key(minor)
         key = self.own(serial, size)
         made: bytes = PyBytes_FromStringAndSize(cython.NULL, HEAD_SIZE + 4 + size + READY_SIZE)
-        head = LONG_HEAD if size == _LONG else SHORT_HEAD
+        head = LONG_HEAD if size == LONG_KEY else SHORT_HEAD
         end = append(PyBytes_AS_STRING(made), PyBytes_AS_STRING(head), HEAD_SIZE)
         big_endian(end, pid_of(self.worker, serial))
         end = append(end + 4, PyBytes_AS_STRING(key), size)

@@ -2,6 +2,9 @@
 
 from ..protocol.errors import PgError
 
+# What a client is told that an operator closes: as by pg_terminate_backend().
+TERMINATED = ("57P01", "terminating connection due to administrator command")
+
 
 class ClientRefused(PgError):
     """The client can't come in."""

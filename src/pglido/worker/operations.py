@@ -9,11 +9,9 @@ from typing import Protocol
 
 from ..ipc.messages import Gates
 from .cancel_keys import pid_of
+from .errors import TERMINATED
 from .lifecycle import Lifecycle
 from .pool_directory import PoolDirectory
-
-# What who is closed is told: as by pg_terminate_backend().
-TERMINATED = ("57P01", "terminating connection due to administrator command")
 
 
 class Logins(Protocol):
@@ -39,17 +37,12 @@ class Operations:
 
     async def released(self, database: str) -> None:
         """Returns when no server of it is left, or it is not paused any more."""
-        await self._until(lambda: not self._is_paused(database) or self._is_released(database))
+        await self._until(lambda: not self._pools.gates.pauses(database) or self._is_released(database))
 
     def reconnect(self, database: str) -> None:
         """Replace its servers: those that rest now, others when they are free."""
         for runtime in self._pools.of_database(database):
-            for plan in runtime.pool.retire():
-                self._lifecycle.do(runtime, plan)
-            hub = self._lifecycle.hubs.get(runtime)
-            if hub is not None:
-                hub.renew()
-            self._lifecycle.plan_soon(runtime)
+            self._pools.replace_servers(runtime)
 
     async def reconnected(self, database: str) -> None:
         """Returns when all servers are gone that were to be replaced."""
@@ -87,10 +80,6 @@ class Operations:
             await future
         finally:
             self._awaited.pop(future, None)
-
-    def _is_paused(self, database: str) -> bool:
-        gates = self._pools.gates
-        return gates.pauses(database) if database else gates.all_paused
 
     def _is_released(self, database: str) -> bool:
         busy = any(database in ("", server.runtime.key[0]) for server in self._lifecycle.servers)

@@ -60,6 +60,15 @@ class PoolDirectory:
             if runtime.pool.gate != SHUT:
                 self._set_gate(runtime, self._gate_of(runtime.key[0]))
 
+    def replace_servers(self, runtime: PoolRuntime) -> None:
+        """Have each server of this pool closed: those that rest now, others when they are free."""
+        for plan in runtime.pool.retire():
+            self.lifecycle.do(runtime, plan)
+        hub = self.lifecycle.hubs.get(runtime)
+        if hub is not None:
+            hub.renew()
+        self.lifecycle.plan_soon(runtime)
+
     def of_database(self, database: str) -> list[PoolRuntime]:
         """The pools of a database, or of all (empty)."""
         return [runtime for runtime in self.lifecycle.pools.values() if database in ("", runtime.key[0])]
@@ -129,7 +138,4 @@ class PoolDirectory:
             hub.closed = False
         tls = self._server_tls.of(settings)
         if runtime.adopt(settings, self._minimum(settings), self.config.settings.max_packet_size, tls):
-            for plan in runtime.pool.retire():
-                self.lifecycle.do(runtime, plan)
-            if hub is not None:
-                hub.renew()
+            self.replace_servers(runtime)

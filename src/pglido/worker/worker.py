@@ -22,6 +22,7 @@ from . import report
 from .cancel_keys import CancelKeys
 from .configuration import Candidate, candidate
 from .connections import ClientConnection
+from .errors import TERMINATED
 from .leases import Leases
 from .lifecycle import Lifecycle
 from .listeners import Listeners
@@ -149,7 +150,7 @@ class Worker:
 
     def goodbye(self, client: ClientConnection) -> None:
         """Close a client because the pooler stops."""
-        self.lifecycle.kill(client, "57P01", "terminating connection due to administrator command")
+        self.lifecycle.kill(client, *TERMINATED)
 
     async def listen_to_control(self) -> None:
         """Do what the control process says; without it, stop. Whatever ends this, ends the worker."""
@@ -195,29 +196,31 @@ class Worker:
 
     def on_command(self, message: ipc.Command, fds: Sequence[int]) -> None:
         """Do what an operator wants of all workers, and say when it is done."""
+        number = message.number
         try:
-            problem = self.do(message.number, message.action, fds)
+            outcome = self.do(number, message.action, fds)
         except Exception as error:
             log.exception("bug: %s failed", type(message.action).__name__)
-            problem = f"bug: {error!r}"
-        if problem is not None:
-            self.channel.post(ipc.Done(message.number, problem))
+            outcome = f"bug: {error!r}"
+        if isinstance(outcome, str):
+            self.channel.post(ipc.Done(number, outcome))
+        else:
+            self.begin(number, outcome)
 
-    def do(self, number: int, action: ipc.Action, fds: Sequence[int]) -> str | None:
-        """Do it, and return what is wrong; None where it takes time, and is reported later."""
-        operations, problem = self.operations, ""
+    def do(self, number: int, action: ipc.Action, fds: Sequence[int]) -> str | Coroutine[Any, Any, None]:
+        """Do it, and return what is wrong, or, where it takes time, the work that is left."""
+        operations = self.operations
         match action:
             case ipc.Ask(subject):
-                self.begin(number, self.tell(number, subject))
-                return None
+                return self.tell(number, subject)
             case ipc.AwaitReleased(database):
-                self.begin(number, operations.released(database))
-                return None
+                return operations.released(database)
             case ipc.AwaitReconnected(database):
-                self.begin(number, operations.reconnected(database))
-                return None
+                return operations.reconnected(database)
             case ipc.Prepare(to):
-                problem = self.prepare(number, to, fds)
+                return self.prepare(number, to, fds)
+            case ipc.KillClient(client):
+                return operations.kill_client(client)
             case ipc.Commit(prepared):
                 self.commit(prepared)
             case ipc.Gates():
@@ -226,9 +229,7 @@ class Worker:
                 operations.reconnect(database)
             case ipc.Kill(database):
                 operations.kill(database)
-            case ipc.KillClient(client):
-                problem = operations.kill_client(client)
-        return problem
+        return ""
 
     def begin(self, number: int, work: Coroutine[Any, Any, None]) -> None:
         """Do what takes time, and say when it is done, unless it is not waited for any more."""

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
+from pglido.ipc.cancel_key import LONG_KEY, SHORT_KEY
 from pglido.ipc.messages import CancelAt
 from pglido.ipc.shared_counters import SharedCounter
 from pglido.protocol import messages
-from pglido.worker.cancel_keys import LONG_KEY, SERIAL_MASK, SHORT_KEY, CancelKeys, pid_of, serials_of, worker_of
+from pglido.worker.cancel_keys import SERIAL_MASK, CancelKeys, pid_of, serials_of, worker_of
 from pglido.worker.servers.cancel import CancelRequests
 
 SECRET = bytes(range(40))

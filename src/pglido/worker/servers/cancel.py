@@ -13,11 +13,11 @@ from itertools import count
 from typing import Protocol
 
 from ...ipc import messages as ipc
-from ...ipc.cancel_key import CONSOLE
+from ...ipc.cancel_key import CONSOLE, LONG_KEY, SHORT_KEY, size_of_key
 from ...ipc.channel import Channel
 from ...ipc.shared_counters import SharedCounter
 from ...relay.stage import RAW
-from ..cancel_keys import LONG_KEY, SHORT_KEY, serials_of, size_of_key, worker_of
+from ..cancel_keys import serials_of, worker_of
 from ..connections import ClientConnection, ServerConnection
 from ..lifecycle import Lifecycle
 
